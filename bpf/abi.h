@@ -1,0 +1,195 @@
+// The ABI between the BPF programs and the daemon: keys, values, configuration and counters of every shared map.
+//
+// Both compilers read this file (clang for BPF, g++ for the daemon), so it is C that is also C++, has no padding the
+// compiler chose, and asserts every size. Maps outlive the daemon (they are pinned): any change of a size or meaning
+// here must raise NETKITD_ABI_VERSION; the daemon then refuses old pins by name instead of misreading them.
+//
+// Byte order: a field of type __be16/__be32 or of type `nk_addr` is in network order, all others in host order.
+#ifndef NETKITD_BPF_ABI_H
+#define NETKITD_BPF_ABI_H
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define NK_STATIC_ASSERT(condition, message) static_assert(condition, message)
+#else
+#define NK_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
+#endif
+
+#define NETKITD_ABI_VERSION 1
+
+// Bounds of the node configuration; the daemon refuses a configuration that needs more.
+#define NK_MAX_NETWORKS 16
+#define NK_MAX_UPLINKS 16
+
+// An IPv4 address uses the first word; the other three are zero.
+struct nk_addr {
+	__be32 word[4];
+};
+NK_STATIC_ASSERT(sizeof(struct nk_addr) == 16, "nk_addr");
+
+// ---- Node configuration: one global in .data.node, written by the daemon through the mapped skeleton -------------
+
+enum nk_network_flag {
+	NK_NETWORK_MASQUERADE = 1 << 0,  // sources of this network never leave an uplink untranslated
+};
+
+struct nk_network {
+	struct nk_addr prefix;
+	struct nk_addr mask;
+	struct nk_addr gateway;  // an address of the host, the containers' default gateway
+	__u32 flags;             // enum nk_network_flag
+	__u32 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_network) == 56, "nk_network");
+
+struct nk_node {
+	__u32 network4_count;
+	__u32 network6_count;
+	__u32 uplink_count;
+	__u16 port_first;  // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
+	__u16 port_last;
+	__u32 uplinks[NK_MAX_UPLINKS];  // ifindex
+	struct nk_network network4[NK_MAX_NETWORKS];
+	struct nk_network network6[NK_MAX_NETWORKS];
+};
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 16 + 64 + 2 * 16 * 56, "nk_node");
+
+// ---- Endpoints: map `endpoints4` (and `endpoints6`), address -> endpoint -----------------------------------------
+
+enum nk_device_mode {
+	NK_DEVICE_NETKIT = 0,     // L3 netkit, no addresses on the link
+	NK_DEVICE_NETKIT_L2 = 1,  // netkit with Ethernet addresses
+	NK_DEVICE_VETH = 2,
+};
+
+struct nk_endpoint4_key {
+	__be32 addr;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_endpoint4_key) == 4, "nk_endpoint4_key");
+
+struct nk_endpoint6_key {
+	struct nk_addr addr;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
+
+struct nk_endpoint {
+	__u32 ifindex;      // the host's end: netkit primary or veth
+	__u32 id;           // the daemon's endpoint number, never reused while flows of it exist
+	__u32 network;      // index into nk_node.network4/6
+	__u32 device_mode;  // enum nk_device_mode
+	__u8 peer_mac[6];   // the container's end; zero in L3 netkit mode
+	__u8 host_mac[6];   // the host's end; zero in L3 netkit mode
+	__u32 flags;        // none yet
+};
+NK_STATIC_ASSERT(sizeof(struct nk_endpoint) == 32, "nk_endpoint");
+
+// ---- Flows: maps `flows4_new` (LRU) and `flows4` (hash), and the same for IPv6 ----------------------------------
+//
+// A masqueraded flow has two entries with one value layout, each found by the packet as it arrives:
+//   forward  key: source is the container           value: the source address and port to write
+//   reverse  key: source is the remote, destination  value: the destination address and port to write
+//            the translated address and port                (the container's), and where it is
+// It starts in the `new` map, which evicts strangers under pressure, and moves to the established map, which never
+// evicts, when the first reply is seen. For ICMP echo `sport` is the id on the way out and 0 on the way in, and
+// `dport` the other way round, so that both keys have the shape of a port pair.
+
+enum nk_flow_direction {
+	NK_FLOW_FORWARD = 0,
+	NK_FLOW_REVERSE = 1,
+};
+
+struct nk_flow4_key {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;      // IPPROTO_*
+	__u8 direction;  // enum nk_flow_direction
+	__u16 reserved;  // zero
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow4_key) == 16, "nk_flow4_key");
+
+struct nk_flow6_key {
+	struct nk_addr saddr;
+	struct nk_addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction;
+	__u16 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow6_key) == 40, "nk_flow6_key");
+
+// What this half has seen; the other half has its own. A lifetime follows from both (netd/datapath/flows).
+enum nk_flow_flag {
+	NK_FLOW_SYN = 1 << 0,  // a SYN went this way
+	NK_FLOW_FIN = 1 << 1,  // a FIN went this way
+	NK_FLOW_RST = 1 << 2,  // a RST was seen, either way (written to both halves)
+};
+
+struct nk_flow {
+	__u64 last_seen_ns;     // CLOCK_MONOTONIC
+	__u64 created_ns;       // CLOCK_MONOTONIC
+	struct nk_addr addr;    // address to write
+	__be16 port;            // port (or echo id) to write
+	__u16 flags;            // enum nk_flow_flag
+	__u32 ifindex;          // reverse: the endpoint's host end; forward: the uplink the address was chosen for
+	__u32 endpoint_id;      // owner: nk_endpoint.id
+	__u32 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
+
+// ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
+//
+// X(symbol, name users see, what it means and what to do). One list: the BPF enum, status and metrics come from it.
+
+// clang-format off
+#define NK_DROP_REASONS(X) \
+	X(NK_DROP_SPOOFED_SOURCE,     "spoofed-source",      "the container used a source address that is not its own") \
+	X(NK_DROP_MALFORMED,          "malformed",           "the packet's headers are truncated or contradict each other") \
+	X(NK_DROP_NOT_IP,             "not-ip",              "the container sent something other than IPv4 or IPv6") \
+	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which its network does not have") \
+	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment cannot be masqueraded") \
+	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP and ICMP echo are)") \
+	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink") \
+	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the uplink has no address to masquerade with") \
+	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
+	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4.conf.<host end>.forwarding was turned off") \
+	X(NK_DROP_TOO_BIG,            "too-big",             "larger than the path's MTU and may be fragmented: masquerade cannot") \
+	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
+	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
+	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
+	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset or echo reply that belongs to no flow") \
+	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
+	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
+	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)")
+
+// Not drops: packets handed to the host's stack, and masquerade events worth seeing.
+#define NK_EVENTS(X) \
+	X(NK_EVENT_STACK_HOST,        "stack-host",          "to the host itself") \
+	X(NK_EVENT_STACK_TTL,         "stack-ttl",           "TTL used up: the stack answers") \
+	X(NK_EVENT_STACK_TOO_BIG,     "stack-too-big",       "too big with DF: the stack answers") \
+	X(NK_EVENT_STACK_NO_ROUTE,    "stack-no-route",      "unreachable or prohibited: the stack answers") \
+	X(NK_EVENT_FLOW_CREATED,      "flow-created",        "masqueraded flows begun") \
+	X(NK_EVENT_FLOW_ESTABLISHED,  "flow-established",    "masqueraded flows that got their first reply") \
+	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
+	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address")
+// clang-format on
+
+#define NK_COUNTER_SYMBOL(symbol, name, text) symbol,
+enum nk_counter {
+	NK_DROP_REASONS(NK_COUNTER_SYMBOL) NK_DROP_COUNT,
+	NK_EVENT_FIRST = NK_DROP_COUNT,
+	NK_EVENT_BEFORE_FIRST = NK_EVENT_FIRST - 1,
+	NK_EVENTS(NK_COUNTER_SYMBOL) NK_COUNTER_COUNT,
+};
+#undef NK_COUNTER_SYMBOL
+
+struct nk_counter_value {
+	__u64 packets;
+	__u64 bytes;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_counter_value) == 16, "nk_counter_value");
+
+#endif

@@ -1,0 +1,49 @@
+// /etc/netkitd/netkitd.json: what the node's administrator decides. JSON with comments; strict: an unknown key, a wrong
+// type or a value that contradicts another is an error that names file, key and reason.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "link/device.h"
+
+namespace netkitd {
+
+struct NetworkConfig {
+    std::string name;
+    IpPrefix ipv4;
+    std::optional<std::uint32_t> mtu;  // default: the smallest MTU of the uplinks
+    // The first address of the prefix; the host owns it.
+    [[nodiscard]] IpAddr gateway4() const;
+};
+
+struct PortRange {
+    std::uint16_t first = 49152;  // RFC 6335, section 6: the dynamic ports
+    std::uint16_t last = 65535;
+};
+
+struct Config {
+    // In the order of the file; the position is the datapath's network index. Never empty: `default` is always there.
+    std::vector<NetworkConfig> networks;
+    std::vector<std::string> uplinks;                  // empty: automatic
+    std::optional<link::DeviceMode> device_mode;       // empty: auto
+    bool masquerade = true;
+    PortRange masquerade_ports;
+    std::string store = "/var/lib/netkitd/state.db";
+
+    [[nodiscard]] const NetworkConfig* find_network(std::string_view name) const;
+};
+
+// The configuration of an empty file.
+[[nodiscard]] Config default_config();
+// `path` is for the messages.
+[[nodiscard]] Result<Config> parse_config(std::string_view text, const std::string& path);
+// A file that does not exist is an error; the caller decides what a missing default file means.
+[[nodiscard]] Result<Config> load_config(const std::string& path);
+
+}  // namespace netkitd

@@ -1,0 +1,59 @@
+// The protocol between the doors (hook, netkitctl, later CNI, NRI and netavark) and the daemon.
+//
+// Unix SOCK_SEQPACKET at /run/netkitd/netkitd.sock: one JSON message each way, at most kMaxMessageBytes, then the
+// connection ends. A request may carry descriptors by SCM_RIGHTS, in the order its `fds` array names them.
+//
+//   request  {"version":1,"op":"attach","fds":["netns","pidfd"],"id":"…","pid":1234,"annotations":{"io.netkitd.…":"…"}}
+//            {"version":1,"op":"detach","id":"…"}
+//            {"version":1,"op":"status"} "endpoint-list" "flow-list"   {"version":1,"op":"endpoint-show","id":"…"}
+//   reply    {"version":1,"ok":true,"result":{…}}
+//            {"version":1,"ok":false,"error":{"code":"refused","message":"…"}}      code: netkitd::ErrorKind
+//
+// The daemon parses strictly: an unknown op, key or version, a missing or superfluous descriptor is an error.
+// The result of each operation is an object whose keys are stable: netkitctl --json prints it as it is.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace netkitd::ipc {
+
+inline constexpr int kProtocolVersion = 1;
+inline constexpr std::size_t kMaxMessageBytes = 64UL * 1024;
+inline constexpr std::size_t kMaxDescriptors = 2;
+inline constexpr std::size_t kMaxIdBytes = 256;
+inline constexpr std::size_t kMaxAnnotations = 32;
+inline constexpr std::size_t kMaxAnnotationBytes = 4096;
+inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
+inline constexpr std::string_view kAnnotationPrefix = "io.netkitd.";
+
+enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flow_list };
+
+struct Request {
+    Operation operation{};
+    std::string id;                                  // attach, detach, endpoint_show: the container's id
+    std::optional<std::int32_t> pid;                 // attach: the container's process, in the host's view
+    std::map<std::string, std::string> annotations;  // attach: only io.netkitd.*
+    UniqueFd netns;                                  // attach: always
+    UniqueFd pidfd;                                  // attach: where there is a process
+};
+
+// The JSON of a request; its descriptors travel beside it, in the order of the "fds" key.
+[[nodiscard]] Result<std::string> encode_request(const Request& request);
+// `descriptors` are those that came with the message; they are consumed, also on error.
+[[nodiscard]] Result<Request> decode_request(std::string_view message, std::vector<UniqueFd> descriptors);
+
+[[nodiscard]] std::string encode_reply(const Result<nlohmann::json>& result);
+[[nodiscard]] Result<nlohmann::json> decode_reply(std::string_view message);
+
+}  // namespace netkitd::ipc

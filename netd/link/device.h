@@ -1,0 +1,67 @@
+// Devices: the pair of an endpoint, and what is asked of any device.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "link/netlink.h"
+
+namespace netkitd::link {
+
+struct MacAddr {
+    std::array<std::uint8_t, 6> bytes{};
+    [[nodiscard]] std::string to_string() const;
+    // Random, unicast, locally administered.
+    [[nodiscard]] static Result<MacAddr> random();
+    auto operator<=>(const MacAddr&) const = default;
+};
+
+enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
+[[nodiscard]] std::string_view to_string(DeviceMode mode);
+[[nodiscard]] Result<DeviceMode> parse_device_mode(std::string_view text);
+
+struct PairSpec {
+    DeviceMode mode{};  // netkit or veth; netkit_l2 is not built yet
+    std::string host_name;
+    std::string host_alias;  // IFLA_IFALIAS, cut to IFALIASZ
+    int peer_netns = -1;     // the container's netns; the peer is born there, under its final name
+    std::string peer_name;
+    std::uint32_t mtu = 0;
+};
+
+struct Pair {
+    std::uint32_t host_ifindex = 0;
+    std::uint32_t peer_ifindex = 0;  // in the container's netns
+    MacAddr host_mac;                // zero in L3 netkit mode
+    MacAddr peer_mac;
+    std::vector<std::string> left_out;  // attributes this kernel does not know, in words
+};
+
+// Both ends down; addr_gen_mode none on both; netkit with primary policy forward, peer policy blackhole, primary scrub
+// none, peer scrub default. `container` is a socket inside the container's netns.
+[[nodiscard]] Result<Pair> create_pair(Netlink& host, Netlink& container, const PairSpec& spec);
+// Removing one end removes both. A device that is already gone is not an error.
+[[nodiscard]] Result<void> remove_device(Netlink& host, std::uint32_t ifindex);
+
+struct Device {
+    std::uint32_t ifindex = 0;
+    std::string name;
+    std::string alias;
+    std::string kind;  // IFLA_INFO_KIND: "netkit", "veth", empty for hardware
+    std::uint32_t mtu = 0;
+    std::uint16_t hardware_type = 0;  // ARPHRD_*
+    bool up = false;
+};
+[[nodiscard]] Result<std::vector<Device>> list_devices(Netlink& netlink);
+[[nodiscard]] Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& name);
+
+// Whether this kernel can make netkit devices; asked of the kernel by trying, nothing is left behind.
+[[nodiscard]] Result<bool> netkit_supported();
+
+}  // namespace netkitd::link

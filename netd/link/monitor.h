@@ -1,0 +1,42 @@
+// Kernel notifications about devices, addresses and routes of one netns, for the event loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "link/netlink.h"
+
+namespace netkitd::link {
+
+struct LinkEvent {
+    enum class Kind {
+        device_removed,  // RTM_DELLINK: `ifindex`
+        device_changed,  // RTM_NEWLINK: `ifindex`
+        address,         // addresses of `ifindex` changed
+        route,           // the main table changed
+        overrun,         // ENOBUFS: events were lost, everything must be read again
+    };
+    Kind kind{};
+    std::uint32_t ifindex = 0;
+};
+
+class Monitor {
+public:
+    // In the calling thread's netns.
+    [[nodiscard]] static Result<Monitor> open();
+    // For epoll; readable when read() has something.
+    [[nodiscard]] int fd() const;
+    // Everything that is pending, without blocking.
+    [[nodiscard]] Result<std::vector<LinkEvent>> read();
+
+private:
+    struct Closer {
+        void operator()(mnl_socket* socket) const;
+    };
+    explicit Monitor(mnl_socket* socket);
+    std::unique_ptr<mnl_socket, Closer> socket_;
+};
+
+}  // namespace netkitd::link

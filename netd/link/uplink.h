@@ -1,0 +1,27 @@
+// The uplinks of this node: the devices that the outside is reached through.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "link/netlink.h"
+
+namespace netkitd::link {
+
+struct Uplink {
+    std::uint32_t ifindex = 0;
+    std::string name;
+    std::uint32_t mtu = 0;
+    std::vector<IpAddr> addresses;  // global scope
+    std::string unusable;           // empty, or why it cannot be an uplink ("tun0 has no Ethernet header")
+    bool operator==(const Uplink&) const = default;
+};
+
+// `configured` empty: every device with a default route (main table, unicast, v4 or v6). Otherwise those names; one that does not exist yet is
+// left out. Ours (kRouteProtocol's devices, names nk + 8 hex digits) are never uplinks. Ordered by ifindex.
+[[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
+
+}  // namespace netkitd::link
