@@ -1,0 +1,126 @@
+#include "daemon/daemon.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "daemon/requests.h"
+
+namespace netkitd {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kFollowDelay = 100ms;
+constexpr auto kSweepInterval = 10s;
+
+}  // namespace
+
+Daemon::Daemon(Options options, EventLoop loop, link::Monitor monitor)
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      watcher_(loop_, [this](const std::string& id) { node_->endpoints().process_exited(id); }),
+      monitor_(std::move(monitor)) {}
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config config) {
+    // The monitor is open before the node looks at the host, so that no change falls between.
+    EventLoop loop = NK_TRY(EventLoop::create());
+    link::Monitor monitor = NK_TRY(link::Monitor::open());
+    std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(loop), std::move(monitor)));
+    daemon->node_ = NK_TRY(Node::start(options, std::move(config), daemon->watcher_));
+    NK_TRY(daemon->watch_signals());
+    NK_TRY(daemon->watch_time());
+    daemon->monitor_source_ =
+        NK_TRY(daemon->loop_.on_readable(daemon->monitor_.fd(), [d = daemon.get()] { d->read_monitor(); }));
+    NK_TRY(daemon->listen());
+    return daemon;
+}
+
+Result<void> Daemon::run() {
+    sd_notify(0, "READY=1");
+    log(LogLevel::info, "ready: {} endpoints, device mode {}", node_->endpoints().endpoints().size(),
+        link::to_string(node_->device_mode().modes.active));
+    if (!node_->device_mode().reason.empty()) {
+        log(LogLevel::warning, "{}", node_->device_mode().reason);
+    }
+    const Result<void> result = loop_.run();
+    sd_notify(0, "STOPPING=1");
+    log(LogLevel::info, "stopping; {} endpoints go on without the daemon", node_->endpoints().endpoints().size());
+    return result;
+}
+
+Result<void> Daemon::watch_signals() {
+    terminate_ = NK_TRY(loop_.on_signal(SIGTERM, [this] { loop_.quit(); }));
+    interrupt_ = NK_TRY(loop_.on_signal(SIGINT, [this] { loop_.quit(); }));
+    hangup_ = NK_TRY(loop_.on_signal(SIGHUP, [this] { reload(); }));
+    return {};
+}
+
+Result<void> Daemon::watch_time() {
+    sweep_timer_ = NK_TRY(loop_.every(kSweepInterval, [this] { node_->sweep_flows(); }));
+    return {};
+}
+
+void Daemon::read_monitor() {
+    const auto events = monitor_.read();
+    if (!events) {
+        node_->errors().report("read kernel notifications", events.error());
+        return;
+    }
+    for (const link::LinkEvent& event : *events) {
+        switch (event.kind) {
+            case link::LinkEvent::Kind::device_removed:
+                node_->endpoints().device_removed(event.ifindex);
+                break;
+            case link::LinkEvent::Kind::overrun:
+                log(LogLevel::notice, "kernel notifications were lost: reading everything again");
+                node_->resync_endpoints();
+                break;
+            case link::LinkEvent::Kind::device_changed:
+            case link::LinkEvent::Kind::address:
+            case link::LinkEvent::Kind::route:
+                break;
+        }
+    }
+    follow_network_soon();
+}
+
+void Daemon::follow_network_soon() {
+    if (follow_timer_) {
+        return;
+    }
+    auto timer = loop_.once_after(kFollowDelay, [this] {
+        follow_timer_ = {};
+        node_->follow_network();
+    });
+    if (timer) {
+        follow_timer_ = std::move(*timer);
+    } else {
+        node_->errors().report("follow the network", timer.error());
+    }
+}
+
+void Daemon::reload() {
+    sd_notify(0, "RELOADING=1");
+    const auto config = read_config(options_);
+    node_->errors().record("reload the configuration",
+                           config ? node_->reconfigure(*config) : std::unexpected(config.error()));
+    if (config) {
+        log(LogLevel::info, "configuration read again");
+    }
+    sd_notify(0, "READY=1");
+}
+
+Result<Config> read_config(const Options& options) {
+    if (!options.config_required && !std::filesystem::exists(options.config_path)) {
+        return default_config();
+    }
+    return load_config(options.config_path);
+}
+
+}  // namespace netkitd

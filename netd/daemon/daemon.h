@@ -1,0 +1,52 @@
+// netkitd: the node on an event loop, behind a socket, under systemd.
+//
+// The loop waits for requests, kernel notifications, processes that end, and time. Stopping leaves everything in the
+// kernel as it is: traffic flows, and the next start takes it up.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "daemon/node.h"
+#include "daemon/options.h"
+#include "daemon/process_watcher.h"
+#include "event/event_loop.h"
+#include "ipc/server.h"
+#include "link/monitor.h"
+
+namespace netkitd {
+
+class Daemon {
+public:
+    [[nodiscard]] static Result<std::unique_ptr<Daemon>> start(const Options& options, Config config);
+    // Until SIGTERM or SIGINT.
+    [[nodiscard]] Result<void> run();
+
+private:
+    Daemon(Options options, EventLoop loop, link::Monitor monitor);
+    [[nodiscard]] Result<void> listen();
+    [[nodiscard]] Result<void> watch_signals();
+    [[nodiscard]] Result<void> watch_time();
+    void read_monitor();
+    // Notifications come in bursts: the network is looked at once, a moment after the first.
+    void follow_network_soon();
+    void reload();
+
+    Options options_;
+    EventLoop loop_;
+    ProcessWatcher watcher_;
+    link::Monitor monitor_;
+    std::unique_ptr<Node> node_;
+    std::unique_ptr<ipc::Server> server_;
+    EventSource monitor_source_;
+    EventSource follow_timer_;
+    EventSource sweep_timer_;
+    EventSource terminate_;
+    EventSource interrupt_;
+    EventSource hangup_;
+};
+
+// The configuration that `options` name; a missing default file is the default configuration.
+[[nodiscard]] Result<Config> read_config(const Options& options);
+
+}  // namespace netkitd

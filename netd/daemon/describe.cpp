@@ -1,0 +1,103 @@
+#include "daemon/describe.h"
+
+#include <netinet/in.h>
+
+#include <nlohmann/json.hpp>
+
+namespace netkitd {
+namespace {
+
+using nlohmann::json;
+
+json optional_address(const std::optional<IpAddr>& address) {
+    return address ? json(address->to_string()) : json(nullptr);
+}
+
+std::string protocol_name(std::uint8_t protocol) {
+    switch (protocol) {
+        case IPPROTO_TCP:
+            return "tcp";
+        case IPPROTO_UDP:
+            return "udp";
+        case IPPROTO_ICMP:
+            return "icmp";
+        default:
+            return std::to_string(protocol);
+    }
+}
+
+std::int64_t milliseconds(std::chrono::nanoseconds duration) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+}  // namespace
+
+std::string describe_time(std::chrono::system_clock::time_point time) {
+    return std::format("{:%FT%TZ}", std::chrono::floor<std::chrono::seconds>(time));
+}
+
+json describe_endpoint(const Endpoint& endpoint) {
+    const EndpointRecord& record = endpoint.record;
+    json containers = json::array();
+    for (const Member& member : record.members) {
+        containers.push_back(member.container_id);
+    }
+    return {{"id", record.id},
+            {"containers", std::move(containers)},
+            {"network", record.network},
+            {"interface", record.interface_name},
+            {"ipv4", optional_address(record.ipv4)},
+            {"ipv6", optional_address(record.ipv6)},
+            {"mtu", record.mtu},
+            {"device_mode", link::to_string(record.device_mode)},
+            {"host_interface", record.host_name},
+            {"host_ifindex", record.host_ifindex},
+            {"state", endpoint.dying() ? "dying" : "ready"},
+            {"created", describe_time(record.created)}};
+}
+
+json describe_endpoint_fully(const Endpoint& endpoint) {
+    json result = describe_endpoint(endpoint);
+    const EndpointRecord& record = endpoint.record;
+    result["netns_cookie"] = record.netns_cookie;
+    result["host_mac"] = record.host_mac.to_string();
+    result["peer_mac"] = record.peer_mac.to_string();
+    json members = json::array();
+    for (const Member& member : record.members) {
+        members.push_back({{"container", member.container_id}, {"pid", member.pid ? json(*member.pid) : json(nullptr)}});
+    }
+    result["members"] = std::move(members);
+    return result;
+}
+
+json describe_attach(const AttachReply& reply) {
+    const EndpointRecord& record = reply.record;
+    return {{"id", record.id},
+            {"ipv4", optional_address(record.ipv4)},
+            {"gateway4", reply.gateway4.to_string()},
+            {"interface", record.interface_name},
+            {"host_interface", record.host_name},
+            {"device_mode", link::to_string(record.device_mode)},
+            {"mtu", record.mtu},
+            {"network", record.network},
+            {"existing", reply.existing},
+            {"kernel_wait_us", reply.kernel_wait.count()},
+            {"notes", reply.notes}};
+}
+
+json describe_flow(const datapath::Flow& flow, const std::string& container) {
+    return {{"proto", protocol_name(flow.protocol)},
+            {"source", flow.source.to_string()},
+            {"source_port", flow.source_port},
+            {"destination", flow.destination.to_string()},
+            {"destination_port", flow.destination_port},
+            {"translated", flow.translated.to_string()},
+            {"translated_port", flow.translated_port},
+            {"state", datapath::to_string(flow.state)},
+            {"age_ms", milliseconds(flow.age)},
+            {"idle_ms", milliseconds(flow.idle)},
+            {"endpoint", flow.endpoint_id},
+            {"container", container}};
+}
+
+}  // namespace netkitd

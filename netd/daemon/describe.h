@@ -1,0 +1,22 @@
+// The JSON that users and programs see: replies of the daemon, printed as they are by `netkitctl --json`. Keys are stable.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "datapath/flows.h"
+#include "endpoint/manager.h"
+
+namespace netkitd {
+
+[[nodiscard]] nlohmann::json describe_endpoint(const Endpoint& endpoint);
+// With what `endpoint show` adds.
+[[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint);
+[[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply);
+[[nodiscard]] nlohmann::json describe_flow(const datapath::Flow& flow, const std::string& container);
+// RFC 3339, UTC.
+[[nodiscard]] std::string describe_time(std::chrono::system_clock::time_point time);
+
+}  // namespace netkitd

@@ -1,0 +1,84 @@
+#include "daemon/node.h"
+
+#include "base/log.h"
+#include "link/device.h"
+#include "link/netns.h"
+
+namespace netkitd {
+namespace {
+
+constexpr std::string_view kNoNetkit = "this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has)";
+
+}  // namespace
+
+Result<DeviceModeDecision> decide_device_mode(const Config& config) {
+    DeviceModeDecision decision;
+    decision.modes.netkit_available = NK_TRY(link::netkit_supported());
+    decision.configured = config.device_mode ? std::string(link::to_string(*config.device_mode)) : "auto";
+    if (!config.device_mode) {
+        decision.modes.active = decision.modes.netkit_available ? link::DeviceMode::netkit : link::DeviceMode::veth;
+        decision.reason = decision.modes.netkit_available ? "" : std::format("fell back to veth: {}", kNoNetkit);
+        return decision;
+    }
+    decision.modes.active = *config.device_mode;
+    if (decision.modes.active != link::DeviceMode::veth && !decision.modes.netkit_available) {
+        return fail(ErrorKind::refused, "device_mode is {}, but {}: use auto or veth", decision.configured, kNoNetkit);
+    }
+    return decision;
+}
+
+Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode)
+    : host_(std::move(host)),
+      store_(std::move(store)),
+      datapath_(std::move(datapath)),
+      device_mode_(std::move(device_mode)),
+      plumbing_(host_, datapath_),
+      network_(host_, datapath_, store_) {}
+
+Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
+    // The database first: its lock tells whether another daemon serves this node already.
+    Store store = NK_TRY(Store::open(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
+    DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
+    link::Netlink host = NK_TRY(link::Netlink::open());
+    datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path));
+    std::unique_ptr<Node> node(
+        new Node(std::move(host), std::move(store), std::move(datapath), std::move(device_mode)));
+    NK_TRY(node->network_.sync(config));
+    EndpointManager::Settings settings{.config = std::move(config),
+                                       .modes = node->device_mode_.modes,
+                                       .uplink_mtu = node->network_.uplink_mtu(),
+                                       .host_netns_cookie = NK_TRY(link::current_netns_cookie())};
+    node->manager_ =
+        std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
+    NK_TRY(node->manager_->restore());
+    return node;
+}
+
+void Node::follow_network() {
+    errors_.record("follow the network", network_.sync(manager_->config()));
+    manager_->set_uplink_mtu(network_.uplink_mtu());
+}
+
+void Node::resync_endpoints() { errors_.record("resync the endpoints", manager_->resync()); }
+
+void Node::sweep_flows() {
+    auto swept = flows().sweep({});
+    if (swept) {
+        last_sweep_ = *swept;
+        errors_.resolved("sweep the flows");
+    } else {
+        errors_.report("sweep the flows", swept.error());
+    }
+}
+
+Result<void> Node::reconfigure(const Config& config) {
+    const DeviceModeDecision decision = NK_TRY(decide_device_mode(config));
+    if (decision.modes.active != device_mode_.modes.active) {
+        return fail(ErrorKind::refused, "device_mode changed: restart the daemon (traffic goes on meanwhile)");
+    }
+    NK_TRY(manager_->reconfigure(config));
+    follow_network();
+    return {};
+}
+
+}  // namespace netkitd

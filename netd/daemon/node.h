@@ -1,0 +1,74 @@
+// Everything a running node consists of, put together in the order in which the parts need each other.
+//
+// It is what requests, status and kernel notifications work on; the event loop and the socket are the daemon's.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "daemon/options.h"
+#include "daemon/recent_errors.h"
+#include "datapath/datapath.h"
+#include "datapath/flows.h"
+#include "endpoint/config.h"
+#include "endpoint/manager.h"
+#include "endpoint/plumbing.h"
+#include "endpoint/store.h"
+#include "link/netlink.h"
+#include "node/node_network.h"
+
+namespace netkitd {
+
+// The kind of device this node makes, and why.
+struct DeviceModeDecision {
+    DeviceModes modes;
+    std::string configured;  // as in the configuration: "auto", "netkit", …
+    std::string reason;      // empty, or why it is not the first choice
+};
+// Refused when the configuration insists on what the kernel does not have.
+[[nodiscard]] Result<DeviceModeDecision> decide_device_mode(const Config& config);
+
+class Node {
+public:
+    // Loads the datapath, syncs the node's network, takes up the endpoints that are there. Borrows the watch.
+    [[nodiscard]] static Result<std::unique_ptr<Node>> start(const Options& options, Config config,
+                                                             ProcessWatch& watch);
+
+    // Follows the kernel: uplinks, addresses, routes.
+    void follow_network();
+    // Endpoints whose pair went unnoticed.
+    void resync_endpoints();
+    void sweep_flows();
+    // A new configuration; the old one stays in force when it is refused.
+    [[nodiscard]] Result<void> reconfigure(const Config& config);
+
+    [[nodiscard]] EndpointManager& endpoints() { return *manager_; }
+    [[nodiscard]] const EndpointManager& endpoints() const { return *manager_; }
+    [[nodiscard]] const datapath::Datapath& datapath() const { return datapath_; }
+    [[nodiscard]] datapath::FlowTable flows() const { return datapath::FlowTable(datapath_.flow_maps()); }
+    [[nodiscard]] const NodeNetwork& network() const { return network_; }
+    [[nodiscard]] Store& store() { return store_; }
+    [[nodiscard]] RecentErrors& errors() { return errors_; }
+    [[nodiscard]] const RecentErrors& errors() const { return errors_; }
+    [[nodiscard]] const DeviceModeDecision& device_mode() const { return device_mode_; }
+    [[nodiscard]] const datapath::FlowTable::SweepResult& last_sweep() const { return last_sweep_; }
+    [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
+
+private:
+    Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode);
+
+    link::Netlink host_;
+    Store store_;
+    datapath::Datapath datapath_;
+    DeviceModeDecision device_mode_;
+    KernelPlumbing plumbing_;
+    NodeNetwork network_;
+    std::unique_ptr<EndpointManager> manager_;
+    RecentErrors errors_;
+    datapath::FlowTable::SweepResult last_sweep_;
+    std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
+};
+
+}  // namespace netkitd

@@ -1,0 +1,79 @@
+#include "daemon/purge.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "base/log.h"
+#include "datapath/pins.h"
+#include "endpoint/store.h"
+#include "link/configure.h"
+#include "link/device.h"
+#include "link/netlink.h"
+#include "node/node_network.h"
+
+namespace netkitd {
+namespace {
+
+Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints) {
+    if (endpoints.empty()) {
+        return {};
+    }
+    std::string names;
+    for (const EndpointRecord& record : endpoints) {
+        for (const Member& member : record.members) {
+            names += std::format("{}{}", names.empty() ? "" : ", ", member.container_id);
+        }
+    }
+    return fail(ErrorKind::refused, "containers are attached: {}; stop them first, or add --force and they lose their network",
+                names);
+}
+
+// Those whose pair is still there; a record alone holds nobody back.
+Result<std::vector<EndpointRecord>> living(Store& store, const std::vector<link::Device>& devices) {
+    std::vector<EndpointRecord> records = NK_TRY(store.endpoints());
+    std::erase_if(records, [&](const EndpointRecord& record) {
+        return std::ranges::none_of(devices, [&](const link::Device& device) {
+            return device.ifindex == record.host_ifindex && device.name == record.host_name;
+        });
+    });
+    return records;
+}
+
+Result<void> remove_state(const std::string& path) {
+    for (const char* suffix : {"", "-wal", "-shm"}) {
+        std::error_code error;
+        std::filesystem::remove(path + suffix, error);
+        if (error) {
+            return fail_errno(error.value(), "remove {}{}", path, suffix);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> purge(const Options& options, const Config& config) {
+    const std::string store_path = options.store_path.value_or(config.store);
+    {
+        Store store = NK_TRY(Store::open(store_path, NK_TRY(read_boot_id())));
+        link::Netlink host = NK_TRY(link::Netlink::open());
+        const auto endpoints = NK_TRY(living(store, NK_TRY(link::list_devices(host))));
+        if (!options.force) {
+            NK_TRY(refuse_while_attached(endpoints));
+        }
+        for (const EndpointRecord& record : endpoints) {
+            NK_TRY(link::remove_device(host, record.host_ifindex));
+        }
+        // The containers are cut off: now the uplinks may lose the guard and the safety net.
+        NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
+        for (const NetworkConfig& network : config.networks) {
+            NK_TRY(link::remove_network(host, network.ipv4, network.gateway4()));
+        }
+        NK_TRY(restore_host_changes(store));
+    }
+    NK_TRY(remove_state(store_path));
+    log(LogLevel::info, "netkitd's devices, routes, pins and state are gone from this host");
+    return {};
+}
+
+}  // namespace netkitd

@@ -1,0 +1,117 @@
+#include "daemon/requests.h"
+
+#include <chrono>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "daemon/describe.h"
+#include "daemon/status.h"
+#include "endpoint/annotations.h"
+
+namespace netkitd {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+using std::chrono::microseconds;
+
+constexpr std::size_t kListedFlows = 4096;
+
+Result<AttachReply> attach_container(Node& node, ipc::Request request) {
+    AttachOptions options = NK_TRY(parse_annotations(request.annotations));
+    return node.endpoints().attach({.container_id = std::move(request.id),
+                                    .pid = request.pid,
+                                    .options = std::move(options),
+                                    .netns = std::move(request.netns),
+                                    .pidfd = std::move(request.pidfd)});
+}
+
+Result<json> attach(Node& node, ipc::Request request) {
+    const std::string id = request.id;
+    const auto begin = Clock::now();
+    const Result<AttachReply> reply = attach_container(node, std::move(request));
+    const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - begin);
+    const std::string what = std::format("attach {}", id);
+    if (!reply) {
+        node.errors().report(what, reply.error());
+        return std::unexpected(Error(reply.error()).context(what));
+    }
+    node.errors().resolved(what);
+    log(LogLevel::info, "attached {}: {} on {} ({}), {} us and {} us for the kernel's grace period", id,
+        reply->record.ipv4->to_string(), reply->record.host_name, link::to_string(reply->record.device_mode),
+        (took - reply->kernel_wait).count(), reply->kernel_wait.count());
+    json result = describe_attach(*reply);
+    result["own_time_us"] = (took - reply->kernel_wait).count();
+    return result;
+}
+
+Result<json> detach(Node& node, const std::string& id) {
+    const bool known = node.endpoints().find_container(id) != nullptr;
+    const std::string what = std::format("detach {}", id);
+    const Result<void> done = node.endpoints().detach(id);
+    node.errors().record(what, done);
+    if (!done) {
+        return std::unexpected(Error(done.error()).context(what));
+    }
+    if (known) {
+        log(LogLevel::info, "detached {}", id);
+    }
+    return json{{"id", id}, {"known", known}};
+}
+
+json list_endpoints(const Node& node) {
+    json list = json::array();
+    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
+        list.push_back(describe_endpoint(endpoint));
+    }
+    return {{"endpoints", std::move(list)}};
+}
+
+Result<json> show_endpoint(const Node& node, const std::string& id) {
+    const Endpoint* endpoint = node.endpoints().find_container(id);
+    if (endpoint == nullptr) {
+        return fail(ErrorKind::not_found, "container {} has no endpoint here; `netkitctl endpoint list` names those that do",
+                    id);
+    }
+    return describe_endpoint_fully(*endpoint);
+}
+
+std::string container_of(const Node& node, std::uint32_t endpoint_id) {
+    const auto& endpoints = node.endpoints().endpoints();
+    const auto found = endpoints.find(endpoint_id);
+    return found == endpoints.end() || found->second.record.members.empty()
+               ? ""
+               : found->second.record.members.front().container_id;
+}
+
+Result<json> list_flows(const Node& node) {
+    const auto listing = NK_TRY(node.flows().list(kListedFlows));
+    json list = json::array();
+    for (const datapath::Flow& flow : listing.flows) {
+        list.push_back(describe_flow(flow, container_of(node, flow.endpoint_id)));
+    }
+    return json{{"flows", std::move(list)}, {"truncated", listing.truncated}};
+}
+
+}  // namespace
+
+Result<json> answer(Node& node, ipc::Request request) {
+    switch (request.operation) {
+        case ipc::Operation::attach:
+            return attach(node, std::move(request));
+        case ipc::Operation::detach:
+            return detach(node, request.id);
+        case ipc::Operation::status:
+            return describe_status(node);
+        case ipc::Operation::endpoint_list:
+            return list_endpoints(node);
+        case ipc::Operation::endpoint_show:
+            return show_endpoint(node, request.id);
+        case ipc::Operation::flow_list:
+            return list_flows(node);
+    }
+    return fail(ErrorKind::invalid, "unknown operation");
+}
+
+}  // namespace netkitd

@@ -1,0 +1,157 @@
+#include "daemon/status.h"
+
+#include <sys/utsname.h>
+
+#include <nlohmann/json.hpp>
+
+#include "daemon/describe.h"
+#include "endpoint/store.h"
+
+namespace netkitd {
+namespace {
+
+using nlohmann::json;
+
+std::string kernel_release() {
+    utsname name{};
+    return uname(&name) == 0 ? name.release : "unknown";
+}
+
+json describe_uplinks(const NodeNetwork& network) {
+    json result = json::array();
+    for (const link::Uplink& uplink : network.uplinks()) {
+        json addresses = json::array();
+        for (const IpAddr& address : uplink.addresses) {
+            addresses.push_back(address.to_string());
+        }
+        result.push_back({{"name", uplink.name},
+                          {"ifindex", uplink.ifindex},
+                          {"mtu", uplink.mtu},
+                          {"addresses", std::move(addresses)},
+                          {"state", uplink.unusable.empty() ? "attached" : "unusable"},
+                          {"reason", uplink.unusable}});
+    }
+    return result;
+}
+
+json describe_networks(const EndpointManager& endpoints) {
+    json result = json::array();
+    for (const NetworkConfig& network : endpoints.config().networks) {
+        const auto use = endpoints.pool_use(network.name);
+        result.push_back({{"name", network.name},
+                          {"ipv4", network.ipv4.to_string()},
+                          {"gateway4", network.gateway4().to_string()},
+                          {"in_use", use.in_use},
+                          {"capacity", use.capacity}});
+    }
+    return result;
+}
+
+json describe_masquerade(const Node& node) {
+    const Config& config = node.endpoints().config();
+    json devices = json::array();
+    for (const link::Uplink& uplink : node.network().uplinks()) {
+        if (uplink.unusable.empty()) {
+            devices.push_back(uplink.name);
+        }
+    }
+    json prefixes = json::array();
+    for (const NetworkConfig& network : config.networks) {
+        prefixes.push_back(network.ipv4.to_string());
+    }
+    return {{"enabled", config.masquerade},
+            {"devices", std::move(devices)},
+            {"networks", std::move(prefixes)},
+            {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)}};
+}
+
+json describe_maps(const Node& node) {
+    const auto maps = node.datapath().flow_maps();
+    return json::array({{{"name", "endpoints4"},
+                         {"entries", node.endpoints().endpoints().size()},
+                         {"capacity", node.datapath().endpoint_capacity()}},
+                        {{"name", "flows4"},
+                         {"entries", node.last_sweep().established_entries},
+                         {"capacity", maps.established_capacity}},
+                        {{"name", "flows4_new"},
+                         {"entries", node.last_sweep().fresh_entries},
+                         {"capacity", maps.fresh_capacity}}});
+}
+
+Result<json> describe_counters(const Node& node) {
+    json result = json::array();
+    for (const datapath::Counter& counter : NK_TRY(node.datapath().counters())) {
+        result.push_back({{"name", counter.name},
+                          {"kind", counter.drop ? "drop" : "event"},
+                          {"packets", counter.packets},
+                          {"bytes", counter.bytes},
+                          {"text", counter.text}});
+    }
+    return result;
+}
+
+Result<json> describe_host_changes(Store& store) {
+    json result = json::array();
+    for (const HostChange& change : NK_TRY(store.host_changes())) {
+        result.push_back({{"what", change.what}, {"before", change.before}, {"after", change.after}});
+    }
+    return result;
+}
+
+json describe_errors(const RecentErrors& errors) {
+    json result = json::array();
+    for (const RecentError& error : errors.list()) {
+        result.push_back({{"when", describe_time(error.when)}, {"what", error.what}, {"message", error.message}});
+    }
+    return result;
+}
+
+// What works less well than it could, in words that say what to do.
+json describe_degraded(const Node& node) {
+    json result = json::array();
+    if (!node.device_mode().reason.empty()) {
+        result.push_back(node.device_mode().reason);
+    }
+    bool usable_uplink = false;
+    for (const link::Uplink& uplink : node.network().uplinks()) {
+        usable_uplink = usable_uplink || uplink.unusable.empty();
+        if (!uplink.unusable.empty()) {
+            result.push_back(std::format("uplink {} is not used: {}", uplink.name, uplink.unusable));
+        }
+    }
+    if (!usable_uplink) {
+        result.push_back(
+            "there is no uplink: containers reach each other and this host only (add a default route, or name devices "
+            "in `uplinks`)");
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<json> describe_status(Node& node) {
+    const DeviceModeDecision& mode = node.device_mode();
+    return json{{"version", NETKITD_VERSION},
+                {"kernel", kernel_release()},
+                {"device_mode",
+                 {{"configured", mode.configured},
+                  {"active", link::to_string(mode.modes.active)},
+                  {"reason", mode.reason}}},
+                {"attach_mode", mode.modes.active == link::DeviceMode::veth ? "tcx" : "netkit"},
+                {"host_routing", "bpf"},
+                {"masquerading", describe_masquerade(node)},
+                {"services", "not available"},
+                {"big_tcp", {{"enabled", false}}},
+                {"uplinks", describe_uplinks(node.network())},
+                {"networks", describe_networks(node.endpoints())},
+                {"endpoints", node.endpoints().endpoints().size()},
+                {"maps", describe_maps(node)},
+                {"counters", NK_TRY(describe_counters(node))},
+                {"host_changes", NK_TRY(describe_host_changes(node.store()))},
+                {"degraded", describe_degraded(node)},
+                {"last_errors", describe_errors(node.errors())},
+                {"boot_id", NK_TRY(read_boot_id())},
+                {"started", describe_time(node.started())}};
+}
+
+}  // namespace netkitd

@@ -1,0 +1,253 @@
+#include "datapath/datapath.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <net/if.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "datapath/bpf_log.h"
+#include "datapath/link_pin.h"
+#include "netkitd.skel.h"
+
+namespace netkitd::datapath {
+namespace {
+
+using std::chrono::microseconds;
+
+constexpr std::string_view kUplinkPrefix = "uplink-";
+
+std::string uplink_pin(std::uint32_t ifindex, std::string_view direction) {
+    return std::format("{}{}-{}", kUplinkPrefix, ifindex, direction);
+}
+
+nk_addr to_wire(const IpAddr& address) {
+    nk_addr wire{};
+    std::memcpy(&wire, address.bytes().data(), address.size());
+    return wire;
+}
+
+nk_addr mask_of(const IpPrefix& prefix) {
+    std::array<std::uint8_t, 16> bytes{};
+    bytes.fill(0xff);
+    in6_addr all_ones{};
+    std::memcpy(&all_ones, bytes.data(), bytes.size());
+    const IpAddr ones = prefix.address().is_v4() ? IpAddr::v4(in_addr{.s_addr = INADDR_NONE}) : IpAddr::v6(all_ones);
+    return to_wire(IpPrefix(ones, prefix.length()).address());
+}
+
+nk_device_mode to_wire(link::DeviceMode mode) {
+    switch (mode) {
+        case link::DeviceMode::netkit:
+            return NK_DEVICE_NETKIT;
+        case link::DeviceMode::netkit_l2:
+            return NK_DEVICE_NETKIT_L2;
+        case link::DeviceMode::veth:
+            return NK_DEVICE_VETH;
+    }
+    return NK_DEVICE_VETH;
+}
+
+nk_network to_wire(const NodeNetwork& network) {
+    return {.prefix = to_wire(network.prefix.address()),
+            .mask = mask_of(network.prefix),
+            .gateway = to_wire(network.gateway),
+            .flags = network.masquerade ? NK_NETWORK_MASQUERADE : 0U,
+            .reserved = 0};
+}
+
+nk_endpoint to_wire(const EndpointEntry& endpoint) {
+    nk_endpoint wire{};
+    wire.ifindex = endpoint.host_ifindex;
+    wire.id = endpoint.id;
+    wire.network = endpoint.network;
+    wire.device_mode = to_wire(endpoint.device_mode);
+    std::ranges::copy(endpoint.peer_mac.bytes, std::begin(wire.peer_mac));
+    std::ranges::copy(endpoint.host_mac.bytes, std::begin(wire.host_mac));
+    return wire;
+}
+
+Result<void> pin_maps(netkitd_bpf& skeleton, const Pins& pins) {
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton.obj) {
+        // The maps of globals belong to one load of the programs.
+        if (bpf_map__is_internal(map)) {
+            continue;
+        }
+        const std::string path = pins.map(bpf_map__name(map));
+        if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0) {
+            return fail_errno(-error, "set the pin of map {}", bpf_map__name(map));
+        }
+    }
+    return {};
+}
+
+Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
+    const std::string_view digits = name.substr(kUplinkPrefix.size());
+    std::uint32_t ifindex = 0;
+    if (std::from_chars(digits.data(), digits.data() + digits.size(), ifindex).ec != std::errc()) {
+        return fail(ErrorKind::internal, "{} is not the pin of an uplink", name);
+    }
+    return ifindex;
+}
+
+}  // namespace
+
+void Datapath::Closer::operator()(netkitd_bpf* skeleton) const { netkitd_bpf__destroy(skeleton); }
+
+Datapath::Datapath(Skeleton skeleton, Pins pins) : skeleton_(std::move(skeleton)), pins_(std::move(pins)) {}
+Datapath::Datapath(Datapath&&) noexcept = default;
+Datapath& Datapath::operator=(Datapath&&) noexcept = default;
+Datapath::~Datapath() = default;
+
+Result<Datapath> Datapath::open(const std::string& directory) {
+    Pins pins = NK_TRY(Pins::prepare(directory));
+    const BpfLog log;
+    Skeleton skeleton(netkitd_bpf__open());
+    if (!skeleton) {
+        return fail_errno(errno, "open the BPF programs: {}", log.tail());
+    }
+    NK_TRY(pin_maps(*skeleton, pins));
+    if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
+        return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
+    }
+    return Datapath(std::move(skeleton), std::move(pins));
+}
+
+Result<void> Datapath::configure(const NodeSettings& settings) {
+    if (settings.networks.size() > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS) {
+        return fail(ErrorKind::refused, "{} networks and {} uplinks: at most {} and {} are possible",
+                    settings.networks.size(), settings.uplinks.size(), NK_MAX_NETWORKS, NK_MAX_UPLINKS);
+    }
+    nk_node& node = skeleton_->data_node->node;
+    // Packets read this while it is written: entries first, then the counts that make them visible.
+    std::uint32_t count4 = 0;
+    for (const NodeNetwork& network : settings.networks) {
+        node.network4[count4++] = to_wire(network);
+    }
+    std::uint32_t uplinks = 0;
+    for (const std::uint32_t ifindex : settings.uplinks) {
+        node.uplinks[uplinks++] = ifindex;
+    }
+    node.port_first = settings.port_first;
+    node.port_last = settings.port_last;
+    __atomic_store_n(&node.network4_count, count4, __ATOMIC_RELEASE);
+    __atomic_store_n(&node.uplink_count, uplinks, __ATOMIC_RELEASE);
+    return {};
+}
+
+Result<microseconds> Datapath::attach_endpoint(const std::string& host_name, std::uint32_t ifindex,
+                                               link::DeviceMode mode) {
+    const bool veth = mode == link::DeviceMode::veth;
+    bpf_program* program = veth ? skeleton_->progs.veth_ingress : skeleton_->progs.netkit_peer;
+    const BpfLog log;
+    const auto took = pin_or_update(pins_.link(host_name), *program, [&] {
+        const int index = static_cast<int>(ifindex);
+        return veth ? bpf_program__attach_tcx(program, index, nullptr)
+                    : bpf_program__attach_netkit(program, index, nullptr);
+    });
+    return with_context(took, host_name);
+}
+
+Result<void> Datapath::detach_endpoint(const std::string& host_name) { return pins_.unpin_link(host_name); }
+
+Result<std::vector<std::string>> Datapath::attached_endpoints() const {
+    std::vector<std::string> names = NK_TRY(pins_.link_names());
+    std::erase_if(names, [](const std::string& name) { return name.starts_with(kUplinkPrefix); });
+    return names;
+}
+
+Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
+    const nk_endpoint value = to_wire(endpoint);
+    const nk_endpoint4_key key{.addr = endpoint.address.v4_be32()};
+    if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key, &value, BPF_ANY) != 0) {
+        return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
+    }
+    return {};
+}
+
+Result<void> Datapath::remove_endpoint(const IpAddr& address) {
+    const nk_endpoint4_key key{.addr = address.v4_be32()};
+    if (bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key) != 0 && errno != ENOENT) {
+        return fail_errno(errno, "remove {} from the endpoint map", address.to_string());
+    }
+    return {};
+}
+
+Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
+    const int map = bpf_map__fd(skeleton_->maps.endpoints4);
+    std::vector<IpAddr> addresses;
+    nk_endpoint4_key key{};
+    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map, &key, &key)) {
+        addresses.push_back(IpAddr::v4(in_addr{.s_addr = key.addr}));
+    }
+    return addresses;
+}
+
+Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex) {
+    const BpfLog log;
+    const auto attach = [&](bpf_program* program, std::string_view direction) -> Result<void> {
+        const auto took = pin_or_update(pins_.link(uplink_pin(ifindex, direction)), *program, [&] {
+            return bpf_program__attach_tcx(program, static_cast<int>(ifindex), nullptr);
+        });
+        if (!took) {
+            return std::unexpected(Error(took.error()).context(std::format("uplink {}", name)));
+        }
+        return {};
+    };
+    // The safety net first: nothing is translated before it is there.
+    NK_TRY(attach(skeleton_->progs.uplink_egress, "egress"));
+    return attach(skeleton_->progs.uplink_ingress, "ingress");
+}
+
+Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
+    NK_TRY(pins_.unpin_link(uplink_pin(ifindex, "ingress")));
+    return pins_.unpin_link(uplink_pin(ifindex, "egress"));
+}
+
+Result<std::vector<std::uint32_t>> Datapath::attached_uplinks() const {
+    std::vector<std::uint32_t> result;
+    for (const std::string& name : NK_TRY(pins_.link_names())) {
+        if (name.starts_with(kUplinkPrefix) && name.ends_with("-ingress")) {
+            result.push_back(NK_TRY(parse_uplink_pin(name)));
+        }
+    }
+    return result;
+}
+
+Result<std::vector<Counter>> Datapath::counters() const {
+#define NK_COUNTER_DROP(symbol, name, text) Counter{name, text, true, 0, 0},
+#define NK_COUNTER_EVENT(symbol, name, text) Counter{name, text, false, 0, 0},
+    std::vector<Counter> result{NK_DROP_REASONS(NK_COUNTER_DROP) NK_EVENTS(NK_COUNTER_EVENT)};
+#undef NK_COUNTER_DROP
+#undef NK_COUNTER_EVENT
+    const int cpus = libbpf_num_possible_cpus();
+    if (cpus < 0) {
+        return fail_errno(-cpus, "count the CPUs");
+    }
+    std::vector<nk_counter_value> per_cpu(static_cast<std::size_t>(cpus));
+    for (std::uint32_t index = 0; index < result.size(); ++index) {
+        if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, per_cpu.data()) != 0) {
+            return fail_errno(errno, "read counter {}", result[index].name);
+        }
+        for (const nk_counter_value& value : per_cpu) {
+            result[index].packets += value.packets;
+            result[index].bytes += value.bytes;
+        }
+    }
+    return result;
+}
+
+Datapath::FlowMaps Datapath::flow_maps() const {
+    return {.established = bpf_map__fd(skeleton_->maps.flows4),
+            .fresh = bpf_map__fd(skeleton_->maps.flows4_new),
+            .established_capacity = bpf_map__max_entries(skeleton_->maps.flows4),
+            .fresh_capacity = bpf_map__max_entries(skeleton_->maps.flows4_new)};
+}
+
+std::uint32_t Datapath::endpoint_capacity() const { return bpf_map__max_entries(skeleton_->maps.endpoints4); }
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,109 @@
+// The datapath as the daemon sees it: programs, links, maps and the node configuration.
+//
+// Everything that packets need is pinned, so traffic flows while no daemon runs. open() reuses pinned maps; links that
+// are pinned already get the new programs by an update in place, so no packet is lost over a restart or an upgrade.
+// Link descriptors are closed once pinned: the daemon holds nothing per endpoint.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "abi.h"
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "datapath/pins.h"
+#include "link/device.h"
+
+struct netkitd_bpf;
+
+namespace netkitd::datapath {
+
+struct NodeNetwork {
+    IpPrefix prefix;
+    IpAddr gateway;
+    bool masquerade = true;
+};
+
+struct NodeSettings {
+    std::vector<NodeNetwork> networks;  // the position is the datapath's network index
+    std::vector<std::uint32_t> uplinks;  // ifindex
+    std::uint16_t port_first = 0;
+    std::uint16_t port_last = 0;
+};
+
+struct EndpointEntry {
+    IpAddr address;
+    std::uint32_t id = 0;
+    std::uint32_t network = 0;
+    std::uint32_t host_ifindex = 0;
+    link::DeviceMode device_mode{};
+    link::MacAddr peer_mac;
+    link::MacAddr host_mac;
+};
+
+struct Counter {
+    std::string_view name;
+    std::string_view text;
+    bool drop = false;
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+};
+
+class Datapath {
+public:
+    // Loads the programs; the verifier's log is in the error. `directory` is on a bpffs.
+    [[nodiscard]] static Result<Datapath> open(const std::string& directory);
+    Datapath(Datapath&&) noexcept;
+    Datapath& operator=(Datapath&&) noexcept;
+    ~Datapath();
+
+    // Takes effect for the next packet. Refused when it exceeds NK_MAX_NETWORKS or NK_MAX_UPLINKS.
+    [[nodiscard]] Result<void> configure(const NodeSettings& settings);
+
+    // Attaches the container program to the host's end and pins the link under `host_name`; when a pinned link is
+    // there already, its program is replaced in place. Returns the time that the kernel took to attach.
+    [[nodiscard]] Result<std::chrono::microseconds> attach_endpoint(const std::string& host_name, std::uint32_t ifindex,
+                                                                    link::DeviceMode mode);
+    [[nodiscard]] Result<void> detach_endpoint(const std::string& host_name);
+    [[nodiscard]] Result<std::vector<std::string>> attached_endpoints() const;
+
+    [[nodiscard]] Result<void> put_endpoint(const EndpointEntry& endpoint);
+    // An address that has no entry is not an error.
+    [[nodiscard]] Result<void> remove_endpoint(const IpAddr& address);
+    [[nodiscard]] Result<std::vector<IpAddr>> endpoint_addresses() const;
+
+    // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.
+    [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex);
+    [[nodiscard]] Result<void> detach_uplink(std::uint32_t ifindex);
+    // ifindex of every uplink that has a pinned link.
+    [[nodiscard]] Result<std::vector<std::uint32_t>> attached_uplinks() const;
+
+    [[nodiscard]] Result<std::vector<Counter>> counters() const;
+
+    // Descriptors of the flow maps, borrowed, for FlowTable.
+    struct FlowMaps {
+        int established = -1;
+        int fresh = -1;
+        std::uint32_t established_capacity = 0;
+        std::uint32_t fresh_capacity = 0;
+    };
+    [[nodiscard]] FlowMaps flow_maps() const;
+    [[nodiscard]] std::uint32_t endpoint_capacity() const;
+
+private:
+    struct Closer {
+        void operator()(netkitd_bpf* skeleton) const;
+    };
+    using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
+    Datapath(Skeleton skeleton, Pins pins);
+
+    Skeleton skeleton_;
+    Pins pins_;
+};
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,237 @@
+#include "datapath/flows.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <optional>
+
+namespace netkitd::datapath {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::uint32_t kBatch = 512;
+
+struct Entry {
+    nk_flow4_key key;
+    nk_flow value;
+};
+
+// bpf_ktime_get_ns(), bpf-helpers(7).
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// Another CPU may have written the stamp after `now` was taken.
+nanoseconds since(std::uint64_t now_ns, std::uint64_t then_ns) {
+    return nanoseconds(then_ns < now_ns ? now_ns - then_ns : 0);
+}
+
+nk_flow4_key other_key(const nk_flow4_key& key, const nk_flow& value) {
+    nk_flow4_key other{};
+    other.proto = key.proto;
+    if (key.direction == NK_FLOW_FORWARD) {
+        other.direction = NK_FLOW_REVERSE;
+        other.saddr = key.daddr;
+        other.sport = key.dport;
+        other.daddr = value.addr.word[0];
+        other.dport = value.port;
+    } else {
+        other.direction = NK_FLOW_FORWARD;
+        other.saddr = value.addr.word[0];
+        other.sport = value.port;
+        other.daddr = key.saddr;
+        other.dport = key.sport;
+    }
+    return other;
+}
+
+std::optional<nk_flow> find(int map, const nk_flow4_key& key) {
+    nk_flow value{};
+    if (bpf_map_lookup_elem(map, &key, &value) != 0) {
+        return std::nullopt;
+    }
+    return value;
+}
+
+// Calls `handle` for every entry, in batches; entries that appear or vanish meanwhile may be missed, as in any walk of
+// a live table. `handle` may delete entries; it returns false to end the walk.
+Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
+    std::vector<nk_flow4_key> keys(kBatch);
+    std::vector<nk_flow> values(kBatch);
+    std::uint32_t position = 0;
+    bool first = true;
+    while (true) {
+        std::uint32_t count = static_cast<std::uint32_t>(keys.size());
+        const int error = bpf_map_lookup_batch(map, first ? nullptr : &position, &position, keys.data(), values.data(),
+                                               &count, nullptr);
+        // ENOSPC: one bucket holds more than fits (kernel/bpf/hashtab.c); ENOENT: this was the last batch.
+        if (error != 0 && errno == ENOSPC && keys.size() < 64UL * kBatch) {
+            keys.resize(keys.size() * 2);
+            values.resize(keys.size());
+            continue;
+        }
+        if (error != 0 && errno != ENOENT) {
+            return fail_errno(errno, "walk the flow table");
+        }
+        const bool last = error != 0;
+        for (std::uint32_t i = 0; i < count; ++i) {
+            if (!handle({keys[i], values[i]})) {
+                return {};
+            }
+        }
+        if (last) {
+            return {};
+        }
+        first = false;
+    }
+}
+
+// The shortest life that an entry can have given what its own half says.
+std::chrono::seconds shortest_life(const FlowLifetimes& lifetimes, bool established, const Entry& entry) {
+    const std::uint16_t flags = entry.value.flags;
+    const FlowState state = flow_state(established, entry.key.proto, flags, flags);
+    return lifetime(lifetimes, state, entry.key.proto);
+}
+
+// Whether the flow that `entry` is one half of is over; a half without its other half is.
+bool is_over(int map, const FlowLifetimes& lifetimes, bool established, const Entry& entry, std::uint64_t now_ns) {
+    const nanoseconds idle = since(now_ns, entry.value.last_seen_ns);
+    if (idle < shortest_life(lifetimes, established, entry)) {
+        return false;
+    }
+    const auto other = find(map, other_key(entry.key, entry.value));
+    if (!other) {
+        return true;
+    }
+    const FlowState state = flow_state(established, entry.key.proto, entry.value.flags, other->flags);
+    return std::min(idle, since(now_ns, other->last_seen_ns)) >= lifetime(lifetimes, state, entry.key.proto);
+}
+
+void remove_both(int map, const Entry& entry) {
+    const nk_flow4_key other = other_key(entry.key, entry.value);
+    // Either half may be gone already: that is what is wanted.
+    bpf_map_delete_elem(map, &entry.key);
+    bpf_map_delete_elem(map, &other);
+}
+
+Flow describe(const Entry& forward, const std::optional<nk_flow>& reverse, bool established, std::uint64_t now_ns) {
+    const nanoseconds idle = since(now_ns, forward.value.last_seen_ns);
+    return {.protocol = forward.key.proto,
+            .source = IpAddr::v4(in_addr{.s_addr = forward.key.saddr}),
+            .source_port = ntohs(forward.key.sport),
+            .destination = IpAddr::v4(in_addr{.s_addr = forward.key.daddr}),
+            .destination_port = ntohs(forward.key.dport),
+            .translated = IpAddr::v4(in_addr{.s_addr = forward.value.addr.word[0]}),
+            .translated_port = ntohs(forward.value.port),
+            .state = flow_state(established, forward.key.proto, forward.value.flags, reverse ? reverse->flags : 0),
+            .age = since(now_ns, forward.value.created_ns),
+            .idle = reverse ? std::min(idle, since(now_ns, reverse->last_seen_ns)) : idle,
+            .endpoint_id = forward.value.endpoint_id};
+}
+
+}  // namespace
+
+std::string_view to_string(FlowState state) {
+    switch (state) {
+        case FlowState::fresh:
+            return "new";
+        case FlowState::established:
+            return "established";
+        case FlowState::half_closed:
+            return "half-closed";
+        case FlowState::closed:
+            return "closed";
+    }
+    return "unknown";
+}
+
+FlowState flow_state(bool established, std::uint8_t protocol, std::uint16_t forward_flags,
+                     std::uint16_t reverse_flags) {
+    if (protocol == IPPROTO_TCP) {
+        const bool forward_fin = (forward_flags & NK_FLOW_FIN) != 0;
+        const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;
+        if (((forward_flags | reverse_flags) & NK_FLOW_RST) != 0 || (forward_fin && reverse_fin)) {
+            return FlowState::closed;
+        }
+        if (established && (forward_fin || reverse_fin)) {
+            return FlowState::half_closed;
+        }
+    }
+    return established ? FlowState::established : FlowState::fresh;
+}
+
+std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, std::uint8_t protocol) {
+    switch (state) {
+        case FlowState::fresh:
+            return lifetimes.fresh;
+        case FlowState::half_closed:
+            return lifetimes.tcp_half_closed;
+        case FlowState::closed:
+            return lifetimes.tcp_closed;
+        case FlowState::established:
+            break;
+    }
+    if (protocol == IPPROTO_TCP) {
+        return lifetimes.tcp_established;
+    }
+    return protocol == IPPROTO_UDP ? lifetimes.udp : lifetimes.icmp;
+}
+
+Result<FlowTable::Listing> FlowTable::list(std::size_t limit) const {
+    const std::uint64_t now_ns = monotonic_ns();
+    Listing listing;
+    for (const auto& [map, established] : {std::pair{maps_.established, true}, {maps_.fresh, false}}) {
+        NK_TRY(walk(map, [&](const Entry& entry) {
+            if (entry.key.direction != NK_FLOW_FORWARD) {
+                return true;
+            }
+            if (listing.flows.size() == limit) {
+                listing.truncated = true;
+                return false;
+            }
+            const auto reverse = find(map, other_key(entry.key, entry.value));
+            listing.flows.push_back(describe(entry, reverse, established, now_ns));
+            return true;
+        }));
+    }
+    return listing;
+}
+
+Result<FlowTable::SweepResult> FlowTable::sweep(const FlowLifetimes& lifetimes) {
+    const std::uint64_t now_ns = monotonic_ns();
+    SweepResult result;
+    for (const auto& [map, established] : {std::pair{maps_.established, true}, {maps_.fresh, false}}) {
+        std::uint32_t& left = established ? result.established_entries : result.fresh_entries;
+        NK_TRY(walk(map, [&](const Entry& entry) {
+            if (is_over(map, lifetimes, established, entry, now_ns)) {
+                remove_both(map, entry);
+                ++result.removed;
+            } else {
+                ++left;
+            }
+            return true;
+        }));
+    }
+    return result;
+}
+
+Result<void> FlowTable::remove_endpoint(std::uint32_t endpoint_id) {
+    for (const int map : {maps_.established, maps_.fresh}) {
+        NK_TRY(walk(map, [&](const Entry& entry) {
+            if (entry.value.endpoint_id == endpoint_id) {
+                bpf_map_delete_elem(map, &entry.key);
+            }
+            return true;
+        }));
+    }
+    return {};
+}
+
+}  // namespace netkitd::datapath

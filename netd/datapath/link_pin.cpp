@@ -1,0 +1,57 @@
+#include "datapath/link_pin.h"
+
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include <memory>
+
+namespace netkitd::datapath {
+namespace {
+
+struct LinkCloser {
+    void operator()(bpf_link* link) const {
+        // A pinned link stays attached when the last descriptor goes; one that is not pinned is detached.
+        bpf_link__destroy(link);
+    }
+};
+using Link = std::unique_ptr<bpf_link, LinkCloser>;
+
+// True: the pinned link has the program now. False: there is no usable pin at that path.
+Result<bool> update_pinned(const std::string& path, bpf_program& program) {
+    const Link link(bpf_link__open(path.c_str()));
+    if (!link) {
+        return errno == ENOENT ? Result<bool>(false) : fail_errno(errno, "open the pinned link {}", path);
+    }
+    const int error = bpf_link__update_program(link.get(), &program);
+    if (error == 0) {
+        return true;
+    }
+    if (error != -ENOLINK) {
+        return fail_errno(-error, "replace the program of {}", path);
+    }
+    if (::unlink(path.c_str()) != 0) {
+        return fail_errno(errno, "unpin {}", path);
+    }
+    return false;
+}
+
+}  // namespace
+
+Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_program& program, const Attach& attach) {
+    using Clock = std::chrono::steady_clock;
+    const auto begin = Clock::now();
+    if (NK_TRY(update_pinned(path, program))) {
+        return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+    }
+    const Link link(attach());
+    if (!link) {
+        return fail_errno(errno, "attach {}", bpf_program__name(&program));
+    }
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+    if (const int error = bpf_link__pin(link.get(), path.c_str()); error != 0) {
+        return fail_errno(-error, "pin {}", path);
+    }
+    return took;
+}
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,336 @@
+#include "endpoint/manager.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/undo.h"
+#include "endpoint/host_name.h"
+#include "endpoint/process.h"
+
+namespace netkitd {
+namespace {
+
+constexpr std::uint32_t kHostNameAttempts = 16;
+
+bool same_network(const NetworkConfig& a, const NetworkConfig& b) { return a.name == b.name && a.ipv4 == b.ipv4; }
+
+Result<Member> member_of(const AttachRequest& request) {
+    Member member{.container_id = request.container_id, .pid = request.pid, .pid_start_time = 0};
+    if (request.pid) {
+        member.pid_start_time = NK_TRY(process_start_time(*request.pid));
+    }
+    return member;
+}
+
+// Keeps the first error, so that a tear-down goes on after one.
+void keep_first(Result<void>& first, Result<void> next) {
+    if (first && !next) {
+        first = std::move(next);
+    }
+}
+
+std::string first_container(const EndpointRecord& record) {
+    return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
+}
+
+}  // namespace
+
+EndpointManager::EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
+    : settings_(std::move(settings)), store_(store), plumbing_(plumbing), watch_(watch) {
+    for (const NetworkConfig& network : settings_.config.networks) {
+        pools_.emplace(network.name, AddressPool(network.ipv4, {network.gateway4()}));
+    }
+}
+
+Result<AttachReply> EndpointManager::attach(AttachRequest request) {
+    ContainerNetns netns = NK_TRY(plumbing_.enter(request.netns.get()));
+    if (netns.cookie == settings_.host_netns_cookie) {
+        return fail(ErrorKind::refused,
+                    "the container uses the host's network namespace: run it with `--network none` instead of "
+                    "`--network host`, or without the io.netkitd.network annotation");
+    }
+    if (Endpoint* endpoint = find_by_cookie(netns.cookie)) {
+        return join(*endpoint, std::move(request));
+    }
+    return attach_new(std::move(request), std::move(netns));
+}
+
+Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest request) {
+    const EndpointRecord& record = endpoint.record;
+    const AttachOptions& options = request.options;
+    if (options.network != record.network || options.interface_name != record.interface_name ||
+        (options.ipv4 && options.ipv4 != record.ipv4)) {
+        return fail(ErrorKind::refused,
+                    "container {} shares this network namespace and has {} with {} in network {}: containers that share "
+                    "a namespace share the endpoint, so give both the same io.netkitd.* annotations",
+                    first_container(record), record.interface_name, record.ipv4->to_string(), record.network);
+    }
+    EndpointRecord updated = record;
+    std::erase_if(updated.members, [&](const Member& m) { return m.container_id == request.container_id; });
+    updated.members.push_back(NK_TRY(member_of(request)));
+    NK_TRY(store_.put_endpoint(updated));
+    endpoint.record = updated;
+    endpoint.exited.erase(request.container_id);
+    NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
+    return AttachReply{.record = updated,
+                       .gateway4 = gateway_of(updated),
+                       .notes = {},
+                       .kernel_wait = {},
+                       .existing = true};
+}
+
+Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
+    if (NK_TRY(plumbing_.find_container_device(netns, request.options.interface_name))) {
+        return fail(ErrorKind::refused,
+                    "the container already has an interface {}: run it with `--network none` (or keep CNI from "
+                    "networking its pod), or choose another name with the io.netkitd.interface annotation",
+                    request.options.interface_name);
+    }
+    Endpoint* predecessor = find_member(request.container_id);
+    UndoStack undo;
+    const auto taken = NK_TRY(take_address(request.options, predecessor));
+    if (taken) {
+        undo.push("release the address", [this, address = *taken, network = request.options.network]() -> Result<void> {
+            pools_.at(network).release(address, AddressPool::Time::clock::now());
+            return {};
+        });
+    }
+    AttachPlan attach_plan = NK_TRY(plan(request, netns.cookie));
+    attach_plan.record.ipv4 = taken ? *taken : *request.options.ipv4;
+    if (predecessor != nullptr) {
+        attach_plan.predecessor = predecessor->record;
+        attach_plan.predecessor_gateway4 = gateway_of(predecessor->record);
+    }
+    AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, attach_plan));
+    undo.commit();
+
+    const std::uint32_t id = outcome.record.id;
+    endpoints_.insert_or_assign(id, Endpoint{.record = outcome.record, .exited = {}});
+    if (predecessor != nullptr) {
+        if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
+            log(LogLevel::error, "{}: give back its former endpoint: {}", request.container_id,
+                dropped.error().message());
+        }
+    }
+    if (const auto watched = start_watch(request.container_id, std::move(request.pidfd)); !watched) {
+        log(LogLevel::error, "{}: {}", request.container_id, watched.error().message());
+    }
+    return AttachReply{.record = std::move(outcome.record),
+                       .gateway4 = attach_plan.gateway4,
+                       .notes = std::move(outcome.notes),
+                       .kernel_wait = outcome.kernel_wait,
+                       .existing = false};
+}
+
+Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, std::uint64_t netns_cookie) {
+    const AttachOptions& options = request.options;
+    const std::uint32_t index = NK_TRY(network_index(options.network));
+    const NetworkConfig& network = settings_.config.networks.at(index);
+    AttachPlan result{.record = {},
+                      .gateway4 = network.gateway4(),
+                      .network_index = index,
+                      .local_ports = settings_.config.masquerade_ports,
+                      .predecessor = std::nullopt,
+                      .predecessor_gateway4 = {}};
+    EndpointRecord& record = result.record;
+    record.id = NK_TRY(store_.next_endpoint_id());
+    record.netns_cookie = netns_cookie;
+    record.network = network.name;
+    record.interface_name = options.interface_name;
+    record.mtu = options.mtu.value_or(network.mtu.value_or(settings_.uplink_mtu));
+    record.device_mode = NK_TRY(device_mode(options));
+    record.host_name = NK_TRY(free_host_name(request.container_id));
+    // To the second: what the database keeps and people read.
+    record.created = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    record.members.push_back(NK_TRY(member_of(request)));
+    return result;
+}
+
+Result<std::uint32_t> EndpointManager::network_index(const std::string& name) const {
+    const auto& networks = settings_.config.networks;
+    const auto found = std::ranges::find(networks, name, &NetworkConfig::name);
+    if (found == networks.end()) {
+        std::string known;
+        for (const NetworkConfig& network : networks) {
+            known += std::format("{}{}", known.empty() ? "" : ", ", network.name);
+        }
+        return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})",
+                    name, known);
+    }
+    return static_cast<std::uint32_t>(std::distance(networks.begin(), found));
+}
+
+Result<link::DeviceMode> EndpointManager::device_mode(const AttachOptions& options) const {
+    const link::DeviceMode mode = options.device_mode.value_or(settings_.modes.active);
+    if (mode != link::DeviceMode::veth && !settings_.modes.netkit_available) {
+        return fail(ErrorKind::refused,
+                    "io.netkitd.device-mode: this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has); "
+                    "leave the annotation out or ask for veth");
+    }
+    return mode;
+}
+
+Result<std::string> EndpointManager::free_host_name(const std::string& container_id) {
+    const auto devices = NK_TRY(plumbing_.host_devices());
+    for (std::uint32_t attempt = 0; attempt < kHostNameAttempts; ++attempt) {
+        std::string name = host_device_name(container_id, attempt);
+        if (!std::ranges::contains(devices, name, &link::Device::name)) {
+            return name;
+        }
+    }
+    return fail(ErrorKind::internal, "no free name for the host's end of {}", container_id);
+}
+
+Result<std::optional<IpAddr>> EndpointManager::take_address(const AttachOptions& options, const Endpoint* predecessor) {
+    NK_TRY(network_index(options.network));
+    AddressPool& pool = pools_.at(options.network);
+    if (!options.ipv4) {
+        return NK_TRY_CONTEXT(std::format("network {}", options.network), pool.allocate(AddressPool::Time::clock::now()));
+    }
+    if (predecessor != nullptr && predecessor->record.network == options.network &&
+        predecessor->record.ipv4 == options.ipv4 && predecessor->record.members.size() == 1) {
+        return std::nullopt;
+    }
+    NK_TRY_CONTEXT("io.netkitd.ipv4", pool.reserve(*options.ipv4));
+    return options.ipv4;
+}
+
+Result<void> EndpointManager::start_watch(const std::string& container_id, UniqueFd pidfd) {
+    if (!pidfd) {
+        return {};
+    }
+    return with_context(watch_.watch(container_id, std::move(pidfd)), "watch the container's process");
+}
+
+Result<void> EndpointManager::detach(const std::string& container_id) {
+    const Endpoint* endpoint = find_member(container_id);
+    return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
+}
+
+Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::string& container_id) {
+    Endpoint& endpoint = endpoints_.at(endpoint_id);
+    watch_.forget(container_id);
+    if (endpoint.record.members.size() <= 1) {
+        return remove(endpoint_id);
+    }
+    std::erase_if(endpoint.record.members, [&](const Member& m) { return m.container_id == container_id; });
+    endpoint.exited.erase(container_id);
+    return store_.put_endpoint(endpoint.record);
+}
+
+Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
+    const auto node = endpoints_.extract(endpoint_id);
+    const EndpointRecord& record = node.mapped().record;
+    const bool address_moved = std::ranges::any_of(
+        endpoints_, [&](const auto& other) { return other.second.record.ipv4 == record.ipv4; });
+    Result<void> result;
+    if (!address_moved) {
+        keep_first(result, plumbing_.remove_entry(*record.ipv4));
+    }
+    keep_first(result, plumbing_.remove_pair(record.host_ifindex));
+    keep_first(result, plumbing_.detach_program(record.host_name));
+    keep_first(result, plumbing_.forget_flows(record.id));
+    keep_first(result, store_.remove_endpoint(record.id));
+    if (!address_moved) {
+        if (const auto pool = pools_.find(record.network); pool != pools_.end()) {
+            pool->second.release(*record.ipv4, AddressPool::Time::clock::now());
+        }
+    }
+    return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
+}
+
+void EndpointManager::device_removed(std::uint32_t host_ifindex) {
+    const auto found = std::ranges::find_if(
+        endpoints_, [&](const auto& entry) { return entry.second.record.host_ifindex == host_ifindex; });
+    if (found == endpoints_.end()) {
+        return;
+    }
+    const EndpointRecord record = found->second.record;
+    for (const Member& member : record.members) {
+        watch_.forget(member.container_id);
+    }
+    const Result<void> removed = remove(record.id);
+    if (!removed) {
+        log(LogLevel::error, "{}", removed.error().message());
+    }
+    log(LogLevel::info, "endpoint {} of {} is gone with its network namespace; {} is free", record.id,
+        first_container(record), record.ipv4->to_string());
+}
+
+void EndpointManager::process_exited(const std::string& container_id) {
+    watch_.forget(container_id);
+    if (Endpoint* endpoint = find_member(container_id)) {
+        endpoint->exited.insert(container_id);
+    }
+}
+
+Result<void> EndpointManager::resync() {
+    const auto devices = NK_TRY(plumbing_.host_devices());
+    std::vector<std::uint32_t> gone;
+    for (const auto& [id, endpoint] : endpoints_) {
+        if (!std::ranges::contains(devices, endpoint.record.host_ifindex, &link::Device::ifindex)) {
+            gone.push_back(endpoint.record.host_ifindex);
+        }
+    }
+    std::ranges::for_each(gone, [this](std::uint32_t ifindex) { device_removed(ifindex); });
+    return {};
+}
+
+Result<void> EndpointManager::reconfigure(const Config& config) {
+    for (const auto& [id, endpoint] : endpoints_) {
+        const NetworkConfig* before = settings_.config.find_network(endpoint.record.network);
+        const NetworkConfig* after = config.find_network(endpoint.record.network);
+        if (after == nullptr || before == nullptr || !same_network(*before, *after)) {
+            return fail(ErrorKind::refused,
+                        "network {} is in use by container {}: keep it as it is until its containers are gone",
+                        endpoint.record.network, first_container(endpoint.record));
+        }
+    }
+    std::map<std::string, AddressPool> pools;
+    for (const NetworkConfig& network : config.networks) {
+        const NetworkConfig* before = settings_.config.find_network(network.name);
+        if (before != nullptr && same_network(*before, network)) {
+            pools.insert(pools_.extract(network.name));
+        } else {
+            pools.emplace(network.name, AddressPool(network.ipv4, {network.gateway4()}));
+        }
+    }
+    pools_ = std::move(pools);
+    settings_.config = config;
+    for (const auto& [id, endpoint] : endpoints_) {
+        NK_TRY(plumbing_.put_entry(datapath_entry(endpoint.record, NK_TRY(network_index(endpoint.record.network)))));
+    }
+    return {};
+}
+
+const Endpoint* EndpointManager::find_container(const std::string& container_id) const {
+    for (const auto& [id, endpoint] : endpoints_) {
+        if (std::ranges::contains(endpoint.record.members, container_id, &Member::container_id)) {
+            return &endpoint;
+        }
+    }
+    return nullptr;
+}
+
+Endpoint* EndpointManager::find_member(const std::string& container_id) {
+    const Endpoint* found = find_container(container_id);
+    return found == nullptr ? nullptr : &endpoints_.at(found->record.id);
+}
+
+Endpoint* EndpointManager::find_by_cookie(std::uint64_t netns_cookie) {
+    const auto found = std::ranges::find_if(
+        endpoints_, [&](const auto& entry) { return entry.second.record.netns_cookie == netns_cookie; });
+    return found == endpoints_.end() ? nullptr : &found->second;
+}
+
+IpAddr EndpointManager::gateway_of(const EndpointRecord& record) const {
+    const NetworkConfig* network = settings_.config.find_network(record.network);
+    return network == nullptr ? IpAddr() : network->gateway4();
+}
+
+EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network) const {
+    const AddressPool& pool = pools_.at(network);
+    return {.in_use = pool.in_use(), .capacity = pool.capacity()};
+}
+
+}  // namespace netkitd

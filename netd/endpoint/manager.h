@@ -1,0 +1,131 @@
+// The endpoints of this node: who is attached, what each holds, and when it is given back.
+//
+// An endpoint belongs to a netns, known by its cookie; containers that share the netns (a pod) are its members. It is
+// made by attach() and ends, whichever comes first, by detach() of its last member (poststop) or by the kernel removing
+// its pair with the netns (device_removed). A member's process that exits (process_exited) only marks the endpoint as
+// dying: the netns may outlive the process, and the address is not free before the pair is gone.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "endpoint/annotations.h"
+#include "endpoint/attach.h"
+#include "endpoint/config.h"
+#include "endpoint/ipam.h"
+#include "endpoint/plumbing.h"
+#include "endpoint/store.h"
+
+namespace netkitd {
+
+// Tells when a process is over. The event loop implements it.
+class ProcessWatch {
+public:
+    virtual ~ProcessWatch() = default;
+    // Calls EndpointManager::process_exited(container_id) once. A watch of that id that is there already is replaced.
+    [[nodiscard]] virtual Result<void> watch(const std::string& container_id, UniqueFd pidfd) = 0;
+    virtual void forget(const std::string& container_id) = 0;
+};
+
+// Which kinds of device this node makes.
+struct DeviceModes {
+    link::DeviceMode active{};      // for containers that ask for none
+    bool netkit_available = false;  // the kernel has it
+};
+
+struct Endpoint {
+    EndpointRecord record;
+    std::set<std::string> exited;  // members whose process is over
+    // The last process is gone, the netns not yet.
+    [[nodiscard]] bool dying() const { return !exited.empty() && exited.size() == record.members.size(); }
+};
+
+struct AttachRequest {
+    std::string container_id;
+    std::optional<std::int32_t> pid;
+    AttachOptions options;
+    UniqueFd netns;
+    UniqueFd pidfd;
+};
+
+struct AttachReply {
+    EndpointRecord record;
+    IpAddr gateway4;
+    std::vector<std::string> notes;
+    std::chrono::microseconds kernel_wait{};
+    bool existing = false;  // the netns was attached already
+};
+
+class EndpointManager {
+public:
+    struct Settings {
+        Config config;
+        DeviceModes modes;
+        std::uint32_t uplink_mtu = 1500;
+        std::uint64_t host_netns_cookie = 0;
+    };
+    // Borrows all three for its life.
+    EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
+
+    // Makes kernel, pins and database agree at start: endpoints whose pair is there are taken up again (their programs
+    // replaced in place), those whose pair is gone are given back, and pairs, pins and entries of nobody are removed.
+    [[nodiscard]] Result<void> restore();
+
+    [[nodiscard]] Result<AttachReply> attach(AttachRequest request);
+    // Of a container that is not known: done. That is how poststop is repeated.
+    [[nodiscard]] Result<void> detach(const std::string& container_id);
+    void device_removed(std::uint32_t host_ifindex);
+    void process_exited(const std::string& container_id);
+    // After lost notifications: every pair that is not there any more is given back.
+    [[nodiscard]] Result<void> resync();
+
+    // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.
+    [[nodiscard]] Result<void> reconfigure(const Config& config);
+    void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }
+
+    [[nodiscard]] const Config& config() const { return settings_.config; }
+    [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
+    [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
+    struct PoolUse {
+        std::size_t in_use = 0;
+        std::uint64_t capacity = 0;
+    };
+    [[nodiscard]] PoolUse pool_use(const std::string& network) const;
+
+private:
+    [[nodiscard]] Result<AttachReply> attach_new(AttachRequest request, ContainerNetns netns);
+    [[nodiscard]] Result<AttachReply> join(Endpoint& endpoint, AttachRequest request);
+    [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, std::uint64_t netns_cookie);
+    [[nodiscard]] Result<std::uint32_t> network_index(const std::string& name) const;
+    [[nodiscard]] Result<link::DeviceMode> device_mode(const AttachOptions& options) const;
+    [[nodiscard]] Result<std::string> free_host_name(const std::string& container_id);
+    // Empty when it is the predecessor's, which has reserved it already.
+    [[nodiscard]] Result<std::optional<IpAddr>> take_address(const AttachOptions& options, const Endpoint* predecessor);
+
+    [[nodiscard]] Result<void> adopt(const EndpointRecord& record);
+    [[nodiscard]] Result<void> remove_strays(const std::vector<link::Device>& devices);
+    void watch_members(Endpoint& endpoint);
+    [[nodiscard]] Result<void> start_watch(const std::string& container_id, UniqueFd pidfd);
+
+    [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
+    [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
+    [[nodiscard]] IpAddr gateway_of(const EndpointRecord& record) const;
+    [[nodiscard]] Endpoint* find_by_cookie(std::uint64_t netns_cookie);
+    [[nodiscard]] Endpoint* find_member(const std::string& container_id);
+
+    Settings settings_;
+    Store& store_;
+    Plumbing& plumbing_;
+    ProcessWatch& watch_;
+    std::map<std::uint32_t, Endpoint> endpoints_;  // by id
+    std::map<std::string, AddressPool> pools_;     // by network
+};
+
+}  // namespace netkitd

@@ -1,0 +1,69 @@
+#include "endpoint/plumbing.h"
+
+#include "link/netns.h"
+#include "link/sysctl.h"
+
+namespace netkitd {
+
+Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
+    NK_TRY(link::require_netns(netns_fd));
+    link::Netlink netlink = NK_TRY(link::Netlink::open_in(netns_fd));
+    const std::uint64_t cookie = NK_TRY(netlink.netns_cookie());
+    return ContainerNetns{.fd = netns_fd, .netlink = std::move(netlink), .cookie = cookie};
+}
+
+Result<std::optional<link::Device>> KernelPlumbing::find_container_device(ContainerNetns& netns,
+                                                                          const std::string& name) {
+    return link::find_device(netns.netlink, name);
+}
+
+Result<std::vector<link::Device>> KernelPlumbing::host_devices() { return link::list_devices(host_); }
+
+Result<link::Pair> KernelPlumbing::create_pair(ContainerNetns& netns, const link::PairSpec& spec) {
+    return link::create_pair(host_, netns.netlink, spec);
+}
+
+Result<void> KernelPlumbing::remove_pair(std::uint32_t host_ifindex) {
+    return link::remove_device(host_, host_ifindex);
+}
+
+Result<std::string> KernelPlumbing::set_local_ports(ContainerNetns& netns, const std::string& range) {
+    std::string before;
+    NK_TRY(link::in_netns(netns.fd, [&]() -> Result<void> {
+        before = NK_TRY(link::read_sysctl("ipv4/ip_local_port_range"));
+        return link::write_sysctl("ipv4/ip_local_port_range", range);
+    }));
+    return before;
+}
+
+Result<void> KernelPlumbing::configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) {
+    return link::configure_container_end(netns.netlink, end);
+}
+
+Result<std::chrono::microseconds> KernelPlumbing::attach_program(const std::string& host_name, std::uint32_t ifindex,
+                                                                 link::DeviceMode mode) {
+    return datapath_.attach_endpoint(host_name, ifindex, mode);
+}
+
+Result<void> KernelPlumbing::detach_program(const std::string& host_name) {
+    return datapath_.detach_endpoint(host_name);
+}
+
+Result<std::vector<std::string>> KernelPlumbing::attached_programs() { return datapath_.attached_endpoints(); }
+
+Result<void> KernelPlumbing::put_entry(const datapath::EndpointEntry& entry) { return datapath_.put_endpoint(entry); }
+
+Result<void> KernelPlumbing::remove_entry(const IpAddr& address) { return datapath_.remove_endpoint(address); }
+
+Result<std::vector<IpAddr>> KernelPlumbing::entries() { return datapath_.endpoint_addresses(); }
+
+Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
+    return datapath::FlowTable(datapath_.flow_maps()).remove_endpoint(endpoint_id);
+}
+
+Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, const link::HostEnd& end) {
+    NK_TRY(link::write_sysctl(std::format("ipv4/conf/{}/forwarding", host_name), "1"));
+    return link::configure_host_end(host_, end);
+}
+
+}  // namespace netkitd

@@ -1,0 +1,88 @@
+// Everything the endpoint manager asks of the kernel, one step of the attach per function.
+//
+// An interface, because the manager's promise is about failures: a test stands between it and the kernel, fails each
+// step in turn, and looks at what is left behind.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "datapath/datapath.h"
+#include "datapath/flows.h"
+#include "endpoint/config.h"
+#include "link/configure.h"
+#include "link/device.h"
+#include "link/netlink.h"
+
+namespace netkitd {
+
+// A container's netns while its endpoint is being made. Short-lived: the socket keeps the netns alive.
+struct ContainerNetns {
+    int fd = -1;  // borrowed
+    link::Netlink netlink;
+    std::uint64_t cookie = 0;
+};
+
+class Plumbing {
+public:
+    virtual ~Plumbing() = default;
+
+    [[nodiscard]] virtual Result<ContainerNetns> enter(int netns_fd) = 0;
+    [[nodiscard]] virtual Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns,
+                                                                                    const std::string& name) = 0;
+    [[nodiscard]] virtual Result<std::vector<link::Device>> host_devices() = 0;
+
+    [[nodiscard]] virtual Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) = 0;
+    [[nodiscard]] virtual Result<void> remove_pair(std::uint32_t host_ifindex) = 0;
+
+    // The container's local ports become the masquerade pool, so that keeping a port is the rule. Returns what they were.
+    [[nodiscard]] virtual Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) = 0;
+    [[nodiscard]] virtual Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) = 0;
+
+    [[nodiscard]] virtual Result<std::chrono::microseconds> attach_program(const std::string& host_name,
+                                                                           std::uint32_t ifindex,
+                                                                           link::DeviceMode mode) = 0;
+    [[nodiscard]] virtual Result<void> detach_program(const std::string& host_name) = 0;
+    [[nodiscard]] virtual Result<std::vector<std::string>> attached_programs() = 0;
+
+    [[nodiscard]] virtual Result<void> put_entry(const datapath::EndpointEntry& entry) = 0;
+    [[nodiscard]] virtual Result<void> remove_entry(const IpAddr& address) = 0;
+    [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
+    [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
+
+    // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
+    [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
+};
+
+// The kernel itself. Borrows what the daemon owns.
+class KernelPlumbing final : public Plumbing {
+public:
+    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
+
+    Result<ContainerNetns> enter(int netns_fd) override;
+    Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
+    Result<std::vector<link::Device>> host_devices() override;
+    Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override;
+    Result<void> remove_pair(std::uint32_t host_ifindex) override;
+    Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) override;
+    Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override;
+    Result<std::chrono::microseconds> attach_program(const std::string& host_name, std::uint32_t ifindex,
+                                                     link::DeviceMode mode) override;
+    Result<void> detach_program(const std::string& host_name) override;
+    Result<std::vector<std::string>> attached_programs() override;
+    Result<void> put_entry(const datapath::EndpointEntry& entry) override;
+    Result<void> remove_entry(const IpAddr& address) override;
+    Result<std::vector<IpAddr>> entries() override;
+    Result<void> forget_flows(std::uint32_t endpoint_id) override;
+    Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
+
+private:
+    link::Netlink& host_;
+    datapath::Datapath& datapath_;
+};
+
+}  // namespace netkitd

@@ -1,0 +1,55 @@
+#include "endpoint/process.h"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace netkitd {
+namespace {
+
+constexpr int kStartTimeField = 22;
+constexpr int kFirstFieldAfterName = 3;
+
+}  // namespace
+
+Result<std::uint64_t> process_start_time(std::int32_t pid) {
+    const std::string path = std::format("/proc/{}/stat", pid);
+    std::ifstream file(path);
+    std::string line;
+    if (!std::getline(file, line)) {
+        return fail(ErrorKind::not_found, "process {} does not exist", pid);
+    }
+    // The name may hold spaces and parentheses, so fields are counted from the last parenthesis.
+    const auto end_of_name = line.rfind(')');
+    std::istringstream fields(end_of_name == std::string::npos ? std::string() : line.substr(end_of_name + 1));
+    std::string field;
+    for (int number = kFirstFieldAfterName; number <= kStartTimeField; ++number) {
+        fields >> field;
+    }
+    std::uint64_t start_time = 0;
+    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), start_time);
+    if (!fields || error != std::errc()) {
+        return fail(ErrorKind::internal, "{} has no start time", path);
+    }
+    return start_time;
+}
+
+Result<UniqueFd> open_pidfd(std::int32_t pid) {
+    UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    if (!fd) {
+        return fail_errno(errno, "open a pidfd of process {}", pid);
+    }
+    return fd;
+}
+
+bool process_is_over(int pidfd) {
+    pollfd query{.fd = pidfd, .events = POLLIN, .revents = 0};
+    return poll(&query, 1, 0) == 1 && (query.revents & POLLIN) != 0;
+}
+
+}  // namespace netkitd

@@ -1,0 +1,17 @@
+// Processes by pid and pidfd: whether a pid is still the process that it was.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace netkitd {
+
+// In clock ticks since boot: field 22 of /proc/PID/stat, proc_pid_stat(5). With the pid it names a process of this boot.
+[[nodiscard]] Result<std::uint64_t> process_start_time(std::int32_t pid);
+[[nodiscard]] Result<UniqueFd> open_pidfd(std::int32_t pid);
+// A pidfd becomes readable when its process is over, pidfd_open(2).
+[[nodiscard]] bool process_is_over(int pidfd);
+
+}  // namespace netkitd

@@ -1,0 +1,56 @@
+#include <cstdio>
+#include <variant>
+
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "daemon/options.h"
+#include "daemon/purge.h"
+
+namespace netkitd {
+namespace {
+
+// sysexits don't fit the contract: 1 refused or failed, 2 usage.
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+Result<void> serve(const Options& options, Config config) {
+    const auto daemon = NK_TRY(Daemon::start(options, std::move(config)));
+    return daemon->run();
+}
+
+Result<void> carry_out(const Options& options) {
+    Config config = NK_TRY(read_config(options));
+    switch (options.action) {
+        case Options::Action::check_config:
+            std::printf("%s: good\n", options.config_path.c_str());
+            return {};
+        case Options::Action::purge:
+            return purge(options, config);
+        case Options::Action::serve:
+            return serve(options, std::move(config));
+    }
+    return {};
+}
+
+int run(int argc, const char* const* argv) {
+    const auto parsed = parse_options(argc, argv);
+    if (!parsed) {
+        std::fprintf(stderr, "netkitd: %s\nTry: netkitd --help\n", parsed.error().message().c_str());
+        return kUsage;
+    }
+    if (const auto* text = std::get_if<std::string>(&*parsed)) {
+        std::fputs(text->c_str(), stdout);
+        return 0;
+    }
+    const Result<void> result = carry_out(std::get<Options>(*parsed));
+    if (!result) {
+        log(LogLevel::error, "{}", result.error().message());
+        return kFailed;
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace netkitd
+
+int main(int argc, char** argv) { return netkitd::run(argc, argv); }

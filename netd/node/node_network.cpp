@@ -1,0 +1,124 @@
+#include "node/node_network.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "link/configure.h"
+#include "link/device.h"
+#include "link/sysctl.h"
+
+namespace netkitd {
+namespace {
+
+// RFC 1122 gives no smaller figure for Ethernet; used only while there is no uplink.
+constexpr std::uint32_t kMtuWithoutUplink = 1500;
+constexpr std::string_view kReservedPorts = "ipv4/ip_local_reserved_ports";
+constexpr std::string_view kSysctlPrefix = "sysctl net/";
+
+datapath::NodeSettings settings_for(const Config& config, const std::vector<std::uint32_t>& uplinks) {
+    datapath::NodeSettings settings{.networks = {},
+                                    .uplinks = uplinks,
+                                    .port_first = config.masquerade_ports.first,
+                                    .port_last = config.masquerade_ports.last};
+    for (const NetworkConfig& network : config.networks) {
+        settings.networks.push_back(
+            {.prefix = network.ipv4, .gateway = network.gateway4(), .masquerade = config.masquerade});
+    }
+    return settings;
+}
+
+std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& uplinks) {
+    std::vector<std::uint32_t> result;
+    for (const link::Uplink& uplink : uplinks) {
+        if (uplink.unusable.empty()) {
+            result.push_back(uplink.ifindex);
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<void> NodeNetwork::sync(const Config& config) {
+    // The guard and the safety net are in place before any network is announced to the datapath.
+    NK_TRY(sync_uplinks(config));
+    NK_TRY(sync_networks(config));
+    return reserve_ports(config.masquerade_ports);
+}
+
+std::uint32_t NodeNetwork::uplink_mtu() const {
+    std::uint32_t smallest = 0;
+    for (const link::Uplink& uplink : uplinks_) {
+        if (uplink.unusable.empty() && (smallest == 0 || uplink.mtu < smallest)) {
+            smallest = uplink.mtu;
+        }
+    }
+    return smallest == 0 ? kMtuWithoutUplink : smallest;
+}
+
+Result<void> NodeNetwork::sync_networks(const Config& config) {
+    for (const NetworkConfig& network : config.networks) {
+        NK_TRY_CONTEXT(std::format("network {}", network.name),
+                       link::ensure_network(host_, network.ipv4, network.gateway4()));
+    }
+    return {};
+}
+
+Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
+    const std::string before = NK_TRY(link::read_sysctl(kReservedPorts));
+    if (ports == reserved_ && before == reserved_ports_sysctl_) {
+        return {};
+    }
+    const std::string range = std::format("{}-{}", ports.first, ports.last);
+    // The kernel merges overlapping ranges (proc_do_large_bitmap), so writing the union is idempotent.
+    const std::string wanted = before.empty() ? range : std::format("{},{}", before, range);
+    const std::string what = std::format("{}{}", kSysctlPrefix, kReservedPorts);
+    const bool recorded = std::ranges::contains(NK_TRY(store_.host_changes()), what, &HostChange::what);
+    if (!recorded) {
+        NK_TRY(store_.record_host_change({.what = what, .before = before, .after = wanted}));
+    }
+    NK_TRY(link::write_sysctl(kReservedPorts, wanted));
+    reserved_ = ports;
+    reserved_ports_sysctl_ = NK_TRY(link::read_sysctl(kReservedPorts));
+    if (!recorded && reserved_ports_sysctl_ == before) {
+        return store_.forget_host_change(what);
+    }
+    return {};
+}
+
+Result<void> NodeNetwork::sync_uplinks(const Config& config) {
+    std::vector<link::Uplink> found = NK_TRY(link::discover_uplinks(host_, config.uplinks));
+    const std::vector<std::uint32_t> usable = usable_ifindexes(found);
+    for (const link::Uplink& uplink : found) {
+        if (uplink.unusable.empty() && !attached_.contains(uplink.ifindex)) {
+            NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex));
+            attached_.insert(uplink.ifindex);
+            log(LogLevel::info, "uplink {} (mtu {})", uplink.name, uplink.mtu);
+        }
+    }
+    NK_TRY(datapath_.configure(settings_for(config, usable)));
+    // A device that only lost its default route keeps its guard: its neighbours are still there.
+    const auto devices = NK_TRY(link::list_devices(host_));
+    for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
+        const bool exists = std::ranges::contains(devices, ifindex, &link::Device::ifindex);
+        const bool keep = exists && (config.uplinks.empty() || std::ranges::contains(usable, ifindex));
+        if (!keep) {
+            NK_TRY(datapath_.detach_uplink(ifindex));
+            attached_.erase(ifindex);
+        }
+    }
+    uplinks_ = std::move(found);
+    return {};
+}
+
+Result<void> restore_host_changes(Store& store) {
+    for (const HostChange& change : NK_TRY(store.host_changes())) {
+        if (change.what.starts_with(kSysctlPrefix)) {
+            NK_TRY(link::write_sysctl(std::string_view(change.what).substr(kSysctlPrefix.size()), change.before));
+        }
+        NK_TRY(store.forget_host_change(change.what));
+    }
+    return {};
+}
+
+}  // namespace netkitd

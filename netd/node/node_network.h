@@ -1,0 +1,52 @@
+// The node's share of the network: gateways and prefix routes, the ports that masquerade owns, and the uplinks.
+//
+// sync() makes the kernel agree with the configuration and with what the host looks like now; it is called at start,
+// at a reload and, a moment later, for every kernel notification, and may be called any number of times.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "datapath/datapath.h"
+#include "endpoint/config.h"
+#include "endpoint/store.h"
+#include "link/netlink.h"
+#include "link/uplink.h"
+
+namespace netkitd {
+
+class NodeNetwork {
+public:
+    // Borrows all three for its life.
+    NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store)
+        : host_(host), datapath_(datapath), store_(store) {}
+
+    [[nodiscard]] Result<void> sync(const Config& config);
+
+    // As of the last sync.
+    [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_; }
+    // What a container's interface gets when nothing else is asked for: the smallest MTU of the uplinks.
+    [[nodiscard]] std::uint32_t uplink_mtu() const;
+
+private:
+    [[nodiscard]] Result<void> sync_networks(const Config& config);
+    [[nodiscard]] Result<void> reserve_ports(const PortRange& ports);
+    [[nodiscard]] Result<void> sync_uplinks(const Config& config);
+
+    link::Netlink& host_;
+    datapath::Datapath& datapath_;
+    Store& store_;
+    std::vector<link::Uplink> uplinks_;
+    std::optional<PortRange> reserved_;       // what was merged into ip_local_reserved_ports
+    std::string reserved_ports_sysctl_;       // and what the kernel made of it
+    std::set<std::uint32_t> attached_;  // uplinks that have this daemon's programs
+};
+
+// Undoes every recorded change of the host, and forgets it; --purge only.
+[[nodiscard]] Result<void> restore_host_changes(Store& store);
+
+}  // namespace netkitd
