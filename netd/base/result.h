@@ -80,21 +80,18 @@ template <typename T>
 }  // namespace netkitd
 
 // auto fd = NK_TRY(open_file(path)): the value, or return the error from the enclosing function.
-#define NK_TRY(expression)                                                   \
-    __extension__({                                                          \
-        auto nk_try_result = (expression);                                   \
-        if (!nk_try_result) {                                                \
-            return std::unexpected(std::move(nk_try_result).error());        \
-        }                                                                    \
-        *std::move(nk_try_result);                                           \
-    })
-
+#define NK_TRY(expression) NK_TRY_NAMED(NK_TRY_NAME(__COUNTER__), expression, )
 // The same, with context added to the error: NK_TRY_CONTEXT(std::format("read {}", path), read(path)).
-#define NK_TRY_CONTEXT(what, expression)                                              \
-    __extension__({                                                                   \
-        auto nk_try_result = (expression);                                            \
-        if (!nk_try_result) {                                                         \
-            return std::unexpected(std::move(nk_try_result).error().context(what));   \
-        }                                                                             \
-        *std::move(nk_try_result);                                                    \
+#define NK_TRY_CONTEXT(what, expression) NK_TRY_NAMED(NK_TRY_NAME(__COUNTER__), expression, .context(what))
+
+// A name of its own for each, so that one may stand inside another.
+#define NK_TRY_NAME(counter) NK_TRY_PASTE(nk_try_result_, counter)
+#define NK_TRY_PASTE(a, b) a##b
+#define NK_TRY_NAMED(result, expression, add_context)                            \
+    __extension__({                                                              \
+        auto result = (expression);                                              \
+        if (!result) {                                                           \
+            return std::unexpected(std::move(result).error() add_context);       \
+        }                                                                        \
+        *std::move(result);                                                      \
     })

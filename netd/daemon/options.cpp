@@ -28,21 +28,21 @@ Result<Options> collect(const cxxopts::ParseResult& parsed) {
     if (!parsed.unmatched().empty()) {
         return fail(ErrorKind::invalid, "unexpected argument '{}'", parsed.unmatched().front());
     }
-    if (parsed.contains("check-config") && parsed.contains("purge")) {
+    if (parsed.count("check-config") > 0 && parsed.count("purge") > 0) {
         return fail(ErrorKind::invalid, "--check-config and --purge exclude each other");
     }
-    if (parsed.contains("force") && !parsed.contains("purge")) {
+    if (parsed.count("force") > 0 && parsed.count("purge") == 0) {
         return fail(ErrorKind::invalid, "--force goes with --purge");
     }
-    options.action = parsed.contains("purge")          ? Options::Action::purge
-                     : parsed.contains("check-config") ? Options::Action::check_config
+    options.action = parsed.count("purge") > 0          ? Options::Action::purge
+                     : parsed.count("check-config") > 0 ? Options::Action::check_config
                                                        : Options::Action::serve;
-    options.force = parsed.contains("force");
+    options.force = parsed.count("force") > 0;
     options.config_path = parsed["config"].as<std::string>();
-    options.config_required = parsed.contains("config");
+    options.config_required = parsed.count("config") > 0;
     options.socket_path = parsed["socket"].as<std::string>();
     options.bpffs_path = parsed["bpffs"].as<std::string>();
-    if (parsed.contains("store")) {
+    if (parsed.count("store") > 0) {
         options.store_path = parsed["store"].as<std::string>();
     }
     return options;
@@ -54,10 +54,10 @@ Result<std::variant<Options, std::string>> parse_options(int argc, const char* c
     cxxopts::Options options = describe();
     try {
         const cxxopts::ParseResult parsed = options.parse(argc, argv);
-        if (parsed.contains("help")) {
+        if (parsed.count("help") > 0) {
             return options.help();
         }
-        if (parsed.contains("version")) {
+        if (parsed.count("version") > 0) {
             return std::string("netkitd " NETKITD_VERSION "\n");
         }
         return NK_TRY(collect(parsed));

@@ -1,5 +1,6 @@
 #include "daemon/purge.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 

@@ -95,7 +95,7 @@ Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
 
 // The shortest life that an entry can have given what its own half says.
 std::chrono::seconds shortest_life(const FlowLifetimes& lifetimes, bool established, const Entry& entry) {
-    const std::uint16_t flags = entry.value.flags;
+    const std::uint32_t flags = entry.value.flags;
     const FlowState state = flow_state(established, entry.key.proto, flags, flags);
     return lifetime(lifetimes, state, entry.key.proto);
 }
@@ -152,8 +152,8 @@ std::string_view to_string(FlowState state) {
     return "unknown";
 }
 
-FlowState flow_state(bool established, std::uint8_t protocol, std::uint16_t forward_flags,
-                     std::uint16_t reverse_flags) {
+FlowState flow_state(bool established, std::uint8_t protocol, std::uint32_t forward_flags,
+                     std::uint32_t reverse_flags) {
     if (protocol == IPPROTO_TCP) {
         const bool forward_fin = (forward_flags & NK_FLOW_FIN) != 0;
         const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;

@@ -45,8 +45,8 @@ struct Flow {
 };
 
 // What the two halves say together. `established` is whether they are in the established map.
-[[nodiscard]] FlowState flow_state(bool established, std::uint8_t protocol, std::uint16_t forward_flags,
-                                   std::uint16_t reverse_flags);
+[[nodiscard]] FlowState flow_state(bool established, std::uint8_t protocol, std::uint32_t forward_flags,
+                                   std::uint32_t reverse_flags);
 [[nodiscard]] std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, std::uint8_t protocol);
 
 class FlowTable {
