@@ -41,6 +41,16 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config con
     return daemon;
 }
 
+Result<void> Daemon::listen() {
+    auto passed = NK_TRY(ipc::ListenSocket::from_systemd());
+    ipc::ListenSocket socket = passed ? std::move(*passed) : NK_TRY(ipc::ListenSocket::bind(options_.socket_path));
+    const auto handler = [this](ipc::Request request, const ipc::Peer&) { return answer(*node_, std::move(request)); };
+    ipc::Server::Options options;
+    options.report = [](const Error& error) { log(LogLevel::warning, "request: {}", error.message()); };
+    server_ = NK_TRY(ipc::Server::start(loop_, std::move(socket), handler, std::move(options)));
+    return {};
+}
+
 Result<void> Daemon::run() {
     sd_notify(0, "READY=1");
     log(LogLevel::info, "ready: {} endpoints, device mode {}", node_->endpoints().endpoints().size(),
