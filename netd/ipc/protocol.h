@@ -9,7 +9,9 @@
 //   reply    {"version":1,"ok":true,"result":{…}}
 //            {"version":1,"ok":false,"error":{"code":"refused","message":"…"}}      code: netkitd::ErrorKind
 //
-// The daemon parses strictly: an unknown op, key or version, a missing or superfluous descriptor is an error.
+// A reply that is longer goes in a memory file: the message is then the word memfd, with one descriptor
+// (ipc/message.h). The daemon parses strictly: an unknown op, key or version, a missing or superfluous descriptor is an
+// error. pid and pidfd come together or not at all: a number alone could name another process by the time it is read.
 // The result of each operation is an object whose keys are stable: netkitctl --json prints it as it is.
 #pragma once
 
@@ -33,7 +35,7 @@ inline constexpr std::size_t kMaxMessageBytes = 64UL * 1024;
 inline constexpr std::size_t kMaxDescriptors = 2;
 inline constexpr std::size_t kMaxIdBytes = 256;
 inline constexpr std::size_t kMaxAnnotations = 32;
-inline constexpr std::size_t kMaxAnnotationBytes = 4096;
+inline constexpr std::size_t kMaxAnnotationBytes = 4096;  // key and value together
 inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
 inline constexpr std::string_view kAnnotationPrefix = "io.netkitd.";
 
@@ -41,15 +43,21 @@ enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flo
 
 struct Request {
     Operation operation{};
-    std::string id;                                  // attach, detach, endpoint_show: the container's id
-    std::optional<std::int32_t> pid;                 // attach: the container's process, in the host's view
-    std::map<std::string, std::string> annotations;  // attach: only io.netkitd.*
-    UniqueFd netns;                                  // attach: always
-    UniqueFd pidfd;                                  // attach: where there is a process
+    std::string id{};                                  // attach, detach, endpoint_show: the container's id
+    std::optional<std::int32_t> pid{};                 // attach: what the pidfd stands for, in the host's view
+    std::map<std::string, std::string> annotations{};  // attach: only io.netkitd.*
+    UniqueFd netns{};                                  // attach: always
+    UniqueFd pidfd{};                                  // attach: where there is a process
 };
+
+// What an id is made of: a container's id, a name given by hand. [A-Za-z0-9][A-Za-z0-9_.-]*, at most kMaxIdBytes, so
+// that it can stand in a path, a unit name or a log line as it is.
+[[nodiscard]] Result<void> check_id(std::string_view id);
 
 // The JSON of a request; its descriptors travel beside it, in the order of the "fds" key.
 [[nodiscard]] Result<std::string> encode_request(const Request& request);
+// The request's descriptors in that order, borrowed.
+[[nodiscard]] std::vector<int> descriptors_of(const Request& request);
 // `descriptors` are those that came with the message; they are consumed, also on error.
 [[nodiscard]] Result<Request> decode_request(std::string_view message, std::vector<UniqueFd> descriptors);
 

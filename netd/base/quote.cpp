@@ -1,0 +1,20 @@
+#include "base/quote.h"
+
+#include <format>
+
+namespace netkitd {
+
+std::string quote(std::string_view text) {
+    std::string result = "'";
+    for (const char c : text.substr(0, kMaxQuotedBytes)) {
+        if (c >= ' ' && c <= '~' && c != '\\') {
+            result += c;
+        } else {
+            result += std::format("\\x{:02x}", static_cast<unsigned char>(c));
+        }
+    }
+    result += text.size() > kMaxQuotedBytes ? "…'" : "'";
+    return result;
+}
+
+}  // namespace netkitd
