@@ -31,14 +31,14 @@ NK_STATIC_ASSERT(sizeof(struct nk_addr) == 16, "nk_addr");
 // ---- Node configuration: one global in .data.node, written by the daemon through the mapped skeleton -------------
 
 enum nk_network_flag {
-	NK_NETWORK_MASQUERADE = 1 << 0,  // sources of this network never leave an uplink untranslated
+	NK_NETWORK_MASQUERADE = 1 << 0, // sources of this network never leave an uplink untranslated
 };
 
 struct nk_network {
 	struct nk_addr prefix;
 	struct nk_addr mask;
-	struct nk_addr gateway;  // an address of the host, the containers' default gateway
-	__u32 flags;             // enum nk_network_flag
+	struct nk_addr gateway; // an address of the host, the containers' default gateway
+	__u32 flags;		// enum nk_network_flag
 	__u32 reserved;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_network) == 56, "nk_network");
@@ -47,9 +47,9 @@ struct nk_node {
 	__u32 network4_count;
 	__u32 network6_count;
 	__u32 uplink_count;
-	__u16 port_first;  // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
+	__u16 port_first; // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
 	__u16 port_last;
-	__u32 uplinks[NK_MAX_UPLINKS];  // ifindex
+	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
@@ -58,8 +58,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_node) == 16 + 64 + 2 * 16 * 56, "nk_node");
 // ---- Endpoints: map `endpoints4` (and `endpoints6`), address -> endpoint -----------------------------------------
 
 enum nk_device_mode {
-	NK_DEVICE_NETKIT = 0,     // L3 netkit, no addresses on the link
-	NK_DEVICE_NETKIT_L2 = 1,  // netkit with Ethernet addresses
+	NK_DEVICE_NETKIT = 0,	 // L3 netkit, no addresses on the link
+	NK_DEVICE_NETKIT_L2 = 1, // netkit with Ethernet addresses
 	NK_DEVICE_VETH = 2,
 };
 
@@ -74,13 +74,13 @@ struct nk_endpoint6_key {
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
 
 struct nk_endpoint {
-	__u32 ifindex;      // the host's end: netkit primary or veth
-	__u32 id;           // the daemon's endpoint number, never reused while flows of it exist
-	__u32 network;      // index into nk_node.network4/6
-	__u32 device_mode;  // enum nk_device_mode
-	__u8 peer_mac[6];   // the container's end; zero in L3 netkit mode
-	__u8 host_mac[6];   // the host's end; zero in L3 netkit mode
-	__u32 flags;        // none yet
+	__u32 ifindex;	   // the host's end: netkit primary or veth
+	__u32 id;	   // the daemon's endpoint number, never reused while flows of it exist
+	__u32 network;	   // index into nk_node.network4/6
+	__u32 device_mode; // enum nk_device_mode
+	__u8 peer_mac[6];  // the container's end; zero in L3 netkit mode
+	__u8 host_mac[6];  // the host's end; zero in L3 netkit mode
+	__u32 flags;	   // none yet
 };
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint) == 32, "nk_endpoint");
 
@@ -104,9 +104,9 @@ struct nk_flow4_key {
 	__be32 daddr;
 	__be16 sport;
 	__be16 dport;
-	__u8 proto;      // IPPROTO_*
-	__u8 direction;  // enum nk_flow_direction
-	__u16 reserved;  // zero
+	__u8 proto;	// IPPROTO_*
+	__u8 direction; // enum nk_flow_direction
+	__u16 reserved; // zero
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow4_key) == 16, "nk_flow4_key");
 
@@ -123,20 +123,20 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow6_key) == 40, "nk_flow6_key");
 
 // What this half has seen; the other half has its own. A lifetime follows from both (netd/datapath/flows).
 enum nk_flow_flag {
-	NK_FLOW_SYN = 1 << 0,  // a SYN went this way
-	NK_FLOW_FIN = 1 << 1,  // a FIN went this way
-	NK_FLOW_RST = 1 << 2,  // a RST was seen, either way (written to both halves)
+	NK_FLOW_SYN = 1 << 0, // a SYN went this way
+	NK_FLOW_FIN = 1 << 1, // a FIN went this way
+	NK_FLOW_RST = 1 << 2, // a RST was seen, either way (written to both halves)
 };
 
 struct nk_flow {
-	__u64 last_seen_ns;     // CLOCK_MONOTONIC
-	__u64 created_ns;       // CLOCK_MONOTONIC
-	struct nk_addr addr;    // address to write
-	__be16 port;            // port (or echo id) to write
-	__u16 flags;            // enum nk_flow_flag
-	__u32 ifindex;          // reverse: the endpoint's host end; forward: the uplink the address was chosen for
-	__u32 endpoint_id;      // owner: nk_endpoint.id
-	__u32 reserved;
+	__u64 last_seen_ns;  // CLOCK_MONOTONIC_COARSE
+	__u64 created_ns;    // CLOCK_MONOTONIC_COARSE
+	struct nk_addr addr; // address to write
+	__be16 port;	     // port (or echo id) to write
+	__u16 reserved;	     // zero
+	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
+	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
+	__u32 endpoint_id;   // owner: nk_endpoint.id
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
 
@@ -152,7 +152,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
 	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which its network does not have") \
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment cannot be masqueraded") \
 	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP and ICMP echo are)") \
-	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink") \
+	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the uplink has no address to masquerade with") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
 	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4.conf.<host end>.forwarding was turned off") \
@@ -167,7 +167,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
 #define NK_EVENTS(X) \
-	X(NK_EVENT_STACK_HOST,        "stack-host",          "to the host itself") \
+	X(NK_EVENT_STACK_HOST,        "stack-host",          "to the host itself, or no route matched: the stack answers") \
 	X(NK_EVENT_STACK_TTL,         "stack-ttl",           "TTL used up: the stack answers") \
 	X(NK_EVENT_STACK_TOO_BIG,     "stack-too-big",       "too big with DF: the stack answers") \
 	X(NK_EVENT_STACK_NO_ROUTE,    "stack-no-route",      "unreachable or prohibited: the stack answers") \

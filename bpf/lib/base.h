@@ -1,0 +1,21 @@
+// What every program needs: the UAPI types, libbpf's helpers, the ABI shared with the daemon.
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+// asm-generic/errno-base.h
+#define NK_EEXIST 17
+
+// The result of a step: one of these, or the counter (>= 0) of the reason to drop.
+#define NK_OK (-1)
+#define NK_NO_FLOW (-2)

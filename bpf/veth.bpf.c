@@ -1,0 +1,12 @@
+// What leaves a container through veth: the twin of netkit_peer, at tcx ingress of the host's end.
+#include "lib/container.h"
+
+SEC("tcx/ingress")
+int veth_ingress(struct __sk_buff *skb)
+{
+	const struct nk_door door = {.pass = TCX_NEXT, .peer = true};
+
+	return nk_from_container(skb, &door);
+}
+
+char nk_license[] SEC("license") = "GPL";
