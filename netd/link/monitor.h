@@ -28,7 +28,8 @@ public:
     [[nodiscard]] static Result<Monitor> open();
     // For epoll; readable when read() has something.
     [[nodiscard]] int fd() const;
-    // Everything that is pending, without blocking.
+    // What is pending, without blocking; at most 256 datagrams, the descriptor stays readable if there are more. Equal
+    // events that follow each other are one.
     [[nodiscard]] Result<std::vector<LinkEvent>> read();
 
 private:

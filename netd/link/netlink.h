@@ -30,11 +30,12 @@ public:
     // The identity of the socket's netns (SO_NETNS_COOKIE, socket(7)): never reused within a boot.
     [[nodiscard]] Result<std::uint64_t> netns_cookie() const;
 
-    // Sends the requests in one write and waits for every acknowledgement. The error is that of the first request
-    // that failed; the kernel carries out the others all the same.
+    // Sends the requests in one write (64 at a time) and waits for every acknowledgement. The error is that of the
+    // first request that failed, its system_error the kernel's errno; the kernel carries out the others all the same.
     [[nodiscard]] Result<void> transact(std::span<NetlinkRequest> requests);
     [[nodiscard]] Result<void> transact(NetlinkRequest& request);
-    // Sends a dump or get request, calls `handle` for each message of the answer.
+    // Sends a dump (NLM_F_DUMP) or get request, calls `handle` for each message of the answer once it is complete; a
+    // dump that changes while it is read is read again.
     [[nodiscard]] Result<void> query(NetlinkRequest& request, const std::function<void(const nlmsghdr&)>& handle);
 
 private:
@@ -42,6 +43,8 @@ private:
         void operator()(mnl_socket* socket) const;
     };
     explicit Netlink(mnl_socket* socket);
+    [[nodiscard]] Result<void> transact_batch(std::span<NetlinkRequest> batch);
+
     std::unique_ptr<mnl_socket, Closer> socket_;
     std::uint32_t sequence_ = 0;
 };

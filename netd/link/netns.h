@@ -14,7 +14,9 @@ namespace netkitd::link {
 [[nodiscard]] Result<UniqueFd> open_netns(const std::string& path);
 // Checks a descriptor that came from somebody else.
 [[nodiscard]] Result<void> require_netns(int fd);
-// SO_NETNS_COOKIE of the calling thread's netns.
+// SO_NETNS_COOKIE (socket(7), Linux 5.14) of the netns that a socket was opened in.
+[[nodiscard]] Result<std::uint64_t> netns_cookie_of_socket(int socket_fd);
+// That of the calling thread's netns.
 [[nodiscard]] Result<std::uint64_t> current_netns_cookie();
 
 // Runs `function` with the calling thread inside the netns; the thread is back in its own afterwards, also when the

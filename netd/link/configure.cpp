@@ -1,0 +1,194 @@
+#include "link/configure.h"
+
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+
+#include "link/netlink_request.h"
+
+namespace netkitd::link {
+namespace {
+
+// `lo` has this index in every netns (LOOPBACK_IFINDEX in include/net/flow.h).
+constexpr std::uint32_t kLoopback = 1;
+// The worst metric that is documented for such a route (Documentation/networking/vrf.rst): any route of the same prefix
+// that somebody else made is preferred.
+constexpr std::uint32_t kUnreachableMetric = 4278198272;
+constexpr std::uint16_t kCreateOrReplace = NLM_F_CREATE | NLM_F_REPLACE;
+
+std::uint8_t host_prefix_length(const IpAddr& address) {
+    return static_cast<std::uint8_t>(address.size() * 8);
+}
+
+NetlinkRequest set_up(std::uint32_t ifindex) {
+    NetlinkRequest request(RTM_SETLINK, 0, std::format("set device {} up", ifindex));
+    request.put_struct(device_message(ifindex, IFF_UP));
+    return request;
+}
+
+ifaddrmsg address_message(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope) {
+    ifaddrmsg message{};
+    message.ifa_family = static_cast<std::uint8_t>(address.address_family());
+    message.ifa_prefixlen = host_prefix_length(address);
+    message.ifa_scope = scope;
+    message.ifa_index = ifindex;
+    return message;
+}
+
+NetlinkRequest add_address(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope) {
+    NetlinkRequest request(RTM_NEWADDR, kCreateOrReplace,
+                           std::format("add address {} to device {}", address.to_string(), ifindex));
+    request.put_struct(address_message(ifindex, address, scope)).put_address(IFA_LOCAL, address);
+    if (!address.is_v4()) {
+        // Nobody else can have the address; duplicate detection would only delay it.
+        request.put_u32(IFA_FLAGS, IFA_F_NODAD);
+    }
+    return request;
+}
+
+rtmsg route_message(const IpPrefix& prefix, std::uint8_t scope) {
+    rtmsg message{};
+    message.rtm_family = static_cast<std::uint8_t>(prefix.address().address_family());
+    message.rtm_dst_len = prefix.length();
+    message.rtm_table = RT_TABLE_MAIN;
+    message.rtm_protocol = kRouteProtocol;
+    message.rtm_scope = scope;
+    message.rtm_type = RTN_UNICAST;
+    return message;
+}
+
+// To one address that is on the link itself.
+NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address, const std::optional<IpAddr>& source) {
+    const IpPrefix prefix(address, host_prefix_length(address));
+    NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
+                           std::format("add route {} dev {}", prefix.to_string(), ifindex));
+    request.put_struct(route_message(prefix, RT_SCOPE_LINK)).put_address(RTA_DST, address).put_u32(RTA_OIF, ifindex);
+    if (source) {
+        request.put_address(RTA_PREFSRC, *source);
+    }
+    return request;
+}
+
+NetlinkRequest add_default_route(std::uint32_t ifindex, const IpAddr& gateway) {
+    const IpPrefix everything(gateway, 0);
+    NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
+                           std::format("add default route via {} dev {}", gateway.to_string(), ifindex));
+    request.put_struct(route_message(everything, RT_SCOPE_UNIVERSE))
+        .put_address(RTA_GATEWAY, gateway)
+        .put_u32(RTA_OIF, ifindex);
+    return request;
+}
+
+NetlinkRequest add_neighbour(std::uint32_t ifindex, const IpAddr& address, const MacAddr& mac) {
+    NetlinkRequest request(RTM_NEWNEIGH, kCreateOrReplace,
+                           std::format("add neighbour {} {} dev {}", address.to_string(), mac.to_string(), ifindex));
+    ndmsg message{};
+    message.ndm_family = static_cast<std::uint8_t>(address.address_family());
+    message.ndm_ifindex = static_cast<int>(ifindex);
+    message.ndm_state = NUD_PERMANENT;
+    request.put_struct(message)
+        .put_address(NDA_DST, address)
+        .put_bytes(NDA_LLADDR, std::as_bytes(std::span(mac.bytes)));
+    return request;
+}
+
+void add_gateway(std::vector<NetlinkRequest>& batch, const ContainerEnd& end, const IpAddr& gateway) {
+    if (end.gateway_mac) {
+        batch.push_back(add_neighbour(end.ifindex, gateway, *end.gateway_mac));
+    }
+    batch.push_back(add_link_route(end.ifindex, gateway, std::nullopt));
+    batch.push_back(add_default_route(end.ifindex, gateway));
+}
+
+void add_host_routes(std::vector<NetlinkRequest>& batch, const HostEnd& end) {
+    for (const auto& [container, gateway] : {std::pair(end.ipv4, end.gateway4), std::pair(end.ipv6, end.gateway6)}) {
+        if (!container) {
+            continue;
+        }
+        if (end.peer_mac) {
+            batch.push_back(add_neighbour(end.ifindex, *container, *end.peer_mac));
+        }
+        batch.push_back(add_link_route(end.ifindex, *container, gateway));
+    }
+}
+
+NetlinkRequest gateway_address(const IpAddr& gateway) {
+    // For packets from and to containers only, which ask for it: the host must not choose it as the source of its own
+    // packets to elsewhere. For IPv4 scope host says that, for IPv6 a preferred lifetime of 0 (RFC 6724, rule 3).
+    NetlinkRequest request = add_address(kLoopback, gateway, RT_SCOPE_HOST);
+    if (!gateway.is_v4()) {
+        constexpr std::uint32_t kForever = 0xffffffff;  // INFINITY_LIFE_TIME in include/net/addrconf.h
+        const ifa_cacheinfo lifetimes{.ifa_prefered = 0, .ifa_valid = kForever, .cstamp = 0, .tstamp = 0};
+        request.put_bytes(IFA_CACHEINFO, std::as_bytes(std::span(&lifetimes, 1)));
+    }
+    return request;
+}
+
+NetlinkRequest unreachable_route(std::uint16_t type, std::uint16_t flags, const IpPrefix& prefix,
+                                 std::string_view verb) {
+    NetlinkRequest request(type, flags, std::format("{} unreachable route {}", verb, prefix.to_string()));
+    rtmsg route = route_message(prefix, RT_SCOPE_UNIVERSE);
+    route.rtm_type = RTN_UNREACHABLE;
+    request.put_struct(route).put_address(RTA_DST, prefix.address()).put_u32(RTA_PRIORITY, kUnreachableMetric);
+    return request;
+}
+
+// A removal of what is already gone is done. The kernel says ESRCH for routes, EADDRNOTAVAIL for addresses.
+Result<void> remove(Netlink& netlink, NetlinkRequest request) {
+    Result<void> removed = netlink.transact(request);
+    if (!removed && (removed.error().system_error() == ESRCH || removed.error().system_error() == EADDRNOTAVAIL)) {
+        return {};
+    }
+    return removed;
+}
+
+}  // namespace
+
+Result<void> configure_container_end(Netlink& container, const ContainerEnd& end) {
+    std::vector<NetlinkRequest> batch;
+    batch.push_back(set_up(kLoopback));
+    for (const auto& address : {end.ipv4, end.ipv6}) {
+        if (address) {
+            batch.push_back(add_address(end.ifindex, *address, RT_SCOPE_UNIVERSE));
+        }
+    }
+    batch.push_back(set_up(end.ifindex));
+    for (const auto& gateway : {end.gateway4, end.gateway6}) {
+        if (gateway) {
+            add_gateway(batch, end, *gateway);
+        }
+    }
+    return container.transact(batch);
+}
+
+Result<void> configure_host_end(Netlink& host, const HostEnd& end) {
+    std::vector<NetlinkRequest> batch;
+    batch.push_back(set_up(end.ifindex));
+    add_host_routes(batch, end);
+    return host.transact(batch);
+}
+
+Result<void> ensure_host_routes(Netlink& host, const HostEnd& end) {
+    std::vector<NetlinkRequest> batch;
+    add_host_routes(batch, end);
+    return host.transact(batch);
+}
+
+Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway) {
+    std::vector<NetlinkRequest> batch;
+    batch.push_back(set_up(kLoopback));
+    batch.push_back(gateway_address(gateway));
+    batch.push_back(unreachable_route(RTM_NEWROUTE, kCreateOrReplace, prefix, "add"));
+    return host.transact(batch);
+}
+
+Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway) {
+    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway.to_string()));
+    address.put_struct(address_message(kLoopback, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
+    Result<void> route_removed = remove(host, unreachable_route(RTM_DELROUTE, 0, prefix, "remove"));
+    Result<void> address_removed = remove(host, std::move(address));
+    return route_removed ? address_removed : route_removed;
+}
+
+}  // namespace netkitd::link

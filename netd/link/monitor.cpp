@@ -1,0 +1,125 @@
+#include "link/monitor.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <optional>
+
+#include "link/netlink_attributes.h"
+
+namespace netkitd::link {
+namespace {
+
+// So that a flood of events cannot keep read() from returning: epoll reports the rest again at once.
+constexpr int kDatagramsPerRead = 256;
+
+std::optional<LinkEvent> read_link(const nlmsghdr& message) {
+    const auto info = fixed_part<ifinfomsg>(message);
+    // Other families tell of a device's role (AF_BRIDGE: RTM_DELLINK when it leaves a bridge), not of the device.
+    if (!info || info->ifi_family != AF_UNSPEC) {
+        return std::nullopt;
+    }
+    const auto kind =
+        message.nlmsg_type == RTM_DELLINK ? LinkEvent::Kind::device_removed : LinkEvent::Kind::device_changed;
+    return LinkEvent{kind, static_cast<std::uint32_t>(info->ifi_index)};
+}
+
+std::optional<LinkEvent> read_route(const nlmsghdr& message) {
+    const auto route = fixed_part<rtmsg>(message);
+    if (!route) {
+        return std::nullopt;
+    }
+    const auto table = NetlinkAttributes(message, sizeof(rtmsg)).u32(RTA_TABLE).value_or(route->rtm_table);
+    return table == RT_TABLE_MAIN ? std::optional(LinkEvent{LinkEvent::Kind::route}) : std::nullopt;
+}
+
+std::optional<LinkEvent> read_event(const nlmsghdr& message) {
+    switch (message.nlmsg_type) {
+        case RTM_NEWLINK:
+        case RTM_DELLINK:
+            return read_link(message);
+        case RTM_NEWADDR:
+        case RTM_DELADDR:
+            if (const auto info = fixed_part<ifaddrmsg>(message)) {
+                return LinkEvent{LinkEvent::Kind::address, info->ifa_index};
+            }
+            return std::nullopt;
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE:
+            return read_route(message);
+        default:
+            return std::nullopt;
+    }
+}
+
+// A routing daemon's ten thousand changes are one `route` event, not ten thousand.
+void append(std::vector<LinkEvent>& events, const LinkEvent& event) {
+    if (events.empty() || events.back().kind != event.kind || events.back().ifindex != event.ifindex) {
+        events.push_back(event);
+    }
+}
+
+}  // namespace
+
+Monitor::Monitor(mnl_socket* socket) : socket_(socket) {}
+
+void Monitor::Closer::operator()(mnl_socket* socket) const {
+    mnl_socket_close(socket);
+}
+
+Result<Monitor> Monitor::open() {
+    mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (socket == nullptr) {
+        return fail_errno(errno, "open a netlink socket for events");
+    }
+    Monitor monitor(socket);
+    if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+        return fail_errno(errno, "bind a netlink socket for events");
+    }
+    for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE}) {
+        if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
+            return fail_errno(errno, "subscribe to rtnetlink group {}", group);
+        }
+    }
+    return monitor;
+}
+
+int Monitor::fd() const {
+    return mnl_socket_get_fd(socket_.get());
+}
+
+Result<std::vector<LinkEvent>> Monitor::read() {
+    alignas(nlmsghdr) std::array<std::byte, MNL_SOCKET_DUMP_SIZE> buffer;
+    std::vector<LinkEvent> events;
+    for (int datagram = 0; datagram < kDatagramsPerRead; ++datagram) {
+        const ssize_t size = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
+        if (size < 0 && errno == EINTR) {
+            continue;
+        }
+        if (size < 0 && errno == EAGAIN) {
+            break;
+        }
+        // ENOBUFS: the kernel's queue was full. ENOSPC (libmnl): an event larger than the buffer was cut.
+        if (size < 0 && (errno == ENOBUFS || errno == ENOSPC)) {
+            append(events, {LinkEvent::Kind::overrun});
+            continue;
+        }
+        if (size < 0) {
+            return fail_errno(errno, "read network events");
+        }
+        int rest = static_cast<int>(size);
+        const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
+        for (; mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest)) {
+            if (const auto event = read_event(*message)) {
+                append(events, *event);
+            }
+        }
+    }
+    return events;
+}
+
+}  // namespace netkitd::link

@@ -1,0 +1,61 @@
+#include "link/sysctl.h"
+
+#include <fcntl.h>
+
+#include <array>
+
+#include "base/quote.h"
+#include "base/unique_fd.h"
+
+namespace netkitd::link {
+namespace {
+
+// Longer than any value under net/ that is read or written here.
+constexpr std::size_t kMaxValueBytes = 4096;
+
+Result<UniqueFd> open_sysctl(std::string_view path, int flags) {
+    // A device's name may be part of the path, and comes from outside.
+    if (path.empty() || path.starts_with('/') || std::format("/{}/", path).contains("/../")) {
+        return fail(ErrorKind::invalid, "{} is not a path under /proc/sys/net", quote(path));
+    }
+    // /proc/sys/net shows the netns of whoever opens it, thread by thread.
+    UniqueFd fd(::open(std::format("/proc/sys/net/{}", path).c_str(), flags | O_CLOEXEC));
+    if (!fd) {
+        const int error = errno;
+        const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
+        return std::unexpected(
+            Error(kind, std::format("open sysctl {}: {}", quote(path), std::strerror(error)), error));
+    }
+    return fd;
+}
+
+}  // namespace
+
+Result<std::string> read_sysctl(std::string_view path) {
+    const UniqueFd fd = NK_TRY(open_sysctl(path, O_RDONLY));
+    std::array<char, kMaxValueBytes> buffer{};
+    const ssize_t size = ::read(fd.get(), buffer.data(), buffer.size());
+    if (size < 0) {
+        return fail_errno(errno, "read sysctl {}", quote(path));
+    }
+    std::string value(buffer.data(), static_cast<std::size_t>(size));
+    if (value.ends_with('\n')) {
+        value.pop_back();
+    }
+    return value;
+}
+
+Result<void> write_sysctl(std::string_view path, std::string_view value) {
+    const UniqueFd fd = NK_TRY(open_sysctl(path, O_WRONLY));
+    const ssize_t size = ::write(fd.get(), value.data(), value.size());
+    if (size < 0) {
+        return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
+    }
+    if (static_cast<std::size_t>(size) != value.size()) {
+        return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value), quote(path),
+                    size);
+    }
+    return {};
+}
+
+}  // namespace netkitd::link

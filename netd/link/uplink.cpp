@@ -1,0 +1,194 @@
+// Uplinks are read from the main table: a unicast default route names its device itself, through the next hops of a
+// multipath route, or through a nexthop object (ip-nexthop(8)), which may be a group of others.
+#include "link/uplink.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_arp.h>
+#include <linux/nexthop.h>
+#include <linux/rtnetlink.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "link/device.h"
+#include "link/netlink_attributes.h"
+#include "link/netlink_request.h"
+
+namespace netkitd::link {
+namespace {
+
+using DeviceSet = std::set<std::uint32_t>;  // of ifindexes
+
+// The devices of default routes, and the ids of nexthop objects that stand for devices.
+struct DefaultRoutes {
+    DeviceSet devices;
+    std::set<std::uint32_t> nexthops;
+};
+
+// rtnexthop structures one after the other, each with its length (linux/rtnetlink.h).
+void read_multipath(std::span<const std::byte> hops, DeviceSet& devices) {
+    while (hops.size() >= sizeof(rtnexthop)) {
+        rtnexthop hop{};
+        std::memcpy(&hop, hops.data(), sizeof(hop));
+        if (hop.rtnh_len < sizeof(hop) || hop.rtnh_len > hops.size()) {
+            return;
+        }
+        devices.insert(static_cast<std::uint32_t>(hop.rtnh_ifindex));
+        hops = hops.subspan(std::min<std::size_t>(hops.size(), RTNH_ALIGN(hop.rtnh_len)));
+    }
+}
+
+void read_route(const nlmsghdr& message, DefaultRoutes& defaults) {
+    const auto route = fixed_part<rtmsg>(message);
+    if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_dst_len != 0 || route->rtm_type != RTN_UNICAST) {
+        return;
+    }
+    const NetlinkAttributes attributes(message, sizeof(rtmsg));
+    if (attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
+        return;
+    }
+    if (const auto device = attributes.u32(RTA_OIF)) {
+        defaults.devices.insert(*device);
+    }
+    if (const auto hops = attributes.bytes(RTA_MULTIPATH)) {
+        read_multipath(*hops, defaults.devices);
+    }
+    if (const auto nexthop = attributes.u32(RTA_NH_ID)) {
+        defaults.nexthops.insert(*nexthop);
+    }
+}
+
+// The members' ids of a nexthop group.
+std::vector<std::uint32_t> read_group(std::span<const std::byte> group) {
+    std::vector<std::uint32_t> members;
+    for (; group.size() >= sizeof(nexthop_grp); group = group.subspan(sizeof(nexthop_grp))) {
+        nexthop_grp member{};
+        std::memcpy(&member, group.data(), sizeof(member));
+        members.push_back(member.id);
+    }
+    return members;
+}
+
+// Groups hold no groups (net/ipv4/nexthop.c, valid_group_nh), so this is at most two steps deep.
+Result<void> resolve_nexthop(Netlink& host, std::uint32_t id, DeviceSet& devices) {
+    NetlinkRequest request(RTM_GETNEXTHOP, 0, std::format("look up nexthop {}", id));
+    request.put_struct(nhmsg{}).put_u32(NHA_ID, id);
+    std::vector<std::uint32_t> members;
+    const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
+        const NetlinkAttributes attributes(message, sizeof(nhmsg));
+        if (const auto device = attributes.u32(NHA_OIF)) {
+            devices.insert(*device);
+        }
+        if (const auto group = attributes.bytes(NHA_GROUP)) {
+            members = read_group(*group);
+        }
+    });
+    // ENOENT: gone since the routes were read, and its routes with it.
+    if (!found && found.error().system_error() != ENOENT) {
+        return found;
+    }
+    for (const std::uint32_t member : members) {
+        NK_TRY(resolve_nexthop(host, member, devices));
+    }
+    return {};
+}
+
+Result<DeviceSet> devices_of_default_routes(Netlink& host) {
+    DefaultRoutes defaults;
+    for (const int family : {AF_INET, AF_INET6}) {
+        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes of the main table");
+        rtmsg filter{};
+        filter.rtm_family = static_cast<std::uint8_t>(family);
+        request.put_struct(filter).put_u32(RTA_TABLE, RT_TABLE_MAIN);
+        const Result<void> read = host.query(request, [&](const nlmsghdr& message) { read_route(message, defaults); });
+        // ENOENT: no main table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
+        if (!read && read.error().system_error() != ENOENT && read.error().system_error() != EOPNOTSUPP) {
+            return std::unexpected(read.error());
+        }
+    }
+    for (const std::uint32_t nexthop : defaults.nexthops) {
+        NK_TRY(resolve_nexthop(host, nexthop, defaults.devices));
+    }
+    return std::move(defaults.devices);
+}
+
+struct HostAddress {
+    IpAddr address;
+    bool deprecated = false;
+};
+
+using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifindex
+
+void read_address(const nlmsghdr& message, AddressMap& addresses) {
+    const auto info = fixed_part<ifaddrmsg>(message);
+    if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope != RT_SCOPE_UNIVERSE) {
+        return;
+    }
+    const NetlinkAttributes attributes(message, sizeof(ifaddrmsg));
+    const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(info->ifa_flags);
+    // On a point-to-point link IFA_ADDRESS is the other side's.
+    const auto local = attributes.address(IFA_LOCAL);
+    const auto address = local ? local : attributes.address(IFA_ADDRESS);
+    // Tentative and duplicate addresses cannot be used; the monitor tells when that is over.
+    if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
+        addresses[info->ifa_index].push_back({*address, (flags & IFA_F_DEPRECATED) != 0});
+    }
+}
+
+Result<AddressMap> list_addresses(Netlink& host) {
+    NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
+    request.put_struct(ifaddrmsg{});
+    AddressMap addresses;
+    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, addresses); }));
+    return addresses;
+}
+
+// In the kernel's order, but what is on its way out (RFC 4862, deprecated) comes last.
+std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
+    std::ranges::stable_partition(addresses, [](const HostAddress& address) { return !address.deprecated; });
+    std::vector<IpAddr> ordered;
+    for (const HostAddress& address : addresses) {
+        ordered.push_back(address.address);
+    }
+    return ordered;
+}
+
+// "nk" and 8 hex digits: the host's end of an endpoint.
+bool is_ours(const std::string& name) {
+    return name.size() == 10 && name.starts_with("nk") &&
+           std::ranges::all_of(name.substr(2), [](unsigned char digit) { return std::isxdigit(digit) != 0; });
+}
+
+std::string why_unusable(const Device& device) {
+    if (device.hardware_type != ARPHRD_ETHER) {
+        return std::format("{} has no Ethernet header (hardware type {}, linux/if_arp.h)", device.name,
+                           device.hardware_type);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured) {
+    const DeviceSet chosen = configured.empty() ? NK_TRY(devices_of_default_routes(host)) : DeviceSet();
+    AddressMap addresses = NK_TRY(list_addresses(host));
+    std::vector<Uplink> uplinks;
+    for (const Device& device : NK_TRY(list_devices(host))) {
+        const bool wanted =
+            configured.empty() ? chosen.contains(device.ifindex) : std::ranges::contains(configured, device.name);
+        if (wanted && !is_ours(device.name)) {
+            uplinks.push_back({.ifindex = device.ifindex,
+                               .name = device.name,
+                               .mtu = device.mtu,
+                               .addresses = in_order_of_preference(addresses[device.ifindex]),
+                               .unusable = why_unusable(device)});
+        }
+    }
+    std::ranges::sort(uplinks, {}, &Uplink::ifindex);
+    return uplinks;
+}
+
+}  // namespace netkitd::link
