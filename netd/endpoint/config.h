@@ -1,5 +1,6 @@
 // /etc/netkitd/netkitd.json: what the node's administrator decides. JSON with comments; strict: an unknown key, a wrong
-// type or a value that contradicts another is an error that names file, key and reason.
+// type or a value that contradicts another is an error that names file, key and reason. What the format has but this
+// version does not do yet is refused by name, never ignored.
 #pragma once
 
 #include <cstdint>
@@ -17,26 +18,30 @@ namespace netkitd {
 struct NetworkConfig {
     std::string name;
     IpPrefix ipv4;
-    std::optional<std::uint32_t> mtu;  // default: the smallest MTU of the uplinks
+    std::optional<std::uint32_t> mtu;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
     // The first address of the prefix; the host owns it.
     [[nodiscard]] IpAddr gateway4() const;
+    bool operator==(const NetworkConfig&) const = default;
 };
 
 struct PortRange {
     std::uint16_t first = 49152;  // RFC 6335, section 6: the dynamic ports
     std::uint16_t last = 65535;
+    bool operator==(const PortRange&) const = default;
 };
 
 struct Config {
-    // In the order of the file; the position is the datapath's network index. Never empty: `default` is always there.
+    // In the order of the file; the position is the datapath's network index. Never empty: a `default` that the file
+    // does not have is added at the end.
     std::vector<NetworkConfig> networks;
-    std::vector<std::string> uplinks;                  // empty: automatic
-    std::optional<link::DeviceMode> device_mode;       // empty: auto
+    std::vector<std::string> uplinks;             // empty: automatic
+    std::optional<link::DeviceMode> device_mode;  // empty: auto
     bool masquerade = true;
     PortRange masquerade_ports;
     std::string store = "/var/lib/netkitd/state.db";
 
     [[nodiscard]] const NetworkConfig* find_network(std::string_view name) const;
+    bool operator==(const Config&) const = default;
 };
 
 // The configuration of an empty file.

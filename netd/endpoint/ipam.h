@@ -1,12 +1,14 @@
 // The addresses of one network: who has which, and which is given out next.
 //
-// Never-used addresses go first, in order; then freed ones, least recently freed first. A freed address rests for
-// kAddressRest, so that a peer's late packets don't reach a stranger, unless nothing else is left. Memory is in
-// proportion to the addresses in use or freed, never to the prefix.
+// Never-used addresses go first, in order; then freed ones, least recently freed first. So a freed address rests for as
+// long as anything else is left (in the default /16: 65,532 attaches long), and a peer's late packets don't reach a
+// stranger; no clock is needed for that. Its owner may ask for it back (reserve) at any time. Memory is in proportion
+// to the addresses in use or freed, never to the prefix.
 #pragma once
 
-#include <chrono>
-#include <deque>
+#include <cstdint>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "base/ip_addr.h"
@@ -14,35 +16,33 @@
 
 namespace netkitd {
 
-inline constexpr std::chrono::seconds kAddressRest{30};
-
 class AddressPool {
 public:
-    using Time = std::chrono::steady_clock::time_point;
-
-    // `reserved` are never given out (the gateway); neither are the network and the broadcast address of IPv4.
-    AddressPool(const IpPrefix& prefix, std::set<IpAddr> reserved);
+    // `reserved` are never given out (the gateway); neither are the network and the broadcast address of IPv4 and the
+    // subnet-router anycast address of IPv6 (RFC 4291, section 2.6.1).
+    AddressPool(const IpPrefix& prefix, const std::set<IpAddr>& reserved);
 
     // The next free address, or ErrorKind::exhausted with the prefix and the count in use.
-    [[nodiscard]] Result<IpAddr> allocate(Time now);
+    [[nodiscard]] Result<IpAddr> allocate();
     // This very address; refused when it is in use, invalid when it is outside the prefix or reserved.
     [[nodiscard]] Result<void> reserve(const IpAddr& address);
-    void release(const IpAddr& address, Time now);
+    // An address that is not in use is left as it is.
+    void release(const IpAddr& address);
 
-    [[nodiscard]] std::size_t in_use() const;
-    // Saturates at 2^63.
+    [[nodiscard]] std::size_t in_use() const { return used_.size(); }
+    // How many addresses can be in use at once. Saturates at 2^63.
     [[nodiscard]] std::uint64_t capacity() const;
 
 private:
-    struct Freed {
-        IpAddr address;
-        Time since;
-    };
+    void skip_taken();
+
     IpPrefix prefix_;
-    std::set<IpAddr> reserved_;
+    std::set<IpAddr> reserved_;  // inside prefix_
     std::set<IpAddr> used_;
-    std::deque<Freed> freed_;  // oldest first
-    std::optional<IpAddr> next_;  // the first address that was never given out in order; empty at the end
+    std::map<std::uint64_t, IpAddr> freed_;        // by the order of release: the oldest is first
+    std::map<IpAddr, std::uint64_t> freed_order_;  // the key in freed_
+    std::uint64_t releases_ = 0;
+    std::optional<IpAddr> next_;  // every address before it is reserved or was given out; empty at the end
 };
 
 }  // namespace netkitd

@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::uint32_t kHostNameAttempts = 16;
 
-bool same_network(const NetworkConfig& a, const NetworkConfig& b) { return a.name == b.name && a.ipv4 == b.ipv4; }
+bool same_network(const NetworkConfig& a, const NetworkConfig& b) {
+    return a.name == b.name && a.ipv4 == b.ipv4;
+}
 
 Result<Member> member_of(const AttachRequest& request) {
     Member member{.container_id = request.container_id, .pid = request.pid, .pid_start_time = 0};
@@ -60,10 +62,11 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     const AttachOptions& options = request.options;
     if (options.network != record.network || options.interface_name != record.interface_name ||
         (options.ipv4 && options.ipv4 != record.ipv4)) {
-        return fail(ErrorKind::refused,
-                    "container {} shares this network namespace and has {} with {} in network {}: containers that share "
-                    "a namespace share the endpoint, so give both the same io.netkitd.* annotations",
-                    first_container(record), record.interface_name, record.ipv4->to_string(), record.network);
+        return fail(
+            ErrorKind::refused,
+            "container {} shares this network namespace and has {} with {} in network {}: containers that share "
+            "a namespace share the endpoint, so give both the same io.netkitd.* annotations",
+            first_container(record), record.interface_name, record.ipv4->to_string(), record.network);
     }
     EndpointRecord updated = record;
     std::erase_if(updated.members, [&](const Member& m) { return m.container_id == request.container_id; });
@@ -72,11 +75,8 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     endpoint.record = updated;
     endpoint.exited.erase(request.container_id);
     NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
-    return AttachReply{.record = updated,
-                       .gateway4 = gateway_of(updated),
-                       .notes = {},
-                       .kernel_wait = {},
-                       .existing = true};
+    return AttachReply{
+        .record = updated, .gateway4 = gateway_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
 }
 
 Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
@@ -91,7 +91,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     const auto taken = NK_TRY(take_address(request.options, predecessor));
     if (taken) {
         undo.push("release the address", [this, address = *taken, network = request.options.network]() -> Result<void> {
-            pools_.at(network).release(address, AddressPool::Time::clock::now());
+            pools_.at(network).release(address);
             return {};
         });
     }
@@ -185,7 +185,7 @@ Result<std::optional<IpAddr>> EndpointManager::take_address(const AttachOptions&
     NK_TRY(network_index(options.network));
     AddressPool& pool = pools_.at(options.network);
     if (!options.ipv4) {
-        return NK_TRY_CONTEXT(std::format("network {}", options.network), pool.allocate(AddressPool::Time::clock::now()));
+        return NK_TRY_CONTEXT(std::format("network {}", options.network), pool.allocate());
     }
     if (predecessor != nullptr && predecessor->record.network == options.network &&
         predecessor->record.ipv4 == options.ipv4 && predecessor->record.members.size() == 1) {
@@ -221,8 +221,8 @@ Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::
 Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     const auto node = endpoints_.extract(endpoint_id);
     const EndpointRecord& record = node.mapped().record;
-    const bool address_moved = std::ranges::any_of(
-        endpoints_, [&](const auto& other) { return other.second.record.ipv4 == record.ipv4; });
+    const bool address_moved =
+        std::ranges::any_of(endpoints_, [&](const auto& other) { return other.second.record.ipv4 == record.ipv4; });
     Result<void> result;
     if (!address_moved) {
         keep_first(result, plumbing_.remove_entry(*record.ipv4));
@@ -233,7 +233,7 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     keep_first(result, store_.remove_endpoint(record.id));
     if (!address_moved) {
         if (const auto pool = pools_.find(record.network); pool != pools_.end()) {
-            pool->second.release(*record.ipv4, AddressPool::Time::clock::now());
+            pool->second.release(*record.ipv4);
         }
     }
     return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));

@@ -1,8 +1,13 @@
 // The node's durable state: SQLite in WAL mode at /var/lib/netkitd/state.db.
 //
-// Endpoints must survive kill -9 of the daemon, not power loss: another boot id discards them, so the attach path
-// never waits for a disk (synchronous=OFF is safe against a crash of the process). Host changes (sysctls, sizes) are
-// what --purge restores: they are written before the change is made.
+// What is in it describes this boot's kernel: devices, netns cookies, and what netkitd changed of the host (sysctls,
+// sizes), which --purge restores and a reboot undoes by itself. So it must survive kill -9 of the daemon, which any
+// committed write does, and not power loss: another boot id discards it. synchronous=NORMAL therefore: commits don't
+// wait for the disk, and the file is still whole after a power cut, so that the daemon starts at the next boot (OFF
+// would not promise that). Checkpoints, which do sync, never run inside an attach.
+//
+// The connection holds the file exclusively for its life. Without sharing there is no mapped -shm file, and so no
+// SIGBUS on a full disk.
 #pragma once
 
 #include <chrono>
@@ -57,19 +62,20 @@ struct HostChange {
 class Store {
 public:
     // Creates the file and its directory (0700) when they are missing. A database of another schema version, a
-    // corrupt one or one that another daemon holds is an error that names the file and the way out.
+    // damaged one or one that another daemon holds is an error that names the file and the way out; nothing is deleted.
     [[nodiscard]] static Result<Store> open(const std::string& path, const std::string& boot_id);
 
-    // Of this boot. Those of another boot were discarded at open().
+    // By id. Those of another boot were discarded at open().
     [[nodiscard]] Result<std::vector<EndpointRecord>> endpoints();
-    // The next id, without using it up: insert_endpoint() does.
+    // The next id, without using it up: put_endpoint() does.
     [[nodiscard]] Result<std::uint32_t> next_endpoint_id();
     // With its members; replaces the record of that id.
     [[nodiscard]] Result<void> put_endpoint(const EndpointRecord& record);
     [[nodiscard]] Result<void> remove_endpoint(std::uint32_t id);
 
-    // Keeps the oldest `before` of a `what`; fully synced before it returns.
+    // To be called before the change is made. Keeps the oldest `before` of a `what`.
     [[nodiscard]] Result<void> record_host_change(const HostChange& change);
+    // In the order they were recorded first.
     [[nodiscard]] Result<std::vector<HostChange>> host_changes();
     [[nodiscard]] Result<void> forget_host_change(const std::string& what);
 

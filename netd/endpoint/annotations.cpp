@@ -1,0 +1,106 @@
+#include "endpoint/annotations.h"
+
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include "base/quote.h"
+#include "endpoint/mtu.h"
+#include "endpoint/names.h"
+#include "ipc/protocol.h"
+
+namespace netkitd {
+namespace {
+
+using Parser = Result<void> (*)(std::string_view value, AttachOptions& options);
+
+Result<void> parse_network(std::string_view value, AttachOptions& options) {
+    NK_TRY(check_network_name(value));
+    options.network = value;
+    return {};
+}
+
+Result<void> parse_interface(std::string_view value, AttachOptions& options) {
+    NK_TRY(check_interface_name(value));
+    options.interface_name = value;
+    return {};
+}
+
+Result<void> parse_ipv4(std::string_view value, AttachOptions& options) {
+    const auto address = IpAddr::parse(value);
+    if (!address || !address->is_v4()) {
+        return fail(ErrorKind::invalid, "{} is not an IPv4 address (like 10.77.0.10)", quote(value));
+    }
+    options.ipv4 = *address;
+    return {};
+}
+
+Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
+    std::uint32_t mtu = 0;
+    const char* const end = value.data() + value.size();
+    const auto [stop, error] = std::from_chars(value.data(), end, mtu);
+    if (error != std::errc() || stop != end || mtu < kMinMtu || mtu > kMaxMtu) {
+        return fail(ErrorKind::invalid, "{} is not a number from {} to {}", quote(value), kMinMtu, kMaxMtu);
+    }
+    options.mtu = mtu;
+    return {};
+}
+
+Result<void> parse_mode(std::string_view value, AttachOptions& options) {
+    const auto mode = link::parse_device_mode(value);
+    if (!mode) {
+        return fail(ErrorKind::invalid, "{} is not a device mode (netkit or veth)", quote(value));
+    }
+    if (*mode == link::DeviceMode::netkit_l2) {
+        return fail(ErrorKind::invalid, "{} is not supported by this version yet; use netkit or veth", quote(value));
+    }
+    options.device_mode = *mode;
+    return {};
+}
+
+Result<void> refuse_unsupported(std::string_view /*value*/, AttachOptions& /*options*/) {
+    return fail(ErrorKind::invalid, "not supported by this version yet; remove the annotation");
+}
+
+constexpr std::array<std::pair<std::string_view, Parser>, 8> kAnnotations{{
+    {"network", parse_network},
+    {"interface", parse_interface},
+    {"ipv4", parse_ipv4},
+    {"ipv6", refuse_unsupported},
+    {"mtu", parse_mtu},
+    {"device-mode", parse_mode},
+    {"publish", refuse_unsupported},
+    {"service", refuse_unsupported},
+}};
+
+Result<void> parse_one(std::string_view name, std::string_view value, AttachOptions& options) {
+    for (const auto& [known, parser] : kAnnotations) {
+        if (known == name) {
+            return parser(value, options);
+        }
+    }
+    std::string all;
+    for (const auto& [known, parser] : kAnnotations) {
+        all += parser == refuse_unsupported
+                   ? ""
+                   : std::format("{}{}{}", all.empty() ? "" : ", ", ipc::kAnnotationPrefix, known);
+    }
+    return fail(ErrorKind::invalid, "no such annotation; there are {}", all);
+}
+
+}  // namespace
+
+Result<AttachOptions> parse_annotations(const std::map<std::string, std::string>& annotations) {
+    AttachOptions options;
+    for (const auto& [key, value] : annotations) {
+        if (!key.starts_with(ipc::kAnnotationPrefix)) {
+            continue;
+        }
+        const std::string_view name = std::string_view(key).substr(ipc::kAnnotationPrefix.size());
+        NK_TRY_CONTEXT(std::format("annotation {}", quote(key)), parse_one(name, value, options));
+    }
+    return options;
+}
+
+}  // namespace netkitd

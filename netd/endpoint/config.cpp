@@ -1,0 +1,283 @@
+#include "endpoint/config.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+
+#include "abi.h"
+#include "base/quote.h"
+#include "endpoint/config_json.h"
+#include "endpoint/mtu.h"
+#include "endpoint/names.h"
+
+namespace netkitd {
+namespace {
+
+constexpr std::string_view kDefaultNetwork = "default";
+// A part of RFC 1918's 10/8 that nobody's defaults claim (Podman has 10.88/16, Kubernetes often 10.96/12
+// and 10.244/16).
+constexpr std::string_view kDefaultPrefix = "10.77.0.0/16";
+constexpr std::size_t kMaxConfigBytes = 1024UL * 1024;
+
+// The widest private block is a /8 (RFC 1918, section 3). A /29 has five addresses beside the gateway; anything
+// narrower is a typo more likely than a network.
+constexpr std::uint8_t kShortestPrefix = 8;
+constexpr std::uint8_t kLongestPrefix = 29;
+
+// Below are the well-known ports, which the host's services listen on (RFC 6335, section 6).
+constexpr std::uint16_t kLowestMasqueradePort = 1024;
+// As many flows at once as all containers together can have to one remote address and port. With fewer, a handful of
+// busy containers exhausts the pool, and finding a free port in it becomes a search.
+constexpr unsigned kFewestMasqueradePorts = 1024;
+
+// RFC 6890, table by table: never the address of a container.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kUnusablePrefixes{{
+    {"0.0.0.0/8", "this network"},
+    {"127.0.0.0/8", "loopback"},
+    {"169.254.0.0/16", "link-local"},
+    {"224.0.0.0/4", "multicast"},
+    {"240.0.0.0/4", "reserved"},
+}};
+
+std::unexpected<Error> unsupported(std::string_view path) {
+    return fail(ErrorKind::invalid, "{}: not supported by this version yet; remove it", path);
+}
+
+// `true` asks for something that is not there; `false` asks for nothing.
+Result<void> refuse_if_true(const ConfigObject& object, std::string_view key) {
+    if (NK_TRY(object.boolean(key)).value_or(false)) {
+        return unsupported(object.path_of(key));
+    }
+    return {};
+}
+
+Result<void> refuse_if_present(const ConfigObject& object, std::string_view key) {
+    if (object.find(key) != nullptr) {
+        return unsupported(object.path_of(key));
+    }
+    return {};
+}
+
+Result<IpPrefix> parse_network_prefix(std::string_view text) {
+    const auto prefix = IpPrefix::parse(text);
+    if (!prefix) {
+        return fail(ErrorKind::invalid, "{}", prefix.error().message());
+    }
+    if (!prefix->address().is_v4() || prefix->length() < kShortestPrefix || prefix->length() > kLongestPrefix) {
+        return fail(ErrorKind::invalid, "{} is not an IPv4 prefix between /{} and /{}", quote(text), kShortestPrefix,
+                    kLongestPrefix);
+    }
+    for (const auto& [unusable, name] : kUnusablePrefixes) {
+        if (prefix->overlaps(NK_TRY(IpPrefix::parse(unusable)))) {
+            return fail(ErrorKind::invalid, "{} overlaps {} ({}); take a private prefix, as in RFC 1918",
+                        prefix->to_string(), unusable, name);
+        }
+    }
+    return *prefix;
+}
+
+Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path) {
+    NK_TRY_CONTEXT("networks", check_network_name(name));
+    const ConfigObject object = NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated"}));
+    NK_TRY(refuse_if_present(object, "ipv6"));
+    NK_TRY(refuse_if_true(object, "isolated"));
+    std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
+    if (!prefix && name == kDefaultNetwork) {
+        prefix = kDefaultPrefix;
+    }
+    if (!prefix) {
+        return fail(ErrorKind::invalid, "{}: missing; give the network a prefix, like \"10.78.0.0/16\"",
+                    object.path_of("ipv4"));
+    }
+    return NetworkConfig{.name = name,
+                         .ipv4 = NK_TRY_CONTEXT(object.path_of("ipv4"), parse_network_prefix(*prefix)),
+                         .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu))};
+}
+
+Result<void> check_networks(const std::vector<NetworkConfig>& networks) {
+    if (networks.size() > NK_MAX_NETWORKS) {
+        return fail(ErrorKind::invalid, "networks: {} networks, `default` included; at most {} are possible",
+                    networks.size(), NK_MAX_NETWORKS);
+    }
+    for (auto second = networks.begin(); second != networks.end(); ++second) {
+        const auto first = std::find_if(networks.begin(), second, [&](const NetworkConfig& network) {
+            return network.ipv4.overlaps(second->ipv4);
+        });
+        if (first != second) {
+            return fail(ErrorKind::invalid,
+                        "networks.{}.ipv4: {} overlaps {} of the network {}; give one of them another prefix{}",
+                        first->name, first->ipv4.to_string(), second->ipv4.to_string(), second->name,
+                        second->name == kDefaultNetwork ? " (`default` is there also when it is not configured)" : "");
+        }
+    }
+    return {};
+}
+
+Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top) {
+    std::vector<NetworkConfig> networks;
+    if (const ConfigJson* const value = top.find("networks"); value != nullptr) {
+        if (!value->is_object()) {
+            return fail(ErrorKind::invalid, "networks: must be an object of networks by name, not {}",
+                        value->type_name());
+        }
+        for (const auto& item : value->items()) {
+            networks.push_back(NK_TRY(read_network(item.key(), item.value(), std::format("networks.{}", item.key()))));
+        }
+    }
+    if (!std::ranges::contains(networks, kDefaultNetwork, &NetworkConfig::name)) {
+        networks.push_back(
+            {.name = std::string(kDefaultNetwork), .ipv4 = NK_TRY(IpPrefix::parse(kDefaultPrefix)), .mtu = {}});
+    }
+    NK_TRY(check_networks(networks));
+    return networks;
+}
+
+Result<std::vector<std::string>> read_uplinks(const ConfigObject& top) {
+    std::vector<std::string> uplinks = NK_TRY(top.strings("uplinks"));
+    if (uplinks.size() > NK_MAX_UPLINKS) {
+        return fail(ErrorKind::invalid, "uplinks: {} devices; at most {} are possible", uplinks.size(), NK_MAX_UPLINKS);
+    }
+    for (auto name = uplinks.begin(); name != uplinks.end(); ++name) {
+        NK_TRY_CONTEXT(std::format("uplinks[{}]", name - uplinks.begin()), check_interface_name(*name));
+        if (std::find(uplinks.begin(), name, *name) != name) {
+            return fail(ErrorKind::invalid, "uplinks: {} is there twice", *name);
+        }
+    }
+    return uplinks;
+}
+
+Result<std::optional<link::DeviceMode>> read_device_mode(const ConfigObject& top) {
+    const std::string text = NK_TRY(top.string("device_mode")).value_or("auto");
+    if (text == "auto") {
+        return std::nullopt;
+    }
+    const auto mode = link::parse_device_mode(text);
+    if (!mode) {
+        return fail(ErrorKind::invalid, "device_mode: {} is not auto, netkit or veth", quote(text));
+    }
+    if (*mode == link::DeviceMode::netkit_l2) {
+        return fail(ErrorKind::invalid, "device_mode: netkit-l2 is not supported by this version yet; use netkit");
+    }
+    return *mode;
+}
+
+// "49152-65535"
+std::optional<PortRange> parse_port_range(std::string_view text) {
+    PortRange range;
+    const char* const end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, range.first);
+    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') {
+        return std::nullopt;
+    }
+    const auto last = std::from_chars(first.ptr + 1, end, range.last);
+    if (last.ec != std::errc() || last.ptr != end) {
+        return std::nullopt;
+    }
+    return range;
+}
+
+Result<PortRange> check_port_range(std::string_view text) {
+    const auto range = parse_port_range(text);
+    if (!range || range->first > range->last) {
+        return fail(ErrorKind::invalid, "{} is not a range of ports, like \"49152-65535\"", quote(text));
+    }
+    if (range->first < kLowestMasqueradePort) {
+        return fail(ErrorKind::invalid, "{} begins below port {}; those belong to the host's services", quote(text),
+                    kLowestMasqueradePort);
+    }
+    if (range->last - range->first + 1U < kFewestMasqueradePorts) {
+        return fail(ErrorKind::invalid, "{} has fewer than {} ports, too few for all containers of a node", quote(text),
+                    kFewestMasqueradePorts);
+    }
+    return *range;
+}
+
+Result<void> read_masquerade(const ConfigObject& top, Config& config) {
+    const ConfigJson* const value = top.find("masquerade");
+    if (value == nullptr) {
+        return {};
+    }
+    const ConfigObject object =
+        NK_TRY(ConfigObject::of(*value, "masquerade", {"enabled", "non_masquerade_cidrs", "ports"}));
+    config.masquerade = NK_TRY(object.boolean("enabled")).value_or(config.masquerade);
+    if (!NK_TRY(object.strings("non_masquerade_cidrs")).empty()) {
+        return unsupported(object.path_of("non_masquerade_cidrs"));
+    }
+    if (const auto ports = NK_TRY(object.string("ports"))) {
+        config.masquerade_ports = NK_TRY_CONTEXT(object.path_of("ports"), check_port_range(*ports));
+    }
+    return {};
+}
+
+Result<std::string> read_store(const ConfigObject& top, std::string default_path) {
+    std::string path = NK_TRY(top.string("store")).value_or(std::move(default_path));
+    if (!path.starts_with('/') || path.ends_with('/') || path.contains('\0')) {
+        return fail(ErrorKind::invalid, "store: {} is not the absolute path of a file", quote(path));
+    }
+    return path;
+}
+
+Result<Config> read_config(std::string_view text) {
+    if (text.size() > kMaxConfigBytes) {
+        return fail(ErrorKind::invalid, "larger than {} bytes", kMaxConfigBytes);
+    }
+    const ConfigJson json = NK_TRY(parse_config_json(text));
+    const ConfigObject top = NK_TRY(ConfigObject::of(
+        json, "", {"networks", "uplinks", "device_mode", "masquerade", "services", "big_tcp", "store"}));
+    NK_TRY(refuse_if_present(top, "services"));
+    NK_TRY(refuse_if_true(top, "big_tcp"));
+    Config config;
+    config.networks = NK_TRY(read_networks(top));
+    config.uplinks = NK_TRY(read_uplinks(top));
+    config.device_mode = NK_TRY(read_device_mode(top));
+    NK_TRY(read_masquerade(top, config));
+    config.store = NK_TRY(read_store(top, config.store));
+    return config;
+}
+
+}  // namespace
+
+IpAddr NetworkConfig::gateway4() const {
+    return IpAddr::v4_host_order(ipv4.address().v4_host_order() + 1);
+}
+
+const NetworkConfig* Config::find_network(std::string_view name) const {
+    const auto found = std::ranges::find(networks, name, &NetworkConfig::name);
+    return found == networks.end() ? nullptr : &*found;
+}
+
+Config default_config() {
+    Config config;
+    config.networks.push_back({.name = std::string(kDefaultNetwork),
+                               .ipv4 = IpPrefix(IpAddr::v4_host_order(0x0a4d0000), 16),
+                               .mtu = std::nullopt});
+    return config;
+}
+
+Result<Config> parse_config(std::string_view text, const std::string& path) {
+    return with_context(read_config(text), path);
+}
+
+Result<Config> load_config(const std::string& path) {
+    errno = 0;
+    std::ifstream file(path, std::ios::binary);
+    if (!file) {
+        const int error = errno;
+        if (error == ENOENT) {
+            return fail(ErrorKind::not_found, "{}: there is no such file", path);
+        }
+        return fail_errno(error, "open {}", path);
+    }
+    // One byte more than allowed is enough to be refused.
+    std::string text(kMaxConfigBytes + 1, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (file.bad()) {
+        return fail_errno(errno, "read {}", path);
+    }
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    return parse_config(text, path);
+}
+
+}  // namespace netkitd

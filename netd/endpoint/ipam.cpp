@@ -1,0 +1,112 @@
+#include "endpoint/ipam.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace netkitd {
+namespace {
+
+// The prefix's last address: all host bits set.
+IpAddr last_address(const IpPrefix& prefix) {
+    auto bytes = prefix.address().bytes();
+    for (std::size_t bit = prefix.length(); bit < prefix.address().size() * 8; ++bit) {
+        bytes.at(bit / 8) = static_cast<std::uint8_t>(bytes.at(bit / 8) | (0x80U >> (bit % 8)));
+    }
+    if (prefix.address().is_v4()) {
+        return IpAddr::v4_host_order(static_cast<std::uint32_t>(bytes[0]) << 24U |
+                                     static_cast<std::uint32_t>(bytes[1]) << 16U |
+                                     static_cast<std::uint32_t>(bytes[2]) << 8U | bytes[3]);
+    }
+    in6_addr address{};
+    std::ranges::copy(bytes, std::begin(address.s6_addr));
+    return IpAddr::v6(address);
+}
+
+// The address after this one; undefined for the last of its family.
+IpAddr successor(const IpAddr& address) {
+    if (address.is_v4()) {
+        return IpAddr::v4_host_order(address.v4_host_order() + 1);
+    }
+    in6_addr bytes = address.v6_bytes();
+    for (std::size_t i = sizeof(bytes.s6_addr); i-- > 0 && ++bytes.s6_addr[i] == 0;) {
+    }
+    return IpAddr::v6(bytes);
+}
+
+}  // namespace
+
+AddressPool::AddressPool(const IpPrefix& prefix, const std::set<IpAddr>& reserved)
+    : prefix_(prefix), next_(prefix.address()) {
+    std::ranges::copy_if(reserved, std::inserter(reserved_, reserved_.end()),
+                         [&](const IpAddr& address) { return prefix.contains(address); });
+    // Point-to-point prefixes have neither (RFC 3021 and RFC 6164).
+    const bool has_special_addresses = prefix.length() + 1U < prefix.address().size() * 8;
+    if (has_special_addresses) {
+        reserved_.insert(prefix.address());
+        if (prefix.address().is_v4()) {
+            reserved_.insert(last_address(prefix));
+        }
+    }
+}
+
+std::uint64_t AddressPool::capacity() const {
+    constexpr unsigned kSaturationBits = 63;
+    const std::size_t host_bits = prefix_.address().size() * 8 - prefix_.length();
+    if (host_bits > kSaturationBits) {
+        return 1ULL << kSaturationBits;
+    }
+    return (1ULL << host_bits) - reserved_.size();
+}
+
+// Moves next_ to the first address, from itself on, that was never given out.
+void AddressPool::skip_taken() {
+    while (next_ && (reserved_.contains(*next_) || used_.contains(*next_) || freed_order_.contains(*next_))) {
+        if (*next_ == last_address(prefix_)) {
+            next_.reset();
+        } else {
+            next_ = successor(*next_);
+        }
+    }
+}
+
+Result<IpAddr> AddressPool::allocate() {
+    skip_taken();
+    if (!next_ && freed_.empty()) {
+        return fail(ErrorKind::exhausted,
+                    "no address is left in {}: all {} are in use; remove containers or configure a wider prefix",
+                    prefix_.to_string(), used_.size());
+    }
+    const IpAddr address = next_ ? *next_ : freed_.begin()->second;
+    NK_TRY(reserve(address));
+    return address;
+}
+
+Result<void> AddressPool::reserve(const IpAddr& address) {
+    if (!prefix_.contains(address)) {
+        return fail(ErrorKind::invalid, "{} is not in {}", address.to_string(), prefix_.to_string());
+    }
+    if (reserved_.contains(address)) {
+        return fail(ErrorKind::invalid, "{} is reserved in {} (the gateway's, or the network's own)",
+                    address.to_string(), prefix_.to_string());
+    }
+    if (!used_.insert(address).second) {
+        return fail(ErrorKind::refused, "{} is in use by another container; `netkitctl endpoint list` shows which",
+                    address.to_string());
+    }
+    if (const auto freed = freed_order_.find(address); freed != freed_order_.end()) {
+        freed_.erase(freed->second);
+        freed_order_.erase(freed);
+    }
+    return {};
+}
+
+void AddressPool::release(const IpAddr& address) {
+    if (used_.erase(address) == 0) {
+        return;
+    }
+    freed_.emplace(releases_, address);
+    freed_order_.emplace(address, releases_);
+    ++releases_;
+}
+
+}  // namespace netkitd

@@ -1,0 +1,254 @@
+#include "endpoint/store.h"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <bit>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "endpoint/sqlite_statement.h"
+#include "endpoint/store_schema.h"
+
+namespace netkitd {
+namespace {
+
+namespace fs = std::filesystem;
+
+// SQLite's own default, in pages: the log is folded into the file when it has grown to about 4 MB.
+constexpr int kCheckpointPages = 1000;
+
+Result<void> make_directory(const fs::path& directory) {
+    std::error_code error;
+    if (directory.empty() || fs::is_directory(directory, error)) {
+        return {};
+    }
+    fs::create_directories(directory, error);
+    if (!error) {
+        fs::permissions(directory, fs::perms::owner_all, error);
+    }
+    if (error) {
+        return fail_errno(error.value(), "state database: create directory {}", directory.native());
+    }
+    return {};
+}
+
+// Locks the file for the life of the connection: the first write transaction takes the lock, exclusive mode keeps it.
+Result<void> configure(sqlite3* database) {
+    NK_TRY(execute(database,
+                   "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                   "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT"));
+    sqlite3_wal_autocheckpoint(database, 0);
+    return {};
+}
+
+// While it lives, a commit that finds a long log folds it into the file.
+class CheckpointsAllowed {
+public:
+    explicit CheckpointsAllowed(sqlite3* database) : database_(database) {
+        sqlite3_wal_autocheckpoint(database_, kCheckpointPages);
+    }
+    ~CheckpointsAllowed() { sqlite3_wal_autocheckpoint(database_, 0); }
+    CheckpointsAllowed(const CheckpointsAllowed&) = delete;
+    CheckpointsAllowed& operator=(const CheckpointsAllowed&) = delete;
+    CheckpointsAllowed(CheckpointsAllowed&&) = delete;
+    CheckpointsAllowed& operator=(CheckpointsAllowed&&) = delete;
+
+private:
+    sqlite3* database_;
+};
+
+std::optional<std::string> text_of(const std::optional<IpAddr>& address) {
+    return address.transform(&IpAddr::to_string);
+}
+
+Result<std::optional<IpAddr>> address_in(const Statement& row, int column) {
+    const auto text = row.optional_text(column);
+    if (!text) {
+        return std::nullopt;
+    }
+    return NK_TRY(IpAddr::parse(*text));
+}
+
+link::MacAddr mac_in(const Statement& row, int column) {
+    link::MacAddr mac;
+    std::ranges::copy(row.blob(column).first(mac.bytes.size()), mac.bytes.begin());  // its length is a CHECK
+    return mac;
+}
+
+Result<std::vector<Member>> members_of(sqlite3* database, std::uint32_t endpoint_id) {
+    Statement rows = NK_TRY(Statement::prepare(
+        database, "SELECT container_id, pid, pid_start_time FROM members WHERE endpoint_id = ? ORDER BY position"));
+    rows.bind(endpoint_id);
+    std::vector<Member> members;
+    while (NK_TRY(rows.step())) {
+        members.push_back(
+            {.container_id = rows.text(0),
+             .pid = rows.is_null(1) ? std::nullopt : std::optional(static_cast<std::int32_t>(rows.integer(1))),
+             .pid_start_time = std::bit_cast<std::uint64_t>(rows.integer(2))});
+    }
+    return members;
+}
+
+// The columns are those of the SELECT in Store::endpoints().
+Result<EndpointRecord> endpoint_in(const Statement& row) {
+    using std::chrono::duration_cast;
+    using Clock = std::chrono::system_clock;
+    EndpointRecord record;
+    record.id = static_cast<std::uint32_t>(row.integer(0));
+    record.netns_cookie = std::bit_cast<std::uint64_t>(row.integer(1));
+    record.network = row.text(2);
+    record.interface_name = row.text(3);
+    record.ipv4 = NK_TRY(address_in(row, 4));
+    record.ipv6 = NK_TRY(address_in(row, 5));
+    record.mtu = static_cast<std::uint32_t>(row.integer(6));
+    record.device_mode = NK_TRY(link::parse_device_mode(row.text(7)));
+    record.host_name = row.text(8);
+    record.host_ifindex = static_cast<std::uint32_t>(row.integer(9));
+    record.host_mac = mac_in(row, 10);
+    record.peer_mac = mac_in(row, 11);
+    record.created = Clock::time_point(duration_cast<Clock::duration>(std::chrono::nanoseconds(row.integer(12))));
+    return record;
+}
+
+Result<void> insert_row(sqlite3* database, const EndpointRecord& record) {
+    using std::chrono::nanoseconds;
+    Statement insert = NK_TRY(Statement::prepare(
+        database,
+        "INSERT INTO endpoints (id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, "
+        "host_name, host_ifindex, host_mac, peer_mac, created_ns) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+    return insert.bind(std::int64_t{record.id})
+        .bind(std::bit_cast<std::int64_t>(record.netns_cookie))
+        .bind(std::string_view(record.network))
+        .bind(std::string_view(record.interface_name))
+        .bind(text_of(record.ipv4))
+        .bind(text_of(record.ipv6))
+        .bind(std::int64_t{record.mtu})
+        .bind(link::to_string(record.device_mode))
+        .bind(std::string_view(record.host_name))
+        .bind(std::int64_t{record.host_ifindex})
+        .bind(std::span(record.host_mac.bytes))
+        .bind(std::span(record.peer_mac.bytes))
+        .bind(std::chrono::duration_cast<nanoseconds>(record.created.time_since_epoch()).count())
+        .run();
+}
+
+Result<void> insert_members(sqlite3* database, const EndpointRecord& record) {
+    std::int64_t position = 0;
+    for (const Member& member : record.members) {
+        Statement insert =
+            NK_TRY(Statement::prepare(database,
+                                      "INSERT INTO members (endpoint_id, position, container_id, pid, pid_start_time) "
+                                      "VALUES (?,?,?,?,?)"));
+        insert.bind(std::int64_t{record.id}).bind(position++).bind(std::string_view(member.container_id));
+        member.pid ? insert.bind(std::int64_t{*member.pid}) : insert.bind_null();
+        NK_TRY(insert.bind(std::bit_cast<std::int64_t>(member.pid_start_time)).run());
+    }
+    return {};
+}
+
+Result<void> delete_row(sqlite3* database, std::uint32_t id) {
+    Statement remove = NK_TRY(Statement::prepare(database, "DELETE FROM endpoints WHERE id = ?"));
+    return remove.bind(std::int64_t{id}).run();
+}
+
+}  // namespace
+
+void Store::Closer::operator()(sqlite3* database) const {
+    sqlite3_close(database);
+}
+
+Store::Store(sqlite3* database) : database_(database) {}
+
+Result<Store> Store::open(const std::string& path, const std::string& boot_id) {
+    NK_TRY(make_directory(fs::path(path).parent_path()));
+    sqlite3* database = nullptr;
+    const int code = sqlite3_open_v2(path.c_str(), &database,
+                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, nullptr);
+    Store store(database);  // SQLite hands out a connection to close on failure too
+    if (code != SQLITE_OK) {
+        return std::unexpected(sqlite_error(database, code, path));
+    }
+    NK_TRY(configure(database));
+    NK_TRY(prepare_schema(database, path));
+    NK_TRY(discard_other_boots(database, boot_id));
+    return store;
+}
+
+Result<std::vector<EndpointRecord>> Store::endpoints() {
+    Statement rows = NK_TRY(
+        Statement::prepare(database_.get(),
+                           "SELECT id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, host_name, "
+                           "host_ifindex, host_mac, peer_mac, created_ns FROM endpoints ORDER BY id"));
+    std::vector<EndpointRecord> records;
+    while (NK_TRY(rows.step())) {
+        EndpointRecord record = NK_TRY_CONTEXT("read an endpoint from the state database", endpoint_in(rows));
+        record.members = NK_TRY(members_of(database_.get(), record.id));
+        records.push_back(std::move(record));
+    }
+    return records;
+}
+
+Result<std::uint32_t> Store::next_endpoint_id() {
+    Statement row = NK_TRY(Statement::prepare(database_.get(), "SELECT next_endpoint_id FROM node"));
+    NK_TRY(row.step());
+    if (row.integer(0) > std::numeric_limits<std::uint32_t>::max()) {
+        return fail(ErrorKind::exhausted, "all {} endpoint numbers are used up; netkitd --purge begins anew",
+                    std::numeric_limits<std::uint32_t>::max());
+    }
+    return static_cast<std::uint32_t>(row.integer(0));
+}
+
+Result<void> Store::put_endpoint(const EndpointRecord& record) {
+    Transaction transaction = NK_TRY(Transaction::begin(database_.get()));
+    NK_TRY(delete_row(database_.get(), record.id));
+    NK_TRY(insert_row(database_.get(), record));
+    NK_TRY(insert_members(database_.get(), record));
+    Statement use_up =
+        NK_TRY(Statement::prepare(database_.get(), "UPDATE node SET next_endpoint_id = max(next_endpoint_id, ? + 1)"));
+    NK_TRY(use_up.bind(std::int64_t{record.id}).run());
+    return transaction.commit();
+}
+
+Result<void> Store::remove_endpoint(std::uint32_t id) {
+    const CheckpointsAllowed checkpoints(database_.get());
+    return delete_row(database_.get(), id);
+}
+
+Result<void> Store::record_host_change(const HostChange& change) {
+    Statement insert = NK_TRY(Statement::prepare(database_.get(),
+                                                 "INSERT INTO host_changes (what, before, after) VALUES (?,?,?) "
+                                                 "ON CONFLICT (what) DO UPDATE SET after = excluded.after"));
+    return insert.bind(std::string_view(change.what))
+        .bind(std::string_view(change.before))
+        .bind(std::string_view(change.after))
+        .run();
+}
+
+Result<std::vector<HostChange>> Store::host_changes() {
+    Statement rows =
+        NK_TRY(Statement::prepare(database_.get(), "SELECT what, before, after FROM host_changes ORDER BY position"));
+    std::vector<HostChange> changes;
+    while (NK_TRY(rows.step())) {
+        changes.push_back({.what = rows.text(0), .before = rows.text(1), .after = rows.text(2)});
+    }
+    return changes;
+}
+
+Result<void> Store::forget_host_change(const std::string& what) {
+    Statement remove = NK_TRY(Statement::prepare(database_.get(), "DELETE FROM host_changes WHERE what = ?"));
+    return remove.bind(std::string_view(what)).run();
+}
+
+Result<std::string> read_boot_id() {
+    constexpr const char* kPath = "/proc/sys/kernel/random/boot_id";  // proc_sys_kernel(5)
+    std::ifstream file(kPath);
+    std::string boot_id;
+    if (!std::getline(file, boot_id) || boot_id.empty()) {
+        return fail(ErrorKind::internal, "{} cannot be read; is /proc mounted?", kPath);
+    }
+    return boot_id;
+}
+
+}  // namespace netkitd

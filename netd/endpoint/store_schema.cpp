@@ -1,0 +1,111 @@
+#include "endpoint/store_schema.h"
+
+#include "endpoint/sqlite_statement.h"
+
+namespace netkitd {
+namespace {
+
+// PRAGMA user_version: raised with every change of the tables.
+constexpr int kSchemaVersion = 1;
+// PRAGMA application_id, shown by file(1): "nkd1". Tells our files from other programs' databases.
+constexpr int kApplicationId = 0x6e6b6431;
+
+constexpr const char* kTables = R"(
+CREATE TABLE node (
+    boot_id          TEXT    NOT NULL,
+    next_endpoint_id INTEGER NOT NULL CHECK (next_endpoint_id BETWEEN 1 AND 4294967296)
+) STRICT;
+INSERT INTO node VALUES ('', 1);
+
+CREATE TABLE endpoints (
+    id             INTEGER PRIMARY KEY CHECK (id BETWEEN 0 AND 4294967295),
+    netns_cookie   INTEGER NOT NULL,
+    network        TEXT    NOT NULL,
+    interface_name TEXT    NOT NULL,
+    ipv4           TEXT,
+    ipv6           TEXT,
+    mtu            INTEGER NOT NULL CHECK (mtu BETWEEN 0 AND 4294967295),
+    device_mode    TEXT    NOT NULL,
+    host_name      TEXT    NOT NULL,
+    host_ifindex   INTEGER NOT NULL CHECK (host_ifindex BETWEEN 0 AND 4294967295),
+    host_mac       BLOB    NOT NULL CHECK (length(host_mac) = 6),
+    peer_mac       BLOB    NOT NULL CHECK (length(peer_mac) = 6),
+    created_ns     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE members (
+    endpoint_id    INTEGER NOT NULL REFERENCES endpoints (id) ON DELETE CASCADE,
+    position       INTEGER NOT NULL,
+    container_id   TEXT    NOT NULL,
+    pid            INTEGER CHECK (pid BETWEEN 0 AND 2147483647),
+    pid_start_time INTEGER NOT NULL,
+    PRIMARY KEY (endpoint_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE host_changes (
+    position INTEGER PRIMARY KEY,
+    what     TEXT NOT NULL UNIQUE,
+    before   TEXT NOT NULL,
+    after    TEXT NOT NULL
+) STRICT;
+)";
+
+Result<std::int64_t> read_number(sqlite3* database, const char* sql) {
+    Statement statement = NK_TRY(Statement::prepare(database, sql));
+    NK_TRY(statement.step());
+    return statement.integer(0);
+}
+
+Result<void> create_tables(sqlite3* database) {
+    Transaction transaction = NK_TRY(Transaction::begin(database));
+    NK_TRY(execute(database, kTables));
+    NK_TRY(execute(
+        database,
+        std::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, kSchemaVersion).c_str()));
+    return transaction.commit();
+}
+
+Result<void> check_integrity(sqlite3* database, const std::string& path) {
+    Statement check = NK_TRY(Statement::prepare(database, "PRAGMA quick_check(1)"));
+    NK_TRY(check.step());
+    if (check.text(0) != "ok") {
+        return std::unexpected(sqlite_error(nullptr, SQLITE_CORRUPT, path).context(check.text(0)));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> prepare_schema(sqlite3* database, const std::string& path) {
+    const auto tables = NK_TRY(read_number(database, "SELECT count(*) FROM sqlite_schema"));
+    const auto application = NK_TRY(read_number(database, "PRAGMA application_id"));
+    if (tables == 0 && application == 0) {
+        return create_tables(database);
+    }
+    if (application != kApplicationId) {
+        return fail(ErrorKind::refused, "state database {}: a database of another program; point `store` elsewhere",
+                    path);
+    }
+    const auto version = NK_TRY(read_number(database, "PRAGMA user_version"));
+    if (version != kSchemaVersion) {
+        return fail(ErrorKind::refused,
+                    "state database {}: its schema is version {}, this netkitd knows version {}; run the netkitd that "
+                    "wrote it, or let that one give everything back (netkitd --purge) first",
+                    path, version, kSchemaVersion);
+    }
+    return check_integrity(database, path);
+}
+
+Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) {
+    Transaction transaction = NK_TRY(Transaction::begin(database));
+    Statement current = NK_TRY(Statement::prepare(database, "SELECT 1 FROM node WHERE boot_id = ?"));
+    if (NK_TRY(current.bind(std::string_view(boot_id)).step())) {
+        return {};
+    }
+    NK_TRY(execute(database, "DELETE FROM endpoints; DELETE FROM host_changes"));
+    Statement update = NK_TRY(Statement::prepare(database, "UPDATE node SET boot_id = ?"));
+    NK_TRY(update.bind(std::string_view(boot_id)).run());
+    return transaction.commit();
+}
+
+}  // namespace netkitd
