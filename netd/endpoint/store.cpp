@@ -34,13 +34,18 @@ Result<void> make_directory(const fs::path& directory) {
     return {};
 }
 
-// Locks the file for the life of the connection: the first write transaction takes the lock, exclusive mode keeps it.
-Result<void> configure(sqlite3* database) {
-    NK_TRY(execute(database,
-                   "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                   "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT"));
+// Locks the file for the life of the connection (the first write takes the lock, exclusive mode keeps it), and makes
+// it ours, but not before it is clear that it isn't somebody else's.
+Result<void> prepare(sqlite3* database, const std::string& path, const std::string& boot_id) {
+    if (sqlite3_db_readonly(database, "main") == 1) {
+        return std::unexpected(sqlite_error(nullptr, SQLITE_READONLY, path));
+    }
+    NK_TRY(execute(database, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = ON"));
+    NK_TRY(check_owner(database, path));
+    NK_TRY(execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; COMMIT"));
     sqlite3_wal_autocheckpoint(database, 0);
-    return {};
+    NK_TRY(prepare_schema(database, path));
+    return discard_other_boots(database, boot_id);
 }
 
 // While it lives, a commit that finds a long log folds it into the file.
@@ -170,9 +175,7 @@ Result<Store> Store::open(const std::string& path, const std::string& boot_id) {
     if (code != SQLITE_OK) {
         return std::unexpected(sqlite_error(database, code, path));
     }
-    NK_TRY(configure(database));
-    NK_TRY(prepare_schema(database, path));
-    NK_TRY(discard_other_boots(database, boot_id));
+    NK_TRY(prepare(database, path, boot_id));
     return store;
 }
 

@@ -56,6 +56,10 @@ Result<std::int64_t> read_number(sqlite3* database, const char* sql) {
     return statement.integer(0);
 }
 
+Result<bool> is_empty(sqlite3* database) {
+    return NK_TRY(read_number(database, "SELECT count(*) FROM sqlite_schema")) == 0;
+}
+
 Result<void> create_tables(sqlite3* database) {
     Transaction transaction = NK_TRY(Transaction::begin(database));
     NK_TRY(execute(database, kTables));
@@ -76,13 +80,11 @@ Result<void> check_integrity(sqlite3* database, const std::string& path) {
 
 }  // namespace
 
-Result<void> prepare_schema(sqlite3* database, const std::string& path) {
-    const auto tables = NK_TRY(read_number(database, "SELECT count(*) FROM sqlite_schema"));
-    const auto application = NK_TRY(read_number(database, "PRAGMA application_id"));
-    if (tables == 0 && application == 0) {
-        return create_tables(database);
+Result<void> check_owner(sqlite3* database, const std::string& path) {
+    if (NK_TRY(is_empty(database))) {
+        return {};
     }
-    if (application != kApplicationId) {
+    if (NK_TRY(read_number(database, "PRAGMA application_id")) != kApplicationId) {
         return fail(ErrorKind::refused, "state database {}: a database of another program; point `store` elsewhere",
                     path);
     }
@@ -93,7 +95,11 @@ Result<void> prepare_schema(sqlite3* database, const std::string& path) {
                     "wrote it, or let that one give everything back (netkitd --purge) first",
                     path, version, kSchemaVersion);
     }
-    return check_integrity(database, path);
+    return {};
+}
+
+Result<void> prepare_schema(sqlite3* database, const std::string& path) {
+    return NK_TRY(is_empty(database)) ? create_tables(database) : check_integrity(database, path);
 }
 
 Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) {

@@ -9,7 +9,9 @@
 
 namespace netkitd {
 
-// Makes the tables in an empty file; in any other, checks that they are ours, of this version and undamaged.
+// Only reads. An error when the file is another program's or another version's; an empty one is fine.
+[[nodiscard]] Result<void> check_owner(sqlite3* database, const std::string& path);
+// Makes the tables in an empty file; in any other, looks for damage.
 [[nodiscard]] Result<void> prepare_schema(sqlite3* database, const std::string& path);
 // Forgets everything that another boot's kernel held.
 [[nodiscard]] Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id);

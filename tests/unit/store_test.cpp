@@ -1,0 +1,373 @@
+#include "endpoint/store.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace netkitd {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr const char* kBoot = "0f0f0f0f-1111-2222-3333-444444444444";
+constexpr const char* kNextBoot = "f0f0f0f0-1111-2222-3333-444444444444";
+
+EndpointRecord endpoint(std::uint32_t id) {
+    return {.id = id,
+            .netns_cookie = 0xffff'ffff'ffff'fff0ULL + id,
+            .network = "default",
+            .interface_name = "eth0",
+            .ipv4 = IpAddr::v4_host_order(0x0a4d0000 + id),
+            .ipv6 = std::nullopt,
+            .mtu = 1500,
+            .device_mode = link::DeviceMode::netkit,
+            .host_name = std::format("nk{:08x}", id),
+            .host_ifindex = 100 + id,
+            .host_mac = {},
+            .peer_mac = {},
+            .created = std::chrono::system_clock::time_point(std::chrono::nanoseconds(1'750'000'000'123'456'789)),
+            .members = {{.container_id = std::format("container-{}", id), .pid = 4242, .pid_start_time = 77}}};
+}
+
+// A directory of its own for each test.
+class StoreTest : public testing::Test {
+protected:
+    void SetUp() override {
+        std::string pattern = testing::TempDir() + "store_test_XXXXXX";
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        directory_ = pattern;
+    }
+    void TearDown() override { fs::remove_all(directory_); }
+
+    [[nodiscard]] std::string path() const { return (directory_ / "state.db").native(); }
+    [[nodiscard]] Result<Store> open(const char* boot = kBoot) const { return Store::open(path(), boot); }
+    // As a person would with sqlite3(1).
+    void sql(const char* text) const {
+        sqlite3* database = nullptr;
+        ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
+        EXPECT_EQ(sqlite3_exec(database, text, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
+        sqlite3_close(database);
+    }
+
+    fs::path directory_;
+};
+
+TEST_F(StoreTest, KeepsEverythingAboutAnEndpoint) {
+    EndpointRecord full = endpoint(7);
+    full.ipv6 = *IpAddr::parse("fd77::7");
+    full.device_mode = link::DeviceMode::veth;
+    full.host_mac.bytes = {0x02, 0, 0, 0, 0, 0x01};
+    full.peer_mac.bytes = {0x02, 0, 0, 0, 0, 0xff};
+    full.members = {{.container_id = "zzz-pause", .pid = 100, .pid_start_time = 0xffff'ffff'ffff'ffffULL},
+                    {.container_id = "by-hand", .pid = std::nullopt, .pid_start_time = 0}};
+    EndpointRecord bare = endpoint(3);
+    bare.ipv4.reset();
+    bare.members.clear();
+    {
+        auto store = open();
+        ASSERT_TRUE(store) << store.error().message();
+        ASSERT_TRUE(store->put_endpoint(full));
+        ASSERT_TRUE(store->put_endpoint(bare));
+        EXPECT_THAT(store->endpoints().value(), ElementsAre(bare, full));
+    }
+    EXPECT_THAT(open()->endpoints().value(), ElementsAre(bare, full));
+}
+
+TEST_F(StoreTest, ReplacesAndRemovesAnEndpointWithItsMembers) {
+    auto store = open();
+    ASSERT_TRUE(store);
+    EndpointRecord record = endpoint(1);
+    ASSERT_TRUE(store->put_endpoint(record));
+    record.members.push_back({.container_id = "second", .pid = 5, .pid_start_time = 6});
+    record.mtu = 9000;
+    ASSERT_TRUE(store->put_endpoint(record));
+    EXPECT_THAT(store->endpoints().value(), ElementsAre(record));
+    ASSERT_TRUE(store->remove_endpoint(1));
+    ASSERT_TRUE(store->remove_endpoint(1));
+    EXPECT_TRUE(store->endpoints()->empty());
+    record.members.clear();
+    ASSERT_TRUE(store->put_endpoint(record));
+    EXPECT_TRUE(store->endpoints()->front().members.empty());
+}
+
+TEST_F(StoreTest, EndpointNumbersAreNeverUsedAgain) {
+    {
+        auto store = open();
+        ASSERT_TRUE(store);
+        EXPECT_EQ(store->next_endpoint_id(), 1U);
+        EXPECT_EQ(store->next_endpoint_id(), 1U);
+        ASSERT_TRUE(store->put_endpoint(endpoint(1)));
+        ASSERT_TRUE(store->put_endpoint(endpoint(2)));
+        ASSERT_TRUE(store->put_endpoint(endpoint(1)));
+        ASSERT_TRUE(store->remove_endpoint(2));
+        EXPECT_EQ(store->next_endpoint_id(), 3U);
+    }
+    EXPECT_EQ(open()->next_endpoint_id(), 3U);
+    auto store = open(kNextBoot);
+    EXPECT_EQ(store->next_endpoint_id(), 3U);
+    ASSERT_TRUE(store->put_endpoint(endpoint(0xffff'ffffU)));
+    const auto none = store->next_endpoint_id();
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().kind(), ErrorKind::exhausted);
+}
+
+TEST_F(StoreTest, ARebootDiscardsWhatTheKernelForgot) {
+    ASSERT_TRUE(open()->put_endpoint(endpoint(1)));
+    ASSERT_TRUE(open()->record_host_change({.what = "sysctl a", .before = "0", .after = "1"}));
+    auto store = open(kNextBoot);
+    ASSERT_TRUE(store);
+    EXPECT_TRUE(store->endpoints()->empty());
+    EXPECT_TRUE(store->host_changes()->empty());
+}
+
+TEST_F(StoreTest, HostChangesRememberTheValueFromBeforeTheFirstChange) {
+    {
+        auto store = open();
+        ASSERT_TRUE(store);
+        ASSERT_TRUE(store->record_host_change({.what = "sysctl z", .before = "", .after = "49152-65535"}));
+        ASSERT_TRUE(store->record_host_change({.what = "sysctl a", .before = "0", .after = "1"}));
+        ASSERT_TRUE(store->record_host_change({.what = "sysctl z", .before = "49152-65535", .after = "50000-65535"}));
+    }
+    auto store = open();
+    EXPECT_THAT(store->host_changes().value(),
+                ElementsAre(HostChange{.what = "sysctl z", .before = "", .after = "50000-65535"},
+                            HostChange{.what = "sysctl a", .before = "0", .after = "1"}));
+    ASSERT_TRUE(store->forget_host_change("sysctl z"));
+    EXPECT_EQ(store->host_changes()->size(), 1U);
+}
+
+TEST_F(StoreTest, TextIsData) {
+    EndpointRecord record = endpoint(1);
+    record.members.front().container_id = "'); DROP TABLE endpoints; --";
+    record.network = std::string("a\0b", 3);
+    auto store = open();
+    ASSERT_TRUE(store->put_endpoint(record));
+    EXPECT_THAT(store->endpoints().value(), ElementsAre(record));
+}
+
+TEST_F(StoreTest, MakesItsDirectoryForRootOnly) {
+    const fs::path deep = directory_ / "a" / "b";
+    ASSERT_TRUE(Store::open((deep / "state.db").native(), kBoot));
+    EXPECT_EQ(fs::status(deep).permissions(), fs::perms::owner_all);
+}
+
+TEST_F(StoreTest, TwoDaemonsOnOneFileAreRefused) {
+    const auto first = open();
+    ASSERT_TRUE(first);
+    const auto second = open();
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().kind(), ErrorKind::refused);
+    EXPECT_THAT(second.error().message(), AllOf(HasSubstr(path()), HasSubstr("another netkitd")));
+}
+
+// Runs `work` in a process of its own; what it returns is its exit status.
+template <typename Work>
+pid_t in_child(Work work) {
+    const pid_t child = fork();
+    if (child == 0) {
+        _exit(work());
+    }
+    return child;
+}
+
+int wait_for(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return status;
+}
+
+TEST_F(StoreTest, AnotherProcessIsRefusedTooAndNotOnceTheFirstIsGone) {
+    const auto can_open = [&] { return wait_for(in_child([&] { return open() ? 0 : 1; })) == 0; };
+    {
+        const auto first = open();
+        ASSERT_TRUE(first);
+        EXPECT_FALSE(can_open());
+    }
+    EXPECT_TRUE(can_open());
+}
+
+TEST_F(StoreTest, WhatWasAcknowledgedSurvivesKill9) {
+    for (int round = 0; round < 5; ++round) {
+        std::array<int, 2> pipe_ends{};
+        ASSERT_EQ(pipe(pipe_ends.data()), 0);
+        const pid_t child = in_child([&] {
+            auto store = open();
+            for (;;) {
+                const auto id = store->next_endpoint_id();
+                if (!id || !store->put_endpoint(endpoint(*id)) ||
+                    write(pipe_ends[1], &*id, sizeof(*id)) != sizeof(*id)) {
+                    return 1;
+                }
+            }
+        });
+        close(pipe_ends[1]);
+        std::uint32_t acknowledged = 0;
+        for (int i = 0; i < 20; ++i) {
+            ASSERT_EQ(read(pipe_ends[0], &acknowledged, sizeof(acknowledged)), sizeof(acknowledged));
+        }
+        kill(child, SIGKILL);
+        wait_for(child);
+        while (read(pipe_ends[0], &acknowledged, sizeof(acknowledged)) == sizeof(acknowledged)) {
+        }
+        close(pipe_ends[0]);
+
+        auto store = open();
+        ASSERT_TRUE(store) << store.error().message();
+        const auto records = store->endpoints();
+        ASSERT_TRUE(records) << records.error().message();
+        ASSERT_GE(records->size(), acknowledged);
+        EXPECT_LE(records->size(), acknowledged + 1);  // one may be committed and not yet acknowledged
+        EXPECT_EQ(records->back(), endpoint(static_cast<std::uint32_t>(records->size())));
+    }
+}
+
+TEST_F(StoreTest, TheLogDoesNotGrowForEver) {
+    auto store = open();
+    ASSERT_TRUE(store);
+    for (int i = 0; i < 3000; ++i) {
+        ASSERT_TRUE(store->put_endpoint(endpoint(1)));
+        ASSERT_TRUE(store->remove_endpoint(1));
+    }
+    EXPECT_LT(fs::file_size(path() + "-wal"), 8UL * 1024 * 1024);
+}
+
+// The refusal of a file that must still be there, byte for byte, afterwards.
+std::string refusal_of_untouched(const std::string& path) {
+    const auto content = [&] {
+        std::ifstream file(path, std::ios::binary);
+        return (std::ostringstream() << file.rdbuf()).str();
+    };
+    const std::string before = content();
+    const auto store = Store::open(path, kBoot);
+    EXPECT_TRUE(content() == before);  // not EXPECT_EQ: it would print pages of NULs
+    return store ? "" : store.error().message();
+}
+
+TEST_F(StoreTest, AFileThatIsNoDatabaseIsNamedAndLeftAlone) {
+    std::ofstream(path()) << std::string(10'000, 'x');
+    EXPECT_THAT(refusal_of_untouched(path()),
+                AllOf(HasSubstr(path()), HasSubstr("nothing was deleted"), HasSubstr("mv '" + path() + "'")));
+}
+
+TEST_F(StoreTest, ADamagedDatabaseIsNamedAndLeftAlone) {
+    {
+        auto store = open();
+        for (std::uint32_t id = 1; id < 200; ++id) {
+            ASSERT_TRUE(store->put_endpoint(endpoint(id)));
+        }
+    }
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(3 * 4096);  // past the schema
+    file << std::string(8 * 4096, '\x5a');
+    file.close();
+    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr(path()), HasSubstr("nothing was deleted")));
+}
+
+TEST_F(StoreTest, AnotherProgramsDatabaseIsLeftAlone) {
+    sql("CREATE TABLE contacts (name TEXT)");
+    EXPECT_THAT(refusal_of_untouched(path()), HasSubstr("a database of another program"));
+}
+
+TEST_F(StoreTest, ANewerSchemaIsRefusedByItsVersion) {
+    ASSERT_TRUE(open());
+    sql("PRAGMA user_version = 2");
+    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr("schema is version 2"), HasSubstr("knows version 1")));
+}
+
+TEST_F(StoreTest, APathThatCannotBeIsNamed) {
+    EXPECT_THAT(Store::open(directory_.native(), kBoot).error().message(), HasSubstr("cannot be opened or created"));
+    std::ofstream(directory_ / "file") << "x";
+    EXPECT_THAT(Store::open((directory_ / "file" / "state.db").native(), kBoot).error().message(),
+                AllOf(HasSubstr("create directory"), HasSubstr("Not a directory")));
+}
+
+// A small file system on the test's directory, in a mount namespace that only this process sees.
+class SmallFileSystem {
+public:
+    explicit SmallFileSystem(fs::path where) : where_(std::move(where)) {
+        mounted_ = unshare(CLONE_NEWNS) == 0 && mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                   mount("tmpfs", where_.c_str(), "tmpfs", 0, "size=256k") == 0;
+    }
+    ~SmallFileSystem() {
+        if (mounted_) {
+            umount2(where_.c_str(), MNT_DETACH);
+        }
+    }
+    SmallFileSystem(const SmallFileSystem&) = delete;
+    SmallFileSystem& operator=(const SmallFileSystem&) = delete;
+    SmallFileSystem(SmallFileSystem&&) = delete;
+    SmallFileSystem& operator=(SmallFileSystem&&) = delete;
+
+    [[nodiscard]] bool mounted() const { return mounted_; }
+    [[nodiscard]] bool make_read_only() const {
+        return mount("", where_.c_str(), "", MS_REMOUNT | MS_RDONLY, "size=256k") == 0;
+    }
+
+private:
+    fs::path where_;
+    bool mounted_;
+};
+
+TEST_F(StoreTest, AFullDiskLosesNothingAndIsOverWhenThereIsSpaceAgain) {
+    const SmallFileSystem small(directory_);
+    if (!small.mounted()) {
+        GTEST_SKIP() << "mounting a tmpfs needs root";
+    }
+    auto store = open();
+    ASSERT_TRUE(store) << store.error().message();
+    ASSERT_TRUE(store->put_endpoint(endpoint(1)));
+    std::ofstream(directory_ / "filler") << std::string(1024UL * 1024, 'x');
+
+    std::uint32_t id = 2;
+    auto result = store->put_endpoint(endpoint(id));
+    while (result && id < 1000) {
+        result = store->put_endpoint(endpoint(++id));
+    }
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind(), ErrorKind::exhausted);
+    EXPECT_THAT(result.error().message(), AllOf(HasSubstr(path()), HasSubstr("the file system is full")));
+    EXPECT_EQ(store->endpoints()->size(), id - 1);
+
+    fs::remove(directory_ / "filler");
+    EXPECT_TRUE(store->put_endpoint(endpoint(id)));
+    EXPECT_EQ(store->endpoints()->size(), id);
+}
+
+TEST_F(StoreTest, AReadOnlyFileSystemIsNamed) {
+    const SmallFileSystem small(directory_);
+    if (!small.mounted()) {
+        GTEST_SKIP() << "mounting a tmpfs needs root";
+    }
+    ASSERT_TRUE(open());
+    ASSERT_TRUE(small.make_read_only());
+    const auto store = open();
+    ASSERT_FALSE(store);
+    EXPECT_THAT(store.error().message(), AllOf(HasSubstr(path()), HasSubstr("read-only")));
+    const auto elsewhere = Store::open((directory_ / "new" / "state.db").native(), kBoot);
+    ASSERT_FALSE(elsewhere);
+    EXPECT_THAT(elsewhere.error().message(), HasSubstr("Read-only file system"));
+}
+
+TEST(BootId, IsTheKernels) {
+    const auto boot_id = read_boot_id();
+    ASSERT_TRUE(boot_id);
+    EXPECT_EQ(boot_id->size(), 36U);  // a UUID
+}
+
+}  // namespace
+}  // namespace netkitd
