@@ -1,0 +1,116 @@
+#include "harness/netns.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <format>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+
+#include "link/netns.h"
+
+namespace netkitd::test {
+namespace {
+
+UniqueFd open_own_netns() {
+    return UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+}
+
+struct CommandResult {
+    bool succeeded = false;
+    std::string output;
+};
+
+CommandResult run_shell(const std::string& command) {
+    FILE* pipe = ::popen(std::format("exec 2>&1; {}", command).c_str(), "re");
+    if (pipe == nullptr) {
+        throw std::system_error(errno, std::generic_category(), command);
+    }
+    CommandResult result;
+    std::array<char, 4096> buffer{};
+    while (const std::size_t size = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+        result.output.append(buffer.data(), size);
+    }
+    const int status = ::pclose(pipe);
+    result.succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return result;
+}
+
+CommandResult run_shell_in(const NetworkNamespace& netns, const std::string& command) {
+    CommandResult result;
+    netns.inside([&] { result = run_shell(command); });
+    return result;
+}
+
+}  // namespace
+
+NetworkNamespace::NetworkNamespace() {
+    int error = 0;
+    std::thread([&] {
+        error = ::unshare(CLONE_NEWNET) < 0 ? errno : 0;
+        fd_ = open_own_netns();
+    }).join();
+    if (error != 0 || !fd_) {
+        throw std::runtime_error(std::format("cannot make a network namespace: {}", std::strerror(error)));
+    }
+}
+
+std::string NetworkNamespace::path() const {
+    return std::format("/proc/{}/fd/{}", ::getpid(), fd_.get());
+}
+
+void NetworkNamespace::inside(const std::function<void()>& function) const {
+    const Result<void> done = link::in_netns(fd_.get(), [&]() -> Result<void> {
+        function();
+        return {};
+    });
+    if (!done) {
+        throw std::runtime_error(done.error().message());
+    }
+}
+
+std::string NetworkNamespace::run(const std::string& command) const {
+    CommandResult result = run_shell_in(*this, command);
+    EXPECT_TRUE(result.succeeded) << command << "\n" << result.output;
+    return std::move(result.output);
+}
+
+bool NetworkNamespace::succeeds(const std::string& command) const {
+    return run_shell_in(*this, command).succeeded;
+}
+
+bool NetworkNamespace::reaches(const std::string& address) const {
+    return succeeds(std::format("ping -n -c 1 -W 2 {}", address));
+}
+
+void connect(const NetworkNamespace& a, const std::string& name_a, const NetworkNamespace& b,
+             const std::string& name_b) {
+    a.run(std::format("ip link add {} type veth peer name {} netns {}", name_a, name_b, b.path()));
+    a.run(std::format("ip link set {} up", name_a));
+    b.run(std::format("ip link set {} up", name_b));
+}
+
+void NetnsTest::SetUp() {
+    try {
+        node_.emplace();
+    } catch (const std::runtime_error& error) {
+        GTEST_SKIP() << error.what() << " (run as root)";
+    }
+    home_ = open_own_netns();
+    ASSERT_EQ(::setns(node_->fd(), CLONE_NEWNET), 0) << std::strerror(errno);
+    node_->run("ip link set lo up");
+}
+
+void NetnsTest::TearDown() {
+    if (home_) {
+        ASSERT_EQ(::setns(home_.get(), CLONE_NEWNET), 0) << std::strerror(errno);
+    }
+    node_.reset();
+}
+
+}  // namespace netkitd::test

@@ -1,0 +1,133 @@
+// netkit devices, as create_pair makes them. Skipped where the kernel has none (below Linux 6.8, or not configured).
+#include <gmock/gmock.h>
+
+#include "harness/netns.h"
+#include "link/configure.h"
+#include "link/device.h"
+
+namespace netkitd::link {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class NetkitTest : public test::NetnsTest {
+protected:
+    void SetUp() override {
+        NetnsTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        const Result<bool> supported = netkit_supported();
+        ASSERT_TRUE(supported) << supported.error().message();
+        if (!*supported) {
+            GTEST_SKIP() << "this kernel has no netkit devices (CONFIG_NETKIT, Linux 6.8)";
+        }
+        container_.emplace();
+        host_socket_ = Netlink::open().value();
+        container_socket_ = Netlink::open_in(container_->fd()).value();
+    }
+
+    [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
+    Netlink& host_socket() { return *host_socket_; }
+    Netlink& container_socket() { return *container_socket_; }
+
+    Result<Pair> create() {
+        return create_pair(host_socket(), container_socket(),
+                           {.mode = DeviceMode::netkit,
+                            .host_name = "nk12ab34cd",
+                            .host_alias = "netkitd web-1 default",
+                            .peer_netns = container().fd(),
+                            .peer_name = "eth0",
+                            .mtu = 1400});
+    }
+
+private:
+    std::optional<test::NetworkNamespace> container_;
+    std::optional<Netlink> host_socket_;
+    std::optional<Netlink> container_socket_;
+};
+
+TEST_F(NetkitTest, IsL3WithoutArpAndItsPeerDropsEverythingUntilAProgramIsThere) {
+    const Result<Pair> pair = create();
+    ASSERT_TRUE(pair) << pair.error().message();
+    const std::string host = node().run("ip -d link show nk12ab34cd");
+    EXPECT_THAT(host,
+                AllOf(HasSubstr("netkit mode l3 type primary policy forward peer policy blackhole"), HasSubstr("NOARP"),
+                      HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"), HasSubstr("addrgenmode none")));
+    const std::string peer = container().run("ip -d link show eth0");
+    EXPECT_THAT(peer, AllOf(HasSubstr("netkit mode l3 type peer policy blackhole peer policy forward"),
+                            HasSubstr("NOARP"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none")));
+    EXPECT_TRUE(peer.starts_with(std::format("{}: ", pair->peer_ifindex))) << peer;
+    EXPECT_EQ(pair->host_mac, MacAddr());
+}
+
+TEST_F(NetkitTest, ScrubsOnlyAtThePeerOrSaysThatTheKernelCannot) {
+    const Result<Pair> pair = create();
+    ASSERT_TRUE(pair) << pair.error().message();
+    const std::string host = node().run("ip -d link show nk12ab34cd");
+    if (pair->left_out.empty()) {
+        EXPECT_THAT(host, HasSubstr("scrub none peer scrub default"));
+    } else {
+        EXPECT_THAT(host, Not(HasSubstr("scrub")));
+        EXPECT_THAT(pair->left_out.front(), HasSubstr("scrub"));
+    }
+}
+
+TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
+    const Pair pair = create().value();
+    ASSERT_TRUE(
+        ensure_network(host_socket(), IpPrefix::parse("10.77.0.0/16").value(), IpAddr::parse("10.77.0.1").value()));
+    ASSERT_TRUE(ensure_network(host_socket(), IpPrefix::parse("fd77::/64").value(), IpAddr::parse("fd77::1").value()));
+    const auto ipv4 = IpAddr::parse("10.77.0.2").value();
+    const auto gateway4 = IpAddr::parse("10.77.0.1").value();
+    const auto ipv6 = IpAddr::parse("fd77::2").value();
+    const auto gateway6 = IpAddr::parse("fd77::1").value();
+    const Result<void> container_done = configure_container_end(container_socket(), {.ifindex = pair.peer_ifindex,
+                                                                                     .ipv4 = ipv4,
+                                                                                     .gateway4 = gateway4,
+                                                                                     .ipv6 = ipv6,
+                                                                                     .gateway6 = gateway6,
+                                                                                     .gateway_mac = std::nullopt});
+    ASSERT_TRUE(container_done) << container_done.error().message();
+    const Result<void> host_done = configure_host_end(host_socket(), {.ifindex = pair.host_ifindex,
+                                                                      .ipv4 = ipv4,
+                                                                      .gateway4 = gateway4,
+                                                                      .ipv6 = ipv6,
+                                                                      .gateway6 = gateway6,
+                                                                      .peer_mac = std::nullopt});
+    ASSERT_TRUE(host_done) << host_done.error().message();
+
+    // In reach of the node as far as routes go, but the peer's policy holds everything back.
+    EXPECT_FALSE(container().reaches("10.77.0.1"));
+    EXPECT_FALSE(container().reaches("fd77::1"));
+    EXPECT_THAT(node().run("cat /proc/net/dev | grep nk12ab34cd"), ::testing::ContainsRegex("nk12ab34cd: +0 "));
+    EXPECT_THAT(container().run("ip addr show eth0"), Not(HasSubstr("fe80")));
+
+    node().run("ip link set nk12ab34cd type netkit peer forward");
+    EXPECT_TRUE(container().reaches("10.77.0.1"));
+    EXPECT_TRUE(container().reaches("fd77::1"));
+    EXPECT_TRUE(node().reaches("10.77.0.2"));
+    EXPECT_TRUE(node().reaches("fd77::2"));
+}
+
+TEST_F(NetkitTest, IsRefusedWithTheWayOutIfTheContainerHasThatInterface) {
+    container().run("ip link add eth0 type netkit");
+    const Result<Pair> pair = create();
+    ASSERT_FALSE(pair);
+    EXPECT_EQ(pair.error().kind(), ErrorKind::refused);
+    EXPECT_THAT(pair.error().message(), HasSubstr("--network none"));
+}
+
+class NetkitProbeTest : public test::NetnsTest {};
+
+TEST_F(NetkitProbeTest, AgreesWithWhatIpCanDoAndLeavesNothingBehind) {
+    const bool possible = node().succeeds("ip link add try0 type netkit && ip link del try0");
+    const std::string before = node().run("ip link show");
+    EXPECT_EQ(netkit_supported().value(), possible);
+    EXPECT_EQ(node().run("ip link show"), before);
+}
+
+}  // namespace
+}  // namespace netkitd::link
