@@ -113,8 +113,8 @@ private:
     }
 
     [[nodiscard]] std::unexpected<Error> too_late() const {
-        return fail(ErrorKind::unavailable, "netkitd did not answer within {} on {}: see `systemctl status netkitd`",
-                    deadline_, path_);
+        return fail(ErrorKind::unavailable, "netkitd did not answer within {} ms on {}: see `systemctl status netkitd`",
+                    deadline_.count(), path_);
     }
 
     const std::string& path_;

@@ -260,11 +260,10 @@ Result<void> check_id(std::string_view id) {
     if (id.empty() || id.size() > kMaxIdBytes) {
         return fail(ErrorKind::invalid, "the id is {} bytes long, 1 to {} are allowed", id.size(), kMaxIdBytes);
     }
-    const auto allowed = [](char c) { return is_alphanumeric(c) || c == '_' || c == '.' || c == '-'; };
+    const auto allowed = [](char c) { return is_alphanumeric(c) || c == '_' || c == '.' || c == '-' || c == '+'; };
     if (!is_alphanumeric(id.front()) || !std::ranges::all_of(id, allowed)) {
         return fail(ErrorKind::invalid,
-                    "id {}: only letters, digits, '_', '.' and '-' are allowed, the first a letter or digit",
-                    quote(id));
+                    "id {}: only letters, digits and _ . + - are allowed, the first a letter or digit", quote(id));
     }
     return {};
 }

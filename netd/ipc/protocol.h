@@ -50,7 +50,7 @@ struct Request {
     UniqueFd pidfd{};                                  // attach: where there is a process
 };
 
-// What an id is made of: a container's id, a name given by hand. [A-Za-z0-9][A-Za-z0-9_.-]*, at most kMaxIdBytes, so
+// What an id is made of: a container's id, a name given by hand. [A-Za-z0-9][A-Za-z0-9_.+-]*, at most kMaxIdBytes, so
 // that it can stand in a path, a unit name or a log line as it is.
 [[nodiscard]] Result<void> check_id(std::string_view id);
 

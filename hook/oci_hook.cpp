@@ -1,0 +1,81 @@
+// netkit-hook: what an OCI runtime starts at createRuntime and poststop. It reads the container's state, opens the
+// container's network namespace, asks netkitd, and says why if that failed. Exit status: 0 the container is attached
+// (or detached), 1 it is not, 2 the command line is wrong.
+#include <unistd.h>
+
+#include <exception>
+
+#include <nlohmann/json.hpp>
+
+#include "action.h"
+#include "base/quote.h"
+#include "container_process.h"
+#include "input.h"
+#include "ipc/client.h"
+#include "oci_state.h"
+#include "options.h"
+#include "report.h"
+
+namespace netkitd::hook {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Result<ipc::Request> make_request(Action action, const OciState& state) {
+    if (action == Action::detach) {
+        return ipc::Request{.operation = ipc::Operation::detach, .id = state.id};
+    }
+    ContainerProcess process = NK_TRY(open_container_process(state.pid));
+    return ipc::Request{.operation = ipc::Operation::attach,
+                        .id = state.id,
+                        .pid = state.pid,
+                        .annotations = state.annotations,
+                        .netns = std::move(process.netns),
+                        .pidfd = std::move(process.pidfd)};
+}
+
+Result<void> serve(const Options& options, const OciState& state, Clock::time_point end) {
+    const Action action = NK_TRY(decide(options.stage, state));
+    const ipc::Request request = NK_TRY(make_request(action, state));
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+    NK_TRY(ipc::call(options.socket_path, request, std::max(left, std::chrono::milliseconds(1))));
+    return {};
+}
+
+Result<void> run(const Options& options) {
+    const auto end = Clock::now() + options.deadline;
+    // First of all, whatever else is wrong: the runtime blocks until its write is taken.
+    const std::string input = NK_TRY(read_to_end(STDIN_FILENO, end));
+    NK_TRY(refuse_user_namespace());
+    const OciState state = NK_TRY(parse_oci_state(input));
+    return with_context(serve(options, state, end), std::format("container {}", quote(state.id)));
+}
+
+int main_result(int argc, char** argv) {
+    const Result<Options> options = parse_options(argc, argv);
+    if (!options) {
+        report_failure(options.error().message());
+        return 2;
+    }
+    if (options->help) {
+        return ::write(STDOUT_FILENO, kUsage.data(), kUsage.size()) == static_cast<ssize_t>(kUsage.size()) ? 0 : 1;
+    }
+    if (const Result<void> done = run(*options); !done) {
+        report_failure(done.error().message());
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace netkitd::hook
+
+int main(int argc, char** argv) {
+    // The edge of the JSON library and of memory: a container must not start because a hook died of a signal.
+    try {
+        return netkitd::hook::main_result(argc, argv);
+    } catch (const std::exception& error) {
+        netkitd::hook::report_failure(error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,61 @@
+#include "options.h"
+
+#include <getopt.h>
+
+#include <array>
+#include <charconv>
+
+#include "base/quote.h"
+
+namespace netkitd::hook {
+namespace {
+
+// No runtime waits longer than this for a hook without harm.
+constexpr unsigned kMaxDeadlineMs = 60'000;
+
+Result<std::chrono::milliseconds> parse_deadline(std::string_view text) {
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value == 0 || value > kMaxDeadlineMs) {
+        return fail(ErrorKind::invalid, "--deadline-ms {}: a number from 1 to {} is needed", quote(text),
+                    kMaxDeadlineMs);
+    }
+    return std::chrono::milliseconds(value);
+}
+
+}  // namespace
+
+Result<Options> parse_options(int argc, char** argv) {
+    constexpr std::array<option, 4> kLong{{{"socket", required_argument, nullptr, 's'},
+                                           {"deadline-ms", required_argument, nullptr, 'd'},
+                                           {"help", no_argument, nullptr, 'h'},
+                                           {nullptr, 0, nullptr, 0}}};
+    Options options;
+    opterr = 0;
+    for (int letter = 0; (letter = ::getopt_long(argc, argv, ":", kLong.data(), nullptr)) != -1;) {
+        switch (letter) {
+            case 's':
+                options.socket_path = optarg;
+                break;
+            case 'd':
+                options.deadline = NK_TRY(parse_deadline(optarg));
+                break;
+            case 'h':
+                options.help = true;
+                break;
+            case ':':
+                return fail(ErrorKind::invalid, "{} needs a value", quote(argv[optind - 1]));
+            default:
+                return fail(ErrorKind::invalid, "{} is not an option", quote(argv[optind - 1]));
+        }
+    }
+    if (argc - optind > 1) {
+        return fail(ErrorKind::invalid, "{}: one stage is enough", quote(argv[optind + 1]));
+    }
+    if (optind < argc) {
+        options.stage = NK_TRY(parse_stage(argv[optind]));
+    }
+    return options;
+}
+
+}  // namespace netkitd::hook
