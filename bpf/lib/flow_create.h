@@ -178,7 +178,8 @@ static __noinline int nk_flow4_create(struct __sk_buff *skb, struct nk_masquerad
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
-	if (!m->node_addr)
+	// An uplink without an address lends one from another device, and that may be a gateway of ours.
+	if (!m->node_addr || nk_network4(m->node_addr))
 		return NK_DROP_NO_SOURCE;
 	if (!node.port_first || node.port_last < node.port_first)
 		return NK_DROP_PORTS_EXHAUSTED;

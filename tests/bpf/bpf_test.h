@@ -1,0 +1,42 @@
+// The fixture of this suite: each test has a node of its own, with the programs loaded (harness/prog_run.h).
+#pragma once
+
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "base/unique_fd.h"
+#include "harness/netns.h"
+#include "harness/prog_run.h"
+
+namespace netkitd::test {
+
+class BpfTest : public NetnsTest {
+protected:
+    void SetUp() override {
+        NetnsTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        const UniqueFd probe(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr));
+        if (!probe) {
+            GTEST_SKIP() << "this kernel or container forbids BPF: " << std::strerror(errno);
+        }
+        auto node = TestNode::create(NetnsTest::node(), options);
+        ASSERT_TRUE(node) << node.error().message();
+        node_.emplace(std::move(*node));
+    }
+
+    [[nodiscard]] TestNode& node() { return *node_; }
+
+    // For a test that needs another node than the usual: set in its constructor.
+    TestNode::Options options;
+
+private:
+    std::optional<TestNode> node_;
+};
+
+}  // namespace netkitd::test

@@ -1,0 +1,407 @@
+// Masqueraded flows over several packets: what is in the maps after each, both halves, both stages.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "bpf/bpf_test.h"
+#include "bpf/packets.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Key;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr std::uint32_t kWebId = 1;
+constexpr std::uint32_t kDbId = 2;
+
+class FlowTest : public BpfTest {
+protected:
+    RunResult run(Program program, std::string_view device, const Packet& packet) {
+        auto result = node().run(program, device, packet);
+        EXPECT_TRUE(result) << result.error().message();
+        return result ? *result : RunResult{};
+    }
+    RunResult out(const Packet& packet) { return run(Program::veth_ingress, "nkweb", packet); }
+    RunResult out_of_db(const Packet& packet) { return run(Program::veth_ingress, "nkdb", packet); }
+    RunResult in(const Packet& packet) { return run(Program::uplink_ingress, "eth0", packet); }
+
+    void insert(Stage stage, const Flow& flow) {
+        const auto inserted = node().insert(stage, flow);
+        ASSERT_TRUE(inserted) << inserted.error().message();
+    }
+    void insert(Stage stage, nk_flow_direction direction, const Flow& flow) {
+        const auto inserted = node().insert(stage, direction, flow);
+        ASSERT_TRUE(inserted) << inserted.error().message();
+    }
+    void erase(Stage stage, nk_flow_direction direction, const Flow& flow) {
+        const auto erased = node().erase(stage, direction, flow);
+        ASSERT_TRUE(erased) << erased.error().message();
+    }
+    std::vector<std::string> fresh() { return node().flows(Stage::fresh); }
+    std::vector<std::string> established() { return node().flows(Stage::established); }
+};
+
+Packet web_segment() {
+    return Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 443);
+}
+Packet reply_segment() {
+    return Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").tcp(443, 50000);
+}
+
+std::uint16_t source_port(const RunResult& result) {
+    return static_cast<std::uint16_t>(result.packet.at(34) << 8 | result.packet.at(35));
+}
+
+// A socket in the test's netns, bound, and listening if it is a TCP one.
+UniqueFd host_socket(int type, std::uint16_t port) {
+    UniqueFd socket_fd(::socket(AF_INET, type, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    sockaddr generic{};
+    std::memcpy(&generic, &address, sizeof(generic));
+    EXPECT_EQ(bind(socket_fd.get(), &generic, sizeof(generic)), 0) << std::strerror(errno);
+    if (type == SOCK_STREAM) {
+        EXPECT_EQ(listen(socket_fd.get(), 1), 0) << std::strerror(errno);
+    }
+    return socket_fd;
+}
+
+TEST_F(FlowTest, AConnectionFromSynToItsReply) {
+    out(from_web());
+    EXPECT_THAT(established(), IsEmpty());
+    EXPECT_THAT(fresh(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0",
+                            "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [] endpoint 1 nkweb"));
+    in(reply_to_web());
+    EXPECT_THAT(fresh(), IsEmpty());
+    EXPECT_THAT(established(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0",
+                            "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [SYN] endpoint 1 nkweb"));
+}
+
+// What went out and came back mirrored is, in the container, the mirror image of what it sent.
+TEST_F(FlowTest, RoundTripRestoresTheOriginal) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    out(from_web_udp());
+    const auto answer = Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").udp(443, 61000);
+    const RunResult udp = in(Packet(answer).payload("answer"));
+    EXPECT_EQ(describe(udp.packet), describe(Packet(answer).payload("answer").to("10.77.0.2", 50000).ttl(63).bytes()));
+
+    out(from_web_ping());
+    const auto pong = Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").echo_reply(61000);
+    const RunResult ping = in(pong);
+    EXPECT_EQ(describe(ping.packet), describe(Packet(pong).to("10.77.0.2", 50000).ttl(63).bytes()));
+    EXPECT_THAT(established(), SizeIs(4));
+}
+
+TEST_F(FlowTest, PingHasItsIdWhereAPortWouldBe) {
+    out(from_web_ping());
+    EXPECT_THAT(fresh(), ElementsAre("icmp 10.77.0.2:50000 > 198.51.100.1:0 from 203.0.113.2:50000 [] endpoint 1 eth0",
+                                     "icmp 198.51.100.1:0 > 203.0.113.2:50000 to 10.77.0.2:50000 [] endpoint 1 nkweb"));
+}
+
+TEST_F(FlowTest, OnePortServesManyDestinations) {
+    node().settings().port_first = node().settings().port_last = 50000;
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+    EXPECT_EQ(source_port(out(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 80))), 50000);
+    EXPECT_EQ(source_port(out(Packet().ipv4("10.77.0.2", "198.51.100.2").tcp(50000, 443))), 50000);
+    EXPECT_THAT(fresh(), SizeIs(6));
+}
+
+TEST_F(FlowTest, TwoContainersWithTheSamePortGetTwo) {
+    out(web_segment());
+    const RunResult second = out_of_db(Packet().ipv4("10.77.0.3", "198.51.100.1").tcp(50000, 443));
+    EXPECT_THAT(second.counted, Contains(Key("port-changed")));
+    EXPECT_NE(source_port(second), 50000);
+    EXPECT_GE(source_port(second), 49152);
+    EXPECT_THAT(fresh(), SizeIs(4));
+}
+
+TEST_F(FlowTest, ThePortOfAnEstablishedFlowIsTaken) {
+    insert(Stage::established, Flow{.source = "10.77.0.3", .endpoint_id = kDbId});
+    const RunResult result = out(web_segment());
+    EXPECT_NE(source_port(result), 50000);
+    EXPECT_THAT(result.counted, Contains(Key("port-changed")));
+    EXPECT_THAT(established(), SizeIs(2));
+}
+
+TEST_F(FlowTest, ATinyPoolIsUsedToItsLastPort) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60030;
+    for (std::uint16_t port = 1; port <= 31; port++) {
+        const RunResult result = out(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(port, 443));
+        EXPECT_EQ(result.verdict, Verdict::redirect) << "connection " << port;
+    }
+    const RunResult last = out(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(32, 443));
+    EXPECT_EQ(last.verdict, Verdict::drop);
+    EXPECT_THAT(last.counted, ElementsAre(std::pair("ports-exhausted", 1)));
+    EXPECT_THAT(fresh(), SizeIs(62));
+}
+
+// 64 ports, all taken: the 32 tries come to an end.
+TEST_F(FlowTest, GivesUpAfterItsTries) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60063;
+    for (std::uint16_t port = 60000; port <= 60063; port++) {
+        insert(Stage::established, Flow{.source = "10.77.0.3", .translated_port = port, .endpoint_id = kDbId});
+    }
+    const RunResult result = out(web_segment());
+    EXPECT_THAT(result.counted, ElementsAre(std::pair("ports-exhausted", 1)));
+    EXPECT_THAT(fresh(), IsEmpty());
+}
+
+class HostSocketTest : public FlowTest {
+protected:
+    HostSocketTest() { options.port_first = 50000, options.port_last = 50001; }
+};
+
+TEST_F(HostSocketTest, AListeningPortIsLeftToTheHost) {
+    const UniqueFd listener = host_socket(SOCK_STREAM, 50000);
+    EXPECT_EQ(source_port(out(web_segment())), 50001);
+    EXPECT_EQ(source_port(out(from_web_udp())), 50000) << "a TCP listener holds no UDP port";
+}
+
+TEST_F(HostSocketTest, ABoundUdpPortIsLeftToTheHost) {
+    const UniqueFd bound = host_socket(SOCK_DGRAM, 50000);
+    EXPECT_EQ(source_port(out(from_web_udp())), 50001);
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+}
+
+TEST_F(FlowTest, TheEvictedReverseHalfIsMadeAgain) {
+    out(web_segment().syn());
+    const std::vector<std::string> both = fresh();
+    erase(Stage::fresh, NK_FLOW_REVERSE, Flow{});
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+    EXPECT_EQ(fresh(), both);
+}
+
+TEST_F(FlowTest, TheEvictedForwardHalfIsMadeAgainWithItsPort) {
+    out(web_segment().syn());
+    const std::vector<std::string> both = fresh();
+    erase(Stage::fresh, NK_FLOW_FORWARD, Flow{});
+    const RunResult result = out(web_segment().syn());
+    EXPECT_EQ(source_port(result), 50000);
+    EXPECT_THAT(result.counted, IsEmpty()) << "it is the same flow";
+    EXPECT_EQ(fresh(), both);
+}
+
+TEST_F(FlowTest, AnEvictedHalfWhosePortWentToAnotherGetsANewPort) {
+    out(web_segment());
+    erase(Stage::fresh, NK_FLOW_REVERSE, Flow{});
+    insert(Stage::established, Flow{.source = "10.77.0.3", .endpoint_id = kDbId});
+    const RunResult result = out(web_segment());
+    EXPECT_EQ(result.verdict, Verdict::redirect);
+    EXPECT_NE(source_port(result), 50000);
+    EXPECT_THAT(established(), SizeIs(2)) << "the other's flow is untouched";
+    EXPECT_THAT(fresh(), SizeIs(2));
+}
+
+TEST_F(FlowTest, AnOrphanInTheEstablishedMapGetsItsForwardHalfBack) {
+    insert(Stage::established, NK_FLOW_REVERSE, Flow{});
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+    EXPECT_THAT(established(), SizeIs(2));
+    EXPECT_THAT(fresh(), IsEmpty());
+}
+
+TEST_F(FlowTest, AReplyWhoseForwardHalfWasEvictedStillEstablishesBoth) {
+    out(web_segment().syn());
+    erase(Stage::fresh, NK_FLOW_FORWARD, Flow{});
+    EXPECT_EQ(in(reply_to_web()).verdict, Verdict::redirect);
+    EXPECT_THAT(fresh(), IsEmpty());
+    EXPECT_THAT(established(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [] endpoint 1 eth0",
+                            "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [SYN] endpoint 1 nkweb"));
+}
+
+// The forward half was evicted and made anew with another port; now comes the reply to the old port.
+TEST_F(FlowTest, HalvesThatDoNotNameEachOtherAreNotEstablished) {
+    insert(Stage::fresh, Flow{});
+    insert(Stage::fresh, Flow{.translated_port = 61000});
+    const RunResult reply = in(reply_segment());
+    EXPECT_EQ(reply.verdict, Verdict::redirect);
+    EXPECT_THAT(reply.counted, IsEmpty());
+    EXPECT_THAT(established(), IsEmpty());
+}
+
+TEST_F(FlowTest, AFullTableHurtsNoEstablishedFlow) {
+    for (std::uint16_t port = 1; port <= 512; port++) {
+        insert(Stage::established, Flow{.source = "10.77.0.3", .destination_port = port, .endpoint_id = kDbId});
+    }
+    const std::vector<std::string> before = established();
+    ASSERT_THAT(before, SizeIs(1024)) << "the table's size";
+    out(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 1000).syn());
+    const RunResult reply =
+        in(Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").tcp(1000, 50000).syn().ack());
+    EXPECT_THAT(reply.counted, ElementsAre(std::pair("flow-table-full", 1)));
+    EXPECT_EQ(established(), before);
+    EXPECT_THAT(fresh(), SizeIs(2)) << "the flow can be established once there is room";
+}
+
+class OneFreeEntryTest : public FlowTest {
+protected:
+    OneFreeEntryTest() { options.established_flows = 1; }
+};
+
+TEST_F(OneFreeEntryTest, EstablishesBothHalvesOrNone) {
+    out(web_segment().syn());
+    EXPECT_EQ(in(reply_to_web()).verdict, Verdict::drop);
+    EXPECT_THAT(established(), IsEmpty());
+}
+
+class SmallLruTest : public FlowTest {
+protected:
+    SmallLruTest() { options.fresh_flows = 64; }
+};
+
+// Far more new connections than the LRU map holds: strangers go, the established flow stays, every packet gets out.
+TEST_F(SmallLruTest, AFloodOnlyEvictsStrangers) {
+    out(web_segment().syn());
+    in(reply_to_web());
+    const std::vector<std::string> before = established();
+    for (std::uint16_t port = 1; port <= 2000; port++) {
+        const RunResult result = out_of_db(Packet().ipv4("10.77.0.3", "198.51.100.9").tcp(50000, port).syn());
+        ASSERT_EQ(result.verdict, Verdict::redirect) << "connection " << port;
+    }
+    EXPECT_EQ(established(), before);
+    EXPECT_LE(fresh().size(), 64U);
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+}
+
+TEST_F(FlowTest, FinIsNotedInItsOwnHalf) {
+    insert(Stage::established, Flow{.forward_flags = NK_FLOW_SYN, .reverse_flags = NK_FLOW_SYN});
+    out(web_segment().fin().ack());
+    EXPECT_THAT(established(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN FIN] endpoint 1 eth0",
+                            "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [SYN] endpoint 1 nkweb"));
+    in(reply_segment().fin().ack());
+    EXPECT_THAT(established(),
+                Contains("tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [SYN FIN] endpoint 1 nkweb"));
+}
+
+TEST_F(FlowTest, ResetIsNotedInBothHalves) {
+    const std::vector<std::string> reset{
+        "tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [RST] endpoint 1 eth0",
+        "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [RST] endpoint 1 nkweb"};
+    insert(Stage::established, Flow{});
+    out(web_segment().rst());
+    EXPECT_EQ(established(), reset);
+    insert(Stage::established, Flow{});
+    in(reply_segment().rst());
+    EXPECT_EQ(established(), reset);
+}
+
+TEST_F(FlowTest, ARefusedConnectionStaysInTheFirstStage) {
+    out(web_segment().syn());
+    EXPECT_EQ(in(reply_segment().rst().ack()).verdict, Verdict::redirect);
+    EXPECT_THAT(established(), IsEmpty());
+    EXPECT_THAT(fresh(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN RST] endpoint 1 eth0",
+                            "tcp 198.51.100.1:443 > 203.0.113.2:50000 to 10.77.0.2:50000 [RST] endpoint 1 nkweb"));
+}
+
+struct ClosedCase {
+    const char* name;
+    std::uint32_t forward_flags;
+    std::uint32_t reverse_flags;
+    bool closed;
+};
+
+class SynReuseTest : public FlowTest, public ::testing::WithParamInterface<ClosedCase> {};
+
+// A SYN on a connection that is over begins a new one under the same ports; on a live one it is a retransmission.
+TEST_P(SynReuseTest, RestartsOnlyWhatIsOver) {
+    const ClosedCase& param = GetParam();
+    insert(Stage::established, Flow{.forward_flags = param.forward_flags, .reverse_flags = param.reverse_flags});
+    EXPECT_EQ(source_port(out(web_segment().syn())), 50000);
+    for (const auto& [key, value] : node().entries(Stage::established)) {
+        const bool forward = key.direction == NK_FLOW_FORWARD;
+        const std::uint32_t kept = forward ? param.forward_flags | NK_FLOW_SYN : param.reverse_flags;
+        const std::uint32_t restarted = forward ? std::uint32_t{NK_FLOW_SYN} : 0;
+        EXPECT_EQ(value.flags, param.closed ? restarted : kept) << (forward ? "forward" : "reverse");
+        EXPECT_EQ(value.created_ns != 1, param.closed) << "a new connection has a new age";
+    }
+    EXPECT_THAT(established(), SizeIs(2));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    States, SynReuseTest,
+    ::testing::Values(ClosedCase{"Live", NK_FLOW_SYN, NK_FLOW_SYN, false},
+                      ClosedCase{"ContainerFinished", NK_FLOW_SYN | NK_FLOW_FIN, NK_FLOW_SYN, false},
+                      ClosedCase{"RemoteFinished", NK_FLOW_SYN, NK_FLOW_SYN | NK_FLOW_FIN, false},
+                      ClosedCase{"BothFinished", NK_FLOW_SYN | NK_FLOW_FIN, NK_FLOW_SYN | NK_FLOW_FIN, true},
+                      ClosedCase{"Reset", NK_FLOW_SYN | NK_FLOW_RST, NK_FLOW_SYN | NK_FLOW_RST, true}),
+    [](const auto& param_info) { return param_info.param.name; });
+
+TEST_F(FlowTest, EveryPacketRenewsItsHalf) {
+    insert(Stage::established, Flow{});
+    out(web_segment());
+    for (const auto& [key, value] : node().entries(Stage::established)) {
+        EXPECT_EQ(value.last_seen_ns > 1, key.direction == NK_FLOW_FORWARD);
+    }
+    in(reply_segment());
+    for (const auto& [key, value] : node().entries(Stage::established)) {
+        EXPECT_GT(value.last_seen_ns, 1U);
+        EXPECT_EQ(value.created_ns, 1U);
+    }
+}
+
+// An address was given to a new container while flows of the old one were still in the table.
+class OldEndpointTest : public FlowTest, public ::testing::WithParamInterface<Stage> {};
+
+TEST_P(OldEndpointTest, ItsFlowIsForgottenWhenTheAddressIsUsedAgain) {
+    insert(GetParam(), Flow{.translated_port = 61000, .endpoint_id = 99});
+    const RunResult result = out(web_segment().syn());
+    EXPECT_EQ(source_port(result), 50000);
+    EXPECT_THAT(result.counted, ElementsAre(std::pair("flow-created", 1)));
+    EXPECT_THAT(established(), IsEmpty());
+    EXPECT_THAT(fresh(), SizeIs(2));
+    for (const auto& [key, value] : node().entries(Stage::fresh)) {
+        EXPECT_EQ(value.endpoint_id, kWebId);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, OldEndpointTest, ::testing::Values(Stage::fresh, Stage::established),
+                         [](const auto& param_info) {
+                             return param_info.param == Stage::fresh ? "Unanswered" : "Established";
+                         });
+
+TEST_F(FlowTest, ARefusedPacketLeavesNoFlowBehind) {
+    out(web_segment().ttl(1));
+    out(web_segment().fragment(0, true));
+    out(web_segment().rst());
+    out(Packet().ipv4("10.77.0.2", "192.0.2.4").tcp(50000, 443));
+    in(reply_to_web());
+    EXPECT_THAT(fresh(), IsEmpty());
+    EXPECT_THAT(established(), IsEmpty());
+}
+
+TEST_F(FlowTest, AReplyThatIsDroppedEstablishesNothing) {
+    out(web_segment().syn());
+    in(reply_to_web().ttl(1));
+    in(reply_to_web().fragment(0, true));
+    EXPECT_THAT(established(), IsEmpty());
+}
+
+// The datapath's cost is watched: a jump here deserves a look at the generated code.
+TEST_F(FlowTest, ProgramsStaySmall) {
+    for (const auto& [program, limit] : {std::pair(Program::netkit_peer, 2500U),
+                                         {Program::veth_ingress, 2500U},
+                                         {Program::uplink_ingress, 1200U},
+                                         {Program::uplink_egress, 150U}}) {
+        const auto count = node().instruction_count(program);
+        ASSERT_TRUE(count) << count.error().message();
+        RecordProperty(std::string(to_string(program)), static_cast<int>(*count));
+        EXPECT_LE(*count, limit) << to_string(program);
+    }
+}
+
+}  // namespace
+}  // namespace netkitd::test

@@ -1,0 +1,19 @@
+#include "bpf/verdict_table.h"
+
+#include <ostream>
+
+namespace netkitd::test {
+
+std::ostream& operator<<(std::ostream& out, const VerdictTable& table) {
+    return out << to_string(table.program) << ", " << table.name;
+}
+
+std::vector<VerdictTable> all_tables() {
+    std::vector<VerdictTable> tables = container_tables();
+    for (VerdictTable& table : uplink_tables()) {
+        tables.push_back(std::move(table));
+    }
+    return tables;
+}
+
+}  // namespace netkitd::test

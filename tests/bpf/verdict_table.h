@@ -1,0 +1,43 @@
+// The table of the verdict test: one row a situation, for each program that a packet can meet.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/prog_run.h"
+
+namespace netkitd::test {
+
+struct VerdictCase {
+    std::string name;
+    std::string device;  // that the packet leaves (container) or comes in on (uplink)
+    Packet packet;
+    Verdict verdict{};
+    // Every counter that moves, and by how much; those not named here must stand still.
+    std::map<std::string, std::uint64_t> counted;
+    // The packet afterwards; unchanged if absent.
+    std::optional<Packet> becomes;
+    RunOptions run;
+    TestNode::Options node;
+    // Fills flow maps or changes settings, which are as new for each row.
+    std::function<void(TestNode&)> prepare;
+    // For rows whose `prepare` changes more than that, or whose `node` has maps of another size.
+    bool own_node = false;
+};
+
+struct VerdictTable {
+    Program program{};
+    std::string name;
+    std::vector<VerdictCase> rows;
+};
+std::ostream& operator<<(std::ostream& out, const VerdictTable& table);
+
+// From a container; each table for netkit_peer and for veth_ingress.
+[[nodiscard]] std::vector<VerdictTable> container_tables();
+[[nodiscard]] std::vector<VerdictTable> uplink_tables();
+[[nodiscard]] std::vector<VerdictTable> all_tables();
+
+}  // namespace netkitd::test

@@ -1,0 +1,345 @@
+#include "harness/packet.h"
+
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <netinet/in.h>
+
+#include <stdexcept>
+
+namespace netkitd::test {
+namespace {
+
+constexpr std::uint8_t kFin = 1 << 0;  // RFC 9293, 3.1
+constexpr std::uint8_t kSyn = 1 << 1;
+constexpr std::uint8_t kRst = 1 << 2;
+constexpr std::uint8_t kAck = 1 << 4;
+constexpr std::uint16_t kDontFragment = 0x4000;  // RFC 791, 3.1
+constexpr std::uint16_t kMoreFragments = 0x2000;
+constexpr std::uint8_t kEchoReply = 0;  // RFC 792
+constexpr std::uint8_t kEchoRequest = 8;
+
+void put16(Bytes& bytes, std::uint16_t value) {
+    bytes.push_back(static_cast<std::uint8_t>(value >> 8));
+    bytes.push_back(static_cast<std::uint8_t>(value & 0xff));
+}
+
+void put32(Bytes& bytes, std::uint32_t value) {
+    put16(bytes, static_cast<std::uint16_t>(value >> 16));
+    put16(bytes, static_cast<std::uint16_t>(value & 0xffff));
+}
+
+void put16_at(Bytes& bytes, std::size_t offset, std::uint16_t value) {
+    bytes.at(offset) = static_cast<std::uint8_t>(value >> 8);
+    bytes.at(offset + 1) = static_cast<std::uint8_t>(value & 0xff);
+}
+
+void append(Bytes& bytes, std::span<const std::uint8_t> more) {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+}
+
+std::uint32_t parse_address(std::string_view text) {
+    in_addr address{};
+    if (inet_pton(AF_INET, std::string(text).c_str(), &address) != 1) {
+        throw std::invalid_argument("not an IPv4 address: " + std::string(text));
+    }
+    return ntohl(address.s_addr);
+}
+
+std::uint32_t sum16(std::span<const std::uint8_t> bytes) {
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < bytes.size(); i++) {
+        sum += i % 2 == 0 ? static_cast<std::uint32_t>(bytes[i]) << 8 : bytes[i];
+    }
+    return sum;
+}
+
+}  // namespace
+
+std::uint16_t internet_checksum(std::span<const std::uint8_t> first, std::span<const std::uint8_t> second) {
+    std::uint32_t sum = sum16(first) + sum16(second);
+    while (sum > 0xffff) {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return static_cast<std::uint16_t>(~sum);
+}
+
+Bytes pseudo_header(std::span<const std::uint8_t, 8> addresses, std::uint8_t protocol, std::size_t length) {
+    Bytes bytes(addresses.begin(), addresses.end());
+    put16(bytes, protocol);
+    put16(bytes, static_cast<std::uint16_t>(length));
+    return bytes;
+}
+
+Packet& Packet::eth(const Mac& destination, const Mac& source) {
+    destination_mac_ = destination;
+    source_mac_ = source;
+    return *this;
+}
+
+Packet& Packet::ether_type(std::uint16_t type) {
+    ether_type_ = type;
+    return *this;
+}
+
+Packet& Packet::vlan(std::uint16_t id) {
+    vlan_ = id;
+    return *this;
+}
+
+Packet& Packet::arp() {
+    network_ = Network::arp;
+    return *this;
+}
+
+Packet& Packet::ipv4(std::string_view source, std::string_view destination) {
+    network_ = Network::ipv4;
+    source_ = parse_address(source);
+    destination_ = parse_address(destination);
+    return *this;
+}
+
+Packet& Packet::ipv6() {
+    network_ = Network::ipv6;
+    return *this;
+}
+
+Packet& Packet::ttl(std::uint8_t value) {
+    ttl_ = value;
+    return *this;
+}
+
+Packet& Packet::dont_fragment() {
+    fragment_ |= kDontFragment;
+    return *this;
+}
+
+Packet& Packet::fragment(std::uint16_t offset, bool more) {
+    fragment_ = static_cast<std::uint16_t>(offset | (more ? kMoreFragments : 0));
+    return *this;
+}
+
+Packet& Packet::ip_options(Bytes options) {
+    options_ = std::move(options);
+    options_.resize((options_.size() + 3) / 4 * 4);
+    return *this;
+}
+
+Packet& Packet::ip_version(std::uint8_t version) {
+    ip_version_ = version;
+    return *this;
+}
+
+Packet& Packet::ip_header_words(std::uint8_t words) {
+    ip_header_words_ = words;
+    return *this;
+}
+
+Packet& Packet::ip_total_length(std::uint16_t length) {
+    ip_total_length_ = length;
+    return *this;
+}
+
+Packet& Packet::protocol(std::uint8_t number) {
+    protocol_ = number;
+    return *this;
+}
+
+Packet& Packet::tcp(std::uint16_t source_port, std::uint16_t destination_port) {
+    transport_ = Transport::tcp;
+    protocol_ = IPPROTO_TCP;
+    source_port_ = source_port;
+    destination_port_ = destination_port;
+    return *this;
+}
+
+Packet& Packet::syn() {
+    tcp_flags_ |= kSyn;
+    return *this;
+}
+
+Packet& Packet::ack() {
+    tcp_flags_ |= kAck;
+    return *this;
+}
+
+Packet& Packet::fin() {
+    tcp_flags_ |= kFin;
+    return *this;
+}
+
+Packet& Packet::rst() {
+    tcp_flags_ |= kRst;
+    return *this;
+}
+
+Packet& Packet::tcp_header_words(std::uint8_t words) {
+    tcp_header_words_ = words;
+    return *this;
+}
+
+Packet& Packet::udp(std::uint16_t source_port, std::uint16_t destination_port) {
+    transport_ = Transport::udp;
+    protocol_ = IPPROTO_UDP;
+    source_port_ = source_port;
+    destination_port_ = destination_port;
+    return *this;
+}
+
+Packet& Packet::without_udp_checksum() {
+    udp_checksum_ = false;
+    return *this;
+}
+
+Packet& Packet::echo_request(std::uint16_t id) {
+    source_port_ = id;
+    return icmp(kEchoRequest, 0);
+}
+
+Packet& Packet::echo_reply(std::uint16_t id) {
+    source_port_ = id;
+    return icmp(kEchoReply, 0);
+}
+
+Packet& Packet::icmp(std::uint8_t type, std::uint8_t code) {
+    transport_ = Transport::icmp;
+    protocol_ = IPPROTO_ICMP;
+    icmp_type_ = type;
+    icmp_code_ = code;
+    return *this;
+}
+
+Packet& Packet::payload(std::string_view text) {
+    payload_.assign(text.begin(), text.end());
+    return *this;
+}
+
+Packet& Packet::payload(std::size_t size) {
+    payload_.resize(size);
+    for (std::size_t i = 0; i < size; i++) {
+        payload_[i] = static_cast<std::uint8_t>(i & 0xff);
+    }
+    return *this;
+}
+
+Packet& Packet::cut_to(std::size_t size) {
+    cut_ = size;
+    return *this;
+}
+
+Packet& Packet::from(std::string_view address, std::uint16_t port) {
+    source_ = parse_address(address);
+    source_port_ = port;
+    return *this;
+}
+
+Packet& Packet::to(std::string_view address, std::uint16_t port) {
+    destination_ = parse_address(address);
+    (transport_ == Transport::icmp ? source_port_ : destination_port_) = port;
+    return *this;
+}
+
+Bytes Packet::ethernet_header() const {
+    Bytes bytes;
+    append(bytes, destination_mac_);
+    append(bytes, source_mac_);
+    if (vlan_) {
+        put16(bytes, ETH_P_8021Q);
+        put16(bytes, *vlan_);
+    }
+    switch (network_) {
+        case Network::arp:
+            put16(bytes, ether_type_.value_or(ETH_P_ARP));
+            break;
+        case Network::ipv6:
+            put16(bytes, ether_type_.value_or(ETH_P_IPV6));
+            break;
+        default:
+            put16(bytes, ether_type_.value_or(ETH_P_IP));
+    }
+    return bytes;
+}
+
+Bytes Packet::transport_packet() const {
+    Bytes bytes;
+    std::size_t checksum_offset = 0;
+    if (transport_ == Transport::tcp || transport_ == Transport::udp) {
+        put16(bytes, source_port_);
+        put16(bytes, destination_port_);
+    }
+    if (transport_ == Transport::tcp) {
+        put32(bytes, 1);  // sequence
+        put32(bytes, 2);  // acknowledgement
+        bytes.push_back(static_cast<std::uint8_t>(tcp_header_words_ << 4));
+        bytes.push_back(tcp_flags_);
+        put16(bytes, 0xfaf0);  // window
+        checksum_offset = bytes.size();
+        put32(bytes, 0);
+    } else if (transport_ == Transport::udp) {
+        put16(bytes, static_cast<std::uint16_t>(8 + payload_.size()));
+        checksum_offset = bytes.size();
+        put16(bytes, 0);
+    } else if (transport_ == Transport::icmp) {
+        bytes = {icmp_type_, icmp_code_};
+        checksum_offset = bytes.size();
+        put16(bytes, 0);
+        put16(bytes, source_port_);
+        put16(bytes, 1);  // sequence
+    }
+    append(bytes, payload_);
+    if (transport_ == Transport::none || (transport_ == Transport::udp && !udp_checksum_)) {
+        return bytes;
+    }
+    Bytes addresses;
+    put32(addresses, source_);
+    put32(addresses, destination_);
+    const Bytes pseudo = pseudo_header(std::span<const std::uint8_t, 8>(addresses), protocol_, bytes.size());
+    std::uint16_t checksum = internet_checksum(transport_ == Transport::icmp ? Bytes{} : pseudo, bytes);
+    if (transport_ == Transport::udp && checksum == 0) {
+        checksum = 0xffff;  // RFC 768
+    }
+    put16_at(bytes, checksum_offset, checksum);
+    return bytes;
+}
+
+Bytes Packet::network_packet() const {
+    Bytes bytes;
+    if (network_ == Network::arp) {
+        return Bytes(28);  // RFC 826, for Ethernet and IPv4
+    }
+    if (network_ == Network::ipv6) {
+        bytes.resize(40);  // RFC 8200, 3
+        bytes[0] = 0x60;
+        return bytes;
+    }
+    const Bytes transport = transport_packet();
+    if (network_ == Network::none) {
+        return transport;
+    }
+    const std::size_t header_size = 20 + options_.size();
+    const std::size_t words = ip_header_words_.value_or(static_cast<std::uint8_t>(header_size / 4));
+    bytes.push_back(static_cast<std::uint8_t>(ip_version_ << 4 | words));
+    bytes.push_back(0);
+    put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(header_size + transport.size())));
+    put16(bytes, 0x1234);  // identification
+    put16(bytes, fragment_);
+    bytes.push_back(ttl_);
+    bytes.push_back(protocol_);
+    put16(bytes, 0);
+    put32(bytes, source_);
+    put32(bytes, destination_);
+    append(bytes, options_);
+    put16_at(bytes, 10, internet_checksum(bytes));
+    append(bytes, transport);
+    return bytes;
+}
+
+Bytes Packet::bytes() const {
+    Bytes frame = ethernet_header();
+    append(frame, network_packet());
+    if (cut_) {
+        frame.resize(*cut_);
+    }
+    return frame;
+}
+
+}  // namespace netkitd::test

@@ -1,0 +1,112 @@
+// Packets for tests, written the way one reads them:
+//
+//   Packet().ipv4("10.77.0.2", "198.51.100.1").ttl(64).tcp(50000, 443).syn().payload("GET /")
+//
+// Lengths and checksums are computed; what a test wants wrong it sets wrong by name. Every packet has an Ethernet
+// header. A Packet is a value: a variant of one is a copy with something changed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace netkitd::test {
+
+using Bytes = std::vector<std::uint8_t>;
+using Mac = std::array<std::uint8_t, 6>;
+
+class Packet {
+public:
+    Packet& eth(const Mac& destination, const Mac& source);
+    // The type field, where it should not follow from what comes next.
+    Packet& ether_type(std::uint16_t type);
+    Packet& vlan(std::uint16_t id);
+
+    Packet& arp();
+    Packet& ipv4(std::string_view source, std::string_view destination);
+    Packet& ipv6();
+    Packet& ttl(std::uint8_t value);
+    Packet& dont_fragment();
+    // `offset` in units of 8 bytes.
+    Packet& fragment(std::uint16_t offset, bool more);
+    // Padded with zeros (end of options) to a multiple of 4.
+    Packet& ip_options(Bytes options);
+    Packet& ip_version(std::uint8_t version);
+    // In 32-bit words.
+    Packet& ip_header_words(std::uint8_t words);
+    Packet& ip_total_length(std::uint16_t length);
+
+    Packet& protocol(std::uint8_t number);
+    Packet& tcp(std::uint16_t source_port, std::uint16_t destination_port);
+    Packet& syn();
+    Packet& ack();
+    Packet& fin();
+    Packet& rst();
+    // In 32-bit words.
+    Packet& tcp_header_words(std::uint8_t words);
+    Packet& udp(std::uint16_t source_port, std::uint16_t destination_port);
+    Packet& without_udp_checksum();
+    Packet& echo_request(std::uint16_t id);
+    Packet& echo_reply(std::uint16_t id);
+    Packet& icmp(std::uint8_t type, std::uint8_t code);
+
+    Packet& payload(std::string_view text);
+    Packet& payload(std::size_t size);
+    // Cuts the finished frame; lengths and checksums inside stay as they were.
+    Packet& cut_to(std::size_t size);
+
+    // What a translation changes, for the packet that a test expects.
+    Packet& from(std::string_view address, std::uint16_t port);
+    Packet& to(std::string_view address, std::uint16_t port);
+
+    [[nodiscard]] Bytes bytes() const;
+
+private:
+    enum class Network { none, arp, ipv4, ipv6 };
+    enum class Transport { none, tcp, udp, icmp };
+
+    [[nodiscard]] Bytes ethernet_header() const;
+    [[nodiscard]] Bytes network_packet() const;
+    [[nodiscard]] Bytes transport_packet() const;
+
+    Mac destination_mac_{};
+    Mac source_mac_{};
+    std::optional<std::uint16_t> ether_type_;
+    std::optional<std::uint16_t> vlan_;
+    Network network_ = Network::none;
+    std::uint32_t source_ = 0;  // host order
+    std::uint32_t destination_ = 0;
+    std::uint8_t ttl_ = 64;
+    std::uint16_t fragment_ = 0;
+    Bytes options_;
+    std::uint8_t ip_version_ = 4;
+    std::optional<std::uint8_t> ip_header_words_;
+    std::optional<std::uint16_t> ip_total_length_;
+    std::uint8_t protocol_ = 0;
+    Transport transport_ = Transport::none;
+    std::uint16_t source_port_ = 0;  // ICMP echo: the id
+    std::uint16_t destination_port_ = 0;
+    std::uint8_t tcp_flags_ = 0;
+    std::uint8_t tcp_header_words_ = 5;
+    bool udp_checksum_ = true;
+    std::uint8_t icmp_type_ = 0;
+    std::uint8_t icmp_code_ = 0;
+    Bytes payload_;
+    std::optional<std::size_t> cut_;
+};
+
+// RFC 1071, over the concatenation of both parts; the first must be of even length.
+[[nodiscard]] std::uint16_t internet_checksum(std::span<const std::uint8_t> first,
+                                              std::span<const std::uint8_t> second = {});
+// RFC 9293, 3.1; `addresses` are source and destination as in the IPv4 header.
+[[nodiscard]] Bytes pseudo_header(std::span<const std::uint8_t, 8> addresses, std::uint8_t protocol,
+                                  std::size_t length);
+
+// One line a header, checksums verified, the payload in hex: EXPECT_EQ on two of these prints a diff of the packets.
+[[nodiscard]] std::string describe(std::span<const std::uint8_t> frame);
+
+}  // namespace netkitd::test

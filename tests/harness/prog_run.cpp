@@ -1,0 +1,373 @@
+#include "harness/prog_run.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "datapath/bpf_log.h"
+#include "link/sysctl.h"
+#include "netkitd.skel.h"
+
+namespace netkitd::test {
+namespace {
+
+// The containers' ends stay in the node's own netns: no packet ever travels here.
+constexpr const char* kDevices = R"(
+link set lo up
+link add eth0 type veth peer name wire0
+link add eth1 type veth peer name wire1
+link add nkweb type veth peer name web
+link add nkdb type veth peer name db
+link add nkrouted type veth peer name routed
+link set eth0 address 02:00:00:00:00:10 up
+link set wire0 up
+link set eth1 up
+link set wire1 up
+link set nkweb address 02:00:00:00:77:02 up
+link set web up
+link set nkdb address 02:00:00:00:77:02 up
+link set db up
+link set nkrouted address 02:00:00:00:77:02 up
+link set routed up
+address add 203.0.113.2/24 dev eth0
+address add 10.77.0.1/32 dev lo
+address add 10.88.0.1/32 dev lo
+route add default via 203.0.113.1
+route add unreachable 10.77.0.0/16
+route add unreachable 10.88.0.0/24
+neighbour add 203.0.113.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+)";
+
+// One destination for every answer of the FIB; 203.0.113.77 is one without a known neighbour.
+constexpr const char* kSpecialRoutes = R"(
+route add blackhole 192.0.2.1
+route add unreachable 192.0.2.2
+route add prohibit 192.0.2.3
+route add 192.0.2.4 dev nkdb
+route add 192.0.2.5 encap ip id 7 dst 203.0.113.1 dev eth0
+route add 192.0.2.6 via 203.0.113.1 mtu lock 1000
+route add throw 192.0.2.7
+route add 192.0.2.8 dev eth1 src 10.77.0.1
+)";
+
+nk_addr word(std::uint32_t host_order) {
+    return {.word = {htonl(host_order), 0, 0, 0}};
+}
+
+std::uint32_t parse(std::string_view text) {
+    in_addr address{};
+    if (inet_pton(AF_INET, std::string(text).c_str(), &address) != 1) {
+        std::abort();  // a test's own literal
+    }
+    return ntohl(address.s_addr);
+}
+
+void configure(nk_node& node, const TestNode::Options& options) {
+    node.network4[0] = {.prefix = word(0x0a4d0000),
+                        .mask = word(0xffff0000),
+                        .gateway = word(0x0a4d0001),
+                        .flags = NK_NETWORK_MASQUERADE,
+                        .reserved = 0};
+    node.network4[1] = {
+        .prefix = word(0x0a580000), .mask = word(0xffffff00), .gateway = word(0x0a580001), .flags = 0, .reserved = 0};
+    node.network4_count = 2;
+    node.uplinks[0] = if_nametoindex("eth0");
+    node.uplinks[1] = if_nametoindex("eth1");
+    node.uplink_count = 2;
+    node.port_first = options.port_first;
+    node.port_last = options.port_last;
+}
+
+Result<void> set_up_network(const NetworkNamespace& home) {
+    home.run(std::format("ip -batch - <<'EOF'\n{}{}EOF", kDevices + 1, kSpecialRoutes + 1));
+    for (const char* device : {"nkweb", "nkdb", "nkrouted"}) {
+        NK_TRY(link::write_sysctl(std::format("ipv4/conf/{}/forwarding", device), "1"));
+    }
+    return {};
+}
+
+nk_flow4_key key_of(const Flow& flow, nk_flow_direction direction) {
+    const bool forward = direction == NK_FLOW_FORWARD;
+    const bool icmp = flow.protocol == IPPROTO_ICMP;
+    const std::uint16_t remote_port = icmp ? 0 : flow.destination_port;
+    return {.saddr = htonl(parse(forward ? flow.source : flow.destination)),
+            .daddr = htonl(parse(forward ? flow.destination : flow.translated)),
+            .sport = htons(forward ? flow.source_port : remote_port),
+            .dport = htons(forward ? remote_port : flow.translated_port),
+            .proto = flow.protocol,
+            .direction = static_cast<std::uint8_t>(direction),
+            .reserved = 0};
+}
+
+nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
+    const bool forward = direction == NK_FLOW_FORWARD;
+    nk_flow value{};
+    value.created_ns = 1;
+    value.last_seen_ns = 1;
+    value.addr = word(parse(forward ? flow.translated : flow.source));
+    value.port = htons(forward ? flow.translated_port : flow.source_port);
+    value.flags = forward ? flow.forward_flags : flow.reverse_flags;
+    value.ifindex = if_nametoindex(forward ? "eth0" : "nkweb");
+    value.endpoint_id = flow.endpoint_id;
+    return value;
+}
+
+std::string host_port(__be32 address, __be16 port) {
+    std::array<char, INET_ADDRSTRLEN> text{};
+    inet_ntop(AF_INET, &address, text.data(), text.size());
+    return std::format("{}:{}", text.data(), ntohs(port));
+}
+
+std::string flag_names(std::uint32_t flags) {
+    std::string text;
+    for (const auto& [bit, name] :
+         {std::pair<std::uint32_t, const char*>(NK_FLOW_SYN, "SYN"), {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}) {
+        text += (flags & bit) != 0 ? std::string(text.empty() ? "" : " ") + name : "";
+    }
+    return text;
+}
+
+std::string to_text(const nk_flow4_key& key, const nk_flow& value) {
+    const char* protocol = key.proto == IPPROTO_TCP ? "tcp" : key.proto == IPPROTO_UDP ? "udp" : "icmp";
+    std::array<char, IF_NAMESIZE> device{};
+    if (if_indextoname(value.ifindex, device.data()) == nullptr) {
+        device = {"gone"};
+    }
+    return std::format("{} {} > {} {} {} [{}] endpoint {} {}", protocol, host_port(key.saddr, key.sport),
+                       host_port(key.daddr, key.dport), key.direction == NK_FLOW_FORWARD ? "from" : "to",
+                       host_port(value.addr.word[0], value.port), flag_names(value.flags), value.endpoint_id,
+                       device.data());
+}
+
+Result<Verdict> to_verdict(Program program, std::uint32_t value) {
+    const int verdict = static_cast<int>(value);
+    if (verdict == (program == Program::netkit_peer ? int{NETKIT_PASS} : int{TCX_NEXT})) {
+        return Verdict::pass;
+    }
+    if (verdict == TCX_DROP) {
+        return Verdict::drop;
+    }
+    if (verdict == TCX_REDIRECT) {
+        return Verdict::redirect;
+    }
+    return fail(ErrorKind::internal, "{} returned {}, which is no verdict of it", to_string(program), verdict);
+}
+
+}  // namespace
+
+std::string_view to_string(Program program) {
+    switch (program) {
+        case Program::netkit_peer:
+            return "netkit_peer";
+        case Program::veth_ingress:
+            return "veth_ingress";
+        case Program::uplink_ingress:
+            return "uplink_ingress";
+        case Program::uplink_egress:
+            return "uplink_egress";
+    }
+    return "?";
+}
+
+std::ostream& operator<<(std::ostream& out, Verdict verdict) {
+    switch (verdict) {
+        case Verdict::pass:
+            return out << "pass";
+        case Verdict::drop:
+            return out << "drop";
+        case Verdict::redirect:
+            return out << "redirect";
+    }
+    return out;
+}
+
+std::vector<std::pair<std::string, bool>> counter_names() {
+    std::vector<std::pair<std::string, bool>> names;
+#define NK_DROP_NAME(symbol, name, text) names.emplace_back(name, true);
+    NK_DROP_REASONS(NK_DROP_NAME)
+#undef NK_DROP_NAME
+#define NK_EVENT_NAME(symbol, name, text) names.emplace_back(name, false);
+    NK_EVENTS(NK_EVENT_NAME)
+#undef NK_EVENT_NAME
+    return names;
+}
+
+void TestNode::Closer::operator()(netkitd_bpf* skeleton) const {
+    netkitd_bpf__destroy(skeleton);
+}
+
+TestNode::TestNode(Skeleton skeleton) : skeleton_(std::move(skeleton)) {}
+TestNode::TestNode(TestNode&&) noexcept = default;
+TestNode::~TestNode() = default;
+
+Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& options) {
+    NK_TRY(set_up_network(home));
+    const datapath::BpfLog log;
+    Skeleton skeleton(netkitd_bpf__open());
+    if (!skeleton) {
+        return fail_errno(errno, "open the BPF programs: {}", log.tail());
+    }
+    bpf_map__set_max_entries(skeleton->maps.flows4, options.established_flows);
+    bpf_map__set_max_entries(skeleton->maps.flows4_new, options.fresh_flows);
+    if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
+        return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
+    }
+    TestNode node(std::move(skeleton));
+    configure(node.settings(), options);
+    NK_TRY(node.add_endpoint("10.77.0.2", "nkweb", 1));
+    NK_TRY(node.add_endpoint("10.77.0.3", "nkdb", 2));
+    NK_TRY(node.add_endpoint("10.88.0.2", "nkrouted", 3));
+    return node;
+}
+
+void TestNode::reset(const Options& options) const {
+    settings() = {};
+    configure(settings(), options);
+    for (const Stage stage : {Stage::fresh, Stage::established}) {
+        for (const auto& [key, value] : entries(stage)) {
+            bpf_map_delete_elem(bpf_map__fd(flow_map(stage)), &key);
+        }
+    }
+}
+
+nk_node& TestNode::settings() const {
+    return skeleton_->data_node->node;
+}
+
+bpf_map* TestNode::flow_map(Stage stage) const {
+    return stage == Stage::fresh ? skeleton_->maps.flows4_new : skeleton_->maps.flows4;
+}
+
+int TestNode::program_fd(Program program) const {
+    switch (program) {
+        case Program::netkit_peer:
+            return bpf_program__fd(skeleton_->progs.netkit_peer);
+        case Program::veth_ingress:
+            return bpf_program__fd(skeleton_->progs.veth_ingress);
+        case Program::uplink_ingress:
+            return bpf_program__fd(skeleton_->progs.uplink_ingress);
+        case Program::uplink_egress:
+            return bpf_program__fd(skeleton_->progs.uplink_egress);
+    }
+    return -1;
+}
+
+Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const {
+    const nk_endpoint4_key key{.addr = htonl(parse(address))};
+    nk_endpoint endpoint{};
+    endpoint.ifindex = if_nametoindex(std::string(device).c_str());
+    endpoint.id = id;
+    endpoint.device_mode = NK_DEVICE_VETH;
+    std::ranges::copy(kContainerMac, endpoint.peer_mac);
+    std::ranges::copy(kHostEndMac, endpoint.host_mac);
+    if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key, &endpoint, BPF_ANY) != 0) {
+        return fail_errno(errno, "add endpoint {}", address);
+    }
+    return {};
+}
+
+Result<void> TestNode::insert(Stage stage, nk_flow_direction direction, const Flow& flow) const {
+    const nk_flow4_key key = key_of(flow, direction);
+    const nk_flow value = value_of(flow, direction);
+    if (bpf_map_update_elem(bpf_map__fd(flow_map(stage)), &key, &value, BPF_ANY) != 0) {
+        return fail_errno(errno, "insert a flow");
+    }
+    return {};
+}
+
+Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
+    NK_TRY(insert(stage, NK_FLOW_FORWARD, flow));
+    return insert(stage, NK_FLOW_REVERSE, flow);
+}
+
+Result<void> TestNode::erase(Stage stage, nk_flow_direction direction, const Flow& flow) const {
+    const nk_flow4_key key = key_of(flow, direction);
+    if (bpf_map_delete_elem(bpf_map__fd(flow_map(stage)), &key) != 0) {
+        return fail_errno(errno, "delete a flow");
+    }
+    return {};
+}
+
+std::vector<std::pair<nk_flow4_key, nk_flow>> TestNode::entries(Stage stage) const {
+    const int map = bpf_map__fd(flow_map(stage));
+    std::vector<std::pair<nk_flow4_key, nk_flow>> found;
+    nk_flow4_key key{};
+    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map, &key, &key)) {
+        nk_flow value{};
+        if (bpf_map_lookup_elem(map, &key, &value) == 0) {
+            found.emplace_back(key, value);
+        }
+    }
+    return found;
+}
+
+std::vector<std::string> TestNode::flows(Stage stage) const {
+    std::vector<std::string> lines;
+    for (const auto& [key, value] : entries(stage)) {
+        lines.push_back(to_text(key, value));
+    }
+    std::ranges::sort(lines);
+    return lines;
+}
+
+std::vector<std::uint64_t> TestNode::counters() const {
+    std::vector<std::uint64_t> sums(NK_COUNTER_COUNT);
+    std::vector<nk_counter_value> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    for (std::uint32_t index = 0; index < NK_COUNTER_COUNT; index++) {
+        bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, per_cpu.data());
+        for (const nk_counter_value& value : per_cpu) {
+            sums[index] += value.packets;
+        }
+    }
+    return sums;
+}
+
+Result<RunResult> TestNode::run(Program program, std::string_view device, const Packet& packet,
+                                const RunOptions& options) const {
+    const Bytes in = packet.bytes();
+    RunResult result;
+    result.packet.resize(in.size() + 256);
+    __sk_buff context{};
+    context.ifindex = if_nametoindex(std::string(device).c_str());
+    context.gso_size = options.gso_size;
+    bpf_test_run_opts run{};
+    run.sz = sizeof(run);
+    run.data_in = in.data();
+    run.data_size_in = static_cast<std::uint32_t>(in.size());
+    run.data_out = result.packet.data();
+    run.data_size_out = static_cast<std::uint32_t>(result.packet.size());
+    run.ctx_in = &context;
+    run.ctx_size_in = sizeof(context);
+    run.repeat = 1;
+    const std::vector<std::uint64_t> before = counters();
+    if (const int error = bpf_prog_test_run_opts(program_fd(program), &run); error != 0) {
+        return fail_errno(-error, "run {}", to_string(program));
+    }
+    result.verdict = NK_TRY(to_verdict(program, run.retval));
+    result.packet.resize(run.data_size_out);
+    const std::vector<std::uint64_t> after = counters();
+    const auto names = counter_names();
+    for (std::size_t i = 0; i < after.size(); i++) {
+        if (after[i] != before[i]) {
+            result.counted[names[i].first] = after[i] - before[i];
+        }
+    }
+    return result;
+}
+
+Result<std::uint32_t> TestNode::instruction_count(Program program) const {
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof(info);
+    if (bpf_prog_get_info_by_fd(program_fd(program), &info, &size) != 0) {
+        return fail_errno(errno, "ask about {}", to_string(program));
+    }
+    return info.xlated_prog_len / static_cast<std::uint32_t>(sizeof(bpf_insn));
+}
+
+}  // namespace netkitd::test

@@ -1,0 +1,120 @@
+// A node with the programs loaded, and BPF_PROG_TEST_RUN on them: a packet in, a verdict, a packet and counters out.
+//
+// The node lives in a network namespace of its own, with real devices, addresses, routes and neighbours, so that
+// bpf_fib_lookup() and the socket look-ups give real answers:
+//
+//   uplinks     eth0   203.0.113.2/24, default route via 203.0.113.1, whose MAC is known
+//               eth1   no address
+//   network 0   10.77.0.0/16, gateway 10.77.0.1, masqueraded: web 10.77.0.2 on nkweb, db 10.77.0.3 on nkdb
+//   network 1   10.88.0.0/24, gateway 10.88.0.1, routed: routed 10.88.0.2 on nkrouted
+//   192.0.2.x   one route for each answer that the FIB can give (see prog_run.cpp)
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "abi.h"
+#include "base/result.h"
+#include "harness/netns.h"
+#include "harness/packet.h"
+
+struct netkitd_bpf;
+struct bpf_map;
+
+namespace netkitd::test {
+
+enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress };
+[[nodiscard]] std::string_view to_string(Program program);
+
+// `pass` is TCX_NEXT, and NETKIT_PASS in netkit_peer: the packet goes on to the host's stack (or out, on egress).
+enum class Verdict { pass, drop, redirect };
+std::ostream& operator<<(std::ostream& out, Verdict verdict);
+
+// One masqueraded flow, as a test names it. Flow().source("10.77.0.2", 50000).destination("198.51.100.1", 443)
+struct Flow {
+    std::uint8_t protocol = 6;
+    std::string source = "10.77.0.2";
+    std::uint16_t source_port = 50000;
+    std::string destination = "198.51.100.1";
+    std::uint16_t destination_port = 443;
+    std::string translated = "203.0.113.2";
+    std::uint16_t translated_port = 50000;
+    std::uint32_t endpoint_id = 1;
+    std::uint32_t forward_flags = 0;  // enum nk_flow_flag
+    std::uint32_t reverse_flags = 0;
+};
+
+enum class Stage { fresh, established };
+
+struct RunOptions {
+    std::uint32_t gso_size = 0;
+};
+
+struct RunResult {
+    Verdict verdict{};
+    Bytes packet;
+    std::map<std::string, std::uint64_t> counted;  // packets, by the counter's name; only what changed
+};
+
+class TestNode {
+public:
+    struct Options {
+        std::uint32_t established_flows = 1024;
+        std::uint32_t fresh_flows = 1024;
+        std::uint16_t port_first = 49152;
+        std::uint16_t port_last = 65535;
+    };
+    // Makes the devices above in `home`, which is empty and the calling thread's own. The verifier's log is in the
+    // error.
+    [[nodiscard]] static Result<TestNode> create(const NetworkNamespace& home, const Options& options);
+    TestNode(TestNode&&) noexcept;
+    ~TestNode();
+
+    // As after create(): no flows, the settings of `options` (the maps keep their sizes).
+    void reset(const Options& options) const;
+
+    // `device`: that the packet leaves (a container's host end) or that it comes in on.
+    [[nodiscard]] Result<RunResult> run(Program program, std::string_view device, const Packet& packet,
+                                        const RunOptions& options = {}) const;
+
+    [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const;
+    [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
+    // Both halves.
+    [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
+    [[nodiscard]] Result<void> erase(Stage stage, nk_flow_direction direction, const Flow& flow) const;
+    // One line a half, sorted: "tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0".
+    [[nodiscard]] std::vector<std::string> flows(Stage stage) const;
+    [[nodiscard]] std::vector<std::pair<nk_flow4_key, nk_flow>> entries(Stage stage) const;
+
+    // Instructions of a loaded program after the kernel's rewriting.
+    [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
+    [[nodiscard]] nk_node& settings() const;
+    [[nodiscard]] int program_fd(Program program) const;
+    [[nodiscard]] bpf_map* flow_map(Stage stage) const;
+
+private:
+    struct Closer {
+        void operator()(netkitd_bpf* skeleton) const;
+    };
+    using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
+    explicit TestNode(Skeleton skeleton);
+
+    [[nodiscard]] std::vector<std::uint64_t> counters() const;
+
+    Skeleton skeleton_;
+};
+
+// Addresses on the wire of the test node's devices.
+inline constexpr Mac kUplinkMac{0x02, 0, 0, 0, 0, 0x10};
+inline constexpr Mac kRouterMac{0x02, 0, 0, 0, 0, 0x01};
+inline constexpr Mac kContainerMac{0x02, 0, 0, 0, 0x77, 0x01};  // every container's own end
+inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every container's host end
+
+// Every counter's name, and whether it is a drop.
+[[nodiscard]] std::vector<std::pair<std::string, bool>> counter_names();
+
+}  // namespace netkitd::test
