@@ -95,6 +95,20 @@ TEST_F(NetlinkTest, ABatchReturnsItsFirstErrorAndTheKernelCarriesOutTheRest) {
     EXPECT_TRUE(node().succeeds("ip link show first0 && ip link show last0"));
 }
 
+// The reason why create_pair reads back what it asked for.
+TEST_F(NetlinkTest, TheKernelIgnoresInfoDataThatItDoesNotKnow) {
+    NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "create odd0");
+    request.put_struct(device_message(0)).put_string(IFLA_IFNAME, "odd0");
+    const auto link_info = request.start_nest(IFLA_LINKINFO);
+    request.put_string(IFLA_INFO_KIND, "veth");
+    const auto data = request.start_nest(IFLA_INFO_DATA);
+    request.put_u32(1000, 1);
+    request.end_nest(data);
+    request.end_nest(link_info);
+    const Result<void> created = socket().transact(request);
+    EXPECT_TRUE(created) << created.error().message();
+}
+
 TEST_F(NetlinkTest, ASocketIsAsGoodAsNewAfterAnError) {
     for (int round = 0; round < 3; ++round) {
         NetlinkRequest wrong = set_up(9999);
