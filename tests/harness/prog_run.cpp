@@ -201,6 +201,10 @@ void TestNode::Closer::operator()(netkitd_bpf* skeleton) const {
     netkitd_bpf__destroy(skeleton);
 }
 
+void TestNode::LinkCloser::operator()(bpf_link* link) const {
+    bpf_link__destroy(link);
+}
+
 TestNode::TestNode(Skeleton skeleton) : skeleton_(std::move(skeleton)) {}
 TestNode::TestNode(TestNode&&) noexcept = default;
 TestNode::~TestNode() = default;
@@ -243,18 +247,32 @@ bpf_map* TestNode::flow_map(Stage stage) const {
     return stage == Stage::fresh ? skeleton_->maps.flows4_new : skeleton_->maps.flows4;
 }
 
-int TestNode::program_fd(Program program) const {
+bpf_program* TestNode::program(Program program) const {
     switch (program) {
         case Program::netkit_peer:
-            return bpf_program__fd(skeleton_->progs.netkit_peer);
+            return skeleton_->progs.netkit_peer;
         case Program::veth_ingress:
-            return bpf_program__fd(skeleton_->progs.veth_ingress);
+            return skeleton_->progs.veth_ingress;
         case Program::uplink_ingress:
-            return bpf_program__fd(skeleton_->progs.uplink_ingress);
+            return skeleton_->progs.uplink_ingress;
         case Program::uplink_egress:
-            return bpf_program__fd(skeleton_->progs.uplink_egress);
+            return skeleton_->progs.uplink_egress;
     }
-    return -1;
+    return nullptr;
+}
+
+int TestNode::program_fd(Program program) const {
+    return bpf_program__fd(this->program(program));
+}
+
+Result<void> TestNode::attach(Program program, std::string_view device) {
+    const auto ifindex = static_cast<int>(if_nametoindex(std::string(device).c_str()));
+    Link link(bpf_program__attach_tcx(this->program(program), ifindex, nullptr));
+    if (!link) {
+        return fail_errno(errno, "attach {} to {}", to_string(program), device);
+    }
+    links_.push_back(std::move(link));
+    return {};
 }
 
 Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const {
@@ -316,15 +334,17 @@ std::vector<std::string> TestNode::flows(Stage stage) const {
     return lines;
 }
 
-std::vector<std::uint64_t> TestNode::counters() const {
-    std::vector<std::uint64_t> sums(NK_COUNTER_COUNT);
+std::map<std::string, std::uint64_t> TestNode::counted() const {
+    std::map<std::string, std::uint64_t> sums;
+    const auto names = counter_names();
     std::vector<nk_counter_value> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    for (std::uint32_t index = 0; index < NK_COUNTER_COUNT; index++) {
+    for (std::uint32_t index = 0; index < names.size(); index++) {
         bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, per_cpu.data());
         for (const nk_counter_value& value : per_cpu) {
-            sums[index] += value.packets;
+            sums[names[index].first] += value.packets;
         }
     }
+    std::erase_if(sums, [](const auto& entry) { return entry.second == 0; });
     return sums;
 }
 
@@ -345,17 +365,17 @@ Result<RunResult> TestNode::run(Program program, std::string_view device, const 
     run.ctx_in = &context;
     run.ctx_size_in = sizeof(context);
     run.repeat = 1;
-    const std::vector<std::uint64_t> before = counters();
+    const auto before = counted();
     if (const int error = bpf_prog_test_run_opts(program_fd(program), &run); error != 0) {
         return fail_errno(-error, "run {}", to_string(program));
     }
     result.verdict = NK_TRY(to_verdict(program, run.retval));
     result.packet.resize(run.data_size_out);
-    const std::vector<std::uint64_t> after = counters();
-    const auto names = counter_names();
-    for (std::size_t i = 0; i < after.size(); i++) {
-        if (after[i] != before[i]) {
-            result.counted[names[i].first] = after[i] - before[i];
+    for (const auto& [name, packets] : counted()) {
+        const auto earlier = before.find(name);
+        const std::uint64_t moved = packets - (earlier == before.end() ? 0 : earlier->second);
+        if (moved != 0) {
+            result.counted[name] = moved;
         }
     }
     return result;

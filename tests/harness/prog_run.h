@@ -23,7 +23,9 @@
 #include "harness/packet.h"
 
 struct netkitd_bpf;
+struct bpf_link;
 struct bpf_map;
+struct bpf_program;
 
 namespace netkitd::test {
 
@@ -81,6 +83,11 @@ public:
     [[nodiscard]] Result<RunResult> run(Program program, std::string_view device, const Packet& packet,
                                         const RunOptions& options = {}) const;
 
+    // Real packets: the program runs for what passes this device, until the node goes away.
+    [[nodiscard]] Result<void> attach(Program program, std::string_view device);
+    // Packets, by the counter's name; only what is not zero.
+    [[nodiscard]] std::map<std::string, std::uint64_t> counted() const;
+
     [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const;
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
@@ -93,7 +100,6 @@ public:
     // Instructions of a loaded program after the kernel's rewriting.
     [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
     [[nodiscard]] nk_node& settings() const;
-    [[nodiscard]] int program_fd(Program program) const;
     [[nodiscard]] bpf_map* flow_map(Stage stage) const;
 
 private:
@@ -101,11 +107,17 @@ private:
         void operator()(netkitd_bpf* skeleton) const;
     };
     using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
+    struct LinkCloser {
+        void operator()(bpf_link* link) const;
+    };
+    using Link = std::unique_ptr<bpf_link, LinkCloser>;
     explicit TestNode(Skeleton skeleton);
 
-    [[nodiscard]] std::vector<std::uint64_t> counters() const;
+    [[nodiscard]] bpf_program* program(Program program) const;
+    [[nodiscard]] int program_fd(Program program) const;
 
     Skeleton skeleton_;
+    std::vector<Link> links_;
 };
 
 // Addresses on the wire of the test node's devices.
