@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the scripts in tests/ share: where things are, who may run them, and how a step is shown.
-# Sourced, never run. Messages go to stderr: stdout belongs to the command that the script was asked to run.
+# Sourced, never run: what isn't used here is used there.
+# shellcheck disable=SC2034
+#
+# Messages go to stderr: stdout belongs to the command that the script was asked to run.
 
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 lib=$checkout/tests/lib

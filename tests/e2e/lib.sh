@@ -1,0 +1,232 @@
+# shellcheck shell=bash
+# What the end-to-end tests share. A test is a script that makes a node, does what a user would do, and names what it
+# looks at; it runs to its end whatever fails, and cleans up after itself:
+#
+#   . "$(dirname -- "$0")/lib.sh"
+#   node_up                                # the uplink and an outside host, netkitd running
+#   container web --annotation io.netkitd.ipv4=10.88.0.9 -- httpd -f -h /www
+#   check "web answers from outside" outside curl -sf http://192.0.2.1/
+#   equals "one endpoint" 1 "$(netkitctl endpoint list --json | jq length)"
+#
+# The node is the network namespace that the script runs in: the VM's, or the sandbox's own. Beyond its uplink is the
+# network namespace "outside", whose host has the addresses below (RFC 5737 and RFC 3849, for documentation).
+
+hooks_dir=/usr/share/containers/oci/hooks.d
+image_tar=/usr/share/netkitd-test/image.tar
+rootfs=/usr/share/netkitd-test/rootfs
+# shellcheck disable=SC2034 # for the tests
+node4=192.0.2.1 outside4=192.0.2.2 far4=198.51.100.1
+# shellcheck disable=SC2034
+node6=2001:db8:1::1 outside6=2001:db8:1::2 far6=2001:db8:2::1
+scratch=$(mktemp -d)
+daemon_log=$scratch/netkitd.log
+daemon_pid=
+passed=0 failed=0
+
+# --- what is looked at --------------------------------------------------------------------------------------------
+
+pass() {
+    passed=$((passed + 1))
+    printf 'ok    %s\n' "$1"
+}
+
+# fail NAME [LINE…]
+fail() {
+    failed=$((failed + 1))
+    printf 'FAIL  %s\n' "$1"
+    shift
+    (($# == 0)) || printf '      %s\n' "$@"
+}
+
+# check NAME COMMAND…: COMMAND ends with 0.
+check() {
+    local name=$1 output status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    if ((status == 0)); then
+        pass "$name"
+    else
+        fail "$name" "command:$(printf ' %q' "$@")" "status:  $status" "output:  ${output//$'\n'/$'\n'               }"
+    fi
+}
+
+# refused NAME STATUS COMMAND…: COMMAND ends with STATUS, which isn't 0.
+refused() {
+    local name=$1 expected=$2 output status=0
+    shift 2
+    output=$("$@" 2>&1) || status=$?
+    if ((status == expected)); then
+        pass "$name"
+    else
+        fail "$name" "command:$(printf ' %q' "$@")" "status:  $status, expected $expected" "output:  $output"
+    fi
+}
+
+# equals NAME EXPECTED ACTUAL
+equals() {
+    if [[ $2 == "$3" ]]; then
+        pass "$1"
+    else
+        fail "$1" "expected: $2" "actual:   $3"
+    fi
+}
+
+# contains NAME PATTERN TEXT: some line of TEXT matches the extended regular expression.
+contains() {
+    if grep -qE -- "$2" <<<"$3"; then
+        pass "$1"
+    else
+        fail "$1" "expected: $2" "in:       ${3//$'\n'/$'\n'                }"
+    fi
+}
+
+# lacks NAME PATTERN TEXT: no line of TEXT matches.
+lacks() {
+    if grep -qE -- "$2" <<<"$3"; then
+        fail "$1" "not expected: $2" "in:           ${3//$'\n'/$'\n'                    }"
+    else
+        pass "$1"
+    fi
+}
+
+# wait_for SECONDS COMMAND…: until COMMAND ends with 0; 1 if it doesn't in time. The VM is slow: wait for events, and
+# give them long.
+wait_for() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < until)) || return 1
+        sleep 0.2
+    done
+}
+
+# --- the node -----------------------------------------------------------------------------------------------------
+
+# outside COMMAND…: on the host beyond the uplink.
+outside() {
+    ip netns exec outside "$@"
+}
+
+uplink_up() {
+    ip link set lo up
+    ip netns add outside
+    ip link add up0 type veth peer name out0 netns outside
+    ip address add "$node4/24" dev up0
+    ip address add "$node6/64" dev up0 nodad
+    ip link set up0 up
+    outside ip link set lo up
+    outside ip address add "$outside4/24" dev out0
+    outside ip address add "$outside6/64" dev out0 nodad
+    outside ip address add "$far4/32" dev lo
+    outside ip address add "$far6/128" dev lo nodad
+    outside ip link set out0 up
+    ip route add default via "$outside4" dev up0
+    ip -6 route add default via "$outside6" dev up0
+}
+
+uplink_down() {
+    if ip netns list | grep -qw outside; then
+        ip netns delete outside
+        wait_for 20 bash -c '! ip link show up0' || fail "the uplink goes with the outside host's namespace"
+    fi
+}
+
+# daemon_start [ARGUMENT…]: starts netkitd and waits until it answers.
+# shellcheck disable=SC2120 # its arguments are for the tests
+daemon_start() {
+    netkitd "$@" >>"$daemon_log" 2>&1 &
+    daemon_pid=$!
+    if ! wait_for 60 daemon_answers; then
+        fail "netkitd starts" "its log:" "$(tail -n 20 "$daemon_log")"
+        exit 1
+    fi
+}
+
+daemon_answers() {
+    netkitctl status || ! kill -0 "$daemon_pid"
+    kill -0 "$daemon_pid"
+}
+
+# daemon_stop [SIGNAL]: ends it, and leaves its exit status in $daemon_status.
+# shellcheck disable=SC2120
+daemon_stop() {
+    daemon_status=0
+    kill -s "${1:-TERM}" "$daemon_pid"
+    # shellcheck disable=SC2034 # for the tests
+    wait "$daemon_pid" || daemon_status=$?
+    daemon_pid=
+}
+
+image_ready() {
+    podman image exists busybox || podman import --quiet "$image_tar" busybox >/dev/null
+}
+
+node_up() {
+    uplink_up
+    image_ready
+    # shellcheck disable=SC2119
+    daemon_start
+}
+
+# --- containers ---------------------------------------------------------------------------------------------------
+
+# container NAME [PODMAN-OPTION…] -- COMMAND…: starts a container through the hook, in the background.
+container() {
+    local name=$1 options=()
+    shift
+    while [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    podman run --detach --name "$name" --hooks-dir "$hooks_dir" --network none \
+        --annotation io.netkitd.network=default "${options[@]}" busybox "$@"
+}
+
+# in_container NAME COMMAND…: COMMAND is the host's, in the container's network namespace: as fast as the host, while
+# `podman exec` takes seconds in the VM.
+in_container() {
+    local pid
+    pid=$(podman inspect --format '{{.State.Pid}}' "$1")
+    shift
+    nsenter --net="/proc/$pid/ns/net" -- "$@"
+}
+
+# address4 NAME [INTERFACE]: the container's IPv4 address.
+address4() {
+    in_container "$1" ip -4 -json address show dev "${2:-eth0}" | jq -r '.[0].addr_info[0].local'
+}
+
+# bundle DIRECTORY ID COMMAND…: an OCI bundle for crun or runc, with netkitd's hook and annotation in its config.json.
+bundle() {
+    local directory=$1 id=$2
+    shift 2
+    mkdir -p "$directory"
+    jq --null-input --arg rootfs "$rootfs" --arg id "$id" --slurpfile hooks "$hooks_dir/netkitd.json" \
+        --args -f "$(dirname -- "${BASH_SOURCE[0]}")/bundle.jq" "$@" >"$directory/config.json"
+}
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+cleanup() {
+    local status=$?
+    set +e
+    trap - EXIT
+    [[ -z $(podman ps --all --quiet) ]] || podman rm --all --force --time 0 >/dev/null
+    # shellcheck disable=SC2119
+    [[ -z $daemon_pid ]] || daemon_stop
+    if command -v netkitd >/dev/null && [[ -d /sys/fs/bpf/netkitd ]]; then
+        netkitd --purge --force >/dev/null 2>"$scratch/purge" || fail "purge" "$(cat "$scratch/purge")"
+    fi
+    uplink_down
+    if ((failed > 0)) && [[ -s $daemon_log ]]; then
+        printf 'the end of the log of netkitd:\n'
+        tail -n 40 "$daemon_log" | sed 's/^/      /'
+    fi
+    rm -rf "$scratch"
+    printf '%d checks passed, %d failed\n' "$passed" "$failed"
+    ((status != 0 || failed == 0)) || status=1
+    ((status != 0 || passed > 0)) || status=1
+    exit "$status"
+}
+trap cleanup EXIT
