@@ -1,0 +1,108 @@
+#include "netkitctl/doctor.h"
+
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <format>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "link/device.h"
+#include "netkitctl/doctor_kernel.h"
+#include "netkitctl/doctor_system.h"
+#include "netkitctl/table.h"
+
+namespace netkitd::ctl {
+namespace {
+
+std::string_view name_of(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::ok:
+            return "ok";
+        case Verdict::warn:
+            return "warn";
+        case Verdict::missing:
+            return "missing";
+    }
+    return "missing";
+}
+
+// PATH, and the two that a user's PATH often lacks.
+std::vector<std::string> program_directories() {
+    std::vector<std::string> directories;
+    const char* const path = std::getenv("PATH");
+    std::string_view rest = path == nullptr ? "" : path;
+    while (!rest.empty()) {
+        const auto end = std::min(rest.find(':'), rest.size());
+        if (rest.starts_with('/')) {
+            directories.emplace_back(rest.substr(0, end));
+        }
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    directories.insert(directories.end(), {"/usr/sbin", "/usr/local/bin"});
+    return directories;
+}
+
+std::optional<std::uint64_t> filesystem_type(const std::filesystem::path& path) {
+    struct statfs info{};
+    if (::statfs(path.c_str(), &info) != 0) {
+        return std::nullopt;
+    }
+    return static_cast<std::uint64_t>(info.f_type);
+}
+
+}  // namespace
+
+Host this_host() {
+    utsname name{};
+    const bool known = ::uname(&name) == 0;
+    return {.root = "/",
+            .kernel_release = known ? name.release : "",
+            .is_superuser = ::geteuid() == 0,
+            .search_path = program_directories(),
+            .netkit_supported = link::netkit_supported,
+            .filesystem_type = filesystem_type};
+}
+
+std::vector<Finding> examine(const Host& host) {
+    return {check_superuser(host), check_kernel(host), check_netkit(host),           check_btf(host),
+            check_bpffs(host),     check_jit(host),    check_unprivileged_bpf(host), check_cgroup2(host),
+            check_runtimes(host),  check_hook(host),   check_service(host),          check_name_servers(host)};
+}
+
+bool is_fit(const std::vector<Finding>& findings) {
+    return std::ranges::none_of(findings, [](const Finding& finding) { return finding.verdict == Verdict::missing; });
+}
+
+std::string print_findings(const std::vector<Finding>& findings) {
+    Table table;
+    for (const Finding& finding : findings) {
+        table.add({std::string(name_of(finding.verdict)), finding.check, finding.text});
+        if (!finding.fix.empty()) {
+            table.add({"", "", "-> " + finding.fix});
+        }
+    }
+    const auto warnings = std::ranges::count(findings, Verdict::warn, &Finding::verdict);
+    const auto missing = std::ranges::count(findings, Verdict::missing, &Finding::verdict);
+    return table.to_string() +
+           (missing > 0 ? std::format("\n{} essential {} missing.\n", missing, missing == 1 ? "thing is" : "things are")
+            : warnings > 0 ? std::format("\nNothing essential is missing; {} to look at.\n", warnings)
+                           : "\nThis host has all that netkitd needs.\n");
+}
+
+nlohmann::json findings_json(const std::vector<Finding>& findings) {
+    auto list = nlohmann::json::array();
+    for (const Finding& finding : findings) {
+        list.push_back({{"check", finding.check},
+                        {"verdict", name_of(finding.verdict)},
+                        {"text", finding.text},
+                        {"fix", finding.fix}});
+    }
+    return {{"fit", is_fit(findings)}, {"findings", std::move(list)}};
+}
+
+}  // namespace netkitd::ctl

@@ -1,0 +1,49 @@
+// netkitctl doctor: what this host lacks for netkitd, and how to get it. Asks the host, never the daemon.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/result.h"
+
+namespace netkitd::ctl {
+
+enum class Verdict {
+    ok,
+    warn,     // works, but less well, or only in part
+    missing,  // the main job doesn't work without it
+};
+
+struct Finding {
+    std::string check;
+    Verdict verdict{};
+    std::string text;  // what was found and what it means
+    std::string fix;   // how to get it; empty when ok
+};
+
+// All that the doctor looks at, so that a test can be any host.
+struct Host {
+    std::filesystem::path root;  // before every path
+    std::string kernel_release;
+    bool is_superuser = false;
+    std::vector<std::string> search_path;  // of programs, without `root`
+    std::function<Result<bool>()> netkit_supported;
+    // statfs(2), f_type; nothing when the path is not there.
+    std::function<std::optional<std::uint64_t>(const std::filesystem::path&)> filesystem_type;
+};
+
+[[nodiscard]] Host this_host();
+[[nodiscard]] std::vector<Finding> examine(const Host& host);
+[[nodiscard]] bool is_fit(const std::vector<Finding>& findings);
+
+[[nodiscard]] std::string print_findings(const std::vector<Finding>& findings);
+// {"fit":true,"findings":[{"check","verdict","text","fix"}]}
+[[nodiscard]] nlohmann::json findings_json(const std::vector<Finding>& findings);
+
+}  // namespace netkitd::ctl

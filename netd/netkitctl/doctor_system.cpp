@@ -1,0 +1,157 @@
+#include "netkitctl/doctor_system.h"
+
+#include <algorithm>
+#include <array>
+#include <format>
+#include <sstream>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "base/ip_addr.h"
+#include "base/quote.h"
+#include "netkitctl/host_file.h"
+
+namespace netkitd::ctl {
+namespace {
+
+using nlohmann::json;
+
+bool is_loopback(const IpAddr& address) {
+    const IpPrefix loopback4(IpAddr::v4_host_order(0x7f000000), 8);  // RFC 1122, section 3.2.1.3
+    return loopback4.contains(address) || address == IpAddr::v6(in6addr_loopback);
+}
+
+// The addresses of `nameserver` lines, resolv.conf(5); a scope (fe80::1%eth0) is cut off.
+std::vector<IpAddr> name_servers(const std::string& resolv_conf) {
+    std::vector<IpAddr> servers;
+    std::istringstream lines(resolv_conf);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string keyword;
+        std::string address;
+        if (words >> keyword >> address && keyword == "nameserver") {
+            if (const auto parsed = IpAddr::parse(address.substr(0, address.find('%')))) {
+                servers.push_back(*parsed);
+            }
+        }
+    }
+    return servers;
+}
+
+// hook.path of a hooks.d file, oci-hooks(5); empty when there is none.
+std::string hook_path(const std::string& text) {
+    const json file = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!file.is_object() || !file.contains("hook") || !file["hook"].is_object() || !file["hook"].contains("path") ||
+        !file["hook"]["path"].is_string()) {
+        return "";
+    }
+    return file["hook"]["path"].get<std::string>();
+}
+
+}  // namespace
+
+Finding check_runtimes(const Host& host) {
+    std::string found;
+    for (const std::string_view program : {"podman", "crun", "runc", "crio", "containerd"}) {
+        const bool there = std::ranges::any_of(host.search_path, [&](const std::string& directory) {
+            return is_executable_on(host, std::format("{}/{}", directory, program));
+        });
+        found += there ? std::format("{}{}", found.empty() ? "" : ", ", program) : "";
+    }
+    if (!found.empty()) {
+        return {.check = "runtimes", .verdict = Verdict::ok, .text = "found " + found, .fix = ""};
+    }
+    return {.check = "runtimes",
+            .verdict = Verdict::warn,
+            .text = "no container runtime in PATH (podman, crun, runc, crio, containerd)",
+            .fix = "apt install podman crun"};
+}
+
+Finding check_hook(const Host& host) {
+    constexpr std::array<const char*, 2> kFiles{"/usr/share/containers/oci/hooks.d/netkitd.json",
+                                                "/etc/containers/oci/hooks.d/netkitd.json"};
+    for (const char* const file : kFiles) {
+        const auto text = read_on(host, file);
+        if (!text) {
+            continue;
+        }
+        const std::string path = hook_path(*text);
+        if (path.empty()) {
+            return {.check = "hook",
+                    .verdict = Verdict::missing,
+                    .text = std::format("{} is not a hook file (no hook.path in it)", file),
+                    .fix = "install netkitd again"};
+        }
+        if (!is_executable_on(host, path)) {
+            return {.check = "hook",
+                    .verdict = Verdict::missing,
+                    .text = std::format("{} names {}, which is not there: every container's start fails", file,
+                                        quote(path)),
+                    .fix = std::format("install netkitd again, or remove {}", file)};
+        }
+        return {.check = "hook",
+                .verdict = Verdict::ok,
+                .text = std::format("containers with io.netkitd.network are handed to {}", path),
+                .fix = ""};
+    }
+    return {.check = "hook",
+            .verdict = Verdict::missing,
+            .text = std::format("there is no {}: runtimes don't tell netkitd about containers", kFiles[0]),
+            .fix = "install netkitd's hook (cmake --install), or name its directory: podman --hooks-dir DIR"};
+}
+
+Finding check_service(const Host& host) {
+    constexpr std::array<const char*, 4> kUnitFolders{"/etc/systemd/system", "/usr/local/lib/systemd/system",
+                                                      "/usr/lib/systemd/system", "/lib/systemd/system"};
+    std::error_code error;
+    const auto exists = [&](const std::string& path) {
+        return std::filesystem::is_symlink(path_on(host, path), error) ||
+               std::filesystem::exists(path_on(host, path), error);
+    };
+    if (!exists("/run/systemd/system")) {  // sd_booted(3)
+        return {.check = "service",
+                .verdict = Verdict::warn,
+                .text = "this host was not booted with systemd: nothing starts netkitd by itself",
+                .fix = "start it by hand: netkitd &"};
+    }
+    if (!std::ranges::any_of(kUnitFolders,
+                             [&](const char* folder) { return exists(std::format("{}/netkitd.service", folder)); })) {
+        return {.check = "service",
+                .verdict = Verdict::missing,
+                .text = "netkitd.service is not installed",
+                .fix = "install netkitd (cmake --install), then systemctl daemon-reload"};
+    }
+    if (!exists("/etc/systemd/system/multi-user.target.wants/netkitd.service")) {
+        return {.check = "service",
+                .verdict = Verdict::warn,
+                .text = "netkitd is not started at boot",
+                .fix = "systemctl enable --now netkitd"};
+    }
+    return {.check = "service", .verdict = Verdict::ok, .text = "netkitd is started at boot", .fix = ""};
+}
+
+Finding check_name_servers(const Host& host) {
+    const auto text = read_on(host, "/etc/resolv.conf");
+    const std::vector<IpAddr> servers = text ? name_servers(*text) : std::vector<IpAddr>();
+    if (servers.empty()) {
+        return {.check = "name-servers",
+                .verdict = Verdict::warn,
+                .text = "/etc/resolv.conf names no server for containers to copy",
+                .fix = "podman run --dns ADDRESS, or dns_servers in containers.conf"};
+    }
+    if (std::ranges::all_of(servers, is_loopback)) {
+        return {.check = "name-servers",
+                .verdict = Verdict::warn,
+                .text = std::format("/etc/resolv.conf names only {}, a loopback address: under --network none a "
+                                    "container's copy of it reaches nobody",
+                                    servers.front().to_string()),
+                .fix = "podman run --dns ADDRESS, or dns_servers in containers.conf"};
+    }
+    return {.check = "name-servers",
+            .verdict = Verdict::ok,
+            .text = "/etc/resolv.conf names a server that containers can reach",
+            .fix = ""};
+}
+
+}  // namespace netkitd::ctl

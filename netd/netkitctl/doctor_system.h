@@ -1,0 +1,13 @@
+// The doctor's checks of what is installed: container runtimes, the hook, the service, name resolution.
+#pragma once
+
+#include "netkitctl/doctor.h"
+
+namespace netkitd::ctl {
+
+[[nodiscard]] Finding check_runtimes(const Host& host);
+[[nodiscard]] Finding check_hook(const Host& host);
+[[nodiscard]] Finding check_service(const Host& host);
+[[nodiscard]] Finding check_name_servers(const Host& host);
+
+}  // namespace netkitd::ctl

@@ -1,0 +1,110 @@
+#include "netkitctl/print.h"
+
+#include <algorithm>
+#include <format>
+
+#include "netkitctl/reply.h"
+#include "netkitctl/table.h"
+
+namespace netkitd::ctl {
+namespace {
+
+using nlohmann::json;
+
+// As podman ps shows ids; `endpoint show` takes them like this.
+constexpr std::size_t kShortId = 12;
+
+std::string short_id(const std::string& id) {
+    constexpr std::size_t kFullId = 64;  // SHA-256 in hex: an id that no person chose
+    const bool hexadecimal =
+        std::ranges::all_of(id, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+    return id.size() == kFullId && hexadecimal ? id.substr(0, kShortId) : id;
+}
+
+std::string containers(const json& endpoint) {
+    std::string result;
+    for (const json& id : array_at(endpoint, "containers")) {
+        result += (result.empty() ? "" : ", ") + (id.is_string() ? short_id(id.get<std::string>()) : id.dump());
+    }
+    return result.empty() ? "-" : result;
+}
+
+std::string socket_address(const json& flow, std::string_view address, std::string_view port) {
+    const std::string text = text_at(flow, address);
+    return std::format("{}:{}", text.contains(':') ? "[" + text + "]" : text, text_at(flow, port));
+}
+
+std::string duration(std::uint64_t milliseconds) {
+    constexpr std::uint64_t kSecond = 1000;
+    constexpr std::uint64_t kMinute = 60 * kSecond;
+    constexpr std::uint64_t kHour = 60 * kMinute;
+    if (milliseconds < kMinute) {
+        return std::format("{:.1f} s", static_cast<double>(milliseconds) / static_cast<double>(kSecond));
+    }
+    return milliseconds < kHour ? std::format("{} min", milliseconds / kMinute)
+                                : std::format("{} h {} min", milliseconds / kHour, milliseconds % kHour / kMinute);
+}
+
+}  // namespace
+
+std::string print_endpoints(const json& list) {
+    Table table{">ID", "CONTAINER", "NETWORK", "IPV4", "INTERFACE", ">MTU", "MODE", "HOST END", "STATE"};
+    for (const json& endpoint : array_at(list, "endpoints")) {
+        table.add({text_at(endpoint, "id"), containers(endpoint), text_at(endpoint, "network"),
+                   text_at(endpoint, "ipv4"), text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
+                   text_at(endpoint, "device_mode"), text_at(endpoint, "host_interface"), text_at(endpoint, "state")});
+    }
+    const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
+    return table.empty() ? "No container is attached.\n" : table.to_string() + more;
+}
+
+std::string print_endpoint(const json& endpoint) {
+    Table table;
+    table.add({"Endpoint", text_at(endpoint, "id")});
+    for (const json& member : array_at(endpoint, "members")) {
+        table.add({"Container", std::format("{}, pid {}", text_at(member, "container"), text_at(member, "pid"))});
+    }
+    table.add({"State", text_at(endpoint, "state")});
+    table.add({"Network", text_at(endpoint, "network")});
+    table.add({"IPv4", text_at(endpoint, "ipv4")});
+    table.add({"IPv6", text_at(endpoint, "ipv6")});
+    table.add({"Interface", std::format("{}, MTU {}, {}", text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
+                                        text_at(endpoint, "peer_mac"))});
+    table.add({"Host end", std::format("{}, index {}, {}", text_at(endpoint, "host_interface"),
+                                       text_at(endpoint, "host_ifindex"), text_at(endpoint, "host_mac"))});
+    table.add({"Device mode", text_at(endpoint, "device_mode")});
+    table.add({"Netns cookie", text_at(endpoint, "netns_cookie")});
+    table.add({"Created", text_at(endpoint, "created")});
+    return table.to_string();
+}
+
+std::string print_attached(const std::string& id, const json& reply) {
+    std::string result =
+        std::format("{} {}: {} on {} ({}, MTU {}), gateway {}, host end {}, network {}\n", id,
+                    is_true(reply, "existing") ? "was attached already" : "attached", text_at(reply, "ipv4"),
+                    text_at(reply, "interface"), text_at(reply, "device_mode"), text_at(reply, "mtu"),
+                    text_at(reply, "gateway4"), text_at(reply, "host_interface"), text_at(reply, "network"));
+    for (const json& note : array_at(reply, "notes")) {
+        result += std::format("note: {}\n", note.is_string() ? note.get<std::string>() : note.dump());
+    }
+    return result;
+}
+
+std::string print_detached(const std::string& id, const json& reply) {
+    return std::format("{} {}\n", id, is_true(reply, "known") ? "detached" : "was not attached");
+}
+
+std::string print_flows(const json& list) {
+    Table table{"PROTO", "SOURCE", "DESTINATION", "TRANSLATED TO", "STATE", ">AGE", ">IDLE", "CONTAINER"};
+    for (const json& flow : array_at(list, "flows")) {
+        table.add({text_at(flow, "proto"), socket_address(flow, "source", "source_port"),
+                   socket_address(flow, "destination", "destination_port"),
+                   socket_address(flow, "translated", "translated_port"), text_at(flow, "state"),
+                   duration(number_at(flow, "age_ms")), duration(number_at(flow, "idle_ms")),
+                   short_id(text_at(flow, "container"))});
+    }
+    const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
+    return table.empty() ? "No masqueraded flow.\n" : table.to_string() + more;
+}
+
+}  // namespace netkitd::ctl

@@ -1,0 +1,127 @@
+#include <format>
+
+#include "netkitctl/print.h"
+#include "netkitctl/reply.h"
+#include "netkitctl/table.h"
+
+namespace netkitd::ctl {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kIndent = "  ";
+
+std::string section(std::string_view title, const Table& table) {
+    return table.empty() ? "" : std::format("\n{}\n{}", title, table.to_string(kIndent));
+}
+
+std::string masquerading(const json& status) {
+    const json& masquerade = object_at(status, "masquerading");
+    if (!is_true(masquerade, "enabled")) {
+        return "off: the networks are routed";
+    }
+    return std::format("{} through {}, ports {}", text_at(masquerade, "networks"), text_at(masquerade, "devices"),
+                       text_at(masquerade, "ports"));
+}
+
+std::string big_tcp(const json& status) {
+    const json& sizes = object_at(status, "big_tcp");
+    return is_true(sizes, "enabled") ? std::format("GSO up to {}, GRO up to {} bytes", text_at(sizes, "gso_max_size"),
+                                                   text_at(sizes, "gro_max_size"))
+                                     : "off";
+}
+
+std::string overview(const json& status) {
+    const json& mode = object_at(status, "device_mode");
+    Table table;
+    table.add({"netkitd", std::format("{}, running since {}", text_at(status, "version"), text_at(status, "started"))});
+    table.add({"Kernel", text_at(status, "kernel")});
+    table.add(
+        {"Device mode", std::format("{} (configured: {})", text_at(mode, "active"), text_at(mode, "configured"))});
+    table.add({"Attach mode", text_at(status, "attach_mode")});
+    table.add({"Host routing", text_at(status, "host_routing")});
+    table.add({"Masquerading", masquerading(status)});
+    table.add({"Services", text_at(status, "services")});
+    table.add({"BIG TCP", big_tcp(status)});
+    table.add({"Endpoints", text_at(status, "endpoints")});
+    return table.to_string();
+}
+
+std::string degraded(const json& status) {
+    std::string result;
+    for (const json& item : array_at(status, "degraded")) {
+        result += std::format("{}{}\n", kIndent, printable(item.is_string() ? item.get<std::string>() : item.dump()));
+    }
+    return result.empty() ? "" : "\nDegraded\n" + result;
+}
+
+std::string uplinks(const json& status) {
+    Table table{"NAME", ">INDEX", ">MTU", "ADDRESSES", "STATE"};
+    for (const json& uplink : array_at(status, "uplinks")) {
+        const std::string reason = text_at(uplink, "reason");
+        table.add({text_at(uplink, "name"), text_at(uplink, "ifindex"), text_at(uplink, "mtu"),
+                   text_at(uplink, "addresses"), text_at(uplink, "state") + (reason == "-" ? "" : ": " + reason)});
+    }
+    return section("Uplinks", table);
+}
+
+std::string networks(const json& status) {
+    Table table{"NAME", "IPV4", "GATEWAY", ">IN USE", ">ADDRESSES"};
+    for (const json& network : array_at(status, "networks")) {
+        table.add({text_at(network, "name"), text_at(network, "ipv4"), text_at(network, "gateway4"),
+                   text_at(network, "in_use"), text_at(network, "capacity")});
+    }
+    return section("Networks", table);
+}
+
+std::string maps(const json& status) {
+    Table table{"NAME", ">ENTRIES", ">CAPACITY", ">FULL"};
+    for (const json& map : array_at(status, "maps")) {
+        const std::uint64_t capacity = number_at(map, "capacity");
+        constexpr double kPercent = 100.0;
+        const std::string full =
+            capacity == 0 ? "-"
+                          : std::format("{:.1f} %", kPercent * static_cast<double>(number_at(map, "entries")) /
+                                                        static_cast<double>(capacity));
+        table.add({text_at(map, "name"), text_at(map, "entries"), text_at(map, "capacity"), full});
+    }
+    return section("Maps", table);
+}
+
+// Only what happened: a list of zeros hides the one line that matters.
+std::string counters(const json& status, std::string_view kind, std::string_view title) {
+    Table table{"NAME", ">PACKETS", ">BYTES", "MEANING"};
+    for (const json& counter : array_at(status, "counters")) {
+        if (text_at(counter, "kind") == kind && number_at(counter, "packets") > 0) {
+            table.add({text_at(counter, "name"), text_at(counter, "packets"), text_at(counter, "bytes"),
+                       text_at(counter, "text")});
+        }
+    }
+    return table.empty() ? std::format("\n{}\n{}none\n", title, kIndent) : section(title, table);
+}
+
+std::string host_changes(const json& status) {
+    Table table{"WHAT", "BEFORE", "AFTER"};
+    for (const json& change : array_at(status, "host_changes")) {
+        table.add({text_at(change, "what"), text_at(change, "before"), text_at(change, "after")});
+    }
+    return section("Changed on this host (netkitd --purge restores it)", table);
+}
+
+std::string last_errors(const json& status) {
+    Table table{"WHEN", "WHAT", "ERROR"};
+    for (const json& error : array_at(status, "last_errors")) {
+        table.add({text_at(error, "when"), text_at(error, "what"), text_at(error, "message")});
+    }
+    return section("Last errors", table);
+}
+
+}  // namespace
+
+std::string print_status(const json& status) {
+    return overview(status) + degraded(status) + last_errors(status) + uplinks(status) + networks(status) +
+           maps(status) + counters(status, "drop", "Drops") + counters(status, "event", "Events") +
+           host_changes(status);
+}
+
+}  // namespace netkitd::ctl
