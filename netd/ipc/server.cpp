@@ -174,7 +174,7 @@ void Server::answer(const Connection& connection, const Result<nlohmann::json>& 
     if (auto sent = send_reply(connection.socket.get(), encode_reply(result)); !sent) {
         options_.report(Error(sent.error()).context(std::format("{}: the reply", describe(connection.peer))));
         // A peer that is still there learns that there was a reply, and why it does not have it.
-        if (result) {
+        if (result && sent.error().system_error() != EPIPE) {
             answer(connection, std::unexpected(std::move(sent).error()));
         }
     }
