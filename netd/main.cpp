@@ -53,4 +53,6 @@ int run(int argc, const char* const* argv) {
 }  // namespace
 }  // namespace netkitd
 
-int main(int argc, char** argv) { return netkitd::run(argc, argv); }
+int main(int argc, char** argv) {
+    return netkitd::run(argc, argv);
+}

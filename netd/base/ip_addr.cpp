@@ -37,7 +37,9 @@ IpAddr IpAddr::v4(in_addr address) {
     return result;
 }
 
-IpAddr IpAddr::v4_host_order(std::uint32_t address) { return v4(in_addr{.s_addr = htonl(address)}); }
+IpAddr IpAddr::v4_host_order(std::uint32_t address) {
+    return v4(in_addr{.s_addr = htonl(address)});
+}
 
 IpAddr IpAddr::v6(const in6_addr& address) {
     IpAddr result;
@@ -68,7 +70,9 @@ in_addr_t IpAddr::v4_be32() const {
     return word;
 }
 
-std::uint32_t IpAddr::v4_host_order() const { return ntohl(v4_be32()); }
+std::uint32_t IpAddr::v4_host_order() const {
+    return ntohl(v4_be32());
+}
 
 in6_addr IpAddr::v6_bytes() const {
     in6_addr address{};
@@ -112,6 +116,8 @@ bool IpPrefix::overlaps(const IpPrefix& other) const {
     return length_ <= other.length_ ? contains(other.address_) : other.contains(address_);
 }
 
-std::string IpPrefix::to_string() const { return std::format("{}/{}", address_.to_string(), length_); }
+std::string IpPrefix::to_string() const {
+    return std::format("{}/{}", address_.to_string(), length_);
+}
 
 }  // namespace netkitd

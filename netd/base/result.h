@@ -62,10 +62,9 @@ template <typename... Args>
 // A failed system call: "open /run/x: No such file or directory". `error` is a positive errno.
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_errno(int error, std::format_string<Args...> format, Args&&... args) {
-    return std::unexpected(Error(ErrorKind::internal,
-                                 std::format("{}: {}", std::format(format, std::forward<Args>(args)...),
-                                             std::strerror(error)),
-                                 error));
+    return std::unexpected(
+        Error(ErrorKind::internal,
+              std::format("{}: {}", std::format(format, std::forward<Args>(args)...), std::strerror(error)), error));
 }
 
 // Adds context to a failure on its way up: return with_context(open_socket(), "listen on /run/x").
@@ -87,11 +86,11 @@ template <typename T>
 // A name of its own for each, so that one may stand inside another.
 #define NK_TRY_NAME(counter) NK_TRY_PASTE(nk_try_result_, counter)
 #define NK_TRY_PASTE(a, b) a##b
-#define NK_TRY_NAMED(result, expression, add_context)                            \
-    __extension__({                                                              \
-        auto result = (expression);                                              \
-        if (!result) {                                                           \
-            return std::unexpected(std::move(result).error() add_context);       \
-        }                                                                        \
-        *std::move(result);                                                      \
+#define NK_TRY_NAMED(result, expression, add_context)                      \
+    __extension__({                                                        \
+        auto result = (expression);                                        \
+        if (!result) {                                                     \
+            return std::unexpected(std::move(result).error() add_context); \
+        }                                                                  \
+        *std::move(result);                                                \
     })

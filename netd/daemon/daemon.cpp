@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kFollowDelay = 100ms;
 constexpr auto kSweepInterval = 10s;
+constexpr auto kResyncInterval = 60s;
 
 }  // namespace
 
@@ -73,6 +74,7 @@ Result<void> Daemon::watch_signals() {
 
 Result<void> Daemon::watch_time() {
     sweep_timer_ = NK_TRY(loop_.every(kSweepInterval, [this] { node_->sweep_flows(); }));
+    resync_timer_ = NK_TRY(loop_.every(kResyncInterval, [this] { node_->resync_endpoints(); }));
     return {};
 }
 

@@ -41,6 +41,7 @@ private:
     EventSource monitor_source_;
     EventSource follow_timer_;
     EventSource sweep_timer_;
+    EventSource resync_timer_;
     EventSource terminate_;
     EventSource interrupt_;
     EventSource hangup_;

@@ -64,7 +64,8 @@ json describe_endpoint_fully(const Endpoint& endpoint) {
     result["peer_mac"] = record.peer_mac.to_string();
     json members = json::array();
     for (const Member& member : record.members) {
-        members.push_back({{"container", member.container_id}, {"pid", member.pid ? json(*member.pid) : json(nullptr)}});
+        members.push_back(
+            {{"container", member.container_id}, {"pid", member.pid ? json(*member.pid) : json(nullptr)}});
     }
     result["members"] = std::move(members);
     return result;

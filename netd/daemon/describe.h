@@ -1,4 +1,5 @@
-// The JSON that users and programs see: replies of the daemon, printed as they are by `netkitctl --json`. Keys are stable.
+// The JSON that users and programs see: replies of the daemon, printed as they are by `netkitctl --json`. Keys are
+// stable.
 #pragma once
 
 #include <chrono>

@@ -48,8 +48,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                                        .modes = node->device_mode_.modes,
                                        .uplink_mtu = node->network_.uplink_mtu(),
                                        .host_netns_cookie = NK_TRY(link::current_netns_cookie())};
-    node->manager_ =
-        std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
+    node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
     return node;
 }
@@ -59,7 +58,9 @@ void Node::follow_network() {
     manager_->set_uplink_mtu(network_.uplink_mtu());
 }
 
-void Node::resync_endpoints() { errors_.record("resync the endpoints", manager_->resync()); }
+void Node::resync_endpoints() {
+    errors_.record("resync the endpoints", manager_->resync());
+}
 
 void Node::sweep_flows() {
     auto swept = flows().sweep({});

@@ -36,7 +36,7 @@ Result<Options> collect(const cxxopts::ParseResult& parsed) {
     }
     options.action = parsed.count("purge") > 0          ? Options::Action::purge
                      : parsed.count("check-config") > 0 ? Options::Action::check_config
-                                                       : Options::Action::serve;
+                                                        : Options::Action::serve;
     options.force = parsed.count("force") > 0;
     options.config_path = parsed["config"].as<std::string>();
     options.config_required = parsed.count("config") > 0;

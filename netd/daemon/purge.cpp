@@ -25,8 +25,8 @@ Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints)
             names += std::format("{}{}", names.empty() ? "" : ", ", member.container_id);
         }
     }
-    return fail(ErrorKind::refused, "containers are attached: {}; stop them first, or add --force and they lose their network",
-                names);
+    return fail(ErrorKind::refused,
+                "containers are attached: {}; stop them first, or add --force and they lose their network", names);
 }
 
 // Those whose pair is still there; a record alone holds nobody back.

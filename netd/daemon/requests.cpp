@@ -71,8 +71,8 @@ json list_endpoints(const Node& node) {
 Result<json> show_endpoint(const Node& node, const std::string& id) {
     const Endpoint* endpoint = node.endpoints().find_container(id);
     if (endpoint == nullptr) {
-        return fail(ErrorKind::not_found, "container {} has no endpoint here; `netkitctl endpoint list` names those that do",
-                    id);
+        return fail(ErrorKind::not_found,
+                    "container {} has no endpoint here; `netkitctl endpoint list` names those that do", id);
     }
     return describe_endpoint_fully(*endpoint);
 }

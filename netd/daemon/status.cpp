@@ -67,15 +67,14 @@ json describe_masquerade(const Node& node) {
 
 json describe_maps(const Node& node) {
     const auto maps = node.datapath().flow_maps();
-    return json::array({{{"name", "endpoints4"},
-                         {"entries", node.endpoints().endpoints().size()},
-                         {"capacity", node.datapath().endpoint_capacity()}},
-                        {{"name", "flows4"},
-                         {"entries", node.last_sweep().established_entries},
-                         {"capacity", maps.established_capacity}},
-                        {{"name", "flows4_new"},
-                         {"entries", node.last_sweep().fresh_entries},
-                         {"capacity", maps.fresh_capacity}}});
+    return json::array(
+        {{{"name", "endpoints4"},
+          {"entries", node.endpoints().endpoints().size()},
+          {"capacity", node.datapath().endpoint_capacity()}},
+         {{"name", "flows4"},
+          {"entries", node.last_sweep().established_entries},
+          {"capacity", maps.established_capacity}},
+         {{"name", "flows4_new"}, {"entries", node.last_sweep().fresh_entries}, {"capacity", maps.fresh_capacity}}});
 }
 
 Result<json> describe_counters(const Node& node) {
@@ -131,27 +130,26 @@ json describe_degraded(const Node& node) {
 
 Result<json> describe_status(Node& node) {
     const DeviceModeDecision& mode = node.device_mode();
-    return json{{"version", NETKITD_VERSION},
-                {"kernel", kernel_release()},
-                {"device_mode",
-                 {{"configured", mode.configured},
-                  {"active", link::to_string(mode.modes.active)},
-                  {"reason", mode.reason}}},
-                {"attach_mode", mode.modes.active == link::DeviceMode::veth ? "tcx" : "netkit"},
-                {"host_routing", "bpf"},
-                {"masquerading", describe_masquerade(node)},
-                {"services", "not available"},
-                {"big_tcp", {{"enabled", false}}},
-                {"uplinks", describe_uplinks(node.network())},
-                {"networks", describe_networks(node.endpoints())},
-                {"endpoints", node.endpoints().endpoints().size()},
-                {"maps", describe_maps(node)},
-                {"counters", NK_TRY(describe_counters(node))},
-                {"host_changes", NK_TRY(describe_host_changes(node.store()))},
-                {"degraded", describe_degraded(node)},
-                {"last_errors", describe_errors(node.errors())},
-                {"boot_id", NK_TRY(read_boot_id())},
-                {"started", describe_time(node.started())}};
+    return json{
+        {"version", NETKITD_VERSION},
+        {"kernel", kernel_release()},
+        {"device_mode",
+         {{"configured", mode.configured}, {"active", link::to_string(mode.modes.active)}, {"reason", mode.reason}}},
+        {"attach_mode", mode.modes.active == link::DeviceMode::veth ? "tcx" : "netkit"},
+        {"host_routing", "bpf"},
+        {"masquerading", describe_masquerade(node)},
+        {"services", "not available"},
+        {"big_tcp", {{"enabled", false}}},
+        {"uplinks", describe_uplinks(node.network())},
+        {"networks", describe_networks(node.endpoints())},
+        {"endpoints", node.endpoints().endpoints().size()},
+        {"maps", describe_maps(node)},
+        {"counters", NK_TRY(describe_counters(node))},
+        {"host_changes", NK_TRY(describe_host_changes(node.store()))},
+        {"degraded", describe_degraded(node)},
+        {"last_errors", describe_errors(node.errors())},
+        {"boot_id", NK_TRY(read_boot_id())},
+        {"started", describe_time(node.started())}};
 }
 
 }  // namespace netkitd

@@ -31,7 +31,9 @@ BpfLog::BpfLog() {
     libbpf_set_print(append);
 }
 
-BpfLog::~BpfLog() { destination = nullptr; }
+BpfLog::~BpfLog() {
+    destination = nullptr;
+}
 
 std::string BpfLog::tail() const {
     return text_.size() <= kTailBytes ? text_ : "…" + text_.substr(text_.size() - kTailBytes);

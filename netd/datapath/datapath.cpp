@@ -54,7 +54,7 @@ nk_network to_wire(const NodeNetwork& network) {
     return {.prefix = to_wire(network.prefix.address()),
             .mask = mask_of(network.prefix),
             .gateway = to_wire(network.gateway),
-            .flags = network.masquerade ? NK_NETWORK_MASQUERADE : 0U,
+            .flags = network.masquerade ? static_cast<__u32>(NK_NETWORK_MASQUERADE) : 0U,
             .reserved = 0};
 }
 
@@ -95,7 +95,9 @@ Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
 
 }  // namespace
 
-void Datapath::Closer::operator()(netkitd_bpf* skeleton) const { netkitd_bpf__destroy(skeleton); }
+void Datapath::Closer::operator()(netkitd_bpf* skeleton) const {
+    netkitd_bpf__destroy(skeleton);
+}
 
 Datapath::Datapath(Skeleton skeleton, Pins pins) : skeleton_(std::move(skeleton)), pins_(std::move(pins)) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
@@ -151,7 +153,9 @@ Result<microseconds> Datapath::attach_endpoint(const std::string& host_name, std
     return with_context(took, host_name);
 }
 
-Result<void> Datapath::detach_endpoint(const std::string& host_name) { return pins_.unpin_link(host_name); }
+Result<void> Datapath::detach_endpoint(const std::string& host_name) {
+    return pins_.unpin_link(host_name);
+}
 
 Result<std::vector<std::string>> Datapath::attached_endpoints() const {
     std::vector<std::string> names = NK_TRY(pins_.link_names());
@@ -248,6 +252,8 @@ Datapath::FlowMaps Datapath::flow_maps() const {
             .fresh_capacity = bpf_map__max_entries(skeleton_->maps.flows4_new)};
 }
 
-std::uint32_t Datapath::endpoint_capacity() const { return bpf_map__max_entries(skeleton_->maps.endpoints4); }
+std::uint32_t Datapath::endpoint_capacity() const {
+    return bpf_map__max_entries(skeleton_->maps.endpoints4);
+}
 
 }  // namespace netkitd::datapath

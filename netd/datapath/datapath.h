@@ -30,7 +30,7 @@ struct NodeNetwork {
 };
 
 struct NodeSettings {
-    std::vector<NodeNetwork> networks;  // the position is the datapath's network index
+    std::vector<NodeNetwork> networks;   // the position is the datapath's network index
     std::vector<std::uint32_t> uplinks;  // ifindex
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;

@@ -19,7 +19,7 @@
 namespace netkitd::datapath {
 
 struct FlowLifetimes {
-    std::chrono::seconds fresh{60};            // no reply yet
+    std::chrono::seconds fresh{60};              // no reply yet
     std::chrono::seconds tcp_established{7440};  // RFC 5382, REQ-5: at least 2 h 4 min
     std::chrono::seconds tcp_half_closed{240};   // RFC 5382, REQ-5: at least 4 min
     std::chrono::seconds tcp_closed{10};         // both FINs or a RST: only late packets are waited for

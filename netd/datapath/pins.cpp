@@ -15,7 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string version_directory() { return std::format("abi{}", NETKITD_ABI_VERSION); }
+std::string version_directory() {
+    return std::format("abi{}", NETKITD_ABI_VERSION);
+}
 
 Result<void> require_bpffs(const std::string& directory) {
     struct statfs info{};
@@ -23,10 +25,11 @@ Result<void> require_bpffs(const std::string& directory) {
         return fail_errno(errno, "look at {}", directory);
     }
     if (info.f_type != BPF_FS_MAGIC) {
-        return fail(ErrorKind::unavailable,
-                    "{} is not on a bpf file system: mount one (mount -t bpf bpf /sys/fs/bpf) or name another directory "
-                    "with --bpffs",
-                    directory);
+        return fail(
+            ErrorKind::unavailable,
+            "{} is not on a bpf file system: mount one (mount -t bpf bpf /sys/fs/bpf) or name another directory "
+            "with --bpffs",
+            directory);
     }
     return {};
 }
@@ -65,9 +68,13 @@ Result<Pins> Pins::prepare(const std::string& directory) {
     return Pins(root);
 }
 
-std::string Pins::map(std::string_view name) const { return std::format("{}/maps/{}", root_, name); }
+std::string Pins::map(std::string_view name) const {
+    return std::format("{}/maps/{}", root_, name);
+}
 
-std::string Pins::link(std::string_view name) const { return std::format("{}/links/{}", root_, name); }
+std::string Pins::link(std::string_view name) const {
+    return std::format("{}/links/{}", root_, name);
+}
 
 Result<std::vector<std::string>> Pins::link_names() const {
     std::vector<std::string> names;

@@ -27,14 +27,13 @@ public:
 
 private:
     Result<void> create_pair() {
-        const link::PairSpec spec{
-            .mode = record_.device_mode,
-            .host_name = record_.host_name,
-            .host_alias = std::format("{} {} network={}", kAliasPrefix, record_.members.front().container_id,
-                                      record_.network),
-            .peer_netns = netns_.fd,
-            .peer_name = record_.interface_name,
-            .mtu = record_.mtu};
+        const link::PairSpec spec{.mode = record_.device_mode,
+                                  .host_name = record_.host_name,
+                                  .host_alias = std::format("{} {} network={}", kAliasPrefix,
+                                                            record_.members.front().container_id, record_.network),
+                                  .peer_netns = netns_.fd,
+                                  .peer_name = record_.interface_name,
+                                  .mtu = record_.mtu};
         const link::Pair pair = NK_TRY(plumbing_.create_pair(netns_, spec));
         undo_.push("remove the pair", [this, index = pair.host_ifindex] { return plumbing_.remove_pair(index); });
         record_.host_ifindex = pair.host_ifindex;
@@ -47,8 +46,8 @@ private:
 
     Result<void> configure_container() {
         const std::string range = std::format("{} {}", plan_.local_ports.first, plan_.local_ports.last);
-        const std::string before = NK_TRY_CONTEXT("set the container's local ports",
-                                                  plumbing_.set_local_ports(netns_, range));
+        const std::string before =
+            NK_TRY_CONTEXT("set the container's local ports", plumbing_.set_local_ports(netns_, range));
         undo_.push("restore the container's local ports", [this, before]() -> Result<void> {
             NK_TRY(plumbing_.set_local_ports(netns_, before));
             return {};
@@ -65,9 +64,9 @@ private:
     }
 
     Result<void> attach_program() {
-        outcome_.kernel_wait = NK_TRY_CONTEXT(
-            "attach the program",
-            plumbing_.attach_program(record_.host_name, record_.host_ifindex, record_.device_mode));
+        outcome_.kernel_wait =
+            NK_TRY_CONTEXT("attach the program",
+                           plumbing_.attach_program(record_.host_name, record_.host_ifindex, record_.device_mode));
         undo_.push("detach the program", [this] { return plumbing_.detach_program(record_.host_name); });
         return {};
     }

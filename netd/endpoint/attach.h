@@ -31,7 +31,7 @@ struct AttachPlan {
 
 struct AttachOutcome {
     EndpointRecord record;
-    std::vector<std::string> notes;          // what this kernel could not do
+    std::vector<std::string> notes;           // what this kernel could not do
     std::chrono::microseconds kernel_wait{};  // attaching waits for an RCU grace period
 };
 

@@ -273,7 +273,7 @@ Result<void> EndpointManager::resync() {
         }
     }
     std::ranges::for_each(gone, [this](std::uint32_t ifindex) { device_removed(ifindex); });
-    return {};
+    return remove_strays(devices);
 }
 
 Result<void> EndpointManager::reconfigure(const Config& config) {

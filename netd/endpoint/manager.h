@@ -83,7 +83,8 @@ public:
     [[nodiscard]] Result<void> detach(const std::string& container_id);
     void device_removed(std::uint32_t host_ifindex);
     void process_exited(const std::string& container_id);
-    // After lost notifications: every pair that is not there any more is given back.
+    // Every pair that is not there any more is given back, and pairs, pins and entries of nobody are removed: after
+    // lost notifications, and now and then for what could not be removed at its time.
     [[nodiscard]] Result<void> resync();
 
     // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.

@@ -17,7 +17,9 @@ Result<std::optional<link::Device>> KernelPlumbing::find_container_device(Contai
     return link::find_device(netns.netlink, name);
 }
 
-Result<std::vector<link::Device>> KernelPlumbing::host_devices() { return link::list_devices(host_); }
+Result<std::vector<link::Device>> KernelPlumbing::host_devices() {
+    return link::list_devices(host_);
+}
 
 Result<link::Pair> KernelPlumbing::create_pair(ContainerNetns& netns, const link::PairSpec& spec) {
     return link::create_pair(host_, netns.netlink, spec);
@@ -49,13 +51,21 @@ Result<void> KernelPlumbing::detach_program(const std::string& host_name) {
     return datapath_.detach_endpoint(host_name);
 }
 
-Result<std::vector<std::string>> KernelPlumbing::attached_programs() { return datapath_.attached_endpoints(); }
+Result<std::vector<std::string>> KernelPlumbing::attached_programs() {
+    return datapath_.attached_endpoints();
+}
 
-Result<void> KernelPlumbing::put_entry(const datapath::EndpointEntry& entry) { return datapath_.put_endpoint(entry); }
+Result<void> KernelPlumbing::put_entry(const datapath::EndpointEntry& entry) {
+    return datapath_.put_endpoint(entry);
+}
 
-Result<void> KernelPlumbing::remove_entry(const IpAddr& address) { return datapath_.remove_endpoint(address); }
+Result<void> KernelPlumbing::remove_entry(const IpAddr& address) {
+    return datapath_.remove_endpoint(address);
+}
 
-Result<std::vector<IpAddr>> KernelPlumbing::entries() { return datapath_.endpoint_addresses(); }
+Result<std::vector<IpAddr>> KernelPlumbing::entries() {
+    return datapath_.endpoint_addresses();
+}
 
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
     return datapath::FlowTable(datapath_.flow_maps()).remove_endpoint(endpoint_id);

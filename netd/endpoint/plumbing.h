@@ -39,9 +39,11 @@ public:
     [[nodiscard]] virtual Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) = 0;
     [[nodiscard]] virtual Result<void> remove_pair(std::uint32_t host_ifindex) = 0;
 
-    // The container's local ports become the masquerade pool, so that keeping a port is the rule. Returns what they were.
+    // The container's local ports become the masquerade pool, so that keeping a port is the rule. Returns what they
+    // were.
     [[nodiscard]] virtual Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) = 0;
-    [[nodiscard]] virtual Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) = 0;
+    [[nodiscard]] virtual Result<void> configure_container_end(ContainerNetns& netns,
+                                                               const link::ContainerEnd& end) = 0;
 
     [[nodiscard]] virtual Result<std::chrono::microseconds> attach_program(const std::string& host_name,
                                                                            std::uint32_t ifindex,

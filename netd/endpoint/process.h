@@ -8,7 +8,8 @@
 
 namespace netkitd {
 
-// In clock ticks since boot: field 22 of /proc/PID/stat, proc_pid_stat(5). With the pid it names a process of this boot.
+// In clock ticks since boot: field 22 of /proc/PID/stat, proc_pid_stat(5). With the pid it names a process of this
+// boot.
 [[nodiscard]] Result<std::uint64_t> process_start_time(std::int32_t pid);
 [[nodiscard]] Result<UniqueFd> open_pidfd(std::int32_t pid);
 // A pidfd becomes readable when its process is over, pidfd_open(2).

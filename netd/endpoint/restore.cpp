@@ -34,8 +34,7 @@ Result<void> EndpointManager::restore() {
         }
         NK_TRY_CONTEXT(std::format("take up endpoint {} ({})", record.id, record.host_name), adopt(record));
     }
-    NK_TRY(remove_strays(devices));
-    // A netns that ended after the devices were listed, and before the notifications were read.
+    // Also a netns that ended after the devices were listed, and before the notifications are read.
     return resync();
 }
 

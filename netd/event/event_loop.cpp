@@ -13,7 +13,9 @@ struct Callback {
     std::chrono::microseconds repeat{0};
 };
 
-void destroy_callback(void* callback) { std::unique_ptr<Callback>(static_cast<Callback*>(callback)).reset(); }
+void destroy_callback(void* callback) {
+    std::unique_ptr<Callback>(static_cast<Callback*>(callback)).reset();
+}
 
 // sd-event disables a source whose handler fails; ours report their errors themselves.
 int on_io(sd_event_source* /*source*/, int /*fd*/, std::uint32_t /*events*/, void* callback) {
@@ -41,9 +43,13 @@ int on_time(sd_event_source* source, std::uint64_t /*usec*/, void* callback) {
 
 }  // namespace
 
-void EventSource::Closer::operator()(sd_event_source* source) const { sd_event_source_disable_unref(source); }
+void EventSource::Closer::operator()(sd_event_source* source) const {
+    sd_event_source_disable_unref(source);
+}
 
-void EventLoop::Closer::operator()(sd_event* event) const { sd_event_unref(event); }
+void EventLoop::Closer::operator()(sd_event* event) const {
+    sd_event_unref(event);
+}
 
 Result<EventLoop> EventLoop::create() {
     sd_event* event = nullptr;
@@ -114,6 +120,8 @@ Result<void> EventLoop::run() {
     return {};
 }
 
-void EventLoop::quit() { sd_event_exit(event_.get(), 0); }
+void EventLoop::quit() {
+    sd_event_exit(event_.get(), 0);
+}
 
 }  // namespace netkitd

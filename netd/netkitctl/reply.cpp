@@ -40,7 +40,8 @@ std::string text_at(const json& object, std::string_view key) {
 
 std::uint64_t number_at(const json& object, std::string_view key) {
     const json* const value = find(object, key);
-    return value != nullptr && value->is_number_unsigned() ? value->get<std::uint64_t>() : 0;
+    const bool whole = value != nullptr && value->is_number_integer();
+    return whole && (value->is_number_unsigned() || value->get<std::int64_t>() >= 0) ? value->get<std::uint64_t>() : 0;
 }
 
 bool is_true(const json& object, std::string_view key) {

@@ -41,9 +41,9 @@ private:
     datapath::Datapath& datapath_;
     Store& store_;
     std::vector<link::Uplink> uplinks_;
-    std::optional<PortRange> reserved_;       // what was merged into ip_local_reserved_ports
-    std::string reserved_ports_sysctl_;       // and what the kernel made of it
-    std::set<std::uint32_t> attached_;  // uplinks that have this daemon's programs
+    std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
+    std::string reserved_ports_sysctl_;  // and what the kernel made of it
+    std::set<std::uint32_t> attached_;   // uplinks that have this daemon's programs
 };
 
 // Undoes every recorded change of the host, and forgets it; --purge only.

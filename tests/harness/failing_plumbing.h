@@ -1,0 +1,85 @@
+// Stands between the endpoint manager and the kernel and lets one chosen step fail.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "endpoint/plumbing.h"
+
+namespace netkitd::test {
+
+class FailingPlumbing final : public Plumbing {
+public:
+    explicit FailingPlumbing(Plumbing& kernel) : kernel_(kernel) {}
+
+    // The step of that number (from 1) fails with EIO instead of being carried out; all others are the kernel's.
+    void fail_step(int number) {
+        countdown_ = number;
+        failed_.reset();
+    }
+    // The name of the step that failed; empty when there were fewer steps.
+    [[nodiscard]] const std::optional<std::string>& failed() const { return failed_; }
+
+    Result<ContainerNetns> enter(int netns_fd) override {
+        return step("enter", [&] { return kernel_.enter(netns_fd); });
+    }
+    Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override {
+        return step("find_container_device", [&] { return kernel_.find_container_device(netns, name); });
+    }
+    Result<std::vector<link::Device>> host_devices() override {
+        return step("host_devices", [&] { return kernel_.host_devices(); });
+    }
+    Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override {
+        return step("create_pair", [&] { return kernel_.create_pair(netns, spec); });
+    }
+    Result<void> remove_pair(std::uint32_t host_ifindex) override {
+        return step("remove_pair", [&] { return kernel_.remove_pair(host_ifindex); });
+    }
+    Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) override {
+        return step("set_local_ports", [&] { return kernel_.set_local_ports(netns, range); });
+    }
+    Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override {
+        return step("configure_container_end", [&] { return kernel_.configure_container_end(netns, end); });
+    }
+    Result<std::chrono::microseconds> attach_program(const std::string& host_name, std::uint32_t ifindex,
+                                                     link::DeviceMode mode) override {
+        return step("attach_program", [&] { return kernel_.attach_program(host_name, ifindex, mode); });
+    }
+    Result<void> detach_program(const std::string& host_name) override {
+        return step("detach_program", [&] { return kernel_.detach_program(host_name); });
+    }
+    Result<std::vector<std::string>> attached_programs() override {
+        return step("attached_programs", [&] { return kernel_.attached_programs(); });
+    }
+    Result<void> put_entry(const datapath::EndpointEntry& entry) override {
+        return step("put_entry", [&] { return kernel_.put_entry(entry); });
+    }
+    Result<void> remove_entry(const IpAddr& address) override {
+        return step("remove_entry", [&] { return kernel_.remove_entry(address); });
+    }
+    Result<std::vector<IpAddr>> entries() override {
+        return step("entries", [&] { return kernel_.entries(); });
+    }
+    Result<void> forget_flows(std::uint32_t endpoint_id) override {
+        return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
+    }
+    Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override {
+        return step("configure_host_end", [&] { return kernel_.configure_host_end(host_name, end); });
+    }
+
+private:
+    template <typename Call>
+    std::invoke_result_t<Call> step(const char* name, Call call) {
+        if (countdown_ > 0 && --countdown_ == 0) {
+            failed_ = name;
+            return fail_errno(EIO, "{}", name);
+        }
+        return call();
+    }
+
+    Plumbing& kernel_;
+    int countdown_ = 0;
+    std::optional<std::string> failed_;
+};
+
+}  // namespace netkitd::test

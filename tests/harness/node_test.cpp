@@ -1,0 +1,121 @@
+#include "harness/node_test.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <sstream>
+
+#include "datapath/pins.h"
+#include "link/netns.h"
+
+namespace netkitd::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <typename T>
+std::unique_ptr<T> unwrap(Result<T> result) {
+    if (!result) {
+        throw std::runtime_error(result.error().message());
+    }
+    return std::make_unique<T>(std::move(*result));
+}
+
+void unwrap(const Result<void>& result) {
+    if (!result) {
+        throw std::runtime_error(result.error().message());
+    }
+}
+
+bool on_bpffs(const char* path) {
+    struct statfs info{};
+    return statfs(path, &info) == 0 && info.f_type == BPF_FS_MAGIC;
+}
+
+}  // namespace
+
+void NodeTest::SetUp() {
+    NetnsTest::SetUp();
+    if (IsSkipped()) {
+        return;
+    }
+    if (!on_bpffs("/sys/fs/bpf")) {
+        GTEST_SKIP() << "no bpf file system is mounted at /sys/fs/bpf";
+    }
+    std::string pattern = (fs::temp_directory_path() / "netkitd-test-XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+    bpffs_ = fs::path("/sys/fs/bpf") / directory_.filename();
+    outside_.emplace();
+    connect(node(), "up0", *outside_, "eth0");
+    node().run("ip addr add 198.51.100.1/24 dev up0 && ip route add default via 198.51.100.2");
+    outside_->run("ip addr add 198.51.100.2/24 dev eth0");
+    config_.device_mode = link::DeviceMode::veth;
+    start();
+}
+
+void NodeTest::TearDown() {
+    stop();
+    if (!bpffs_.empty()) {
+        EXPECT_TRUE(datapath::Pins::remove_all(bpffs_));
+        fs::remove_all(directory_);
+    }
+    NetnsTest::TearDown();
+}
+
+void NodeTest::stop() {
+    running_.reset();
+}
+
+void NodeTest::start() {
+    stop();
+    Running node;
+    node.store = unwrap(Store::open(directory_ / "state.db", "boot-1"));
+    node.host = unwrap(link::Netlink::open());
+    node.datapath = unwrap(datapath::Datapath::open(bpffs_));
+    node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
+    unwrap(node.network->sync(config_));
+    node.kernel = std::make_unique<KernelPlumbing>(*node.host, *node.datapath);
+    node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
+    EndpointManager::Settings settings{
+        .config = config_,
+        .modes = {.active = config_.device_mode.value_or(link::DeviceMode::veth), .netkit_available = false},
+        .uplink_mtu = node.network->uplink_mtu(),
+        .host_netns_cookie = *link::current_netns_cookie()};
+    node.manager = std::make_unique<EndpointManager>(std::move(settings), *node.store, *node.failing, watch_);
+    unwrap(node.manager->restore());
+    running_ = std::move(node);
+}
+
+Result<AttachReply> NodeTest::attach(const NetworkNamespace& container, const std::string& id, AttachOptions options) {
+    return manager().attach({.container_id = id,
+                             .pid = getpid(),
+                             .options = std::move(options),
+                             .netns = UniqueFd(dup(container.fd())),
+                             .pidfd = UniqueFd(dup(container.fd()))});
+}
+
+std::string NodeTest::snapshot(const NetworkNamespace& container) {
+    std::ostringstream text;
+    // Interface indexes differ from one attempt to the next.
+    text << node().run("ip -o link | sed 's/^[0-9]*: //' | sort; ip -4 route show table all | sort; ip -4 neigh")
+         << container.run(
+                "ip -o link; ip -4 addr; ip -4 route show table all; cat /proc/sys/net/ipv4/ip_local_port_range");
+    const auto programs = unwrap(datapath().attached_endpoints());
+    const auto addresses = unwrap(datapath().endpoint_addresses());
+    const auto records = unwrap(store().endpoints());
+    for (const std::string& name : *programs) {
+        text << "program " << name << '\n';
+    }
+    for (const IpAddr& address : *addresses) {
+        text << "entry " << address.to_string() << '\n';
+    }
+    for (const EndpointRecord& record : *records) {
+        text << "record " << record.id << ' ' << record.host_name << '\n';
+    }
+    text << "addresses " << manager().pool_use("default").in_use << ", endpoints " << manager().endpoints().size();
+    return text.str();
+}
+
+}  // namespace netkitd::test

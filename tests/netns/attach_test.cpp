@@ -1,0 +1,290 @@
+// The attach transaction and the endpoints' life on a real kernel, in veth mode.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <set>
+
+#include "harness/node_test.h"
+
+namespace netkitd::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class AttachTest : public NodeTest {};
+
+// As a runtime hands it over: with `lo` up.
+class Container : public NetworkNamespace {
+public:
+    Container() { run("ip link set lo up"); }
+};
+
+AttachOptions with_address(const char* address) {
+    AttachOptions options;
+    options.ipv4 = *IpAddr::parse(address);
+    return options;
+}
+
+TEST_F(AttachTest, ContainerGetsAnAddressAGatewayThatAnswersAndTheOutside) {
+    const Container web;
+    const auto reply = attach(web, "web");
+    ASSERT_TRUE(reply) << reply.error().message();
+    EXPECT_EQ(reply->record.ipv4->to_string(), "10.77.0.2");
+    EXPECT_THAT(web.run("ip -o -4 addr show dev eth0"), HasSubstr("10.77.0.2/32"));
+    EXPECT_THAT(web.run("ip route"), HasSubstr("default via 10.77.0.1 dev eth0"));
+    EXPECT_TRUE(web.reaches("10.77.0.1"));
+    EXPECT_TRUE(web.reaches("198.51.100.2"));
+    EXPECT_TRUE(node().reaches("10.77.0.2"));
+}
+
+TEST_F(AttachTest, TwoContainersReachEachOtherAndNobodyElseIsReachable) {
+    const Container web;
+    const Container db;
+    ASSERT_TRUE(attach(web, "web"));
+    ASSERT_TRUE(attach(db, "db"));
+    EXPECT_TRUE(web.reaches("10.77.0.3"));
+    EXPECT_TRUE(db.reaches("10.77.0.2"));
+    EXPECT_FALSE(web.reaches("10.77.0.9"));
+}
+
+TEST_F(AttachTest, TheMtuIsTheUplinks) {
+    node().run("ip link set up0 mtu 1400");
+    start();
+    const Container web;
+    ASSERT_TRUE(attach(web, "web"));
+    EXPECT_THAT(web.run("ip -o link show eth0"), HasSubstr("mtu 1400"));
+}
+
+TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
+    const Container web;
+    const std::string before = snapshot(web);
+    std::set<std::string> failed;
+    for (int number = 1;; ++number) {
+        plumbing().fail_step(number);
+        const auto reply = attach(web, "web");
+        if (!plumbing().failed()) {
+            ASSERT_TRUE(reply) << reply.error().message();
+            break;
+        }
+        const std::string& step = *plumbing().failed();
+        failed.insert(step);
+        ASSERT_FALSE(reply) << "step " << step << " failed and nobody noticed";
+        EXPECT_THAT(reply.error().message(), HasSubstr("Input/output error")) << step;
+        EXPECT_EQ(snapshot(web), before) << "after " << step << " failed";
+    }
+    EXPECT_THAT(failed, testing::IsSupersetOf({"enter", "create_pair", "set_local_ports", "configure_container_end",
+                                               "attach_program", "put_entry", "configure_host_end"}));
+    EXPECT_TRUE(web.reaches("198.51.100.2"));
+}
+
+TEST_F(AttachTest, AFullDiskFailsTheAttachAndLeavesNothingBehind) {
+    const Container web;
+    const std::string before = snapshot(web);
+    // No file may grow: what a full disk does to the database, and to nothing else here.
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit none{.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+    rlimit usual{};
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+    const auto reply = attach(web, "web");
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("state.db"));
+    EXPECT_EQ(snapshot(web), before);
+    EXPECT_TRUE(attach(web, "web"));
+}
+
+TEST_F(AttachTest, AStepThatFailsWhileAStaticAddressMovesLeavesItWhereItWas) {
+    const Container first;
+    const Container second;
+    ASSERT_TRUE(attach(first, "web", with_address("10.77.0.50")));
+    const std::string before = snapshot(second);
+    for (int number = 1;; ++number) {
+        plumbing().fail_step(number);
+        const auto reply = attach(second, "web", with_address("10.77.0.50"));
+        if (reply) {
+            break;
+        }
+        EXPECT_EQ(snapshot(second), before) << "after " << plumbing().failed().value_or("nothing") << " failed";
+        EXPECT_TRUE(node().reaches("10.77.0.50")) << "after " << plumbing().failed().value_or("nothing") << " failed";
+    }
+    EXPECT_TRUE(second.reaches("198.51.100.2"));
+    // The step that failed last was the removal of the former pair: too late to fail the attach, so it is tried again.
+    ASSERT_TRUE(manager().resync());
+    EXPECT_FALSE(first.succeeds("ip link show eth0"));
+    EXPECT_THAT(manager().endpoints(), SizeIs(1));
+}
+
+TEST_F(AttachTest, TheHostsOwnNetworkIsRefusedWithTheWayOut) {
+    const auto reply = attach(node(), "web");
+    ASSERT_FALSE(reply);
+    EXPECT_EQ(reply.error().kind(), ErrorKind::refused);
+    EXPECT_THAT(reply.error().message(), HasSubstr("--network none"));
+}
+
+TEST_F(AttachTest, AnInterfaceOfThatNameIsRefusedWithTheWayOut) {
+    const Container web;
+    const NetworkNamespace other;
+    connect(web, "eth0", other, "eth0");
+    const auto reply = attach(web, "web");
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("already has an interface eth0"));
+    EXPECT_THAT(reply.error().message(), HasSubstr("io.netkitd.interface"));
+    AttachOptions options;
+    options.interface_name = "nk0";
+    EXPECT_TRUE(attach(web, "web", options));
+}
+
+TEST_F(AttachTest, AnUnknownNetworkIsRefusedAndTheOthersAreNamed) {
+    const Container web;
+    AttachOptions options;
+    options.network = "blue";
+    const auto reply = attach(web, "web", options);
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("no network 'blue'"));
+    EXPECT_THAT(reply.error().message(), HasSubstr("default"));
+}
+
+TEST_F(AttachTest, NetkitWhereTheKernelHasNoneIsRefused) {
+    const Container web;
+    AttachOptions options;
+    options.device_mode = link::DeviceMode::netkit;
+    const auto reply = attach(web, "web", options);
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("io.netkitd.device-mode"));
+}
+
+TEST_F(AttachTest, AskedAgainForTheSameNamespaceItAnswersWithWhatIsThere) {
+    const Container web;
+    const auto first = attach(web, "web");
+    const auto again = attach(web, "web");
+    ASSERT_TRUE(again) << again.error().message();
+    EXPECT_TRUE(again->existing);
+    EXPECT_EQ(again->record.ipv4, first->record.ipv4);
+    EXPECT_THAT(manager().endpoints(), SizeIs(1));
+}
+
+TEST_F(AttachTest, APodsContainersShareTheEndpointAndTheLastOneGivesItBack) {
+    const Container pod;
+    ASSERT_TRUE(attach(pod, "infra"));
+    const auto member = attach(pod, "web");
+    ASSERT_TRUE(member);
+    EXPECT_THAT(member->record.members, SizeIs(2));
+    ASSERT_TRUE(manager().detach("infra"));
+    EXPECT_TRUE(pod.reaches("198.51.100.2"));
+    ASSERT_TRUE(manager().detach("web"));
+    EXPECT_FALSE(pod.succeeds("ip link show eth0"));
+    EXPECT_THAT(manager().endpoints(), IsEmpty());
+}
+
+TEST_F(AttachTest, APodsContainerThatAsksForSomethingElseIsRefused) {
+    const Container pod;
+    ASSERT_TRUE(attach(pod, "infra"));
+    const auto reply = attach(pod, "web", with_address("10.77.0.50"));
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("infra"));
+}
+
+TEST_F(AttachTest, ARestartedContainerHasItsNewEndpointBeforeTheOldOneGoes) {
+    const Container first;
+    const Container second;
+    ASSERT_TRUE(attach(first, "web"));
+    const auto reply = attach(second, "web");
+    ASSERT_TRUE(reply) << reply.error().message();
+    EXPECT_EQ(reply->record.ipv4->to_string(), "10.77.0.3");
+    EXPECT_FALSE(first.succeeds("ip link show eth0"));
+    EXPECT_THAT(manager().endpoints(), SizeIs(1));
+}
+
+TEST_F(AttachTest, AStaticAddressInUseIsRefused) {
+    const Container web;
+    const Container db;
+    ASSERT_TRUE(attach(web, "web", with_address("10.77.0.50")));
+    const auto reply = attach(db, "db", with_address("10.77.0.50"));
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("10.77.0.50"));
+}
+
+TEST_F(AttachTest, WhenTheAddressesAreUsedUpTheErrorSaysSo) {
+    config_.networks.front().ipv4 = *IpPrefix::parse("10.77.0.0/29");
+    start();
+    std::vector<NetworkNamespace> containers(6);
+    for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(attach(containers.at(static_cast<std::size_t>(i)), std::format("c{}", i)));
+    }
+    const auto reply = attach(containers.at(5), "c5");
+    ASSERT_FALSE(reply);
+    EXPECT_EQ(reply.error().kind(), ErrorKind::exhausted);
+    EXPECT_THAT(reply.error().message(), HasSubstr("default"));
+}
+
+TEST_F(AttachTest, AProcessThatEndsMakesItDyingAndTheKernelsNoticeFreesIt) {
+    std::optional<NetworkNamespace> web(std::in_place);
+    const auto reply = attach(*web, "web");
+    ASSERT_TRUE(reply);
+    manager().process_exited("web");
+    EXPECT_TRUE(manager().find_container("web")->dying());
+    web.reset();
+    manager().device_removed(reply->record.host_ifindex);
+    EXPECT_THAT(manager().endpoints(), IsEmpty());
+    EXPECT_THAT(*store().endpoints(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
+    EXPECT_EQ(manager().pool_use("default").in_use, 0U);
+}
+
+TEST_F(AttachTest, DetachOfAnUnknownContainerIsDone) {
+    EXPECT_TRUE(manager().detach("nobody"));
+}
+
+TEST_F(AttachTest, ARestartTakesUpWhatIsThere) {
+    const Container web;
+    ASSERT_TRUE(attach(web, "web"));
+    stop();
+    EXPECT_TRUE(web.reaches("198.51.100.2")) << "without a daemon";
+    start();
+    ASSERT_NE(manager().find_container("web"), nullptr);
+    EXPECT_TRUE(web.reaches("198.51.100.2"));
+    const Container db;
+    EXPECT_EQ(attach(db, "db")->record.ipv4->to_string(), "10.77.0.3");
+}
+
+TEST_F(AttachTest, ARestartGivesBackWhatEndedMeanwhile) {
+    std::optional<NetworkNamespace> web(std::in_place);
+    ASSERT_TRUE(attach(*web, "web"));
+    stop();
+    node().run("ip link del $(ip -o link | grep -o 'nk[0-9a-f]\\{8\\}' | head -1)");
+    start();
+    EXPECT_THAT(manager().endpoints(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
+}
+
+TEST_F(AttachTest, ARestartRemovesAPairThatNobodyWasToldOf) {
+    // What a kill between the pair and the commit leaves: everything but the record.
+    const Container web;
+    const auto reply = attach(web, "web");
+    ASSERT_TRUE(reply);
+    ASSERT_TRUE(store().remove_endpoint(reply->record.id));
+    start();
+    EXPECT_FALSE(web.succeeds("ip link show eth0"));
+    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
+}
+
+TEST_F(AttachTest, ANetworkInUseCannotBeTakenOutOfTheConfiguration) {
+    const Container web;
+    ASSERT_TRUE(attach(web, "web"));
+    Config other = default_config();
+    other.networks.front().ipv4 = *IpPrefix::parse("10.99.0.0/16");
+    const auto result = manager().reconfigure(other);
+    ASSERT_FALSE(result);
+    EXPECT_THAT(result.error().message(), HasSubstr("container web"));
+}
+
+}  // namespace
+}  // namespace netkitd::test
