@@ -205,7 +205,14 @@ static __always_inline bool nk_flow4_use(void *map, struct nk_masquerade4 *m, st
 	return true;
 }
 
-// Removes both halves of a flow whose endpoint is gone (its address has a new owner).
+// Whether a flow that was found is still this container's (its address may have a new owner), and still leaves by the
+// uplink whose address it has: out of another one, no reply would ever come back.
+static __always_inline bool nk_flow4_valid(const struct nk_masquerade4 *m, const struct nk_flow *flow)
+{
+	return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->uplink;
+}
+
+// Removes both halves of a flow that is no longer valid.
 static __always_inline void nk_flow4_forget(void *map, const struct nk_flow4_key *key, const struct nk_flow *flow)
 {
 	struct nk_flow4_key other = nk_flow4_other_key(key, flow);
@@ -220,7 +227,7 @@ static __always_inline bool nk_flow4_established(struct nk_masquerade4 *m)
 
 	if (!flow)
 		return false;
-	if (flow->endpoint_id == m->endpoint_id)
+	if (nk_flow4_valid(m, flow))
 		return nk_flow4_use(&flows4, m, flow);
 	nk_flow4_forget(&flows4, &m->key, flow);
 	return false;
@@ -234,7 +241,7 @@ static __noinline bool nk_flow4_unanswered(struct nk_masquerade4 *m)
 
 	if (!flow)
 		return false;
-	if (flow->endpoint_id == m->endpoint_id) {
+	if (nk_flow4_valid(m, flow)) {
 		claim = nk_flow4_claim(m, flow->addr.word[0], flow->port);
 		if (claim != NK_CLAIM_TAKEN && claim != NK_CLAIM_FAILED)
 			return nk_flow4_use(&flows4_new, m, flow);

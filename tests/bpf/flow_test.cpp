@@ -373,6 +373,22 @@ INSTANTIATE_TEST_SUITE_P(Stages, OldEndpointTest, ::testing::Values(Stage::fresh
                              return param_info.param == Stage::fresh ? "Unanswered" : "Established";
                          });
 
+// The default route moves to another uplink, as when a cable is pulled.
+class OtherUplinkTest : public FlowTest, public ::testing::WithParamInterface<Stage> {};
+
+TEST_P(OtherUplinkTest, AFlowThatLeavesByAnotherUplinkBeginsAnewWithItsAddress) {
+    insert(GetParam(), Flow{});
+    NetnsTest::node().run("ip addr add 203.0.114.2/24 dev eth1; ip route replace default via 203.0.114.1 dev eth1");
+    out(web_segment());
+    EXPECT_THAT(established(), IsEmpty());
+    EXPECT_THAT(fresh(),
+                ElementsAre("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.114.2:50000 [] endpoint 1 eth1",
+                            "tcp 198.51.100.1:443 > 203.0.114.2:50000 to 10.77.0.2:50000 [] endpoint 1 nkweb"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, OtherUplinkTest, ::testing::Values(Stage::fresh, Stage::established),
+                         [](const auto& stage) { return stage.param == Stage::fresh ? "Unanswered" : "Established"; });
+
 TEST_F(FlowTest, ARefusedPacketLeavesNoFlowBehind) {
     out(web_segment().ttl(1));
     out(web_segment().fragment(0, true));
