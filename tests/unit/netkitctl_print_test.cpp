@@ -1,0 +1,181 @@
+#include "netkitctl/print.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "netkitctl/table.h"
+
+namespace netkitd::ctl {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Table, ColumnsLineUpAndNumbersAreRightAligned) {
+    Table table{"NAME", ">BYTES", "STATE"};
+    table.add({"a", "1", "up"});
+    table.add({"longer", "12345", "down"});
+    EXPECT_EQ(table.to_string("  "),
+              "  NAME    BYTES  STATE\n"
+              "  a           1  up\n"
+              "  longer  12345  down\n");
+}
+
+TEST(Table, CountsCharactersNotBytes) {
+    Table table;
+    table.add({"müller…", "x"});
+    table.add({"1234567", "y"});
+    EXPECT_EQ(table.to_string(), "müller…  x\n1234567  y\n");
+}
+
+TEST(Table, NothingInItActsOnTheTerminal) {
+    Table table;
+    table.add({"a\x1b[2Jb\nc", "ü"});
+    EXPECT_EQ(table.to_string(), "a?[2Jb?c  ü\n");
+}
+
+constexpr const char* kId = "4f7a0c0de1b24f7a0c0de1b24f7a0c0de1b24f7a0c0de1b24f7a0c0de1b2abcd";
+
+json sample_status() {
+    return json::parse(R"({
+        "version": "0.1.0", "kernel": "6.12.57", "started": "2025-06-01T10:00:00Z", "boot_id": "x",
+        "device_mode": {"configured": "auto", "active": "veth", "reason": "no netkit here"},
+        "attach_mode": "tcx", "host_routing": "bpf",
+        "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535"},
+        "services": "not available", "big_tcp": {"enabled": false}, "endpoints": 2,
+        "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
+                     "state": "attached", "reason": ""},
+                    {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
+                     "reason": "tun0 has no Ethernet header"}],
+        "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533}],
+        "maps": [{"name": "flows4", "entries": 32768, "capacity": 131072}, {"name": "odd", "entries": 1, "capacity": 0}],
+        "counters": [{"name": "spoofed-source", "kind": "drop", "packets": 7, "bytes": 700, "text": "not its own"},
+                     {"name": "no-flow", "kind": "drop", "packets": 0, "bytes": 0, "text": "belongs to no flow"},
+                     {"name": "flow-created", "kind": "event", "packets": 3, "bytes": 180, "text": "flows begun"}],
+        "host_changes": [{"what": "sysctl net/ipv4/ip_local_reserved_ports", "before": "", "after": "49152-65535"}],
+        "degraded": ["fell back to veth"],
+        "last_errors": [{"when": "2025-06-01T10:01:00Z", "what": "attach web", "message": "no address is left"}]
+    })");
+}
+
+TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
+    const std::string text = print_status(sample_status());
+    EXPECT_THAT(text, HasSubstr("netkitd       0.1.0, running since 2025-06-01T10:00:00Z\n"
+                                "Kernel        6.12.57\n"
+                                "Device mode   veth (configured: auto)\n"
+                                "Attach mode   tcx\n"
+                                "Host routing  bpf\n"
+                                "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
+                                "Services      not available\n"
+                                "BIG TCP       off\n"
+                                "Endpoints     2\n"));
+    EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
+    EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
+    EXPECT_THAT(text, HasSubstr("unusable: tun0 has no Ethernet header\n"));
+    EXPECT_THAT(text, HasSubstr("  default  10.77.0.0/16  10.77.0.1       2      65533\n"));
+    EXPECT_THAT(text, HasSubstr("  flows4    32768    131072  25.0 %\n"));
+    EXPECT_THAT(text, HasSubstr("  sysctl net/ipv4/ip_local_reserved_ports  -       49152-65535\n"));
+    EXPECT_THAT(text, HasSubstr("2025-06-01T10:01:00Z  attach web  no address is left\n"));
+}
+
+TEST(PrintStatus, ListsTheDropsThatHappenedAndSaysNoneOtherwise) {
+    json status = sample_status();
+    EXPECT_THAT(print_status(status), AllOf(HasSubstr("  spoofed-source        7    700  not its own\n"),
+                                            HasSubstr("flow-created"), Not(HasSubstr("no-flow"))));
+    status["counters"].clear();
+    EXPECT_THAT(print_status(status), AllOf(HasSubstr("\nDrops\n  none\n"), HasSubstr("\nEvents\n  none\n")));
+}
+
+TEST(PrintStatus, LeavesOutWhatThereIsNothingToSayAbout) {
+    json status = sample_status();
+    status["degraded"].clear();
+    status["last_errors"].clear();
+    status["host_changes"].clear();
+    status["masquerading"]["enabled"] = false;
+    EXPECT_THAT(print_status(status), AllOf(Not(HasSubstr("Degraded")), Not(HasSubstr("Last errors")),
+                                            Not(HasSubstr("Changed")), HasSubstr("Masquerading  off")));
+}
+
+TEST(PrintStatus, ADaemonOfAnotherVersionMayLeaveKeysOutOrChangeTheirTypes) {
+    for (const char* odd : {"{}", "[]", "null", "7", R"({"uplinks": {}, "counters": 3, "degraded": [1, null]})",
+                            R"({"device_mode": "veth", "maps": [7], "masquerading": []})"}) {
+        EXPECT_THAT(print_status(json::parse(odd)), HasSubstr("Kernel        -")) << odd;
+    }
+}
+
+TEST(PrintEndpoints, AreATableWithShortIds) {
+    const json list{{"endpoints",
+                     {{{"id", 1},
+                       {"containers", {kId, "by-hand"}},
+                       {"network", "default"},
+                       {"interface", "eth0"},
+                       {"ipv4", "10.77.0.2"},
+                       {"ipv6", nullptr},
+                       {"mtu", 1500},
+                       {"device_mode", "netkit"},
+                       {"host_interface", "nk0000002a"},
+                       {"state", "ready"}}}}};
+    EXPECT_EQ(print_endpoints(list),
+              "ID  CONTAINER              NETWORK  IPV4       INTERFACE   MTU  MODE    HOST END    STATE\n"
+              " 1  4f7a0c0de1b2, by-hand  default  10.77.0.2  eth0       1500  netkit  nk0000002a  ready\n");
+    EXPECT_EQ(print_endpoints({{"endpoints", json::array()}}), "No container is attached.\n");
+    json cut = list;
+    cut["truncated"] = true;
+    EXPECT_THAT(print_endpoints(cut), HasSubstr("There are more; the list is cut."));
+}
+
+TEST(PrintEndpoint, NamesEveryMemberInFull) {
+    const std::string text = print_endpoint(
+        {{"id", 3},
+         {"members", {{{"container", kId}, {"pid", 4242}}, {{"container", "by-hand"}, {"pid", nullptr}}}},
+         {"ipv4", "10.77.0.2"},
+         {"ipv6", nullptr}});
+    EXPECT_THAT(text, AllOf(HasSubstr(std::string("Container     ") + kId + ", pid 4242\n"),
+                            HasSubstr("Container     by-hand, pid -\n"), HasSubstr("IPv6          -\n")));
+}
+
+TEST(PrintFlows, ShowTheTranslationAndTheAges) {
+    const json list{{"flows",
+                     {{{"proto", "tcp"},
+                       {"source", "10.77.0.2"},
+                       {"source_port", 50000},
+                       {"destination", "2001:db8::1"},
+                       {"destination_port", 443},
+                       {"translated", "192.0.2.1"},
+                       {"translated_port", 50000},
+                       {"state", "established"},
+                       {"age_ms", 7'384'000},
+                       {"idle_ms", 1'250},
+                       {"container", "web"}}}},
+                    {"truncated", true}};
+    EXPECT_EQ(print_flows(list),
+              "PROTO  SOURCE           DESTINATION        TRANSLATED TO    STATE              AGE   IDLE  CONTAINER\n"
+              "tcp    10.77.0.2:50000  [2001:db8::1]:443  192.0.2.1:50000  established  2 h 3 min  1.2 s  web\n"
+              "There are more; the list is cut.\n");
+    EXPECT_EQ(print_flows({{"flows", json::array()}}), "No masqueraded flow.\n");
+}
+
+TEST(PrintAttached, SaysWhatTheContainerGotAndWhatToKnow) {
+    const json reply{{"id", 1},
+                     {"ipv4", "10.77.0.2"},
+                     {"gateway4", "10.77.0.1"},
+                     {"mtu", 1500},
+                     {"interface", "eth0"},
+                     {"host_interface", "nk0000002a"},
+                     {"device_mode", "netkit"},
+                     {"network", "default"},
+                     {"notes", {"IPv6 is disabled in the container"}}};
+    EXPECT_EQ(print_attached("web", reply),
+              "web attached: 10.77.0.2 on eth0 (netkit, MTU 1500), gateway 10.77.0.1, host end nk0000002a, network "
+              "default\n"
+              "note: IPv6 is disabled in the container\n");
+    EXPECT_EQ(print_detached("web", {{"known", true}}), "web detached\n");
+    EXPECT_EQ(print_detached("web", {{"known", false}}), "web was not attached\n");
+}
+
+}  // namespace
+}  // namespace netkitd::ctl
