@@ -25,7 +25,7 @@ std::optional<LinkEvent> read_link(const nlmsghdr& message) {
     }
     const auto kind =
         message.nlmsg_type == RTM_DELLINK ? LinkEvent::Kind::device_removed : LinkEvent::Kind::device_changed;
-    return LinkEvent{kind, static_cast<std::uint32_t>(info->ifi_index)};
+    return LinkEvent{.kind = kind, .ifindex = static_cast<std::uint32_t>(info->ifi_index)};
 }
 
 std::optional<LinkEvent> read_route(const nlmsghdr& message) {
@@ -34,7 +34,7 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
         return std::nullopt;
     }
     const auto table = NetlinkAttributes(message, sizeof(rtmsg)).u32(RTA_TABLE).value_or(route->rtm_table);
-    return table == RT_TABLE_MAIN ? std::optional(LinkEvent{LinkEvent::Kind::route}) : std::nullopt;
+    return table == RT_TABLE_MAIN ? std::optional(LinkEvent{.kind = LinkEvent::Kind::route}) : std::nullopt;
 }
 
 std::optional<LinkEvent> read_event(const nlmsghdr& message) {
@@ -45,7 +45,7 @@ std::optional<LinkEvent> read_event(const nlmsghdr& message) {
         case RTM_NEWADDR:
         case RTM_DELADDR:
             if (const auto info = fixed_part<ifaddrmsg>(message)) {
-                return LinkEvent{LinkEvent::Kind::address, info->ifa_index};
+                return LinkEvent{.kind = LinkEvent::Kind::address, .ifindex = info->ifa_index};
             }
             return std::nullopt;
         case RTM_NEWROUTE:
@@ -93,7 +93,7 @@ int Monitor::fd() const {
 }
 
 Result<std::vector<LinkEvent>> Monitor::read() {
-    alignas(nlmsghdr) std::array<std::byte, MNL_SOCKET_DUMP_SIZE> buffer;
+    alignas(nlmsghdr) std::array<std::byte, MNL_SOCKET_DUMP_SIZE> buffer{};
     std::vector<LinkEvent> events;
     for (int datagram = 0; datagram < kDatagramsPerRead; ++datagram) {
         const ssize_t size = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
@@ -105,7 +105,7 @@ Result<std::vector<LinkEvent>> Monitor::read() {
         }
         // ENOBUFS: the kernel's queue was full. ENOSPC (libmnl): an event larger than the buffer was cut.
         if (size < 0 && (errno == ENOBUFS || errno == ENOSPC)) {
-            append(events, {LinkEvent::Kind::overrun});
+            append(events, {.kind = LinkEvent::Kind::overrun});
             continue;
         }
         if (size < 0) {

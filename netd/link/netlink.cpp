@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <optional>
 #include <string>
+#include <system_error>
 
 #include "link/netlink_align.h"
 #include "link/netlink_attributes.h"
@@ -27,7 +27,7 @@ constexpr std::size_t kBatch = 64;
 constexpr int kDumpAttempts = 16;
 
 struct ReceiveBuffer {
-    alignas(nlmsghdr) std::array<std::byte, MNL_SOCKET_DUMP_SIZE> bytes;
+    alignas(nlmsghdr) std::array<std::byte, MNL_SOCKET_DUMP_SIZE> bytes{};
 };
 
 Result<std::span<std::byte>> receive(const mnl_socket& socket, ReceiveBuffer& buffer, const std::string& what) {
@@ -82,10 +82,10 @@ std::string describe_extended_ack(const NetlinkRequest& request, const NetlinkAt
 }
 
 Error kernel_error(const NetlinkRequest& request, int error, const NetlinkAttributes& extended_ack) {
-    return Error(
-        ErrorKind::internal,
-        std::format("{}: {}{}", request.what(), std::strerror(error), describe_extended_ack(request, extended_ack)),
-        error);
+    return {ErrorKind::internal,
+            std::format("{}: {}{}", request.what(), std::generic_category().message(error),
+                        describe_extended_ack(request, extended_ack)),
+            error};
 }
 
 // Behind the error code, and behind a copy of the request unless NETLINK_CAP_ACK cut that to its header.
@@ -203,12 +203,12 @@ Result<Netlink> Netlink::open() {
 }
 
 Result<Netlink> Netlink::open_in(int netns_fd) {
-    std::optional<Netlink> netlink;
+    Result<Netlink> netlink = fail(ErrorKind::internal, "the network namespace was not entered");
     NK_TRY(in_netns(netns_fd, [&]() -> Result<void> {
-        netlink = NK_TRY(open());
+        netlink = open();
         return {};
     }));
-    return std::move(*netlink);
+    return netlink;
 }
 
 Result<std::uint64_t> Netlink::netns_cookie() const {

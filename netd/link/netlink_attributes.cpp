@@ -68,10 +68,10 @@ std::optional<std::string> NetlinkAttributes::string(std::uint16_t type) const {
 std::optional<IpAddr> NetlinkAttributes::address(std::uint16_t type) const {
     const auto payload = bytes(type);
     if (payload && payload->size() == sizeof(in_addr)) {
-        return IpAddr::v4(*number<in_addr>(payload));
+        return number<in_addr>(payload).transform(IpAddr::v4);
     }
     if (payload && payload->size() == sizeof(in6_addr)) {
-        return IpAddr::v6(*number<in6_addr>(payload));
+        return number<in6_addr>(payload).transform(IpAddr::v6);
     }
     return std::nullopt;
 }

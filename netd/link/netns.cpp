@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <system_error>
 
 namespace netkitd::link {
 namespace {
@@ -20,6 +21,8 @@ public:
     explicit WayBack(UniqueFd home) : home_(std::move(home)) {}
     WayBack(const WayBack&) = delete;
     WayBack& operator=(const WayBack&) = delete;
+    WayBack(WayBack&&) = delete;
+    WayBack& operator=(WayBack&&) = delete;
     ~WayBack() {
         if (::setns(home_.get(), CLONE_NEWNET) < 0) {
             std::perror("cannot leave a container's network namespace, giving up: setns");
@@ -39,8 +42,8 @@ Result<UniqueFd> open_netns(const std::string& path) {
     if (!fd) {
         const int error = errno;
         const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
-        return std::unexpected(
-            Error(kind, std::format("open network namespace {}: {}", path, std::strerror(error)), error));
+        return std::unexpected(Error(
+            kind, std::format("open network namespace {}: {}", path, std::generic_category().message(error)), error));
     }
     NK_TRY_CONTEXT(path, require_netns(fd.get()));
     return fd;

@@ -83,21 +83,25 @@ NetlinkRequest creation(const PairSpec& spec, const Pair& pair) {
     return request;
 }
 
+// A look-up that fails must not hide the error that it was to explain.
+std::optional<Device> find_if_possible(Netlink& netlink, const std::string& name) {
+    return find_device(netlink, name).value_or(std::nullopt);
+}
+
 // EEXIST does not say which of the two names is taken.
 Error explain_name_taken(Netlink& host, Netlink& container, const PairSpec& spec, Error error) {
-    if (const auto taken = find_device(container, spec.peer_name); taken && *taken) {
+    if (find_if_possible(container, spec.peer_name)) {
         return {ErrorKind::refused,
                 std::format("the container already has an interface {}: start it with `--network none`, or choose "
                             "another name with the annotation io.netkitd.interface",
                             spec.peer_name),
                 EEXIST};
     }
-    if (const auto taken = find_device(host, spec.host_name); taken && *taken) {
-        return {
-            ErrorKind::internal,
-            std::format("{}; this node already has a {} device {}, alias {}", error.message(),
-                        (*taken)->kind.empty() ? "hardware" : (*taken)->kind, spec.host_name, quote((*taken)->alias)),
-            EEXIST};
+    if (const std::optional<Device> taken = find_if_possible(host, spec.host_name)) {
+        return {ErrorKind::internal,
+                std::format("{}; this node already has a {} device {}, alias {}", error.message(),
+                            taken->kind.empty() ? "hardware" : taken->kind, spec.host_name, quote(taken->alias)),
+                EEXIST};
     }
     return error;
 }

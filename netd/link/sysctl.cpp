@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <system_error>
 
 #include "base/quote.h"
 #include "base/unique_fd.h"
@@ -24,7 +25,7 @@ Result<UniqueFd> open_sysctl(std::string_view path, int flags) {
         const int error = errno;
         const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
         return std::unexpected(
-            Error(kind, std::format("open sysctl {}: {}", quote(path), std::strerror(error)), error));
+            Error(kind, std::format("open sysctl {}: {}", quote(path), std::generic_category().message(error)), error));
     }
     return fd;
 }

@@ -150,6 +150,7 @@ Result<AddressMap> list_addresses(Netlink& host) {
 std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
     std::ranges::stable_partition(addresses, [](const HostAddress& address) { return !address.deprecated; });
     std::vector<IpAddr> ordered;
+    ordered.reserve(addresses.size());
     for (const HostAddress& address : addresses) {
         ordered.push_back(address.address);
     }

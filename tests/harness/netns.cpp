@@ -56,7 +56,8 @@ NetworkNamespace::NetworkNamespace() {
         fd_ = open_own_netns();
     }).join();
     if (error != 0 || !fd_) {
-        throw std::runtime_error(std::format("cannot make a network namespace: {}", std::strerror(error)));
+        throw std::runtime_error(
+            std::format("cannot make a network namespace: {}", std::generic_category().message(error)));
     }
 }
 
@@ -97,18 +98,18 @@ void connect(const NetworkNamespace& a, const std::string& name_a, const Network
 
 void NetnsTest::SetUp() {
     try {
-        node_.emplace();
+        node_ = std::make_unique<NetworkNamespace>();
     } catch (const std::runtime_error& error) {
         GTEST_SKIP() << error.what() << " (run as root)";
     }
     home_ = open_own_netns();
-    ASSERT_EQ(::setns(node_->fd(), CLONE_NEWNET), 0) << std::strerror(errno);
+    ASSERT_EQ(::setns(node_->fd(), CLONE_NEWNET), 0) << std::generic_category().message(errno);
     node_->run("ip link set lo up");
 }
 
 void NetnsTest::TearDown() {
     if (home_) {
-        ASSERT_EQ(::setns(home_.get(), CLONE_NEWNET), 0) << std::strerror(errno);
+        ASSERT_EQ(::setns(home_.get(), CLONE_NEWNET), 0) << std::generic_category().message(errno);
     }
     node_.reset();
 }

@@ -15,7 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -34,6 +34,7 @@ public:
     // With the calling thread inside.
     void inside(const std::function<void()>& function) const;
     // Runs a shell command inside; its output, standard error included. A failing command fails the test.
+    // NOLINTNEXTLINE(modernize-use-nodiscard): most commands are run for what they do.
     std::string run(const std::string& command) const;
     // Whether the shell command succeeds inside.
     [[nodiscard]] bool succeeds(const std::string& command) const;
@@ -58,7 +59,7 @@ protected:
 
 private:
     UniqueFd home_;
-    std::optional<NetworkNamespace> node_;
+    std::unique_ptr<NetworkNamespace> node_;
 };
 
 }  // namespace netkitd::test

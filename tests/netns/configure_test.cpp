@@ -26,9 +26,9 @@ protected:
         if (IsSkipped()) {
             return;
         }
-        container_.emplace();
-        host_socket_ = Netlink::open().value();
-        container_socket_ = Netlink::open_in(container_->fd()).value();
+        container_ = std::make_unique<test::NetworkNamespace>();
+        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
+        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
         pair_ = create_pair(host_socket(), container_socket(),
                             {.mode = DeviceMode::veth,
                              .host_name = "nk12ab34cd",
@@ -72,9 +72,9 @@ protected:
     }
 
 private:
-    std::optional<test::NetworkNamespace> container_;
-    std::optional<Netlink> host_socket_;
-    std::optional<Netlink> container_socket_;
+    std::unique_ptr<test::NetworkNamespace> container_;
+    std::unique_ptr<Netlink> host_socket_;
+    std::unique_ptr<Netlink> container_socket_;
     Pair pair_;
 };
 

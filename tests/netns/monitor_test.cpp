@@ -38,15 +38,15 @@ protected:
     void SetUp() override {
         NetnsTest::SetUp();
         if (!IsSkipped()) {
-            socket_ = Netlink::open().value();
+            socket_ = std::make_unique<Netlink>(Netlink::open().value());
         }
     }
     [[nodiscard]] std::uint32_t index_of(const std::string& name) {
-        return find_device(*socket_, name).value().value().ifindex;
+        return find_device(*socket_, name).value().value_or(Device()).ifindex;
     }
 
 private:
-    std::optional<Netlink> socket_;
+    std::unique_ptr<Netlink> socket_;
 };
 
 std::vector<LinkEvent> read(Monitor& monitor) {
@@ -71,7 +71,8 @@ bool comes(Monitor& monitor, Kind kind, std::uint32_t ifindex) {
 }
 
 void set_receive_buffer(const Monitor& monitor, int bytes) {
-    ASSERT_EQ(::setsockopt(monitor.fd(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0) << std::strerror(errno);
+    ASSERT_EQ(::setsockopt(monitor.fd(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0)
+        << std::generic_category().message(errno);
 }
 
 TEST_F(MonitorTest, IsSilentWithoutEvents) {
@@ -91,7 +92,7 @@ TEST_F(MonitorTest, TellsOfDevicesThatAppearChangeAndGo) {
 }
 
 TEST_F(MonitorTest, TellsThatTheDeviceIsGoneWhenTheContainersNamespaceDies) {
-    std::optional<test::NetworkNamespace> container(std::in_place);
+    auto container = std::make_unique<test::NetworkNamespace>();
     test::connect(node(), "nk12ab34cd", *container, "eth0");
     const std::uint32_t ifindex = index_of("nk12ab34cd");
     Monitor monitor = Monitor::open().value();

@@ -24,9 +24,9 @@ protected:
         if (!*supported) {
             GTEST_SKIP() << "this kernel has no netkit devices (CONFIG_NETKIT, Linux 6.8)";
         }
-        container_.emplace();
-        host_socket_ = Netlink::open().value();
-        container_socket_ = Netlink::open_in(container_->fd()).value();
+        container_ = std::make_unique<test::NetworkNamespace>();
+        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
+        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
     }
 
     [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
@@ -44,9 +44,9 @@ protected:
     }
 
 private:
-    std::optional<test::NetworkNamespace> container_;
-    std::optional<Netlink> host_socket_;
-    std::optional<Netlink> container_socket_;
+    std::unique_ptr<test::NetworkNamespace> container_;
+    std::unique_ptr<Netlink> host_socket_;
+    std::unique_ptr<Netlink> container_socket_;
 };
 
 TEST_F(NetkitTest, IsL3WithoutArpAndItsPeerDropsEverythingUntilAProgramIsThere) {

@@ -29,13 +29,13 @@ protected:
     void SetUp() override {
         NetnsTest::SetUp();
         if (!IsSkipped()) {
-            socket_ = Netlink::open().value();
+            socket_ = std::make_unique<Netlink>(Netlink::open().value());
         }
     }
     Netlink& socket() { return *socket_; }
 
 private:
-    std::optional<Netlink> socket_;
+    std::unique_ptr<Netlink> socket_;
 };
 
 NetlinkRequest add_veth(const std::string& name) {
@@ -149,9 +149,8 @@ TEST_F(NetlinkTest, ADumpThatChangesWhileItIsReadIsWholeInTheEnd) {
         for (std::uint32_t i = 0; !stop; ++i) {
             NetlinkRequest create = add_veth("flicker0");
             static_cast<void>(other.transact(create));
-            if (const auto made = find_device(other, "flicker0"); made && *made) {
-                static_cast<void>(remove_device(other, (*made)->ifindex));
-            }
+            const Device made = find_device(other, "flicker0").value().value_or(Device());
+            static_cast<void>(remove_device(other, made.ifindex));
         }
     });
     for (int round = 0; round < 50; ++round) {

@@ -18,9 +18,9 @@ protected:
         if (IsSkipped()) {
             return;
         }
-        container_.emplace();
-        host_socket_ = Netlink::open().value();
-        container_socket_ = Netlink::open_in(container_->fd()).value();
+        container_ = std::make_unique<test::NetworkNamespace>();
+        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
+        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
     }
 
     [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
@@ -36,11 +36,13 @@ protected:
                 .mtu = 1400};
     }
     Result<Pair> create(const PairSpec& wanted) { return create_pair(host_socket(), container_socket(), wanted); }
+    // All zero if there is none.
+    Device find(const std::string& name) { return find_device(host_socket(), name).value().value_or(Device()); }
 
 private:
-    std::optional<test::NetworkNamespace> container_;
-    std::optional<Netlink> host_socket_;
-    std::optional<Netlink> container_socket_;
+    std::unique_ptr<test::NetworkNamespace> container_;
+    std::unique_ptr<Netlink> host_socket_;
+    std::unique_ptr<Netlink> container_socket_;
 };
 
 TEST_F(PairTest, HasOneEndOnTheNodeAndTheOtherInTheContainerUnderItsFinalName) {
@@ -150,9 +152,7 @@ TEST_F(PairTest, CutsAnAliasThatIsTooLong) {
     wordy.host_alias = std::string(1000, 'a');
     const Result<Pair> pair = create(wordy);
     ASSERT_TRUE(pair) << pair.error().message();
-    const auto device = find_device(host_socket(), "nk12ab34cd");
-    ASSERT_TRUE(device && *device);
-    EXPECT_EQ((*device)->alias, std::string(255, 'a'));
+    EXPECT_EQ(find("nk12ab34cd").alias, std::string(255, 'a'));
 }
 
 TEST_F(PairTest, NetkitL2IsRefusedWithWhatToUseInstead) {
@@ -173,13 +173,12 @@ TEST_F(PairTest, RemovingOneEndRemovesBothAndTwiceIsFine) {
 
 TEST_F(PairTest, IsListedAndFoundByName) {
     const Pair pair = create(spec()).value();
-    const auto found = find_device(host_socket(), "nk12ab34cd");
-    ASSERT_TRUE(found && *found);
-    EXPECT_EQ((*found)->ifindex, pair.host_ifindex);
-    EXPECT_EQ((*found)->kind, "veth");
-    EXPECT_EQ((*found)->alias, "netkitd web-1 default");
-    EXPECT_EQ((*found)->mtu, 1400U);
-    EXPECT_FALSE((*found)->up);
+    const Device found = find("nk12ab34cd");
+    EXPECT_EQ(found.ifindex, pair.host_ifindex);
+    EXPECT_EQ(found.kind, "veth");
+    EXPECT_EQ(found.alias, "netkitd web-1 default");
+    EXPECT_EQ(found.mtu, 1400U);
+    EXPECT_FALSE(found.up);
 
     const auto devices = list_devices(host_socket());
     ASSERT_TRUE(devices);

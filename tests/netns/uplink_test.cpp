@@ -17,8 +17,8 @@ protected:
     void SetUp() override {
         NetnsTest::SetUp();
         if (!IsSkipped()) {
-            outside_.emplace();
-            socket_ = Netlink::open().value();
+            outside_ = std::make_unique<test::NetworkNamespace>();
+            socket_ = std::make_unique<Netlink>(Netlink::open().value());
         }
     }
 
@@ -52,8 +52,8 @@ protected:
     }
 
 private:
-    std::optional<test::NetworkNamespace> outside_;
-    std::optional<Netlink> socket_;
+    std::unique_ptr<test::NetworkNamespace> outside_;
+    std::unique_ptr<Netlink> socket_;
 };
 
 TEST_F(UplinkTest, ThereIsNoneWithoutADefaultRoute) {
