@@ -1,0 +1,61 @@
+// The hooks.d entry that is installed, against oci-hooks(5).
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "options.h"
+
+namespace netkitd::hook {
+namespace {
+
+using nlohmann::json;
+
+class HooksJson : public ::testing::Test {
+protected:
+    json entry_ = json::parse(std::ifstream(HOOKS_JSON));
+};
+
+TEST_F(HooksJson, IsOfSchemaOneAndHoldsNothingElse) {
+    EXPECT_EQ(entry_.at("version"), "1.0.0");
+    EXPECT_EQ(entry_.size(), 4U);
+    for (const char* key : {"version", "hook", "when", "stages"}) {
+        EXPECT_TRUE(entry_.contains(key)) << key;
+    }
+}
+
+TEST_F(HooksJson, StartsTheInstalledHook) {
+    EXPECT_EQ(entry_.at("hook").at("path"), INSTALLED_HOOK);
+    EXPECT_TRUE(std::string(INSTALLED_HOOK).starts_with('/'));
+    EXPECT_EQ(entry_.at("hook").at("args"), json::array({"netkit-hook"})) << "args[0] is argv[0]";
+}
+
+TEST_F(HooksJson, RunsAtBothEndsOfAContainersLife) {
+    EXPECT_EQ(entry_.at("stages"), json::array({"createRuntime", "poststop"}));
+}
+
+TEST_F(HooksJson, TheRuntimeWaitsLongerThanTheHooksOwnDeadline) {
+    EXPECT_GT(std::chrono::seconds(entry_.at("hook").at("timeout").get<int>()), Options().deadline);
+}
+
+// Go's regexes match anywhere: without anchors, my.io.netkitd.network.old would opt in too.
+TEST_F(HooksJson, OnlyTheOptInAnnotationMatches) {
+    ASSERT_EQ(entry_.at("when").size(), 1U);
+    const json& annotations = entry_.at("when").at("annotations");
+    ASSERT_EQ(annotations.size(), 1U);
+    const std::string key = annotations.items().begin().key();
+    const std::string value = annotations.items().begin().value();
+    for (const std::string& pattern : {key, value}) {
+        EXPECT_TRUE(pattern.starts_with('^') && pattern.ends_with('$')) << pattern;
+    }
+    EXPECT_TRUE(std::regex_search("io.netkitd.network", std::regex(key)));
+    for (const char* other : {"my.io.netkitd.network", "io.netkitd.networks", "io-netkitd-network", "io.netkitd.mtu"}) {
+        EXPECT_FALSE(std::regex_search(other, std::regex(key))) << other;
+    }
+    EXPECT_TRUE(std::regex_search("default", std::regex(value)));
+    EXPECT_FALSE(std::regex_search("", std::regex(value)));
+}
+
+}  // namespace
+}  // namespace netkitd::hook
