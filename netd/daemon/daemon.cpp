@@ -89,6 +89,9 @@ void Daemon::read_monitor() {
             case link::LinkEvent::Kind::device_removed:
                 node_->endpoints().device_removed(event.ifindex);
                 break;
+            case link::LinkEvent::Kind::forwarding_off:
+                node_->errors().record("repair forwarding", node_->endpoints().repair_forwarding(event.ifindex));
+                break;
             case link::LinkEvent::Kind::overrun:
                 log(LogLevel::notice, "kernel notifications were lost: reading everything again");
                 node_->resync_endpoints();

@@ -276,6 +276,18 @@ Result<void> EndpointManager::resync() {
     return remove_strays(devices);
 }
 
+Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
+    for (const auto& [id, endpoint] : endpoints_) {
+        if (endpoint.record.host_ifindex == host_ifindex) {
+            log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it",
+                endpoint.record.host_name);
+            return plumbing_.configure_host_end(endpoint.record.host_name,
+                                                host_end(endpoint.record, gateway_of(endpoint.record)));
+        }
+    }
+    return {};
+}
+
 Result<void> EndpointManager::reconfigure(const Config& config) {
     for (const auto& [id, endpoint] : endpoints_) {
         const NetworkConfig* before = settings_.config.find_network(endpoint.record.network);

@@ -87,6 +87,9 @@ public:
     // lost notifications, and now and then for what could not be removed at its time.
     [[nodiscard]] Result<void> resync();
 
+    // Somebody turned forwarding off, on the host's end or everywhere: the endpoint needs it on its own device.
+    [[nodiscard]] Result<void> repair_forwarding(std::uint32_t host_ifindex);
+
     // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.
     [[nodiscard]] Result<void> reconfigure(const Config& config);
     void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }

@@ -2,6 +2,7 @@
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/netconf.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -37,6 +38,17 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
     return table == RT_TABLE_MAIN ? std::optional(LinkEvent{.kind = LinkEvent::Kind::route}) : std::nullopt;
 }
 
+// `all` and `default` come with negative indexes; a change of `all` is followed by one for each device (devinet.c).
+std::optional<LinkEvent> read_netconf(const nlmsghdr& message) {
+    const NetlinkAttributes attributes(message, sizeof(netconfmsg));
+    const auto ifindex = attributes.u32(NETCONFA_IFINDEX);
+    const auto forwarding = attributes.u32(NETCONFA_FORWARDING);
+    if (!ifindex || static_cast<std::int32_t>(*ifindex) <= 0 || !forwarding || *forwarding != 0) {
+        return std::nullopt;
+    }
+    return LinkEvent{.kind = LinkEvent::Kind::forwarding_off, .ifindex = *ifindex};
+}
+
 std::optional<LinkEvent> read_event(const nlmsghdr& message) {
     switch (message.nlmsg_type) {
         case RTM_NEWLINK:
@@ -51,6 +63,8 @@ std::optional<LinkEvent> read_event(const nlmsghdr& message) {
         case RTM_NEWROUTE:
         case RTM_DELROUTE:
             return read_route(message);
+        case RTM_NEWNETCONF:
+            return read_netconf(message);
         default:
             return std::nullopt;
     }
@@ -80,7 +94,8 @@ Result<Monitor> Monitor::open() {
     if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
         return fail_errno(errno, "bind a netlink socket for events");
     }
-    for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE}) {
+    for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+                      RTNLGRP_IPV4_NETCONF}) {
         if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
             return fail_errno(errno, "subscribe to rtnetlink group {}", group);
         }

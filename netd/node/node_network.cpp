@@ -40,7 +40,6 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
 }  // namespace
 
 Result<void> NodeNetwork::sync(const Config& config) {
-    // The guard and the safety net are in place before any network is announced to the datapath.
     NK_TRY(sync_uplinks(config));
     NK_TRY(sync_networks(config));
     return reserve_ports(config.masquerade_ports);
@@ -89,6 +88,10 @@ Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     std::vector<link::Uplink> found = NK_TRY(link::discover_uplinks(host_, config.uplinks));
     const std::vector<std::uint32_t> usable = usable_ifindexes(found);
+    // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and a
+    // reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink only
+    // when its programs are there.
+    NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()})));
     for (const link::Uplink& uplink : found) {
         if (uplink.unusable.empty() && !attached_.contains(uplink.ifindex)) {
             NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex));

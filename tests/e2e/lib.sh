@@ -21,6 +21,7 @@ node6=2001:db8:1::1 outside6=2001:db8:1::2 far6=2001:db8:2::1
 scratch=$(mktemp -d)
 daemon_log=$scratch/netkitd.log
 daemon_pid=
+background_pids=()
 passed=0 failed=0
 
 # --- what is looked at --------------------------------------------------------------------------------------------
@@ -126,6 +127,7 @@ uplink_up() {
 
 uplink_down() {
     if ip netns list | grep -qw outside; then
+        ip netns pids outside | xargs --no-run-if-empty kill
         ip netns delete outside
         wait_for 20 bash -c '! ip link show up0' || fail "the uplink goes with the outside host's namespace"
     fi
@@ -136,15 +138,15 @@ uplink_down() {
 daemon_start() {
     netkitd "$@" >>"$daemon_log" 2>&1 &
     daemon_pid=$!
-    if ! wait_for 60 daemon_answers; then
+    if ! wait_for 60 daemon_decided || ! netkitctl status >/dev/null; then
         fail "netkitd starts" "its log:" "$(tail -n 20 "$daemon_log")"
         exit 1
     fi
 }
 
-daemon_answers() {
+# It answers, or it has ended.
+daemon_decided() {
     netkitctl status || ! kill -0 "$daemon_pid"
-    kill -0 "$daemon_pid"
 }
 
 # daemon_stop [SIGNAL]: ends it, and leaves its exit status in $daemon_status.
@@ -166,6 +168,39 @@ node_up() {
     image_ready
     # shellcheck disable=SC2119
     daemon_start
+}
+
+# counter NAME: packets so far of a drop or an event.
+counter() {
+    netkitctl status --json | jq --arg name "$1" '.counters[] | select(.name == $name) | .packets'
+}
+
+# endpoints N: whether the daemon has that many.
+endpoints() {
+    (($(netkitctl endpoint list --json | jq '.endpoints | length') == $1))
+}
+
+no_endpoints() {
+    endpoints 0
+}
+
+# background [outside] COMMAND…: until the test ends. A program, so that its process is the one that is ended.
+background() {
+    if [[ $1 == outside ]]; then
+        shift
+        set -- ip netns exec outside "$@"
+    fi
+    "$@" >"$scratch/background" 2>&1 &
+    background_pids+=($!)
+}
+
+# wait_all: for every job started since, and ends with 0 if all of them did. The daemon and background() go on.
+wait_all() {
+    local job status=0
+    for job in $(jobs -p); do
+        [[ " $daemon_pid ${background_pids[*]} " == *" $job "* ]] || wait "$job" || status=1
+    done
+    return "$status"
 }
 
 # --- containers ---------------------------------------------------------------------------------------------------
@@ -218,6 +253,7 @@ cleanup() {
     if command -v netkitd >/dev/null && [[ -d /sys/fs/bpf/netkitd ]]; then
         netkitd --purge --force >/dev/null 2>"$scratch/purge" || fail "purge" "$(cat "$scratch/purge")"
     fi
+    ((${#background_pids[@]} == 0)) || kill "${background_pids[@]}" 2>/dev/null
     uplink_down
     if ((failed > 0)) && [[ -s $daemon_log ]]; then
         printf 'the end of the log of netkitd:\n'

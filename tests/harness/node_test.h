@@ -46,6 +46,9 @@ protected:
     // Everything that an attach may change, as text: what must be equal before and after one that failed.
     [[nodiscard]] std::string snapshot(const NetworkNamespace& container);
 
+    // A file of the test's own.
+    [[nodiscard]] std::string scratch(const std::string& name) const { return directory_ / name; }
+
     [[nodiscard]] EndpointManager& manager() { return *running_->manager; }
     [[nodiscard]] FailingPlumbing& plumbing() { return *running_->failing; }
     [[nodiscard]] Store& store() { return *running_->store; }

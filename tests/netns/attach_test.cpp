@@ -253,6 +253,17 @@ TEST_F(AttachTest, ARestartTakesUpWhatIsThere) {
     EXPECT_EQ(attach(db, "db")->record.ipv4->to_string(), "10.77.0.3");
 }
 
+TEST_F(AttachTest, RestartsLoseNoPacketOfAFlow) {
+    const Container web;
+    ASSERT_TRUE(attach(web, "web"));
+    web.run("ping -q -i 0.002 -c 1000 -W 2 198.51.100.2 > " + scratch("ping") + " 2>&1 &");
+    for (int restart = 0; restart < 10; ++restart) {
+        start();
+    }
+    node().run("for i in $(seq 100); do grep -q loss " + scratch("ping") + " && break; sleep 0.1; done");
+    EXPECT_THAT(node().run("cat " + scratch("ping")), HasSubstr("1000 packets transmitted, 1000 received"));
+}
+
 TEST_F(AttachTest, ARestartGivesBackWhatEndedMeanwhile) {
     std::optional<NetworkNamespace> web(std::in_place);
     ASSERT_TRUE(attach(*web, "web"));

@@ -75,6 +75,15 @@ void set_receive_buffer(const Monitor& monitor, int bytes) {
         << std::generic_category().message(errno);
 }
 
+TEST_F(MonitorTest, TellsThatForwardingWasTurnedOffForAllDevices) {
+    node().run("ip link add a0 type veth peer name b0; sysctl -qw net.ipv4.conf.a0.forwarding=1");
+    auto monitor = Monitor::open().value();
+    node().run("sysctl -qw net.ipv4.ip_forward=1");
+    EXPECT_THAT(read(monitor), Not(Contains(is(Kind::forwarding_off))));
+    node().run("sysctl -qw net.ipv4.ip_forward=0");
+    EXPECT_TRUE(comes(monitor, Kind::forwarding_off, index_of("a0")));
+}
+
 TEST_F(MonitorTest, IsSilentWithoutEvents) {
     Monitor monitor = Monitor::open().value();
     EXPECT_THAT(read(monitor), IsEmpty());

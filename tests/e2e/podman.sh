@@ -1,0 +1,60 @@
+#!/bin/bash
+# `podman run` with the annotation: the interface of the picture, and everything a container can reach with it.
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+node_up
+mode=$(netkitctl status --json | jq -r .device_mode.active)
+
+# Says who it sees, by TCP and UDP; the outside host also serves a page.
+mkdir -p "$scratch/www"
+echo 'hello from outside' >"$scratch/www/index.html"
+background outside busybox httpd -f -p 80 -h "$scratch/www"
+background outside socat TCP-LISTEN:7,fork,reuseaddr 'SYSTEM:echo $SOCAT_PEERADDR'
+background outside socat UDP-RECVFROM:7,fork 'SYSTEM:read line; echo $SOCAT_PEERADDR'
+
+container web -- sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www' >/dev/null
+container client -- sleep 1000 >/dev/null
+web=$(address4 web)
+client=$(address4 client)
+
+link=$(in_container client ip -details link show dev eth0)
+if [[ $mode == netkit ]]; then
+    contains "eth0 is a netkit device in L3 mode" 'netkit mode l3' "$link"
+    contains "it has no ARP" 'NOARP' "$link"
+    contains "its peer's policy is blackhole" 'peer policy blackhole|policy blackhole' "$link"
+fi
+contains "its address is a host prefix" " $client/32 " "$(in_container client ip -4 address show dev eth0)"
+contains "its default route goes to the gateway" 'default via 10.77.0.1 dev eth0' "$(in_container client ip route)"
+lacks "no IPv6 address appears" 'fe80' "$(in_container client ip -6 address show dev eth0)"
+contains "bpftool shows the programs" 'netkit_peer|veth_ingress' "$(bpftool net show)"
+contains "bpftool shows the uplink's program" 'uplink_ingress' "$(bpftool net show dev up0)"
+
+check "the gateway answers ping" in_container client ping -c 1 -W 10 10.77.0.1
+check "a container answers a container's ping" in_container client ping -c 1 -W 10 "$web"
+equals "a page from container to container" 'hello from web' \
+    "$(podman exec client wget -q -T 20 -O - "http://$web:8080/")"
+check "a container answers the host's ping" ping -c 1 -W 10 "$web"
+equals "a page from container to host" 'hello from web' "$(busybox wget -q -T 20 -O - "http://$web:8080/")"
+background socat TCP-LISTEN:9,reuseaddr,fork 'SYSTEM:echo $SOCAT_PEERADDR'
+wait_for 10 bash -c 'ss -ltn | grep -q :9'
+equals "the host sees the container's own address" "$client" \
+    "$(in_container client socat -T 20 - TCP:"$node4":9,shut-none </dev/null)"
+
+check "the outside host answers a container's ping" in_container client ping -c 2 -W 10 "$far4"
+equals "a page from outside, by TCP" 'hello from outside' \
+    "$(podman exec client wget -q -T 20 -O - "http://$far4/")"
+equals "the outside host sees the node's address by TCP" "$node4" \
+    "$(in_container client socat -T 20 - TCP:"$far4":7,shut-none </dev/null)"
+equals "the outside host sees the node's address by UDP" "$node4" \
+    "$(echo hello | in_container client socat -t 20 -T 20 - UDP:"$far4":7)"
+contains "the flows are listed" "tcp.*$client.*$far4" "$(netkitctl flow list)"
+
+equals "endpoint list names both containers" 2 "$(netkitctl endpoint list --json | jq '.endpoints | length')"
+contains "endpoint show has the address" "$web" "$(netkitctl endpoint show "$(podman inspect --format '{{.Id}}' web)")"
+
+podman rm --force --time 0 web client >/dev/null
+check "removing the containers frees everything" wait_for 60 no_endpoints
+lacks "no pair is left" ' nk[0-9a-f]{8}' "$(ip -o link)"
+equals "no netfilter rule was made" '' "$(nft list ruleset)"
