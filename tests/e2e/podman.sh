@@ -48,8 +48,8 @@ equals "a page from outside, by TCP" 'hello from outside' \
 equals "the outside host sees the node's address by TCP" "$node4" \
     "$(in_container client socat -T 20 - TCP:"$far4":7,shut-none </dev/null)"
 equals "the outside host sees the node's address by UDP" "$node4" \
-    "$(echo hello | in_container client socat -t 20 -T 20 - UDP:"$far4":7)"
-contains "the flows are listed" "tcp.*$client.*$far4" "$(netkitctl flow list)"
+    "$(echo hello | in_container client socat -t 20 -T 20 - UDP:"$outside4":7)"
+contains "the flows are listed" "udp.*$client.*$outside4" "$(netkitctl flow list)"
 
 equals "endpoint list names both containers" 2 "$(netkitctl endpoint list --json | jq '.endpoints | length')"
 contains "endpoint show has the address" "$web" "$(netkitctl endpoint show "$(podman inspect --format '{{.Id}}' web)")"
