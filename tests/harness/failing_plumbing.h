@@ -1,8 +1,10 @@
 // Stands between the endpoint manager and the kernel and lets one chosen step fail.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "endpoint/plumbing.h"
 
@@ -17,6 +19,9 @@ public:
         countdown_ = number;
         failed_.reset();
     }
+    // Called before each step with its name.
+    std::function<void(std::string_view)> before_step = [](std::string_view) {};
+
     // The name of the step that failed; empty when there were fewer steps.
     [[nodiscard]] const std::optional<std::string>& failed() const { return failed_; }
 
@@ -70,6 +75,7 @@ public:
 private:
     template <typename Call>
     std::invoke_result_t<Call> step(const char* name, Call call) {
+        before_step(name);
         if (countdown_ > 0 && --countdown_ == 0) {
             failed_ = name;
             return fail_errno(EIO, "{}", name);

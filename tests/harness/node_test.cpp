@@ -51,7 +51,7 @@ void NodeTest::SetUp() {
     connect(node(), "up0", *outside_, "eth0");
     node().run("ip addr add 198.51.100.1/24 dev up0 && ip route add default via 198.51.100.2");
     outside_->run("ip addr add 198.51.100.2/24 dev eth0");
-    config_.device_mode = link::DeviceMode::veth;
+    config_.device_mode = *unwrap(link::netkit_supported()) ? link::DeviceMode::netkit : link::DeviceMode::veth;
     start();
 }
 
@@ -80,7 +80,7 @@ void NodeTest::start() {
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointManager::Settings settings{
         .config = config_,
-        .modes = {.active = config_.device_mode.value_or(link::DeviceMode::veth), .netkit_available = false},
+        .modes = {.active = *config_.device_mode, .netkit_available = config_.device_mode == link::DeviceMode::netkit},
         .uplink_mtu = node.network->uplink_mtu(),
         .host_netns_cookie = *link::current_netns_cookie()};
     node.manager = std::make_unique<EndpointManager>(std::move(settings), *node.store, *node.failing, watch_);

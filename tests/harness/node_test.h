@@ -1,4 +1,5 @@
 // A node in a network namespace of its own, in this process: real devices, real programs, a real database, no daemon.
+// Its containers have netkit devices where the kernel has them (in the VM), else veth (natively).
 #pragma once
 
 #include <filesystem>
