@@ -122,10 +122,10 @@ void Daemon::follow_network_soon() {
 
 void Daemon::reload() {
     sd_notify(0, "RELOADING=1");
-    const auto config = read_config(options_);
-    node_->errors().record("reload the configuration",
-                           config ? node_->reconfigure(*config) : std::unexpected(config.error()));
-    if (config) {
+    const Result<void> result =
+        read_config(options_).and_then([this](const Config& c) { return node_->reconfigure(c); });
+    node_->errors().record("reload the configuration", result);
+    if (result) {
         log(LogLevel::info, "configuration read again");
     }
     sd_notify(0, "READY=1");

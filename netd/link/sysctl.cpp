@@ -48,11 +48,13 @@ Result<std::string> read_sysctl(std::string_view path) {
 
 Result<void> write_sysctl(std::string_view path, std::string_view value) {
     const UniqueFd fd = NK_TRY(open_sysctl(path, O_WRONLY));
-    const ssize_t size = ::write(fd.get(), value.data(), value.size());
+    // With its newline: nothing at all is not written, so an empty value would leave the old one.
+    const std::string line = std::format("{}\n", value);
+    const ssize_t size = ::write(fd.get(), line.data(), line.size());
     if (size < 0) {
         return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
     }
-    if (static_cast<std::size_t>(size) != value.size()) {
+    if (static_cast<std::size_t>(size) != line.size()) {
         return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value), quote(path),
                     size);
     }
