@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <print>
 #include <variant>
 
 #include "base/log.h"
@@ -22,7 +23,7 @@ Result<void> carry_out(const Options& options) {
     Config config = NK_TRY(read_config(options));
     switch (options.action) {
         case Options::Action::check_config:
-            std::printf("%s: good\n", options.config_path.c_str());
+            std::println("{}: good", options.config_path);
             return {};
         case Options::Action::purge:
             return purge(options, config);
@@ -35,7 +36,7 @@ Result<void> carry_out(const Options& options) {
 int run(int argc, const char* const* argv) {
     const auto parsed = parse_options(argc, argv);
     if (!parsed) {
-        std::fprintf(stderr, "netkitd: %s\nTry: netkitd --help\n", parsed.error().message().c_str());
+        std::println(stderr, "netkitd: {}\nTry: netkitd --help", parsed.error().message());
         return kUsage;
     }
     if (const auto* text = std::get_if<std::string>(&*parsed)) {

@@ -6,11 +6,11 @@
 #pragma once
 
 #include <cerrno>
-#include <cstring>
 #include <expected>
 #include <format>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace netkitd {
@@ -62,9 +62,10 @@ template <typename... Args>
 // A failed system call: "open /run/x: No such file or directory". `error` is a positive errno.
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_errno(int error, std::format_string<Args...> format, Args&&... args) {
-    return std::unexpected(
-        Error(ErrorKind::internal,
-              std::format("{}: {}", std::format(format, std::forward<Args>(args)...), std::strerror(error)), error));
+    return std::unexpected(Error(
+        ErrorKind::internal,
+        std::format("{}: {}", std::format(format, std::forward<Args>(args)...), std::generic_category().message(error)),
+        error));
 }
 
 // Adds context to a failure on its way up: return with_context(open_socket(), "listen on /run/x").
@@ -86,6 +87,7 @@ template <typename T>
 // A name of its own for each, so that one may stand inside another.
 #define NK_TRY_NAME(counter) NK_TRY_PASTE(nk_try_result_, counter)
 #define NK_TRY_PASTE(a, b) a##b
+// NOLINTBEGIN(bugprone-macro-parentheses): `result` is a name to declare, `add_context` a call or nothing.
 #define NK_TRY_NAMED(result, expression, add_context)                      \
     __extension__({                                                        \
         auto result = (expression);                                        \
@@ -94,3 +96,4 @@ template <typename T>
         }                                                                  \
         *std::move(result);                                                \
     })
+// NOLINTEND(bugprone-macro-parentheses)

@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kTailBytes = 4096;
 
 // The callback has no user data, so the destination is thread-local; it is null while nobody listens.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 thread_local std::string* destination = nullptr;
 
 int append(libbpf_print_level level, const char* format, va_list arguments) {

@@ -60,6 +60,8 @@ public:
     [[nodiscard]] static Result<Datapath> open(const std::string& directory);
     Datapath(Datapath&&) noexcept;
     Datapath& operator=(Datapath&&) noexcept;
+    Datapath(const Datapath&) = delete;
+    Datapath& operator=(const Datapath&) = delete;
     ~Datapath();
 
     // Takes effect for the next packet. Refused when it exceeds NK_MAX_NETWORKS or NK_MAX_UPLINKS.

@@ -68,7 +68,7 @@ Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
     std::uint32_t position = 0;
     bool first = true;
     while (true) {
-        std::uint32_t count = static_cast<std::uint32_t>(keys.size());
+        auto count = static_cast<std::uint32_t>(keys.size());
         const int error = bpf_map_lookup_batch(map, first ? nullptr : &position, &position, keys.data(), values.data(),
                                                &count, nullptr);
         // ENOSPC: one bucket holds more than fits (kernel/bpf/hashtab.c); ENOENT: this was the last batch.
@@ -82,7 +82,7 @@ Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
         }
         const bool last = error != 0;
         for (std::uint32_t i = 0; i < count; ++i) {
-            if (!handle({keys[i], values[i]})) {
+            if (!handle({.key = keys[i], .value = values[i]})) {
                 return {};
             }
         }

@@ -38,9 +38,8 @@ Result<void> parse_ipv4(std::string_view value, AttachOptions& options) {
 
 Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
     std::uint32_t mtu = 0;
-    const char* const end = value.data() + value.size();
-    const auto [stop, error] = std::from_chars(value.data(), end, mtu);
-    if (error != std::errc() || stop != end || mtu < kMinMtu || mtu > kMaxMtu) {
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), mtu);
+    if (error != std::errc() || stop != value.data() + value.size() || mtu < kMinMtu || mtu > kMaxMtu) {
         return fail(ErrorKind::invalid, "{} is not a number from {} to {}", quote(value), kMinMtu, kMaxMtu);
     }
     options.mtu = mtu;

@@ -163,19 +163,18 @@ Result<std::optional<link::DeviceMode>> read_device_mode(const ConfigObject& top
     return *mode;
 }
 
+std::optional<std::uint16_t> parse_port(std::string_view digits) {
+    std::uint16_t port = 0;
+    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    return error == std::errc() && stop == digits.data() + digits.size() ? std::optional(port) : std::nullopt;
+}
+
 // "49152-65535"
 std::optional<PortRange> parse_port_range(std::string_view text) {
-    PortRange range;
-    const char* const end = text.data() + text.size();
-    const auto first = std::from_chars(text.data(), end, range.first);
-    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') {
-        return std::nullopt;
-    }
-    const auto last = std::from_chars(first.ptr + 1, end, range.last);
-    if (last.ec != std::errc() || last.ptr != end) {
-        return std::nullopt;
-    }
-    return range;
+    const auto dash = std::min(text.find('-'), text.size());
+    const auto first = parse_port(text.substr(0, dash));
+    const auto last = parse_port(text.substr(std::min(dash + 1, text.size())));
+    return first && last ? std::optional(PortRange{.first = *first, .last = *last}) : std::nullopt;
 }
 
 Result<PortRange> check_port_range(std::string_view text) {

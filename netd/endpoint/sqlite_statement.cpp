@@ -51,7 +51,7 @@ Error sqlite_error(sqlite3* database, int code, const std::string& path) {
     const int system_error = database != nullptr ? sqlite3_system_errno(database) : 0;
     return {kind_of(code),
             std::format("state database {}: {}{}{}{}", path, detail,
-                        system_error != 0 ? std::format(" ({})", std::strerror(system_error)) : "",
+                        system_error != 0 ? std::format(" ({})", std::generic_category().message(system_error)) : "",
                         way_out.empty() ? "" : ": ", way_out),
             system_error};
 }

@@ -52,10 +52,10 @@ private:
             case ECONNREFUSED:
                 return fail(ErrorKind::unavailable,
                             "netkitd is not running (connect {}: {}): start it with `systemctl start netkitd`", path_,
-                            std::strerror(errno));
+                            std::generic_category().message(errno));
             case EACCES:
                 return fail(ErrorKind::refused, "connect {}: {}: only root may ask netkitd", path_,
-                            std::strerror(errno));
+                            std::generic_category().message(errno));
             case EPROTOTYPE:
                 return fail(ErrorKind::unavailable, "{} is a socket of another program, not netkitd's", path_);
             default:

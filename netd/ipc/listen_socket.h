@@ -22,6 +22,8 @@ public:
 
     ListenSocket(ListenSocket&& other) noexcept = default;
     ListenSocket& operator=(ListenSocket&&) = delete;
+    ListenSocket(const ListenSocket&) = delete;
+    ListenSocket& operator=(const ListenSocket&) = delete;
     ~ListenSocket();
 
     [[nodiscard]] int fd() const { return fd_.get(); }

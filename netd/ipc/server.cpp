@@ -53,8 +53,8 @@ void Server::accept_one() {
         if (error == EAGAIN || error == EINTR || error == ECONNABORTED) {
             return;
         }
-        options_.report(
-            Error(ErrorKind::exhausted, std::format("accept a connection: {}", std::strerror(error)), error));
+        options_.report(Error(ErrorKind::exhausted,
+                              std::format("accept a connection: {}", std::generic_category().message(error)), error));
         pause_accepting();
         return;
     }

@@ -17,6 +17,7 @@ public:
     // The step of that number (from 1) fails with EIO instead of being carried out; all others are the kernel's.
     void fail_step(int number) {
         countdown_ = number;
+        armed_ = true;
         failed_.reset();
     }
     // Called before each step with its name.
@@ -76,7 +77,9 @@ private:
     template <typename Call>
     std::invoke_result_t<Call> step(const char* name, Call call) {
         before_step(name);
-        if (countdown_ > 0 && --countdown_ == 0) {
+        countdown_ -= countdown_ > 0 ? 1 : 0;
+        if (armed_ && countdown_ == 0) {
+            armed_ = false;
             failed_ = name;
             return fail_errno(EIO, "{}", name);
         }
@@ -85,6 +88,7 @@ private:
 
     Plumbing& kernel_;
     int countdown_ = 0;
+    bool armed_ = false;
     std::optional<std::string> failed_;
 };
 
