@@ -33,7 +33,7 @@ Result<void> wait_readable(int fd, Clock::time_point end) {
 
 Result<std::string> read_to_end(int fd, Clock::time_point end) {
     // 64 KiB is what a pipe holds (pipe(7)).
-    std::array<char, 64UL * 1024> chunk;
+    std::array<char, 64UL * 1024> chunk{};
     std::string text;
     std::size_t total = 0;
     for (;;) {

@@ -26,12 +26,14 @@ Result<std::chrono::milliseconds> parse_deadline(std::string_view text) {
 }  // namespace
 
 Result<Options> parse_options(int argc, char** argv) {
-    constexpr std::array<option, 4> kLong{{{"socket", required_argument, nullptr, 's'},
-                                           {"deadline-ms", required_argument, nullptr, 'd'},
-                                           {"help", no_argument, nullptr, 'h'},
-                                           {nullptr, 0, nullptr, 0}}};
+    constexpr std::array<option, 4> kLong{
+        {{.name = "socket", .has_arg = required_argument, .flag = nullptr, .val = 's'},
+         {.name = "deadline-ms", .has_arg = required_argument, .flag = nullptr, .val = 'd'},
+         {.name = "help", .has_arg = no_argument, .flag = nullptr, .val = 'h'},
+         {.name = nullptr, .has_arg = 0, .flag = nullptr, .val = 0}}};
     Options options;
     opterr = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
     for (int letter = 0; (letter = ::getopt_long(argc, argv, ":", kLong.data(), nullptr)) != -1;) {
         switch (letter) {
             case 's':

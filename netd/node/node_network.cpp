@@ -88,9 +88,9 @@ Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     std::vector<link::Uplink> found = NK_TRY(link::discover_uplinks(host_, config.uplinks));
     const std::vector<std::uint32_t> usable = usable_ifindexes(found);
-    // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and a
-    // reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink only
-    // when its programs are there.
+    // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
+    // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
+    // only when its programs are there.
     NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()})));
     for (const link::Uplink& uplink : found) {
         if (uplink.unusable.empty() && !attached_.contains(uplink.ifindex)) {

@@ -46,7 +46,7 @@ check "fragments are dropped by name, not sent" test "$(counter fragment)" -gt 0
 contains "a used-up TTL is answered by the stack" 'Time to live exceeded' "$(in_web ping -c 1 -W 10 -t 1 "$far4" || :)"
 ip link set up0 mtu 1300
 contains "too big with DF is answered by the stack" 'mtu = 1300|mtu=1300' \
-    "$(in_web ping -c 2 -W 10 -M do -s 1350 "$far4" 2>&1 || :)"
+    "$(in_web ping -c 2 -W 10 -M "do" -s 1350 "$far4" 2>&1 || :)"
 ip link set up0 mtu 1500
 ip route add unreachable 203.0.113.0/24
 contains "an unreachable route is answered by the stack" 'Unreachable' "$(in_web ping -c 1 -W 10 203.0.113.9 || :)"

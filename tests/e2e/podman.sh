@@ -7,12 +7,16 @@ set -euo pipefail
 node_up
 mode=$(netkitctl status --json | jq -r .device_mode.active)
 
-# Says who it sees, by TCP and UDP; the outside host also serves a page.
+# shellcheck disable=SC2016 # socat's shell expands it
+who='SYSTEM:echo $SOCAT_PEERADDR'
+# shellcheck disable=SC2016
+who_after_a_line='SYSTEM:read line; echo $SOCAT_PEERADDR'
+# The outside host says who it sees, by TCP and UDP, and serves a page.
 mkdir -p "$scratch/www"
 echo 'hello from outside' >"$scratch/www/index.html"
 background outside busybox httpd -f -p 80 -h "$scratch/www"
-background outside socat TCP-LISTEN:7,fork,reuseaddr 'SYSTEM:echo $SOCAT_PEERADDR'
-background outside socat UDP-RECVFROM:7,fork 'SYSTEM:read line; echo $SOCAT_PEERADDR'
+background outside socat TCP-LISTEN:7,fork,reuseaddr "$who"
+background outside socat UDP-RECVFROM:7,fork "$who_after_a_line"
 
 container web -- sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www' >/dev/null
 container client -- sleep 1000 >/dev/null
@@ -37,7 +41,7 @@ equals "a page from container to container" 'hello from web' \
     "$(podman exec client wget -q -T 20 -O - "http://$web:8080/")"
 check "a container answers the host's ping" ping -c 1 -W 10 "$web"
 equals "a page from container to host" 'hello from web' "$(busybox wget -q -T 20 -O - "http://$web:8080/")"
-background socat TCP-LISTEN:9,reuseaddr,fork 'SYSTEM:echo $SOCAT_PEERADDR'
+background socat TCP-LISTEN:9,reuseaddr,fork "$who"
 wait_for 10 bash -c 'ss -ltn | grep -q :9'
 equals "the host sees the container's own address" "$client" \
     "$(in_container client socat -T 20 - TCP:"$node4":9,shut-none </dev/null)"
