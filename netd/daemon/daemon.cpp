@@ -84,7 +84,9 @@ void Daemon::read_monitor() {
         node_->errors().report("read kernel notifications", events.error());
         return;
     }
+    bool network_changed = false;
     for (const link::LinkEvent& event : *events) {
+        network_changed = network_changed || concerns_network(event);
         switch (event.kind) {
             case link::LinkEvent::Kind::device_removed:
                 node_->endpoints().device_removed(event.ifindex);
@@ -102,7 +104,24 @@ void Daemon::read_monitor() {
                 break;
         }
     }
-    follow_network_soon();
+    if (network_changed) {
+        follow_network_soon();
+    }
+}
+
+bool Daemon::concerns_network(const link::LinkEvent& event) const {
+    switch (event.kind) {
+        case link::LinkEvent::Kind::route:
+        case link::LinkEvent::Kind::overrun:
+        case link::LinkEvent::Kind::device_removed:
+            return true;
+        case link::LinkEvent::Kind::device_changed:
+        case link::LinkEvent::Kind::address:
+            return !node_->endpoints().has_device(event.ifindex);
+        case link::LinkEvent::Kind::forwarding_off:
+            return false;
+    }
+    return true;
 }
 
 void Daemon::follow_network_soon() {

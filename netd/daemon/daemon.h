@@ -28,6 +28,8 @@ private:
     [[nodiscard]] Result<void> watch_signals();
     [[nodiscard]] Result<void> watch_time();
     void read_monitor();
+    // An endpoint's own device comes with several events and changes nothing about the node.
+    [[nodiscard]] bool concerns_network(const link::LinkEvent& event) const;
     // Notifications come in bursts: the network is looked at once, a moment after the first.
     void follow_network_soon();
     void reload();

@@ -279,6 +279,11 @@ Result<void> EndpointManager::resync() {
 Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
     for (const auto& [id, endpoint] : endpoints_) {
         if (endpoint.record.host_ifindex == host_ifindex) {
+            // A new device says "off" too, and by now it is on; one that is gone needs nothing.
+            const auto on = plumbing_.forwards(endpoint.record.host_name);
+            if (on ? *on : on.error().kind() == ErrorKind::not_found) {
+                return {};
+            }
             log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it",
                 endpoint.record.host_name);
             return plumbing_.configure_host_end(endpoint.record.host_name,
@@ -313,6 +318,11 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
         NK_TRY(plumbing_.put_entry(datapath_entry(endpoint.record, NK_TRY(network_index(endpoint.record.network)))));
     }
     return {};
+}
+
+bool EndpointManager::has_device(std::uint32_t host_ifindex) const {
+    return std::ranges::any_of(endpoints_,
+                               [&](const auto& entry) { return entry.second.record.host_ifindex == host_ifindex; });
 }
 
 const Endpoint* EndpointManager::find_container(const std::string& container_id) const {

@@ -96,6 +96,7 @@ public:
 
     [[nodiscard]] const Config& config() const { return settings_.config; }
     [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
+    [[nodiscard]] bool has_device(std::uint32_t host_ifindex) const;
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
     struct PoolUse {
         std::size_t in_use = 0;

@@ -4,6 +4,13 @@
 #include "link/sysctl.h"
 
 namespace netkitd {
+namespace {
+
+std::string forwarding_sysctl(const std::string& host_name) {
+    return std::format("ipv4/conf/{}/forwarding", host_name);
+}
+
+}  // namespace
 
 Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
     NK_TRY(link::require_netns(netns_fd));
@@ -71,8 +78,12 @@ Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
     return datapath::FlowTable(datapath_.flow_maps()).remove_endpoint(endpoint_id);
 }
 
+Result<bool> KernelPlumbing::forwards(const std::string& host_name) {
+    return NK_TRY(link::read_sysctl(forwarding_sysctl(host_name))) == "1";
+}
+
 Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, const link::HostEnd& end) {
-    NK_TRY(link::write_sysctl(std::format("ipv4/conf/{}/forwarding", host_name), "1"));
+    NK_TRY(link::write_sysctl(forwarding_sysctl(host_name), "1"));
     return link::configure_host_end(host_, end);
 }
 

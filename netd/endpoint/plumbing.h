@@ -56,6 +56,8 @@ public:
     [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
     [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
 
+    // Whether the host's end forwards; not_found when it is gone.
+    [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name) = 0;
     // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
     [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
 };
@@ -80,6 +82,7 @@ public:
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<IpAddr>> entries() override;
     Result<void> forget_flows(std::uint32_t endpoint_id) override;
+    Result<bool> forwards(const std::string& host_name) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
 
 private:

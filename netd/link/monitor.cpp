@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <optional>
 
+#include "link/configure.h"
 #include "link/netlink_attributes.h"
 
 namespace netkitd::link {
@@ -32,6 +33,10 @@ std::optional<LinkEvent> read_link(const nlmsghdr& message) {
 std::optional<LinkEvent> read_route(const nlmsghdr& message) {
     const auto route = fixed_part<rtmsg>(message);
     if (!route) {
+        return std::nullopt;
+    }
+    // Each attach adds routes of ours: they say nothing about the node's network.
+    if (route->rtm_protocol == kRouteProtocol) {
         return std::nullopt;
     }
     const auto table = NetlinkAttributes(message, sizeof(rtmsg)).u32(RTA_TABLE).value_or(route->rtm_table);

@@ -15,7 +15,7 @@ struct LinkEvent {
         device_removed,  // RTM_DELLINK: `ifindex`
         device_changed,  // RTM_NEWLINK: `ifindex`
         address,         // addresses of `ifindex` changed
-        route,           // the main table changed
+        route,           // the main table changed, other than by kRouteProtocol
         forwarding_off,  // IPv4 forwarding of `ifindex` was turned off, by itself or with all others (ip_forward=0)
         overrun,         // ENOBUFS: events were lost, everything must be read again
     };

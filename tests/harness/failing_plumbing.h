@@ -69,6 +69,9 @@ public:
     Result<void> forget_flows(std::uint32_t endpoint_id) override {
         return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
     }
+    Result<bool> forwards(const std::string& host_name) override {
+        return step("forwards", [&] { return kernel_.forwards(host_name); });
+    }
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override {
         return step("configure_host_end", [&] { return kernel_.configure_host_end(host_name, end); });
     }
