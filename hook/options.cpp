@@ -33,7 +33,6 @@ Result<Options> parse_options(int argc, char** argv) {
          {.name = nullptr, .has_arg = 0, .flag = nullptr, .val = 0}}};
     Options options;
     opterr = 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
     for (int letter = 0; (letter = ::getopt_long(argc, argv, ":", kLong.data(), nullptr)) != -1;) {
         switch (letter) {
             case 's':

@@ -39,7 +39,6 @@ void append_escaped(std::string& line, std::string_view message) {
 }  // namespace
 
 void write_log(LogLevel level, std::string_view message) {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here changes the environment
     const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
     std::string line = journal ? std::format("<{}>", static_cast<int>(level)) : std::string(word(level));
     append_escaped(line, message);

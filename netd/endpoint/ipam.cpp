@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <ranges>
 
 namespace netkitd {
 namespace {
@@ -28,7 +29,11 @@ IpAddr successor(const IpAddr& address) {
         return IpAddr::v4_host_order(address.v4_host_order() + 1);
     }
     in6_addr bytes = address.v6_bytes();
-    for (std::size_t i = sizeof(bytes.s6_addr); i-- > 0 && ++bytes.s6_addr[i] == 0;) {
+    for (std::uint8_t& byte : std::views::reverse(bytes.s6_addr)) {
+        ++byte;
+        if (byte != 0) {
+            break;  // no carry
+        }
     }
     return IpAddr::v6(bytes);
 }

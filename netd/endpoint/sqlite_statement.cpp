@@ -157,7 +157,8 @@ Result<Transaction> Transaction::begin(sqlite3* database) {
 
 Result<void> Transaction::commit() {
     NK_TRY(execute(open_.get(), "COMMIT"));
-    (void)open_.release();
+    // Nothing is left to roll back: the database itself is the store's.
+    [[maybe_unused]] sqlite3* const committed = open_.release();
     return {};
 }
 
