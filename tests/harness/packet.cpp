@@ -311,7 +311,7 @@ Bytes Packet::network_packet() const {
         bytes[0] = 0x60;
         return bytes;
     }
-    const Bytes transport = transport_packet();
+    Bytes transport = transport_packet();
     if (network_ == Network::none) {
         return transport;
     }

@@ -207,6 +207,7 @@ void TestNode::LinkCloser::operator()(bpf_link* link) const {
 
 TestNode::TestNode(Skeleton skeleton) : skeleton_(std::move(skeleton)) {}
 TestNode::TestNode(TestNode&&) noexcept = default;
+TestNode& TestNode::operator=(TestNode&&) noexcept = default;
 TestNode::~TestNode() = default;
 
 Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& options) {

@@ -74,6 +74,9 @@ public:
     // error.
     [[nodiscard]] static Result<TestNode> create(const NetworkNamespace& home, const Options& options);
     TestNode(TestNode&&) noexcept;
+    TestNode& operator=(TestNode&&) noexcept;
+    TestNode(const TestNode&) = delete;
+    TestNode& operator=(const TestNode&) = delete;
     ~TestNode();
 
     // As after create(): no flows, the settings of `options` (the maps keep their sizes).
