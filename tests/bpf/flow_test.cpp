@@ -373,6 +373,14 @@ INSTANTIATE_TEST_SUITE_P(Stages, OldEndpointTest, ::testing::Values(Stage::fresh
                              return param_info.param == Stage::fresh ? "Unanswered" : "Established";
                          });
 
+// Its reverse half alone is left: what comes back would go to a device that is gone.
+TEST_P(OldEndpointTest, ItsPortIsNotTakenOver) {
+    insert(GetParam(), NK_FLOW_REVERSE, Flow{.endpoint_id = 99});
+    const RunResult result = out(web_segment().syn());
+    EXPECT_NE(source_port(result), 50000);
+    EXPECT_THAT(result.counted, Contains(Key("port-changed")));
+}
+
 // The default route moves to another uplink, as when a cable is pulled.
 class OtherUplinkTest : public FlowTest, public ::testing::WithParamInterface<Stage> {};
 
