@@ -22,7 +22,7 @@ scratch=$(mktemp -d)
 # The VM is some 25 times slower than a machine: its hook waits longer for the daemon.
 if [[ -n ${NETKITD_VM:-} ]]; then
     mkdir "$scratch/hooks.d"
-    jq '.hook.args = ["netkit-hook", "--deadline-ms", "120000"] | .hook.timeout = 150' "$hooks_dir/netkitd.json" \
+    jq '.hook.args = ["netkit-hook", "--deadline-ms", "60000"] | .hook.timeout = 90' "$hooks_dir/netkitd.json" \
         >"$scratch/hooks.d/netkitd.json"
     hooks_dir=$scratch/hooks.d
 fi
