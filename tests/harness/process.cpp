@@ -43,7 +43,9 @@ bool write_input(int fd, const std::string& input) {
 
 [[noreturn]] void become(const ProcessRun& run, int input, int output, int errors) {
     std::vector<char*> arguments;
+    arguments.reserve(run.command.size() + 1);
     for (const std::string& argument : run.command) {
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execve(2) changes nothing, its type is older than const
         arguments.push_back(const_cast<char*>(argument.c_str()));
     }
     arguments.push_back(nullptr);
