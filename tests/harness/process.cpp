@@ -45,7 +45,7 @@ bool write_input(int fd, const std::string& input) {
     std::vector<char*> arguments;
     arguments.reserve(run.command.size() + 1);
     for (const std::string& argument : run.command) {
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execve(2) changes nothing, its type is older than const
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execve(2) changes nothing
         arguments.push_back(const_cast<char*>(argument.c_str()));
     }
     arguments.push_back(nullptr);
