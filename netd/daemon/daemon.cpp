@@ -16,6 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// LOOPBACK_IFINDEX, include/net/flow.h: the same in every netns.
+constexpr std::uint32_t kLoopbackIfindex = 1;
 constexpr auto kFollowDelay = 100ms;
 constexpr auto kSweepInterval = 10s;
 constexpr auto kResyncInterval = 60s;
@@ -117,7 +119,8 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
             return true;
         case link::LinkEvent::Kind::device_changed:
         case link::LinkEvent::Kind::address:
-            return !node_->endpoints().has_device(event.ifindex);
+            // Putting the gateways on lo is announced too: following that would never end.
+            return event.ifindex != kLoopbackIfindex && !node_->endpoints().has_device(event.ifindex);
         case link::LinkEvent::Kind::forwarding_off:
             return false;
     }
