@@ -62,7 +62,7 @@ std::vector<std::string> TestServer::reports() {
 
 RawClient::RawClient(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
     const auto address = ipc::SocketAddress::of_path(path);
-    if (!address || ::connect(socket_.get(), address->get(), address->size()) != 0) {
+    if (socket_.get() < 0 || !address || ::connect(socket_.get(), address->get(), address->size()) != 0) {
         throw std::runtime_error("connect " + path + ": " + std::strerror(errno));
     }
 }
