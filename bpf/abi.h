@@ -16,7 +16,7 @@
 #define NK_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
 #endif
 
-#define NETKITD_ABI_VERSION 1
+#define NETKITD_ABI_VERSION 2
 
 // Bounds of the node configuration; the daemon refuses a configuration that needs more.
 #define NK_MAX_NETWORKS 16
@@ -49,11 +49,13 @@ struct nk_node {
 	__u32 uplink_count;
 	__u16 port_first; // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
 	__u16 port_last;
+	__u32 route_generation; // raised by the daemon whenever a route that a flow remembers may be another now
+	__u32 reserved;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 16 + 64 + 2 * 16 * 56, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 24 + 64 + 2 * 16 * 56, "nk_node");
 
 // ---- Endpoints: map `endpoints4` (and `endpoints6`), address -> endpoint -----------------------------------------
 
@@ -133,12 +135,16 @@ struct nk_flow {
 	__u64 created_ns;    // CLOCK_MONOTONIC_COARSE
 	struct nk_addr addr; // address to write
 	__be16 port;	     // port (or echo id) to write
-	__u16 reserved;	     // zero
+	__u16 mtu;	     // forward: of the route, as far as 16 bits go; reverse: zero
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
 	__u32 endpoint_id;   // owner: nk_endpoint.id
+	// forward: the way to the next hop, good for as long as the stamp is the current one (bpf/lib/route.h)
+	__u32 route_stamp;
+	__u8 next_hop_mac[6];
+	__u8 uplink_mac[6];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
+NK_STATIC_ASSERT(sizeof(struct nk_flow) == 64, "nk_flow");
 
 // ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
 //
@@ -149,13 +155,14 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 48, "nk_flow");
 	X(NK_DROP_SPOOFED_SOURCE,     "spoofed-source",      "the container used a source address that is not its own") \
 	X(NK_DROP_MALFORMED,          "malformed",           "the packet's headers are truncated or contradict each other") \
 	X(NK_DROP_NOT_IP,             "not-ip",              "the container sent something other than IPv4 or IPv6") \
-	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which its network does not have") \
+	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which no network of this node has") \
+	X(NK_DROP_LINK_SCOPE,         "link-scope",          "IPv6 multicast or link-local (MLD, solicitations): it ends at the link") \
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment cannot be masqueraded") \
 	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP and ICMP echo are)") \
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the uplink has no address to masquerade with") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
-	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4.conf.<host end>.forwarding was turned off") \
+	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.<host end>.forwarding was turned off") \
 	X(NK_DROP_TOO_BIG,            "too-big",             "larger than the path's MTU and may be fragmented: masquerade cannot") \
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \

@@ -13,5 +13,3 @@ int netkit_peer(struct __sk_buff *skb)
 
 	return nk_from_container(skb, &door);
 }
-
-char nk_license[] SEC("license") = "GPL";

@@ -6,9 +6,13 @@ SEC("tcx/ingress")
 int uplink_ingress(struct __sk_buff *skb)
 {
 	// To another machine, or to a macvlan or bridge on this device: the stack knows.
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type == PACKET_OTHERHOST)
+	if (skb->pkt_type == PACKET_OTHERHOST)
 		return TCX_NEXT;
-	return nk_from_uplink4(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return nk_from_uplink4(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return nk_from_uplink6(skb);
+	return TCX_NEXT;
 }
 
 SEC("tcx/egress")
@@ -16,5 +20,3 @@ int uplink_egress(struct __sk_buff *skb)
 {
 	return nk_to_uplink(skb);
 }
-
-char nk_license[] SEC("license") = "GPL";

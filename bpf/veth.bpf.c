@@ -8,5 +8,3 @@ int veth_ingress(struct __sk_buff *skb)
 
 	return nk_from_container(skb, &door);
 }
-
-char nk_license[] SEC("license") = "GPL";

@@ -1,4 +1,7 @@
 // What every program needs: the UAPI types, libbpf's helpers, the ABI shared with the daemon.
+//
+// Everything here is written once for IPv4 and IPv6. `family` is a constant wherever a packet's way is decided, and the
+// compiler makes two programs of it; only what few packets need (making a flow) decides at run time.
 #pragma once
 
 #include <linux/bpf.h>
@@ -19,3 +22,9 @@
 // The result of a step: one of these, or the counter (>= 0) of the reason to drop.
 #define NK_OK (-1)
 #define NK_NO_FLOW (-2)
+
+// include/linux/socket.h: AF_INET, AF_INET6
+enum nk_family {
+	NK_IPV4 = 2,
+	NK_IPV6 = 10,
+};

@@ -1,18 +1,19 @@
 // A packet that leaves a container: the same for every kind of device, but for the few things in `struct nk_door`.
 //
-// In order: is it IPv4, is it whole, is its source the container's own; then to the host, to another container, or
-// out by the host's routing, masqueraded where its network says so. What the fast path cannot do is handed to the
-// host's stack (`door->pass`), which answers with the right ICMP error; a packet that was rewritten never is.
+// In order: is it IP, is it whole, is its source the container's own; then to the host, to another container, or out by
+// the host's routing, masqueraded where its network says so. A packet of an established flow takes the way that the
+// flow remembers (route.h). What the fast path cannot do is handed to the host's stack (`door->pass`), which answers
+// with the right ICMP error; a packet that was rewritten never is.
 #pragma once
 
 #include "base.h"
 #include "counters.h"
 #include "endpoint.h"
-#include "fib.h"
 #include "flow_create.h"
 #include "node.h"
 #include "parse.h"
 #include "rewrite.h"
+#include "route.h"
 
 struct nk_door {
 	int pass;  // the verdict that hands the packet to the host's stack
@@ -21,9 +22,10 @@ struct nk_door {
 
 // Where this packet is in its way through the functions below.
 struct nk_out {
-	struct nk_ipv4 ip;
+	struct nk_ip ip;
 	struct nk_l4 l4;
 	enum nk_l4_result l4_result;
+	struct nk_flow6_key *key; // forward
 	const struct nk_endpoint *source;
 	bool masquerade;
 };
@@ -34,15 +36,6 @@ static __always_inline int nk_to_stack(struct __sk_buff *skb, const struct nk_do
 	return door->pass;
 }
 
-// RFC 1122 3.2.1.3 and RFC 1112: never forwarded. The FIB helper does not know (it would take the default route for a
-// multicast group), the stack does.
-static __always_inline bool nk_never_forwarded(__be32 daddr)
-{
-	__u32 addr = bpf_ntohl(daddr);
-
-	return addr >> 24 == 0 || addr >> 24 == 127 || addr >> 28 == 0xe || addr == 0xffffffff;
-}
-
 static __always_inline int nk_to_endpoint(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
 					  const struct nk_endpoint *target)
 {
@@ -50,7 +43,7 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, const struct nk
 
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	if (!nk_decrement_ttl(skb) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
+	if (!nk_decrement_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return door->peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }
@@ -61,9 +54,9 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 {
 	const struct nk_endpoint *target;
 
-	if (out->ip.daddr == network->gateway.word[0])
+	if (nk_is_gateway(out->ip.family, network, &out->key->daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
-	target = nk_endpoint4(out->ip.daddr);
+	target = nk_endpoint(out->ip.family, &out->key->daddr);
 	if (!target)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_NO_ROUTE);
 	return nk_to_endpoint(skb, door, out, target);
@@ -72,76 +65,69 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 // NK_OK, or why this packet cannot be masqueraded.
 static __always_inline int nk_check_masquerade(const struct nk_out *out)
 {
-	if (nk_is_fragment(&out->ip))
+	if (out->ip.fragment)
 		return NK_DROP_FRAGMENT;
 	if (out->l4_result == NK_L4_MALFORMED)
 		return NK_DROP_MALFORMED;
 	if (out->l4_result == NK_L4_UNSUPPORTED)
 		return NK_DROP_PROTOCOL;
-	if (out->ip.proto == IPPROTO_ICMP && out->l4.icmp_type == NK_ICMP_ECHOREPLY)
+	if (out->l4.echo_reply)
 		return NK_DROP_NO_FLOW;
 	return NK_OK;
 }
 
 // NK_OK with the packet rewritten, or the reason to drop it.
-static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_out *out,
-					 const struct bpf_fib_lookup *fib)
+static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
-	struct nk_masquerade4 m = {
-	    .key = nk_flow4_key(&out->ip, &out->l4, NK_FLOW_FORWARD),
-	    .endpoint_id = out->source->id,
-	    .endpoint_ifindex = out->source->ifindex,
-	    .uplink = fib->ifindex,
-	    .node_addr = fib->ipv4_src,
-	    .tcp_flags = out->l4.tcp_flags,
-	};
 	int result = nk_check_masquerade(out);
 
 	if (result == NK_OK)
-		result = nk_flow4_outbound(skb, &m);
+		result = nk_flow_outbound(skb, m);
 	if (result != NK_OK)
 		return result;
-	struct nk_rewrite4 to = {.side = NK_SOURCE, .addr = m.addr, .port = m.port};
-
-	return nk_rewrite4(skb, &out->ip, &out->l4, &to) ? NK_OK : NK_DROP_REWRITE_FAILED;
+	return nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &m->addr, m->port) ? NK_OK
+											: NK_DROP_REWRITE_FAILED;
 }
 
 static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
-				      long fib_result, const struct bpf_fib_lookup *fib)
+				      struct nk_masquerade *m)
 {
 	int result;
 
-	if (!nk_is_uplink(fib->ifindex))
+	if (!nk_is_uplink(m->route->fib.ifindex))
 		return nk_drop(skb, NK_DROP_NO_UPLINK);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+	m->addr = nk_route_source(out->ip.family, &m->route->fib);
 	if (out->masquerade)
-		result = nk_masquerade(skb, out, fib);
+		result = nk_masquerade(skb, out, m);
 	else
-		result = nk_decrement_ttl(skb) ? NK_OK : NK_DROP_REWRITE_FAILED;
+		result = nk_decrement_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
 	if (result != NK_OK)
 		return nk_drop(skb, result);
-	return nk_send(skb, fib_result, fib);
+	return nk_send(skb, m->route);
 }
 
 // The stack answers a packet that must not be fragmented; one that may be, it would fragment and send on as it is:
 // right for a routed network, untranslated for a masqueraded one.
 static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
 {
-	if (out->masquerade && !(out->ip.fragment & NK_IP_DF))
+	if (out->masquerade && !out->ip.whole)
 		return nk_drop(skb, NK_DROP_TOO_BIG);
 	return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
 }
 
-static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
+static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+				       struct nk_masquerade *m)
 {
-	struct bpf_fib_lookup fib = {};
-	long result = nk_fib4(skb, &out->ip, &out->l4, &fib);
+	struct nk_route route = {};
 
-	switch (result) {
+	route.result = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4), &route.fib);
+	m->route = &route;
+	switch (route.result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		return nk_forward(skb, door, out, result, &fib);
+		return nk_forward(skb, door, out, m);
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
@@ -158,28 +144,92 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	}
 }
 
-static __always_inline int nk_from_container4(struct __sk_buff *skb, const struct nk_door *door)
+// The established flow of this packet, if it remembers the way.
+static __always_inline struct nk_flow *nk_known_flow(struct __sk_buff *skb, const struct nk_out *out,
+						     const struct nk_masquerade *m)
 {
-	struct nk_out out = {.l4_result = NK_L4_UNSUPPORTED};
+	struct nk_flow *flow;
+
+	if (out->ip.ttl <= 1 || nk_check_masquerade(out) != NK_OK)
+		return NULL;
+	flow = nk_flow_find(out->ip.family, NK_STAGE_ESTABLISHED, out->key);
+	if (!flow || flow->endpoint_id != m->endpoint_id)
+		return NULL;
+	return nk_route_is_known(flow, m->now_ns, nk_wire_len(skb, &out->ip, &out->l4)) ? flow : NULL;
+}
+
+static __always_inline int nk_by_flow(struct __sk_buff *skb, const struct nk_out *out, const struct nk_masquerade *m,
+				      struct nk_flow *flow)
+{
+	nk_flow_seen(out->ip.family, NK_STAGE_ESTABLISHED, out->key, flow, m->now_ns, out->l4.tcp_flags);
+	if (!nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &flow->addr, flow->port))
+		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+	return nk_send_as_known(skb, flow);
+}
+
+static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
+{
+	struct nk_masquerade m = {
+	    .key = out->key,
+	    .now_ns = bpf_ktime_get_coarse_ns(),
+	    .family = out->ip.family,
+	    .endpoint_id = out->source->id,
+	    .endpoint_ifindex = out->source->ifindex,
+	    .tcp_flags = out->l4.tcp_flags,
+	};
+	struct nk_flow *flow = out->masquerade ? nk_known_flow(skb, out, &m) : NULL;
+
+	return flow ? nk_by_flow(skb, out, &m, flow) : nk_by_route(skb, door, out, &m);
+}
+
+// What an IPv6 stack says to its link by itself is no attempt at anything, and ends here.
+static __always_inline bool nk_stays_on_link(enum nk_family family, const struct nk_flow6_key *key)
+{
+	return family == NK_IPV6 &&
+	       (nk_link_scope6(&key->saddr) || nk_link_scope6(&key->daddr) || nk_addr_is_unset(NK_IPV6, &key->saddr));
+}
+
+static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const struct nk_door *door,
+						enum nk_family family)
+{
+	struct nk_flow6_key key;
+	struct nk_out out = {.l4_result = NK_L4_UNSUPPORTED, .key = &key};
 	const volatile struct nk_network *network;
 
-	if (!nk_parse_ipv4(skb, &out.ip))
+	if (!nk_parse_ip(skb, family, &out.ip, &key))
 		return nk_drop(skb, NK_DROP_MALFORMED);
-	out.source = nk_endpoint4(out.ip.saddr);
+	if (nk_stays_on_link(family, &key))
+		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
 		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);
-	network = nk_network4(out.ip.daddr);
+	network = nk_network(family, &key.daddr);
 	if (network)
 		return nk_to_prefix(skb, door, &out, network);
-	if (nk_never_forwarded(out.ip.daddr))
+	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
-	if (!nk_is_fragment(&out.ip))
-		out.l4_result = nk_parse_l4(skb, &out.ip, &out.l4);
-	network = nk_network4(out.ip.saddr);
+	if (!out.ip.fragment)
+		out.l4_result = nk_parse_l4(skb, &out.ip, &out.l4, &key);
+	network = nk_network(family, &key.saddr);
 	// An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves
 	// untranslated.
 	out.masquerade = !network || nk_masqueraded(network);
 	return nk_to_outside(skb, door, &out);
+}
+
+// Of their own, so that neither's variables count for the other's stack.
+static __noinline int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
+{
+	const struct nk_door door = {.pass = pass, .peer = peer};
+
+	return nk_from_container_ip(skb, &door, NK_IPV4);
+}
+
+static __noinline int nk_from_container6(struct __sk_buff *skb, int pass, bool peer)
+{
+	const struct nk_door door = {.pass = pass, .peer = peer};
+
+	return nk_from_container_ip(skb, &door, NK_IPV6);
 }
 
 // A VLAN tag would go out on the uplink with the packet, into a VLAN that is not the container's.
@@ -189,9 +239,13 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 
 	if (!header)
 		return nk_drop(skb, NK_DROP_MALFORMED);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
-	if (skb->protocol != bpf_htons(ETH_P_IP) || header->h_proto != bpf_htons(ETH_P_IP) || skb->vlan_present)
+	if (skb->vlan_present || header->h_proto != skb->protocol)
 		return nk_drop(skb, NK_DROP_NOT_IP);
-	return nk_from_container4(skb, door);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return nk_from_container4(skb, door->pass, door->peer);
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return nk_drop(skb, NK_DROP_NOT_IP);
+	if (!node.network6_count)
+		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
+	return nk_from_container6(skb, door->pass, door->peer);
 }

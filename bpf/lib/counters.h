@@ -8,7 +8,7 @@ struct {
 	__uint(max_entries, NK_COUNTER_COUNT);
 	__type(key, __u32);
 	__type(value, struct nk_counter_value);
-} counters __weak SEC(".maps");
+} counters SEC(".maps");
 
 static __always_inline void nk_count(const struct __sk_buff *skb, enum nk_counter counter)
 {

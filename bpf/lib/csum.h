@@ -1,23 +1,42 @@
-// The IPv4 header checksum, updated incrementally (RFC 1624, equation 3).
-//
-// Writing the header and its checksum directly keeps skb->csum right too: the header sums to zero before and after.
+// Internet checksums, updated incrementally (RFC 1624, equation 3): each changed word adds ~old + new to a wide sum,
+// which is folded once at the end. Words are taken as they lie in memory; the sum does not mind byte order (RFC 1071).
 #pragma once
 
 #include "base.h"
 
-static __always_inline __u16 nk_csum_fold(__u32 sum)
+// include/linux/skbuff.h: CHECKSUM_*, what skb->ip_summed says.
+enum nk_summed {
+	NK_SUMMED_NONE = 0,
+	NK_SUMMED_UNNECESSARY = 1,
+	NK_SUMMED_COMPLETE = 2, // skb->csum is the sum of the whole packet: it must follow every change
+	NK_SUMMED_PARTIAL = 3,	// the transport's field holds the pseudo header's sum only, uncomplemented
+};
+
+static __always_inline __u64 nk_csum_change(__u32 from, __u32 to)
 {
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
+	return (__u64)(__u32)~from + to;
 }
 
-static __always_inline void nk_csum_replace2(__sum16 *check, __be16 from, __be16 to)
+static __always_inline __u64 nk_csum_change16(__u16 from, __u16 to)
 {
-	*check = ~nk_csum_fold((__u16) ~*check + (__u16)~from + to);
+	return (__u64)(__u16)~from + to;
 }
 
-static __always_inline void nk_csum_replace4(__sum16 *check, __be32 from, __be32 to)
+static __always_inline __u32 nk_csum_fold32(__u64 sum)
 {
-	nk_csum_replace2(check, from & 0xffff, to & 0xffff);
-	nk_csum_replace2(check, from >> 16, to >> 16);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+static __always_inline __u16 nk_csum_fold(__u64 sum)
+{
+	__u32 folded = nk_csum_fold32(sum);
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	return (folded & 0xffff) + (folded >> 16);
+}
+
+static __always_inline void nk_csum_update(__sum16 *check, __u64 change)
+{
+	*check = ~nk_csum_fold((__u16) ~*check + change);
 }

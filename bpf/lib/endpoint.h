@@ -1,6 +1,7 @@
 // Endpoints: which address belongs to which container, and where that container is.
 #pragma once
 
+#include "addr.h"
 #include "base.h"
 
 // Not preallocated: entries come and go with containers, not with packets.
@@ -10,7 +11,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct nk_endpoint4_key);
 	__type(value, struct nk_endpoint);
-} endpoints4 __weak SEC(".maps");
+} endpoints4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -18,11 +19,12 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct nk_endpoint6_key);
 	__type(value, struct nk_endpoint);
-} endpoints6 __weak SEC(".maps");
+} endpoints6 SEC(".maps");
 
-static __always_inline struct nk_endpoint *nk_endpoint4(__be32 addr)
+static __always_inline struct nk_endpoint *nk_endpoint(enum nk_family family, const struct nk_addr *addr)
 {
-	struct nk_endpoint4_key key = {.addr = addr};
+	struct nk_endpoint4_key key4 = {.addr = addr->word[0]};
 
-	return bpf_map_lookup_elem(&endpoints4, &key);
+	// The key of IPv6 is just the address: no copy.
+	return family == NK_IPV4 ? bpf_map_lookup_elem(&endpoints4, &key4) : bpf_map_lookup_elem(&endpoints6, addr);
 }

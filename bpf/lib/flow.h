@@ -7,10 +7,12 @@
 //                costs one look-up here; the other half is looked at on SYN and RST only.
 // Whoever looks for a flow looks in the established map first. A pair enters that map before it leaves the other, so a
 // packet that found it in neither looks once more into the first before it calls the flow unknown.
+// The programs have one key for both families, nk_flow6_key; an IPv4 one is narrowed where it meets its map.
 // The daemon deletes entries that are too old or whose endpoint is gone; the programs rely on none of that: an entry of
 // another endpoint id is stale, whatever its age.
 #pragma once
 
+#include "addr.h"
 #include "base.h"
 #include "parse.h"
 
@@ -20,57 +22,98 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, struct nk_flow4_key);
 	__type(value, struct nk_flow);
-} flows4_new __weak SEC(".maps");
+} flows4_new SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
 	__type(key, struct nk_flow4_key);
 	__type(value, struct nk_flow);
-} flows4 __weak SEC(".maps");
+} flows4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct nk_flow6_key);
 	__type(value, struct nk_flow);
-} flows6_new __weak SEC(".maps");
+} flows6_new SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct nk_flow6_key);
 	__type(value, struct nk_flow);
-} flows6 __weak SEC(".maps");
+} flows6 SEC(".maps");
 
-static __always_inline struct nk_flow4_key nk_flow4_key(const struct nk_ipv4 *ip, const struct nk_l4 *l4,
-							enum nk_flow_direction direction)
+enum nk_stage {
+	NK_STAGE_NEW,
+	NK_STAGE_ESTABLISHED,
+};
+
+static __always_inline struct nk_flow4_key nk_flow_narrow(const struct nk_flow6_key *key)
 {
 	return (struct nk_flow4_key){
-	    .saddr = ip->saddr,
-	    .daddr = ip->daddr,
-	    .sport = l4->sport,
-	    .dport = l4->dport,
-	    .proto = ip->proto,
-	    .direction = direction,
+	    .saddr = key->saddr.word[0],
+	    .daddr = key->daddr.word[0],
+	    .sport = key->sport,
+	    .dport = key->dport,
+	    .proto = key->proto,
+	    .direction = key->direction,
 	};
 }
 
+static __always_inline struct nk_flow *nk_flow_find(enum nk_family family, enum nk_stage stage,
+						    const struct nk_flow6_key *key)
+{
+	struct nk_flow4_key key4;
+
+	if (family == NK_IPV6)
+		return stage == NK_STAGE_NEW ? bpf_map_lookup_elem(&flows6_new, key)
+					     : bpf_map_lookup_elem(&flows6, key);
+	key4 = nk_flow_narrow(key);
+	return stage == NK_STAGE_NEW ? bpf_map_lookup_elem(&flows4_new, &key4) : bpf_map_lookup_elem(&flows4, &key4);
+}
+
+// 0, or a negative errno; -NK_EEXIST if it is there already.
+static __always_inline long nk_flow_insert(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
+					   const struct nk_flow *flow)
+{
+	struct nk_flow4_key key4;
+
+	if (family == NK_IPV6)
+		return stage == NK_STAGE_NEW ? bpf_map_update_elem(&flows6_new, key, flow, BPF_NOEXIST)
+					     : bpf_map_update_elem(&flows6, key, flow, BPF_NOEXIST);
+	key4 = nk_flow_narrow(key);
+	return stage == NK_STAGE_NEW ? bpf_map_update_elem(&flows4_new, &key4, flow, BPF_NOEXIST)
+				     : bpf_map_update_elem(&flows4, &key4, flow, BPF_NOEXIST);
+}
+
+static __always_inline void nk_flow_delete(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key)
+{
+	struct nk_flow4_key key4;
+
+	if (family == NK_IPV6) {
+		stage == NK_STAGE_NEW ? bpf_map_delete_elem(&flows6_new, key) : bpf_map_delete_elem(&flows6, key);
+		return;
+	}
+	key4 = nk_flow_narrow(key);
+	stage == NK_STAGE_NEW ? bpf_map_delete_elem(&flows4_new, &key4) : bpf_map_delete_elem(&flows4, &key4);
+}
+
 // The key of the other half of the flow whose half `flow` was found under `key`: each half holds the other's address.
-static __always_inline struct nk_flow4_key nk_flow4_other_key(const struct nk_flow4_key *key,
-							      const struct nk_flow *flow)
+static __always_inline struct nk_flow6_key nk_flow_other_key(const struct nk_flow6_key *key, const struct nk_flow *flow)
 {
 	if (key->direction == NK_FLOW_FORWARD)
-		return (struct nk_flow4_key){
+		return (struct nk_flow6_key){
 		    .saddr = key->daddr,
-		    .daddr = flow->addr.word[0],
+		    .daddr = flow->addr,
 		    .sport = key->dport,
 		    .dport = flow->port,
 		    .proto = key->proto,
 		    .direction = NK_FLOW_REVERSE,
 		};
-	return (struct nk_flow4_key){
-	    .saddr = flow->addr.word[0],
+	return (struct nk_flow6_key){
+	    .saddr = flow->addr,
 	    .daddr = key->saddr,
 	    .sport = flow->port,
 	    .dport = key->sport,
@@ -80,9 +123,10 @@ static __always_inline struct nk_flow4_key nk_flow4_other_key(const struct nk_fl
 }
 
 // Whether this half translates to that address and port, for that endpoint.
-static __always_inline bool nk_flow4_is(const struct nk_flow *flow, __be32 addr, __be16 port, __u32 endpoint_id)
+static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_flow *flow, const struct nk_addr *addr,
+				       __be16 port, __u32 endpoint_id)
 {
-	return flow->addr.word[0] == addr && flow->port == port && flow->endpoint_id == endpoint_id;
+	return nk_addr_equal(family, &flow->addr, addr) && flow->port == port && flow->endpoint_id == endpoint_id;
 }
 
 static __always_inline bool nk_flow_closed(const struct nk_flow *one, const struct nk_flow *other)
@@ -98,13 +142,14 @@ static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow
 	flow->flags = NK_FLOW_SYN;
 }
 
-static __noinline void nk_flow4_tcp(void *map, const struct nk_flow4_key *key, struct nk_flow *flow, __u8 tcp_flags)
+static __noinline void nk_flow_tcp(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
+				   struct nk_flow *flow, __u8 tcp_flags)
 {
-	struct nk_flow4_key other_key = nk_flow4_other_key(key, flow);
+	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
 	struct nk_flow *other = NULL;
 
 	if (tcp_flags & (NK_TCP_SYN | NK_TCP_RST))
-		other = bpf_map_lookup_elem(map, &other_key);
+		other = nk_flow_find(family, stage, &other_key);
 	if (tcp_flags & NK_TCP_RST) {
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_RST);
 		if (other)
@@ -120,13 +165,13 @@ static __noinline void nk_flow4_tcp(void *map, const struct nk_flow4_key *key, s
 	}
 }
 
-// A packet of this flow went by; `map` is where `flow` was found.
-static __always_inline void nk_flow4_seen(void *map, const struct nk_flow4_key *key, struct nk_flow *flow,
-					  __u8 tcp_flags)
+// A packet of this flow went by; `stage` is where `flow` was found.
+static __always_inline void nk_flow_seen(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
+					 struct nk_flow *flow, __u64 now_ns, __u8 tcp_flags)
 {
-	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	flow->last_seen_ns = now_ns;
 	if (tcp_flags & (NK_TCP_SYN | NK_TCP_FIN | NK_TCP_RST))
-		nk_flow4_tcp(map, key, flow, tcp_flags);
+		nk_flow_tcp(family, stage, key, flow, tcp_flags);
 }
 
 static __always_inline __u32 nk_flow_flags(__u8 tcp_flags)

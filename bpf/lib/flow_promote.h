@@ -12,24 +12,27 @@ enum nk_promotion {
 	NK_PROMOTE_FAILED, // the established map has no room
 };
 
-// Where a reply goes. A copy: a map's entry may be reused for another flow once it is deleted.
-struct nk_delivery4 {
-	__be32 addr;
-	__be16 port;
-	__u32 ifindex;
+// A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
+struct nk_delivery {
+	const struct nk_flow6_key *key; // reverse
+	struct nk_addr addr;		// answer
+	__u32 ifindex;			// answer
+	__be16 port;			// answer
+	__u8 tcp_flags;
+	enum nk_family family;
 };
 
 // The forward half of a reply's flow: the one in the new map, or made from the reverse half if that one was evicted.
-static __always_inline struct nk_flow nk_flow4_forward_half(const struct nk_flow *found,
-							    const struct nk_flow4_key *reverse_key,
-							    const struct nk_flow *reverse, __u32 uplink)
+static __always_inline struct nk_flow nk_flow_forward_half(const struct nk_flow *found,
+							   const struct nk_flow6_key *reverse_key,
+							   const struct nk_flow *reverse, __u32 uplink)
 {
 	if (found)
 		return *found;
 	return (struct nk_flow){
 	    .last_seen_ns = reverse->last_seen_ns,
 	    .created_ns = reverse->created_ns,
-	    .addr.word[0] = reverse_key->daddr,
+	    .addr = reverse_key->daddr,
 	    .port = reverse_key->dport,
 	    .ifindex = uplink,
 	    .endpoint_id = reverse->endpoint_id,
@@ -37,82 +40,75 @@ static __always_inline struct nk_flow nk_flow4_forward_half(const struct nk_flow
 }
 
 // Both halves or none: a pair that is only half established would lose its other half to the LRU.
-static __noinline enum nk_promotion nk_flow4_promote(struct __sk_buff *skb, const struct nk_flow4_key *reverse_key,
-						     const struct nk_flow *entry)
+static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const struct nk_delivery *to,
+						    const struct nk_flow *entry)
 {
+	enum nk_family family = to->family;
 	struct nk_flow reverse = *entry;
-	struct nk_flow4_key forward_key = nk_flow4_other_key(reverse_key, &reverse);
-	struct nk_flow *found = bpf_map_lookup_elem(&flows4_new, &forward_key);
-	struct nk_flow forward = nk_flow4_forward_half(found, reverse_key, &reverse, skb->ifindex);
-	long error, forward_error;
+	struct nk_flow6_key forward_key = nk_flow_other_key(to->key, &reverse);
+	struct nk_flow *found = nk_flow_find(family, NK_STAGE_NEW, &forward_key);
+	struct nk_flow forward = nk_flow_forward_half(found, to->key, &reverse, skb->ifindex);
+	long error;
 
-	if (!nk_flow4_is(&forward, reverse_key->daddr, reverse_key->dport, reverse.endpoint_id))
+	if (!nk_flow_is(family, &forward, &to->key->daddr, to->key->dport, reverse.endpoint_id))
 		return NK_NOT_PROMOTED;
-	error = bpf_map_update_elem(&flows4, reverse_key, &reverse, BPF_NOEXIST);
+	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, to->key, &reverse);
 	if (error == -NK_EEXIST)
 		return NK_PROMOTED; // by another CPU, just now
 	if (error)
 		return NK_PROMOTE_FAILED;
-	forward_error = bpf_map_update_elem(&flows4, &forward_key, &forward, BPF_NOEXIST);
-	if (forward_error) {
-		bpf_map_delete_elem(&flows4, reverse_key);
-		return forward_error == -NK_EEXIST ? NK_NOT_PROMOTED : NK_PROMOTE_FAILED;
+	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, &forward_key, &forward);
+	if (error) {
+		nk_flow_delete(family, NK_STAGE_ESTABLISHED, to->key);
+		return error == -NK_EEXIST ? NK_NOT_PROMOTED : NK_PROMOTE_FAILED;
 	}
-	bpf_map_delete_elem(&flows4_new, reverse_key);
-	bpf_map_delete_elem(&flows4_new, &forward_key);
+	nk_flow_delete(family, NK_STAGE_NEW, to->key);
+	nk_flow_delete(family, NK_STAGE_NEW, &forward_key);
 	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
 	return NK_PROMOTED;
 }
 
-static __always_inline void nk_flow4_deliver(struct nk_delivery4 *to, const struct nk_flow *flow)
+static __always_inline void nk_flow_reply(struct nk_delivery *to, enum nk_stage stage, struct nk_flow *flow)
 {
-	to->addr = flow->addr.word[0];
+	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;
+	nk_flow_seen(to->family, stage, to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
 }
 
-static __always_inline bool nk_flow4_exists(const struct nk_flow4_key *key)
+static __always_inline bool nk_flow_exists(const struct nk_delivery *to)
 {
-	return bpf_map_lookup_elem(&flows4, key) || bpf_map_lookup_elem(&flows4_new, key);
-}
-
-static __always_inline int nk_flow4_inbound_established(const struct nk_flow4_key *key, struct nk_delivery4 *to,
-							__u8 tcp_flags)
-{
-	struct nk_flow *flow = bpf_map_lookup_elem(&flows4, key);
-
-	if (!flow)
-		return NK_NO_FLOW;
-	nk_flow4_deliver(to, flow);
-	nk_flow4_seen(&flows4, key, flow, tcp_flags);
-	return NK_OK;
+	return nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key) ||
+	       nk_flow_find(to->family, NK_STAGE_NEW, to->key);
 }
 
 // A reply to a flow of the new stage. A reset ends a flow instead of establishing it: refused connections must not fill
 // the map that never evicts.
-static __noinline int nk_flow4_inbound_new(struct __sk_buff *skb, const struct nk_flow4_key *key,
-					   struct nk_delivery4 *to, __u8 tcp_flags)
+static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_delivery *to)
 {
-	struct nk_flow *flow = bpf_map_lookup_elem(&flows4_new, key);
+	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_NEW, to->key);
 
+	if (flow) {
+		nk_flow_reply(to, NK_STAGE_NEW, flow);
+		if (!(to->tcp_flags & NK_TCP_RST) && nk_flow_promote(skb, to, flow) == NK_PROMOTE_FAILED)
+			return NK_DROP_FLOW_TABLE_FULL;
+		return NK_OK;
+	}
+	// It may have moved since the look into the established map.
+	flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
 	if (!flow)
 		return NK_NO_FLOW;
-	nk_flow4_deliver(to, flow);
-	nk_flow4_seen(&flows4_new, key, flow, tcp_flags);
-	if (!(tcp_flags & NK_TCP_RST) && nk_flow4_promote(skb, key, flow) == NK_PROMOTE_FAILED)
-		return NK_DROP_FLOW_TABLE_FULL;
+	nk_flow_reply(to, NK_STAGE_ESTABLISHED, flow);
 	return NK_OK;
 }
 
-// NK_OK with `to` set, NK_NO_FLOW, or the reason to drop.
-static __always_inline int nk_flow4_inbound(struct __sk_buff *skb, const struct nk_flow4_key *key,
-					    struct nk_delivery4 *to, __u8 tcp_flags)
+// NK_OK with `to` answered, NK_NO_FLOW, or the reason to drop.
+static __always_inline int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 {
-	int result = nk_flow4_inbound_established(key, to, tcp_flags);
+	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
 
-	if (result == NK_NO_FLOW)
-		result = nk_flow4_inbound_new(skb, key, to, tcp_flags);
-	if (result == NK_NO_FLOW)
-		result = nk_flow4_inbound_established(key, to, tcp_flags);
-	return result;
+	if (!flow)
+		return nk_flow_inbound_new(skb, to);
+	nk_flow_reply(to, NK_STAGE_ESTABLISHED, flow);
+	return NK_OK;
 }

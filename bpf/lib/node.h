@@ -4,20 +4,42 @@
 // after the entry behind it was written.
 #pragma once
 
+#include "addr.h"
 #include "base.h"
 
-volatile struct nk_node node __weak SEC(".data.node");
+volatile struct nk_node node SEC(".data.node");
+
+static __always_inline bool nk_network_holds(enum nk_family family, const volatile struct nk_network *network,
+					     const struct nk_addr *addr)
+{
+	if ((addr->word[0] & network->mask.word[0]) != network->prefix.word[0])
+		return false;
+	return family == NK_IPV4 || ((addr->word[1] & network->mask.word[1]) == network->prefix.word[1] &&
+				     (addr->word[2] & network->mask.word[2]) == network->prefix.word[2] &&
+				     (addr->word[3] & network->mask.word[3]) == network->prefix.word[3]);
+}
 
 // The network whose prefix holds `addr`, or NULL.
-static __always_inline const volatile struct nk_network *nk_network4(__be32 addr)
+static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
 {
-	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < node.network4_count; i++) {
-		const volatile struct nk_network *network = &node.network4[i];
+	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
 
-		if ((addr & network->mask.word[0]) == network->prefix.word[0])
+	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
+		const volatile struct nk_network *network = family == NK_IPV4 ? &node.network4[i] : &node.network6[i];
+
+		if (nk_network_holds(family, network, addr))
 			return network;
 	}
 	return NULL;
+}
+
+static __always_inline bool nk_is_gateway(enum nk_family family, const volatile struct nk_network *network,
+					  const struct nk_addr *addr)
+{
+	const struct nk_addr gateway = {.word = {network->gateway.word[0], network->gateway.word[1],
+						 network->gateway.word[2], network->gateway.word[3]}};
+
+	return nk_addr_equal(family, addr, &gateway);
 }
 
 static __always_inline bool nk_masqueraded(const volatile struct nk_network *network)

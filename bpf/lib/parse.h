@@ -3,9 +3,11 @@
 
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
+#include "addr.h"
 #include "base.h"
 
 // RFC 791, 3.1: flags and fragment offset.
@@ -13,10 +15,19 @@
 #define NK_IP_MF 0x2000
 #define NK_IP_OFFSET 0x1fff
 
-// Ethernet plus the longest IPv4 header is 74: this mask keeps the verifier's bound on a transport offset.
-#define NK_L4_OFFSET_MASK 0x7f
+// RFC 8200, 4.5: the same in IPv6's fragment header.
+#define NK_IP6_MF 0x0001
+#define NK_IP6_OFFSET 0xfff8
 
-// RFC 792, echo and echo reply. (linux/icmp.h draws in libc.)
+// Traffic class and flow label, as bpf_fib_lookup() wants them (include/net/ipv6.h: IPV6_FLOWINFO_MASK).
+#define NK_IP6_FLOW_INFO 0x0fffffff
+
+// The bound of a transport offset, for the verifier. Ethernet and the longest IPv4 header are 74; an IPv6 packet whose
+// extension headers go beyond is one of a protocol that is not known.
+#define NK_L4_OFFSET_MASK 0xff
+#define NK_MAX_EXTENSIONS 4
+
+// RFC 792 and RFC 4443, echo and echo reply. (linux/icmp.h draws in libc.)
 struct nk_icmp_echo {
 	__u8 type;
 	__u8 code;
@@ -28,26 +39,31 @@ struct nk_icmp_echo {
 enum nk_icmp_type {
 	NK_ICMP_ECHOREPLY = 0,
 	NK_ICMP_ECHO = 8,
+	NK_ICMP6_ECHO = 128,
+	NK_ICMP6_ECHOREPLY = 129,
 };
 
-struct nk_ipv4 {
-	__be32 saddr;
-	__be32 daddr;
-	__u32 header_len;
-	__u32 len;	// header and payload, as the header says (BIG TCP: as the buffer says)
-	__u16 fragment; // flags and offset, host order
-	__u8 ttl;
-	__u8 tos;
-	__u8 proto;
+enum nk_fragment {
+	NK_FRAGMENT = 1 << 0,	    // a part of a packet
+	NK_FRAGMENT_LATER = 1 << 1, // not its first part: there is no transport header
 };
 
-// Ports as a flow key has them (abi.h): for ICMP echo, the id is the port of the side that asked, the other is 0.
+// Addresses, protocol and ports are in the flow's key, in one place: the stack is scarce.
+struct nk_ip {
+	__u32 header_len; // up to the transport header
+	__u32 len;	  // headers and payload, as the header says (BIG TCP: as the buffer says)
+	__be32 flow_info; // IPv6: class and flow label
+	__u8 tos;	  // IPv4
+	__u8 ttl;	  // or hop limit
+	__u8 fragment;	  // enum nk_fragment
+	bool whole;	  // must not be fragmented on its way: DF, and all of IPv6
+	enum nk_family family;
+};
+
 struct nk_l4 {
-	__be16 sport;
-	__be16 dport;
 	__u32 header_len;
 	__u8 tcp_flags; // enum nk_tcp_flag
-	__u8 icmp_type;
+	bool echo_reply;
 };
 
 // The bits of TCP's flag byte (RFC 9293, 3.1) that mean something to a flow.
@@ -87,53 +103,142 @@ static __always_inline void *nk_header(struct __sk_buff *skb, __u32 offset, __u3
 	return nk_linear(skb, offset, size);
 }
 
-static __always_inline bool nk_parse_ipv4(struct __sk_buff *skb, struct nk_ipv4 *ip)
+// Of headers that say how long the packet is: whether it is as long, and they are not longer than that.
+static __always_inline bool nk_lengths_agree(const struct __sk_buff *skb, const struct nk_ip *ip)
+{
+	return ip->len >= ip->header_len && ip->len <= skb->len - ETH_HLEN;
+}
+
+static __always_inline bool nk_parse_ipv4(struct __sk_buff *skb, struct nk_ip *ip, struct nk_flow6_key *key)
 {
 	struct iphdr *header = nk_header(skb, ETH_HLEN, sizeof(*header));
+	__u16 fragment;
 
 	if (!header)
 		return false;
-	ip->saddr = header->saddr;
-	ip->daddr = header->daddr;
-	ip->header_len = header->ihl * 4;
-	ip->len = bpf_ntohs(header->tot_len);
-	ip->fragment = bpf_ntohs(header->frag_off);
-	ip->ttl = header->ttl;
-	ip->tos = header->tos;
-	ip->proto = header->protocol;
+	fragment = bpf_ntohs(header->frag_off);
+	*key = (struct nk_flow6_key){
+	    .saddr = nk_addr4(header->saddr),
+	    .daddr = nk_addr4(header->daddr),
+	    .proto = header->protocol,
+	};
+	*ip = (struct nk_ip){
+	    .header_len = header->ihl * 4,
+	    .len = bpf_ntohs(header->tot_len),
+	    .tos = header->tos,
+	    .ttl = header->ttl,
+	    .fragment = (fragment & (NK_IP_MF | NK_IP_OFFSET) ? NK_FRAGMENT : 0) |
+			(fragment & NK_IP_OFFSET ? NK_FRAGMENT_LATER : 0),
+	    .whole = fragment & NK_IP_DF,
+	    .family = NK_IPV4,
+	};
 	// BIG TCP: more than the field can say is written as 0 (include/linux/ip.h, iph_totlen).
 	if (!ip->len && skb->gso_size)
 		ip->len = skb->len - ETH_HLEN;
-	return header->version == 4 && ip->header_len >= sizeof(*header) && ip->len >= ip->header_len &&
-	       ip->len <= skb->len - ETH_HLEN;
+	return header->version == 4 && ip->header_len >= sizeof(*header) && nk_lengths_agree(skb, ip);
 }
 
-static __always_inline bool nk_is_fragment(const struct nk_ipv4 *ip)
+// RFC 8200, 4.1, but for those that nothing can be read behind (ESP) or that forbid a change (AH).
+static __always_inline bool nk_is_extension(__u8 next)
 {
-	return ip->fragment & (NK_IP_MF | NK_IP_OFFSET);
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
+	       next == IPPROTO_DSTOPTS;
 }
 
-static __always_inline __u32 nk_l4_offset(const struct nk_ipv4 *ip)
+struct nk_transport {
+	__u16 header_len; // of all the headers before it
+	__u8 proto;
+	__u8 fragment; // enum nk_fragment
+};
+
+// Moves `found` on, behind the extension headers. If there are too many, or they are cut, the protocol is the next
+// one's number: none that anything is done with.
+static __noinline void nk_skip_extensions(struct __sk_buff *skb, struct nk_transport *found)
+{
+	for (int i = 0; i < NK_MAX_EXTENSIONS && nk_is_extension(found->proto); i++) {
+		__u32 offset = ETH_HLEN + found->header_len;
+		__u8 *header = offset < NK_L4_OFFSET_MASK ? nk_header(skb, offset & NK_L4_OFFSET_MASK, 8) : NULL;
+		__u16 fragment;
+
+		if (!header)
+			return;
+		if (found->proto == IPPROTO_FRAGMENT) {
+			fragment = bpf_ntohs(*(__be16 *)(header + 2));
+			found->fragment = (fragment & (NK_IP6_MF | NK_IP6_OFFSET) ? NK_FRAGMENT : 0) |
+					  (fragment & NK_IP6_OFFSET ? NK_FRAGMENT_LATER : 0);
+			found->header_len += 8;
+		} else {
+			found->header_len += (header[1] + 1) * 8;
+		}
+		found->proto = header[0];
+		if (found->fragment & NK_FRAGMENT_LATER)
+			return;
+	}
+}
+
+static __always_inline bool nk_parse_ipv6(struct __sk_buff *skb, struct nk_ip *ip, struct nk_flow6_key *key)
+{
+	struct ipv6hdr *header = nk_header(skb, ETH_HLEN, sizeof(*header));
+	struct nk_transport transport = {.header_len = sizeof(*header)};
+
+	if (!header || header->version != 6)
+		return false;
+	transport.proto = header->nexthdr;
+	*ip = (struct nk_ip){
+	    .len = sizeof(*header) + bpf_ntohs(header->payload_len),
+	    .flow_info = *(__be32 *)header & bpf_htonl(NK_IP6_FLOW_INFO),
+	    .ttl = header->hop_limit,
+	    .whole = true,
+	    .family = NK_IPV6,
+	};
+	*key = (struct nk_flow6_key){};
+	__builtin_memcpy(&key->saddr, &header->saddr, sizeof(key->saddr));
+	__builtin_memcpy(&key->daddr, &header->daddr, sizeof(key->daddr));
+	// BIG TCP: with or without a jumbo payload option (RFC 2675), the length is 0.
+	if (!header->payload_len && skb->gso_size)
+		ip->len = skb->len - ETH_HLEN;
+	if (nk_is_extension(transport.proto))
+		nk_skip_extensions(skb, &transport);
+	ip->header_len = transport.header_len;
+	key->proto = transport.proto;
+	ip->fragment = transport.fragment;
+	return nk_lengths_agree(skb, ip);
+}
+
+// Addresses and protocol of the key are set, the rest of it is zero.
+static __always_inline bool nk_parse_ip(struct __sk_buff *skb, enum nk_family family, struct nk_ip *ip,
+					struct nk_flow6_key *key)
+{
+	return family == NK_IPV4 ? nk_parse_ipv4(skb, ip, key) : nk_parse_ipv6(skb, ip, key);
+}
+
+static __always_inline __u8 nk_icmp_proto(enum nk_family family)
+{
+	return family == NK_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+}
+
+static __always_inline __u32 nk_l4_offset(const struct nk_ip *ip)
 {
 	return (ETH_HLEN + ip->header_len) & NK_L4_OFFSET_MASK;
 }
 
 // A transport header of `size` bytes (a constant), if the packet says and has as much.
-static __always_inline void *nk_l4_header(struct __sk_buff *skb, const struct nk_ipv4 *ip, __u32 size)
+static __always_inline void *nk_l4_header(struct __sk_buff *skb, const struct nk_ip *ip, __u32 size)
 {
 	if (ip->len - ip->header_len < size)
 		return NULL;
 	return nk_header(skb, nk_l4_offset(ip), size);
 }
 
-static __always_inline enum nk_l4_result nk_parse_tcp(struct __sk_buff *skb, const struct nk_ipv4 *ip, struct nk_l4 *l4)
+static __always_inline enum nk_l4_result nk_parse_tcp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+						      struct nk_flow6_key *key)
 {
 	struct tcphdr *header = nk_l4_header(skb, ip, sizeof(*header));
 
 	if (!header)
 		return NK_L4_MALFORMED;
-	l4->sport = header->source;
-	l4->dport = header->dest;
+	key->sport = header->source;
+	key->dport = header->dest;
 	l4->header_len = header->doff * 4;
 	l4->tcp_flags = ((__u8 *)header)[13];
 	if (l4->header_len < sizeof(*header) || l4->header_len > ip->len - ip->header_len)
@@ -141,47 +246,51 @@ static __always_inline enum nk_l4_result nk_parse_tcp(struct __sk_buff *skb, con
 	return NK_L4_OK;
 }
 
-static __always_inline enum nk_l4_result nk_parse_udp(struct __sk_buff *skb, const struct nk_ipv4 *ip, struct nk_l4 *l4)
+static __always_inline enum nk_l4_result nk_parse_udp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+						      struct nk_flow6_key *key)
 {
 	struct udphdr *header = nk_l4_header(skb, ip, sizeof(*header));
 
 	if (!header)
 		return NK_L4_MALFORMED;
-	l4->sport = header->source;
-	l4->dport = header->dest;
+	key->sport = header->source;
+	key->dport = header->dest;
 	l4->header_len = sizeof(*header);
 	return NK_L4_OK;
 }
 
-static __always_inline enum nk_l4_result nk_parse_icmp(struct __sk_buff *skb, const struct nk_ipv4 *ip,
-						       struct nk_l4 *l4)
+static __always_inline enum nk_l4_result nk_parse_icmp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+						       struct nk_flow6_key *key)
 {
 	struct nk_icmp_echo *header = nk_l4_header(skb, ip, sizeof(*header));
+	__u8 request = ip->family == NK_IPV4 ? NK_ICMP_ECHO : NK_ICMP6_ECHO;
+	__u8 reply = ip->family == NK_IPV4 ? NK_ICMP_ECHOREPLY : NK_ICMP6_ECHOREPLY;
 
 	if (!header)
 		return NK_L4_MALFORMED;
 	l4->header_len = sizeof(*header);
-	l4->icmp_type = header->type;
-	if (header->code || (header->type != NK_ICMP_ECHO && header->type != NK_ICMP_ECHOREPLY))
+	l4->echo_reply = header->type == reply;
+	if (header->code || (header->type != request && header->type != reply))
 		return NK_L4_UNSUPPORTED;
-	if (header->type == NK_ICMP_ECHO)
-		l4->sport = header->id;
+	if (header->type == request)
+		key->sport = header->id;
 	else
-		l4->dport = header->id;
+		key->dport = header->id;
 	return NK_L4_OK;
 }
 
+// Ports are as a flow key has them (abi.h): for ICMP echo, the id is the port of the side that asked, the other is 0.
 // Not for fragments that are not the first: they have no transport header.
-static __always_inline enum nk_l4_result nk_parse_l4(struct __sk_buff *skb, const struct nk_ipv4 *ip, struct nk_l4 *l4)
+static __always_inline enum nk_l4_result nk_parse_l4(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+						     struct nk_flow6_key *key)
 {
-	switch (ip->proto) {
-	case IPPROTO_TCP:
-		return nk_parse_tcp(skb, ip, l4);
-	case IPPROTO_UDP:
-		return nk_parse_udp(skb, ip, l4);
-	case IPPROTO_ICMP:
-		return nk_parse_icmp(skb, ip, l4);
-	default:
+	if (ETH_HLEN + ip->header_len > NK_L4_OFFSET_MASK)
 		return NK_L4_UNSUPPORTED;
-	}
+	if (key->proto == IPPROTO_TCP)
+		return nk_parse_tcp(skb, ip, l4, key);
+	if (key->proto == IPPROTO_UDP)
+		return nk_parse_udp(skb, ip, l4, key);
+	if (key->proto == nk_icmp_proto(ip->family))
+		return nk_parse_icmp(skb, ip, l4, key);
+	return NK_L4_UNSUPPORTED;
 }

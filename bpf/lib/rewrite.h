@@ -1,107 +1,167 @@
 // Changing a packet: masquerade in either direction, TTL, Ethernet addresses.
 //
-// The transport checksum goes through the helpers, which know what CHECKSUM_PARTIAL and CHECKSUM_COMPLETE need; all
-// else is written directly. A false answer means that the packet is half rewritten and must be dropped.
+// All is written directly, checksums too: three helper calls a packet cost more than everything else here (README,
+// "Benchmark"). What the sum in the transport header stands for is in skb->ip_summed (csum.h). A false answer means
+// that the packet is half rewritten and must be dropped.
 #pragma once
 
 #include "base.h"
 #include "csum.h"
 #include "parse.h"
+#include "skb.h"
 
 enum nk_side {
 	NK_SOURCE,
 	NK_DESTINATION,
 };
 
-// What to write where.
-struct nk_rewrite4 {
-	enum nk_side side;
-	__be32 addr;
-	__be16 port;
+// The transport's fields that a rewrite is about.
+struct nk_l4_fields {
+	__be16 *port; // or the echo id
+	__sum16 *check;
 };
 
-static __always_inline __u32 nk_l4_check_offset(__u8 proto)
+static __always_inline bool nk_find_l4_fields(struct __sk_buff *skb, const struct nk_ip *ip, __u8 proto,
+					      enum nk_side side, struct nk_l4_fields *fields)
 {
-	switch (proto) {
-	case IPPROTO_TCP:
-		return offsetof(struct tcphdr, check);
-	case IPPROTO_UDP:
-		return offsetof(struct udphdr, check);
-	default:
-		return offsetof(struct nk_icmp_echo, checksum);
+	struct nk_icmp_echo *echo;
+	struct tcphdr *tcp;
+	struct udphdr *udp;
+
+	if (proto == IPPROTO_TCP) {
+		tcp = nk_header(skb, nk_l4_offset(ip), sizeof(*tcp));
+		if (!tcp)
+			return false;
+		fields->port = side == NK_SOURCE ? &tcp->source : &tcp->dest;
+		fields->check = &tcp->check;
+		return true;
 	}
-}
-
-// From the transport header's start.
-static __always_inline __u32 nk_port_offset(__u8 proto, enum nk_side side)
-{
-	if (proto == IPPROTO_ICMP)
-		return offsetof(struct nk_icmp_echo, id);
-	return side == NK_SOURCE ? 0 : sizeof(__be16);
-}
-
-static __always_inline __be16 nk_old_port(const struct nk_l4 *l4, enum nk_side side)
-{
-	return side == NK_SOURCE ? l4->sport : l4->dport;
-}
-
-static __always_inline bool nk_rewrite_l4_check(struct __sk_buff *skb, const struct nk_ipv4 *ip, const struct nk_l4 *l4,
-						const struct nk_rewrite4 *to)
-{
-	__u32 offset = nk_l4_offset(ip) + nk_l4_check_offset(ip->proto);
-	__be32 old_addr = to->side == NK_SOURCE ? ip->saddr : ip->daddr;
-	__be16 old_port = nk_old_port(l4, to->side);
-	// UDP without a checksum (zero) stays without, and a sum that comes out as zero is sent as 0xffff (RFC 768).
-	__u64 flags = ip->proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-
-	// ICMP has no pseudo header.
-	if (ip->proto != IPPROTO_ICMP &&
-	    bpf_l4_csum_replace(skb, offset, old_addr, to->addr, flags | BPF_F_PSEUDO_HDR | sizeof(old_addr)))
+	if (proto == IPPROTO_UDP) {
+		udp = nk_header(skb, nk_l4_offset(ip), sizeof(*udp));
+		if (!udp)
+			return false;
+		fields->port = side == NK_SOURCE ? &udp->source : &udp->dest;
+		fields->check = &udp->check;
+		return true;
+	}
+	echo = nk_header(skb, nk_l4_offset(ip), sizeof(*echo));
+	if (!echo)
 		return false;
-	return old_port == to->port || !bpf_l4_csum_replace(skb, offset, old_port, to->port, flags | sizeof(old_port));
-}
-
-static __always_inline void nk_write_ttl(struct iphdr *header)
-{
-	__be16 *ttl_and_proto = (__be16 *)&header->ttl;
-	__be16 old = *ttl_and_proto;
-
-	header->ttl--;
-	nk_csum_replace2(&header->check, old, *ttl_and_proto);
-}
-
-// Writes address and port, and takes one off the TTL.
-static __always_inline bool nk_rewrite4(struct __sk_buff *skb, const struct nk_ipv4 *ip, const struct nk_l4 *l4,
-					const struct nk_rewrite4 *to)
-{
-	__u32 port_offset = nk_l4_offset(ip) + nk_port_offset(ip->proto, to->side);
-	struct iphdr *header;
-	__be32 *addr;
-	__be16 *port;
-
-	if (!nk_rewrite_l4_check(skb, ip, l4, to))
-		return false;
-	port = nk_header(skb, port_offset, sizeof(*port));
-	if (!port)
-		return false;
-	*port = to->port;
-	header = nk_header(skb, ETH_HLEN, sizeof(*header));
-	if (!header)
-		return false;
-	addr = to->side == NK_SOURCE ? &header->saddr : &header->daddr;
-	nk_csum_replace4(&header->check, *addr, to->addr);
-	*addr = to->addr;
-	nk_write_ttl(header);
+	fields->port = &echo->id;
+	fields->check = &echo->checksum;
 	return true;
 }
 
-static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb)
+// The transport checksum, after `addr_change` in the pseudo header and `port_change` in the transport header.
+static __always_inline void nk_update_l4_check(__u8 proto, enum nk_summed summed, __sum16 *check, __u64 addr_change,
+					       __u64 port_change)
 {
-	struct iphdr *header = nk_header(skb, ETH_HLEN, sizeof(*header));
+	// ICMP, unlike ICMPv6, has no pseudo header.
+	bool pseudo = proto != IPPROTO_ICMP;
+
+	if (summed == NK_SUMMED_PARTIAL) {
+		*check = nk_csum_fold(*check + addr_change);
+		return;
+	}
+	// UDP without a checksum (zero) stays without, and a sum that comes out as zero is sent as 0xffff (RFC 768).
+	if (proto == IPPROTO_UDP && !*check)
+		return;
+	nk_csum_update(check, port_change + (pseudo ? addr_change : 0));
+	if (proto == IPPROTO_UDP && !*check)
+		*check = 0xffff;
+}
+
+// Takes one off the TTL or hop limit. The change is added to `sum` where no header checksum makes up for it.
+static __always_inline void nk_write_ttl(void *header, enum nk_family family, __u64 *sum)
+{
+	struct iphdr *ip4 = header;
+	struct ipv6hdr *ip6 = header;
+	// The 16-bit word that it is a part of: with the protocol, or with the next header's number.
+	__be16 *word = family == NK_IPV4 ? (__be16 *)&ip4->ttl : (__be16 *)&ip6->nexthdr;
+	__be16 old = *word;
+
+	if (family == NK_IPV4) {
+		ip4->ttl--;
+		nk_csum_update(&ip4->check, nk_csum_change16(old, *word));
+	} else {
+		ip6->hop_limit--;
+		*sum += nk_csum_change16(old, *word);
+	}
+}
+
+static __always_inline __u64 nk_write_word(__be32 *word, __be32 value)
+{
+	__u64 change = nk_csum_change(*word, value);
+
+	*word = value;
+	return change;
+}
+
+// Writes an address into the IP header; what it adds to a sum over the addresses.
+static __always_inline __u64 nk_write_addr(void *header, enum nk_family family, enum nk_side side,
+					   const struct nk_addr *addr)
+{
+	struct ipv6hdr *ip6 = header;
+	struct iphdr *ip4 = header;
+	__be32 *word = side == NK_SOURCE ? ip6->saddr.in6_u.u6_addr32 : ip6->daddr.in6_u.u6_addr32;
+	__u64 change;
+
+	if (family == NK_IPV4) {
+		change = nk_write_word(side == NK_SOURCE ? &ip4->saddr : &ip4->daddr, addr->word[0]);
+		nk_csum_update(&ip4->check, change);
+		return change;
+	}
+	return nk_write_word(&word[0], addr->word[0]) + nk_write_word(&word[1], addr->word[1]) +
+	       nk_write_word(&word[2], addr->word[2]) + nk_write_word(&word[3], addr->word[3]);
+}
+
+static __always_inline void *nk_ip_header(struct __sk_buff *skb, enum nk_family family)
+{
+	return nk_header(skb, ETH_HLEN, family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+}
+
+// A sum over the whole packet follows all that was written, but for IPv4's header, which sums to zero by itself.
+static __always_inline void nk_update_complete(struct __sk_buff *skb, enum nk_summed summed, __u64 change)
+{
+	if (summed == NK_SUMMED_COMPLETE)
+		bpf_csum_update(skb, nk_csum_fold32(change));
+}
+
+// Writes address and port, and takes one off the TTL.
+static __always_inline bool nk_rewrite(struct __sk_buff *skb, const struct nk_ip *ip, __u8 proto, enum nk_side side,
+				       const struct nk_addr *addr, __be16 port)
+{
+	enum nk_summed summed = nk_summed(skb, nk_l4_offset(ip));
+	void *header = nk_ip_header(skb, ip->family);
+	struct nk_l4_fields l4;
+	__u64 addr_change, port_change, sum = 0;
+	__sum16 old_check;
 
 	if (!header)
 		return false;
-	nk_write_ttl(header);
+	addr_change = nk_write_addr(header, ip->family, side, addr);
+	nk_write_ttl(header, ip->family, &sum);
+	if (!nk_find_l4_fields(skb, ip, proto, side, &l4))
+		return false;
+	port_change = nk_csum_change16(*l4.port, port);
+	*l4.port = port;
+	old_check = *l4.check;
+	nk_update_l4_check(proto, summed, l4.check, addr_change, port_change);
+	sum += port_change + nk_csum_change16(old_check, *l4.check) + (ip->family == NK_IPV6 ? addr_change : 0);
+	nk_update_complete(skb, summed, sum);
+	return true;
+}
+
+static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb, const struct nk_ip *ip)
+{
+	void *header = nk_ip_header(skb, ip->family);
+	__u64 sum = 0;
+
+	if (!header)
+		return false;
+	nk_write_ttl(header, ip->family, &sum);
+	if (ip->family == NK_IPV6)
+		nk_update_complete(skb, nk_summed(skb, nk_l4_offset(ip)), sum);
 	return true;
 }
 

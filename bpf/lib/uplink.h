@@ -2,7 +2,7 @@
 //
 // In: a packet to an address of a masqueraded network was never asked for (the outside knows the node's address only)
 // and is dropped, whatever it is; a packet to a port of the masquerade pool may be a reply and goes straight to its
-// container; all else is the host's. Out: the safety net behind netkit_peer, one comparison.
+// container; all else is the host's. Out: the safety net behind the containers' programs, one comparison.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -15,91 +15,121 @@
 #include "rewrite.h"
 
 // Whether this may be a reply to a masqueraded flow; the key has its port in the pool then.
-static __always_inline bool nk_may_be_reply(struct __sk_buff *skb, const struct nk_ipv4 *ip, struct nk_l4 *l4)
+static __always_inline bool nk_may_be_reply(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+					    struct nk_flow6_key *key)
 {
 	// Later fragments have no ports. The host's stack waits for the first one, which is dropped below, in vain.
-	if (ip->fragment & NK_IP_OFFSET)
+	if (ip->fragment & NK_FRAGMENT_LATER)
 		return false;
-	if (nk_parse_l4(skb, ip, l4) != NK_L4_OK)
+	if (nk_parse_l4(skb, ip, l4, key) != NK_L4_OK)
 		return false;
-	return nk_in_pool(l4->dport);
+	return nk_in_pool(key->dport);
 }
 
-static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ipv4 *ip, const struct nk_l4 *l4,
-				      const struct nk_delivery4 *to)
+static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_delivery *to)
 {
-	struct nk_rewrite4 rewrite = {.side = NK_DESTINATION, .addr = to->addr, .port = to->port};
-
-	if (!nk_rewrite4(skb, ip, l4, &rewrite))
+	if (!nk_rewrite(skb, ip, to->key->proto, NK_DESTINATION, &to->addr, to->port))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
-static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ipv4 *ip, const struct nk_l4 *l4)
+static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4,
+				    const struct nk_flow6_key *key)
 {
-	struct nk_flow4_key key = nk_flow4_key(ip, l4, NK_FLOW_REVERSE);
-	struct nk_delivery4 to = {};
+	struct nk_delivery to = {
+	    .key = key,
+	    .tcp_flags = l4->tcp_flags,
+	    .family = ip->family,
+	};
 	int result;
 
-	if (nk_is_fragment(ip))
-		return nk_flow4_exists(&key) ? nk_drop(skb, NK_DROP_FRAGMENT) : TCX_NEXT;
+	if (ip->fragment)
+		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_FRAGMENT) : TCX_NEXT;
 	if (ip->ttl <= 1)
-		return nk_flow4_exists(&key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
-	result = nk_flow4_inbound(skb, &key, &to, l4->tcp_flags);
+		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
+	result = nk_flow_inbound(skb, &to);
 	if (result == NK_NO_FLOW)
 		return TCX_NEXT;
 	if (result != NK_OK)
 		return nk_drop(skb, result);
-	return nk_deliver(skb, ip, l4, &to);
+	return nk_deliver(skb, ip, &to);
 }
 
-static __always_inline int nk_from_uplink4(struct __sk_buff *skb)
+static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
-	struct nk_ipv4 ip = {};
+	struct nk_flow6_key key;
 	struct nk_l4 l4 = {};
+	struct nk_ip ip;
 
-	if (!nk_parse_ipv4(skb, &ip))
+	if (!nk_parse_ip(skb, family, &ip, &key))
 		return TCX_NEXT;
-	network = nk_network4(ip.daddr);
+	network = nk_network(family, &key.daddr);
 	if (network)
 		return nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNSOLICITED) : TCX_NEXT;
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST || !nk_may_be_reply(skb, &ip, &l4))
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST || !nk_may_be_reply(skb, &ip, &l4, &key))
 		return TCX_NEXT;
-	return nk_reply(skb, &ip, &l4);
+	key.direction = NK_FLOW_REVERSE;
+	return nk_reply(skb, &ip, &l4, &key);
+}
+
+// Of their own, so that neither's variables count for the other's stack.
+static __noinline int nk_from_uplink4(struct __sk_buff *skb)
+{
+	return nk_from_uplink(skb, NK_IPV4);
+}
+
+static __noinline int nk_from_uplink6(struct __sk_buff *skb)
+{
+	return nk_from_uplink(skb, NK_IPV6);
 }
 
 // IEEE 802.1Q, 9.3: two bytes of tag, then the inner type.
 #define NK_VLAN_HLEN 4
 
-// Where the network header is: behind a VLAN tag that is in the data (a VLAN device on top of an uplink without tag
-// offload) as well. 0 if this is not IPv4.
-static __always_inline __u32 nk_ipv4_offset(struct __sk_buff *skb)
+// The network header's type and place: behind a VLAN tag that is in the data (a VLAN device on top of an uplink without
+// tag offload) as well.
+static __always_inline __be16 nk_find_network_header(struct __sk_buff *skb, __u32 *offset)
 {
 	__be16 *inner_protocol;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return ETH_HLEN;
+	*offset = ETH_HLEN;
 	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
-		return 0;
+		return skb->protocol;
+	*offset = ETH_HLEN + NK_VLAN_HLEN;
 	inner_protocol = nk_header(skb, ETH_HLEN + sizeof(__be16), sizeof(*inner_protocol));
-	return inner_protocol && *inner_protocol == bpf_htons(ETH_P_IP) ? ETH_HLEN + NK_VLAN_HLEN : 0;
+	return inner_protocol ? *inner_protocol : 0;
+}
+
+static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, const struct nk_addr *source)
+{
+	const volatile struct nk_network *network = nk_network(family, source);
+
+	return network && nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
 }
 
 static __always_inline int nk_to_uplink(struct __sk_buff *skb)
 {
-	__u32 offset = nk_ipv4_offset(skb);
-	const volatile struct nk_network *network;
-	struct iphdr *header;
+	__u32 offset;
+	__be16 protocol = nk_find_network_header(skb, &offset);
+	struct nk_addr source;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip4;
 
-	if (!offset)
-		return TCX_NEXT;
-	header = nk_header(skb, offset, sizeof(*header));
-	if (!header)
-		return TCX_NEXT;
-	network = nk_network4(header->saddr);
-	if (network && nk_masqueraded(network))
-		return nk_drop(skb, NK_DROP_UNTRANSLATED);
+	if (protocol == bpf_htons(ETH_P_IP)) {
+		ip4 = nk_header(skb, offset, sizeof(*ip4));
+		if (!ip4)
+			return TCX_NEXT;
+		source = nk_addr4(ip4->saddr);
+		return nk_check_source(skb, NK_IPV4, &source);
+	}
+	if (protocol == bpf_htons(ETH_P_IPV6)) {
+		ip6 = nk_header(skb, offset, sizeof(*ip6));
+		if (!ip6)
+			return TCX_NEXT;
+		__builtin_memcpy(&source, &ip6->saddr, sizeof(source));
+		return nk_check_source(skb, NK_IPV6, &source);
+	}
 	return TCX_NEXT;
 }

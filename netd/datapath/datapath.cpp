@@ -137,6 +137,8 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     node.port_last = settings.port_last;
     __atomic_store_n(&node.network4_count, count4, __ATOMIC_RELEASE);
     __atomic_store_n(&node.uplink_count, uplinks, __ATOMIC_RELEASE);
+    // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
+    __atomic_store_n(&node.route_generation, node.route_generation + 1, __ATOMIC_RELEASE);
     return {};
 }
 

@@ -14,6 +14,13 @@
 
 namespace netkitd::test {
 
+inline constexpr const char* kNoBpf = "this kernel or container forbids BPF, or network namespaces";
+
+[[nodiscard]] inline bool bpf_is_possible() {
+    const UniqueFd probe(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr));
+    return static_cast<bool>(probe);
+}
+
 class BpfTest : public NetnsTest {
 protected:
     void SetUp() override {
@@ -21,9 +28,8 @@ protected:
         if (IsSkipped()) {
             return;
         }
-        const UniqueFd probe(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr));
-        if (!probe) {
-            GTEST_SKIP() << "this kernel or container forbids BPF: " << std::strerror(errno);
+        if (!bpf_is_possible()) {
+            GTEST_SKIP() << kNoBpf;
         }
         auto node = TestNode::create(NetnsTest::node(), options);
         ASSERT_TRUE(node) << node.error().message();

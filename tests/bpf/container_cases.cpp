@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint8_t kSctp = 132;  // a protocol with ports that is not masqueraded
 constexpr std::uint8_t kIcmpUnreachable = 3;
 constexpr std::uint8_t kIcmpTimestamp = 13;
+constexpr std::uint32_t kRouteMtu = 1300;          // of special route 6
 const Bytes kRouterAlert{0x94, 0x04, 0x00, 0x00};  // RFC 2113
 
 using Counted = std::map<std::string, std::uint64_t>;
@@ -25,7 +26,7 @@ VerdictCase masqueraded(std::string name, Packet packet, Packet becomes, Counted
     row.packet = std::move(packet);
     row.verdict = Verdict::redirect;
     row.counted = std::move(counted);
-    row.becomes = on_the_wire(std::move(becomes));
+    row.becomes = forwarded(std::move(becomes));
     return row;
 }
 
@@ -49,12 +50,12 @@ VerdictCase to_stack(std::string name, std::string event, Packet packet, std::st
     return unchanged(std::move(name), Verdict::pass, std::move(event), std::move(packet), std::move(device));
 }
 
-Packet web_to(std::string_view destination) {
-    return Packet().ipv4("10.77.0.2", destination).tcp(50000, 443).syn();
+Packet web_to(const Net& net, std::string_view destination) {
+    return Packet().ip(net.web, destination).tcp(50000, 443).syn();
 }
 
-Packet routed_to(std::string_view destination) {
-    return Packet().ipv4("10.88.0.2", destination).tcp(1000, 443).syn();
+Packet routed_to(const Net& net, std::string_view destination) {
+    return Packet().ip(net.routed, destination).tcp(1000, 443).syn();
 }
 
 // As it arrives in another container.
@@ -62,209 +63,317 @@ Packet delivered(Packet packet) {
     return packet.eth(kContainerMac, kHostEndMac).ttl(63);
 }
 
+// web's TCP flow, its port translated to 61000.
+Flow flow_of(const Net& net) {
+    return {.source = net.web, .destination = net.remote, .translated = net.node, .translated_port = 61000};
+}
+
 void insert(TestNode& node, Stage stage, const Flow& flow) {
     const auto inserted = node.insert(stage, flow);
     EXPECT_TRUE(inserted) << inserted.error().message();
 }
 
-std::vector<VerdictCase> masquerade_cases() {
-    const std::string node = "203.0.113.2";
-    std::vector<VerdictCase> rows{
-        masqueraded("TcpIsMasqueraded", from_web(), from_web().from(node, 50000)),
-        masqueraded("UdpIsMasqueraded", from_web_udp(), from_web_udp().from(node, 50000)),
-        masqueraded("PingIsMasqueraded", from_web_ping(), from_web_ping().from(node, 50000)),
-        masqueraded("UdpWithoutChecksumStaysWithout", from_web_udp().without_udp_checksum(),
-                    from_web_udp().without_udp_checksum().from(node, 50000)),
-        masqueraded("IpOptionsShiftTheTransportHeader", from_web().ip_options(kRouterAlert),
-                    from_web().ip_options(kRouterAlert).from(node, 50000)),
-        masqueraded("TheLongestIpHeader", from_web().ip_options(Bytes(40, 1)),
-                    from_web().ip_options(Bytes(40, 1)).from(node, 50000)),
-        masqueraded("DataInMidConnectionBeginsAFlow", web_to("198.51.100.1").ack(),
-                    web_to("198.51.100.1").ack().from(node, 50000)),
+std::vector<VerdictCase> masquerade_cases(const Net& net) {
+    const auto translated = [&](const char* name, const Packet& packet) {
+        return masqueraded(name, packet, Packet(packet).from(net.node, 50000));
     };
     const auto with_port = [&](const char* name, const Packet& packet) {
         VerdictCase row =
-            masqueraded(name, packet, Packet(packet).from(node, 61000), {{"flow-created", 1}, {"port-changed", 1}});
+            masqueraded(name, packet, Packet(packet).from(net.node, 61000), {{"flow-created", 1}, {"port-changed", 1}});
         row.node.port_first = row.node.port_last = 61000;
         return row;
     };
-    rows.push_back(with_port("TcpPortOutsideThePoolChanges", from_web()));
-    rows.push_back(with_port("UdpPortOutsideThePoolChanges", from_web_udp()));
-    rows.push_back(with_port("UdpWithoutChecksumAndPortChanges", from_web_udp().without_udp_checksum()));
-    rows.push_back(with_port("PingIdOutsideThePoolChanges", from_web_ping()));
-    rows.push_back(with_port("PortZeroChanges", Packet().ipv4("10.77.0.2", "198.51.100.1").udp(0, 53)));
-    VerdictCase unresolved =
-        masqueraded("NeighbourUnknown", web_to("203.0.113.77"), web_to("203.0.113.77").from(node, 50000),
-                    {{"flow-created", 1}, {"neighbour-missing", 1}});
-    unresolved.becomes = Packet(web_to("203.0.113.77")).from(node, 50000).ttl(63);  // the kernel writes the MACs
-    rows.push_back(unresolved);
-    VerdictCase known = masqueraded("EstablishedFlowKeepsItsPort", from_web(), from_web().from(node, 61000), {});
-    known.prepare = [](TestNode& n) { insert(n, Stage::established, Flow{.translated_port = 61000}); };
-    rows.push_back(known);
-    VerdictCase fresh = masqueraded("UnansweredFlowKeepsItsPort", from_web(), from_web().from(node, 61000), {});
-    fresh.prepare = [](TestNode& n) { insert(n, Stage::fresh, Flow{.translated_port = 61000}); };
-    rows.push_back(fresh);
-    return rows;
+    VerdictCase unresolved = translated("NeighbourUnknown", web_to(net, net.silent_neighbour));
+    unresolved.counted["neighbour-missing"] = 1;
+    const auto with_flow = [&](const char* name, Stage stage) {
+        VerdictCase row = masqueraded(name, from_web(net), from_web(net).from(net.node, 61000), {});
+        row.prepare = [=, &net](TestNode& n) { insert(n, stage, flow_of(net)); };
+        return row;
+    };
+    return {
+        translated("TcpIsMasqueraded", from_web(net)),
+        translated("UdpIsMasqueraded", from_web_udp(net)),
+        translated("PingIsMasqueraded", from_web_ping(net)),
+        translated("UdpWithoutChecksumStaysWithout", from_web_udp(net).without_udp_checksum()),
+        translated("DataInMidConnectionBeginsAFlow", web_to(net, net.remote).ack()),
+        with_port("TcpPortOutsideThePoolChanges", from_web(net)),
+        with_port("UdpPortOutsideThePoolChanges", from_web_udp(net)),
+        with_port("UdpWithoutChecksumAndPortChanges", from_web_udp(net).without_udp_checksum()),
+        with_port("PingIdOutsideThePoolChanges", from_web_ping(net)),
+        with_port("PortZeroChanges", Packet().ip(net.web, net.remote).udp(0, 53)),
+        unresolved,
+        with_flow("EstablishedFlowKeepsItsPort", Stage::established),
+        with_flow("UnansweredFlowKeepsItsPort", Stage::fresh),
+    };
+}
+
+// Whatever stands between the addresses and the ports.
+std::vector<VerdictCase> long_headers() {
+    const auto translated = [](const char* name, const Packet& packet) {
+        const Net& net = std::string_view(name).starts_with("Ip4") ? ipv4() : ipv6();
+        return masqueraded(name, packet, Packet(packet).from(net.node, 50000));
+    };
+    const auto too_many = [] {
+        Packet packet = from_web(ipv6());
+        for (int i = 0; i < 5; i++) {
+            packet.extension(IPPROTO_DSTOPTS, 8);
+        }
+        return packet;
+    };
+    return {
+        translated("Ip4OptionsShiftTheTransportHeader", from_web(ipv4()).ip_options(kRouterAlert)),
+        translated("Ip4TheLongestHeader", from_web(ipv4()).ip_options(Bytes(40, 1))),
+        translated("Ip6HopByHopOptions", from_web(ipv6()).extension(IPPROTO_HOPOPTS, 8)),
+        translated("Ip6FourExtensions", from_web_udp(ipv6())
+                                            .extension(IPPROTO_HOPOPTS, 8)
+                                            .extension(IPPROTO_DSTOPTS, 24)
+                                            .extension(IPPROTO_ROUTING, 8)
+                                            .extension(IPPROTO_DSTOPTS, 16)),
+        translated("Ip6AFragmentThatIsWhole", from_web(ipv6()).fragment(0, false)),
+        dropped("Ip6TooManyExtensions", "protocol", too_many()),
+        dropped("Ip6ExtensionsTooLong", "protocol", from_web(ipv6()).extension(IPPROTO_DSTOPTS, 240)),
+        dropped("Ip6ExtensionMissing", "protocol", Packet().ip(ipv6().web, ipv6().remote).protocol(IPPROTO_DSTOPTS)),
+        dropped("Ip6NoTransport", "protocol", Packet().ip(ipv6().web, ipv6().remote).protocol(IPPROTO_NONE)),
+    };
 }
 
 // Packets of up to 64 KiB and more, which the device will cut into segments.
-std::vector<VerdictCase> segment_cases() {
-    const Packet big = web_to("192.0.2.6").dont_fragment().payload(2000);
-    const auto out = [](Packet packet) { return packet.from("203.0.113.2", 50000); };
+std::vector<VerdictCase> segment_cases(const Net& net) {
+    const Packet big = web_to(net, net.special_route(6)).dont_fragment().payload(2000);
+    const auto out = [&](Packet packet) { return packet.from(net.node, 50000); };
+    const std::uint32_t headers = net.header_size + 20U;
     VerdictCase fits = masqueraded("SegmentsThatFitTheMtu", big, out(big));
-    fits.run.gso_size = 960;  // and 40 bytes of headers: the route's 1000
+    fits.run.gso_size = kRouteMtu - headers;
     VerdictCase too_big = to_stack("SegmentsLargerThanTheMtu", "stack-too-big", big);
-    too_big.run.gso_size = 961;
+    too_big.run.gso_size = kRouteMtu - headers + 1;
     VerdictCase big_tcp =
         masqueraded("BigTcpHasNoTotalLength", Packet(big).ip_total_length(0), out(Packet(big).ip_total_length(0)));
-    big_tcp.run.gso_size = 960;
+    big_tcp.run.gso_size = kRouteMtu - headers;
     return {fits, too_big, big_tcp};
 }
 
-std::vector<VerdictCase> routed_cases() {
-    const auto forwarded = [](const char* name, const Packet& packet) {
+std::vector<VerdictCase> routed_cases(const Net& net) {
+    const auto routed = [](const char* name, const Packet& packet) {
         VerdictCase row = masqueraded(name, packet, packet, {});
         row.device = "nkrouted";
         return row;
     };
     return {
-        forwarded("RoutedNetworkIsNotTranslated", routed_to("198.51.100.1")),
-        forwarded("RoutedFragment", routed_to("198.51.100.1").fragment(100, true)),
-        forwarded("RoutedProtocolWithoutPorts", Packet().ipv4("10.88.0.2", "198.51.100.1").protocol(kSctp)),
-        to_stack("RoutedTooBigIsFragmentedByTheStack", "stack-too-big", routed_to("192.0.2.6").payload(1200),
+        routed("RoutedNetworkIsNotTranslated", routed_to(net, net.remote)),
+        routed("RoutedFragment", routed_to(net, net.remote).fragment(100, true)),
+        routed("RoutedProtocolWithoutPorts", Packet().ip(net.routed, net.remote).protocol(kSctp)),
+        to_stack("RoutedTooBigIsForTheStack", "stack-too-big", routed_to(net, net.special_route(6)).payload(1400),
                  "nkrouted"),
-        to_stack("RoutedTtlUsedUp", "stack-ttl", routed_to("198.51.100.1").ttl(1), "nkrouted"),
-        dropped("RoutedToANonUplink", "no-uplink", routed_to("192.0.2.4"), "nkrouted"),
+        to_stack("RoutedTtlUsedUp", "stack-ttl", routed_to(net, net.remote).ttl(1), "nkrouted"),
+        dropped("RoutedToANonUplink", "no-uplink", routed_to(net, net.special_route(4)), "nkrouted"),
     };
 }
 
-std::vector<VerdictCase> local_cases() {
+std::vector<VerdictCase> local_cases(const Net& net) {
     const auto to_container = [](const char* name, const Packet& packet) {
         VerdictCase row = masqueraded(name, packet, packet, {});
         row.becomes = delivered(packet);
         return row;
     };
     return {
-        to_container("ToAnotherContainer", web_to("10.77.0.3")),
-        to_container("ToAContainerOfARoutedNetwork", web_to("10.88.0.2")),
-        to_container("FragmentToAnotherContainer", web_to("10.77.0.3").fragment(185, false)),
-        to_container("AnyProtocolToAnotherContainer", Packet().ipv4("10.77.0.2", "10.77.0.3").protocol(kSctp)),
-        to_container("EchoReplyToAnotherContainer", Packet().ipv4("10.77.0.2", "10.77.0.3").echo_reply(1)),
-        to_stack("TtlUsedUpTowardsAContainer", "stack-ttl", web_to("10.77.0.3").ttl(1)),
-        to_stack("ToAnAddressWithoutContainer", "stack-no-route", web_to("10.77.0.99")),
-        to_stack("ToTheGateway", "stack-host", Packet().ipv4("10.77.0.2", "10.77.0.1").echo_request(1).ttl(1)),
-        to_stack("ToTheNodeItself", "stack-host", web_to("203.0.113.2")),
+        to_container("ToAnotherContainer", web_to(net, net.db)),
+        to_container("ToAContainerOfARoutedNetwork", web_to(net, net.routed)),
+        to_container("FragmentToAnotherContainer", web_to(net, net.db).fragment(185, false)),
+        to_container("AnyProtocolToAnotherContainer", Packet().ip(net.web, net.db).protocol(kSctp)),
+        to_container("EchoReplyToAnotherContainer", Packet().ip(net.web, net.db).echo_reply(1)),
+        to_stack("TtlUsedUpTowardsAContainer", "stack-ttl", web_to(net, net.db).ttl(1)),
+        to_stack("ToAnAddressWithoutContainer", "stack-no-route", web_to(net, net.nobody)),
+        to_stack("ToTheGateway", "stack-host", Packet().ip(net.web, net.gateway).echo_request(1).ttl(1)),
+        to_stack("ToTheNodeItself", "stack-host", web_to(net, net.node)),
     };
 }
 
-std::vector<VerdictCase> stack_cases() {
+std::vector<VerdictCase> stack_cases(const Net& net) {
     return {
-        to_stack("ToBroadcast", "stack-host", web_to("255.255.255.255")),
-        to_stack("ToAMulticastGroup", "stack-host", web_to("224.0.0.22")),
-        to_stack("ToLoopback", "stack-host", web_to("127.0.0.1")),
-        to_stack("ToTheZeroNetwork", "stack-host", web_to("0.1.2.3")),
-        to_stack("ToNowhere", "stack-host", web_to("192.0.2.7")),
-        to_stack("ToAnUnreachableRoute", "stack-no-route", web_to("192.0.2.2")),
-        to_stack("ToAProhibitedRoute", "stack-no-route", web_to("192.0.2.3")),
-        to_stack("TtlUsedUp", "stack-ttl", from_web().ttl(1)),
-        to_stack("TtlZero", "stack-ttl", from_web().ttl(0)),
-        to_stack("TooBigMayNotBeFragmented", "stack-too-big", web_to("192.0.2.6").dont_fragment().payload(1200)),
+        to_stack("ToNowhere", "stack-host", web_to(net, net.special_route(7))),
+        to_stack("ToAnUnreachableRoute", "stack-no-route", web_to(net, net.special_route(2))),
+        to_stack("ToAProhibitedRoute", "stack-no-route", web_to(net, net.special_route(3))),
+        to_stack("TtlUsedUp", "stack-ttl", from_web(net).ttl(1)),
+        to_stack("TtlZero", "stack-ttl", from_web(net).ttl(0)),
+        to_stack("TooBigMayNotBeFragmented", "stack-too-big",
+                 web_to(net, net.special_route(6)).dont_fragment().payload(1400)),
     };
 }
 
-std::vector<VerdictCase> refused_sources() {
+std::vector<VerdictCase> never_forwarded() {
+    const auto host = [](const char* name, const Net& net, std::string_view destination) {
+        return to_stack(name, "stack-host", web_to(net, destination));
+    };
     return {
-        dropped("SourceOfAnotherContainer", "spoofed-source", Packet().ipv4("10.77.0.3", "198.51.100.1").udp(1, 2)),
-        dropped("SourceOfNobody", "spoofed-source", Packet().ipv4("10.77.0.99", "198.51.100.1").udp(1, 2)),
-        dropped("SourceOutsideThePrefixes", "spoofed-source", Packet().ipv4("192.0.2.99", "198.51.100.1").udp(1, 2)),
-        dropped("SourceOfTheGateway", "spoofed-source", Packet().ipv4("10.77.0.1", "10.77.0.3").udp(1, 2)),
-        dropped("SourceOfTheNode", "spoofed-source", Packet().ipv4("203.0.113.2", "198.51.100.1").udp(1, 2)),
+        host("Ip4Broadcast", ipv4(), "255.255.255.255"),
+        host("Ip4MulticastGroup", ipv4(), "224.0.0.22"),
+        host("Ip4Loopback", ipv4(), "127.0.0.1"),
+        host("Ip4ZeroNetwork", ipv4(), "0.1.2.3"),
+        host("Ip6Loopback", ipv6(), "::1"),
+        host("Ip6Unspecified", ipv6(), "::"),
+        host("Ip6MappedIp4", ipv6(), "::ffff:10.77.0.3"),
+    };
+}
+
+// What an IPv6 stack does by itself, and what looks like it.
+std::vector<VerdictCase> link_scope() {
+    const auto stays = [](const char* name, const char* source, const char* destination) {
+        return dropped(name, "link-scope", Packet().ip(source, destination).icmp(143, 0));
+    };
+    return {
+        stays("MulticastListenerReport", "::", "ff02::16"),
+        stays("RouterSolicitation", "fe80::1", "ff02::2"),
+        stays("NeighbourSolicitationOfItself", "2001:db8:77::2", "ff02::1:ff00:1"),
+        stays("ToALinkLocalAddress", "2001:db8:77::2", "fe80::1"),
+        stays("FromALinkLocalAddress", "fe80::1", "2001:db8:51::1"),
+        stays("FromNoAddress", "::", "2001:db8:51::1"),
+        stays("ToAMulticastGroupOfWiderScope", "2001:db8:77::2", "ff0e::1"),
+    };
+}
+
+std::vector<VerdictCase> refused_sources(const Net& net) {
+    const auto spoofed = [&](const char* name, std::string_view source, std::string_view destination) {
+        return dropped(name, "spoofed-source", Packet().ip(source, destination).udp(1, 2));
+    };
+    return {
+        spoofed("SourceOfAnotherContainer", net.db, net.remote),
+        spoofed("SourceOfNobody", net.nobody, net.remote),
+        spoofed("SourceOutsideThePrefixes", net.special_route(99), net.remote),
+        spoofed("SourceOfTheGateway", net.gateway, net.db),
+        spoofed("SourceOfTheNode", net.node, net.remote),
+        spoofed("SourceOfTheRemote", net.remote, net.db),
+    };
+}
+
+std::vector<VerdictCase> refused_frames() {
+    VerdictCase no_ipv6 = dropped("Ipv6WithoutAnIpv6Network", "ipv6-disabled", from_web(ipv6()));
+    no_ipv6.prepare = [](TestNode& node) { node.settings().network6_count = 0; };
+    return {
         dropped("Arp", "not-ip", Packet().arp()),
-        dropped("VlanTag", "not-ip", from_web().vlan(5)),
-        dropped("UnknownEtherType", "not-ip", from_web().ether_type(ETH_P_MPLS_UC)),
-        dropped("Ipv6", "ipv6-disabled", Packet().ipv6()),
+        dropped("VlanTag", "not-ip", from_web(ipv4()).vlan(5)),
+        dropped("VlanTagBeforeIpv6", "not-ip", from_web(ipv6()).vlan(5)),
+        dropped("UnknownEtherType", "not-ip", from_web(ipv4()).ether_type(ETH_P_MPLS_UC)),
+        no_ipv6,
     };
 }
 
 std::vector<VerdictCase> malformed_packets() {
-    const std::string malformed = "malformed";
+    const auto malformed = [](const char* name, const Packet& packet) { return dropped(name, "malformed", packet); };
     return {
-        dropped("IpVersionSix", malformed, from_web().ip_version(6)),
-        dropped("IpHeaderTooShort", malformed, from_web().ip_header_words(4)),
-        dropped("IpHeaderLongerThanThePacket", malformed,
-                Packet().ipv4("10.77.0.2", "198.51.100.1").ip_header_words(15)),
-        dropped("TotalLengthBeyondTheFrame", malformed, from_web().ip_total_length(1000)),
-        dropped("TotalLengthShorterThanItsHeader", malformed, from_web().ip_total_length(19)),
-        dropped("TotalLengthZeroWithoutSegments", malformed, from_web().ip_total_length(0)),
-        dropped("TcpHeaderCut", malformed, from_web().ip_total_length(39)),
-        dropped("TcpHeaderTooShort", malformed, from_web().tcp_header_words(4)),
-        dropped("TcpHeaderLongerThanThePacket", malformed, from_web().tcp_header_words(15)),
-        dropped("UdpHeaderCut", malformed, from_web_udp().ip_total_length(27)),
-        dropped("IcmpHeaderCut", malformed, from_web_ping().ip_total_length(27)),
+        malformed("Ip4VersionSix", from_web(ipv4()).ip_version(6)),
+        malformed("Ip4HeaderTooShort", from_web(ipv4()).ip_header_words(4)),
+        malformed("Ip4HeaderLongerThanThePacket", Packet().ip(ipv4().web, ipv4().remote).ip_header_words(15)),
+        malformed("Ip4TotalLengthBeyondTheFrame", from_web(ipv4()).ip_total_length(1000)),
+        malformed("Ip4TotalLengthShorterThanItsHeader", from_web(ipv4()).ip_total_length(19)),
+        malformed("Ip4TotalLengthZeroWithoutSegments", from_web(ipv4()).ip_total_length(0)),
+        malformed("Ip4TcpHeaderCut", from_web(ipv4()).ip_total_length(39)),
+        malformed("Ip4TcpHeaderTooShort", from_web(ipv4()).tcp_header_words(4)),
+        malformed("Ip4TcpHeaderLongerThanThePacket", from_web(ipv4()).tcp_header_words(15)),
+        malformed("Ip4UdpHeaderCut", from_web_udp(ipv4()).ip_total_length(27)),
+        malformed("Ip4IcmpHeaderCut", from_web_ping(ipv4()).ip_total_length(27)),
+        malformed("Ip6VersionFour", from_web(ipv6()).ip_version(4)),
+        malformed("Ip6PayloadBeyondTheFrame", from_web(ipv6()).ip_total_length(1000)),
+        malformed("Ip6PayloadShorterThanItsExtensions",
+                  from_web(ipv6()).extension(IPPROTO_DSTOPTS, 16).ip_total_length(8)),
+        malformed("Ip6PayloadZeroWithoutSegments", from_web(ipv6()).ip_total_length(0)),
+        malformed("Ip6TcpHeaderCut", from_web(ipv6()).ip_total_length(19)),
+        malformed("Ip6TcpHeaderTooShort", from_web(ipv6()).tcp_header_words(4)),
+        malformed("Ip6UdpHeaderCut", from_web_udp(ipv6()).ip_total_length(7)),
+        malformed("Ip6IcmpHeaderCut", from_web_ping(ipv6()).ip_total_length(7)),
     };
 }
 
-std::vector<VerdictCase> refused_masquerade() {
-    const auto icmp = [](std::uint8_t type, std::uint8_t code) {
-        return Packet().ipv4("10.77.0.2", "198.51.100.1").icmp(type, code);
+std::vector<VerdictCase> refused_masquerade(const Net& net) {
+    const auto icmp = [&](std::uint8_t type, std::uint8_t code) {
+        return Packet().ip(net.web, net.remote).icmp(type, code);
     };
+    const std::uint8_t other_icmp = (net.name == "V4" ? ipv6() : ipv4()).icmp;
     return {
-        dropped("FirstFragment", "fragment", from_web().fragment(0, true)),
-        dropped("LaterFragment", "fragment", from_web().fragment(100, false)),
-        dropped("OtherProtocol", "protocol", Packet().ipv4("10.77.0.2", "198.51.100.1").protocol(kSctp)),
+        dropped("FirstFragment", "fragment", from_web(net).fragment(0, true)),
+        dropped("LaterFragment", "fragment", from_web(net).fragment(100, false)),
+        dropped("OtherProtocol", "protocol", Packet().ip(net.web, net.remote).protocol(kSctp)),
         dropped("IcmpTimestamp", "protocol", icmp(kIcmpTimestamp, 0)),
         dropped("IcmpError", "protocol", icmp(kIcmpUnreachable, 1)),
-        dropped("EchoRequestWithACode", "protocol", icmp(8, 1)),
-        dropped("EchoReplyToOutside", "no-flow", Packet().ipv4("10.77.0.2", "198.51.100.1").echo_reply(50000)),
-        dropped("ResetOfNoFlow", "no-flow", Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 443).rst()),
-        dropped("TooBigMayBeFragmented", "too-big", web_to("192.0.2.6").payload(1200)),
+        dropped("EchoRequestWithACode", "protocol", from_web_ping(net).icmp(net.icmp == IPPROTO_ICMP ? 8 : 128, 1)),
+        dropped("IcmpOfTheOtherFamily", "protocol", from_web_ping(net).protocol(other_icmp)),
+        dropped("EchoReplyToOutside", "no-flow", Packet().ip(net.web, net.remote).echo_reply(50000)),
+        dropped("ResetOfNoFlow", "no-flow", Packet().ip(net.web, net.remote).tcp(50000, 443).rst()),
     };
 }
 
-std::vector<VerdictCase> refused_routes() {
-    VerdictCase forwarding_off = dropped("ForwardingIsOff", "forwarding-disabled", from_web());
-    forwarding_off.own_node = true;
-    forwarding_off.prepare = [](TestNode&) {
-        const auto written = link::write_sysctl("ipv4/conf/nkweb/forwarding", "0");
+std::vector<VerdictCase> refused_fragmentation() {
+    return {dropped("TooBigMayBeFragmented", "too-big", web_to(ipv4(), ipv4().special_route(6)).payload(1400))};
+}
+
+VerdictCase with_pool(VerdictCase row, std::uint16_t first, std::uint16_t last) {
+    row.node.port_first = first;
+    row.node.port_last = last;
+    return row;
+}
+
+std::vector<VerdictCase> refused_routes(const Net& net) {
+    VerdictCase forwarding_off = dropped("ForwardingIsOff", "forwarding-disabled", from_web(net));
+    const auto set_forwarding = [sysctl = net.sysctl_dir + "/conf/nkweb/forwarding"](const char* value) {
+        const auto written = link::write_sysctl(sysctl, value);
         EXPECT_TRUE(written) << written.error().message();
     };
-    VerdictCase no_pool = dropped("PoolNotConfigured", "ports-exhausted", from_web());
-    no_pool.node.port_first = no_pool.node.port_last = 0;
-    VerdictCase backwards = dropped("PoolEndsBeforeItBegins", "ports-exhausted", from_web());
-    backwards.node.port_first = 60000;
-    backwards.node.port_last = 50000;
-    VerdictCase exhausted = dropped("EveryPortTaken", "ports-exhausted", from_web());
-    exhausted.node.port_first = exhausted.node.port_last = 50000;
-    exhausted.prepare = [](TestNode& n) { insert(n, Stage::fresh, Flow{.source = "10.77.0.3", .endpoint_id = 2}); };
-    VerdictCase not_configured = dropped("NodeNotConfigured", "no-uplink", from_web());
-    not_configured.prepare = [](TestNode& n) { n.settings() = {}; };
+    forwarding_off.prepare = [=](TestNode&) { set_forwarding("0"); };
+    forwarding_off.undo = [=] { set_forwarding("1"); };
+    VerdictCase exhausted = with_pool(dropped("EveryPortTaken", "ports-exhausted", from_web(net)), 50000, 50000);
+    exhausted.prepare = [=](TestNode& n) {
+        Flow flow = flow_of(net);
+        flow.source = net.db;
+        flow.translated_port = 50000;
+        flow.endpoint_id = 2;
+        insert(n, Stage::fresh, flow);
+    };
+    VerdictCase no_uplinks = dropped("NoUplinkConfigured", "no-uplink", from_web(net));
+    no_uplinks.prepare = [](TestNode& n) { n.settings().uplink_count = 0; };
+    VerdictCase no_networks =
+        dropped("NoNetworkConfiguredIsMasquerade", "fragment", from_web(net).fragment(100, false));
+    no_networks.prepare = [](TestNode& n) { n.settings().network4_count = 0, n.settings().network6_count = 1; };
     return {
-        dropped("Blackhole", "route", web_to("192.0.2.1")),
-        dropped("RouteToANonUplink", "no-uplink", web_to("192.0.2.4")),
-        dropped("RouteIntoATunnel", "no-uplink", web_to("192.0.2.5")),
-        dropped("UplinkLendsAGatewayAddress", "no-source-address", web_to("192.0.2.8")),
+        dropped("Blackhole", "route", web_to(net, net.special_route(1))),
+        dropped("RouteToANonUplink", "no-uplink", web_to(net, net.special_route(4))),
+        dropped("RouteIntoATunnel", "no-uplink", web_to(net, net.special_route(5))),
+        dropped("UplinkLendsAGatewayAddress", "no-source-address", web_to(net, net.special_route(8))),
         forwarding_off,
-        no_pool,
-        backwards,
+        with_pool(dropped("PoolNotConfigured", "ports-exhausted", from_web(net)), 0, 0),
+        with_pool(dropped("PoolEndsBeforeItBegins", "ports-exhausted", from_web(net)), 60000, 50000),
         exhausted,
-        not_configured,
+        no_uplinks,
+        no_networks,
     };
 }
+
+using MakeRows = std::vector<VerdictCase> (*)(const Net&);
 
 }  // namespace
 
 std::vector<VerdictTable> container_tables() {
+    const std::vector<std::pair<std::string, MakeRows>> of_both_families{
+        {"Masqueraded", masquerade_cases},
+        {"Segments", segment_cases},
+        {"Routed", routed_cases},
+        {"Local", local_cases},
+        {"ToTheStack", stack_cases},
+        {"RefusedSources", refused_sources},
+        {"NotMasqueraded", refused_masquerade},
+        {"RefusedRoutes", refused_routes},
+    };
     std::vector<VerdictTable> tables;
     for (const Program program : {Program::netkit_peer, Program::veth_ingress}) {
-        tables.push_back({program, "Masqueraded", masquerade_cases()});
-        tables.push_back({program, "Segments", segment_cases()});
-        tables.push_back({program, "Routed", routed_cases()});
-        tables.push_back({program, "Local", local_cases()});
-        tables.push_back({program, "ToTheStack", stack_cases()});
-        tables.push_back({program, "RefusedSources", refused_sources()});
+        for (const Net* net : {&ipv4(), &ipv6()}) {
+            for (const auto& [name, make_rows] : of_both_families) {
+                tables.push_back({program, name + net->name, make_rows(*net)});
+            }
+        }
+        tables.push_back({program, "LongHeaders", long_headers()});
+        tables.push_back({program, "NeverForwarded", never_forwarded()});
+        tables.push_back({program, "LinkScope", link_scope()});
+        tables.push_back({program, "RefusedFrames", refused_frames()});
         tables.push_back({program, "Malformed", malformed_packets()});
-        tables.push_back({program, "NotMasqueraded", refused_masquerade()});
-        tables.push_back({program, "RefusedRoutes", refused_routes()});
+        tables.push_back({program, "RefusedFragmentation", refused_fragmentation()});
     }
     return tables;
 }

@@ -15,14 +15,14 @@ TEST(Packet, ChecksumsAreThoseOfTheRfcs) {
 }
 
 TEST(Packet, DescribesWhatWasBuilt) {
-    const std::string text = describe(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 443).syn().bytes());
+    const std::string text = describe(Packet().ip("10.77.0.2", "198.51.100.1").tcp(50000, 443).syn().bytes());
     EXPECT_THAT(text, HasSubstr("ipv4 10.77.0.2 > 198.51.100.1 ttl 64"));
     EXPECT_THAT(text, HasSubstr("tcp 50000 > 443 SYN header 5, checksum ok"));
     EXPECT_THAT(text, Not(HasSubstr("BAD")));
 }
 
 TEST(Packet, AChangedByteShowsAsABadChecksum) {
-    Bytes frame = Packet().ipv4("10.77.0.2", "198.51.100.1").udp(50000, 53).payload("query").bytes();
+    Bytes frame = Packet().ip("10.77.0.2", "198.51.100.1").udp(50000, 53).payload("query").bytes();
     frame.back() ^= 1;
     EXPECT_THAT(describe(frame), HasSubstr("udp 50000 > 53 length 13, checksum BAD"));
     frame[22]--;
@@ -31,8 +31,7 @@ TEST(Packet, AChangedByteShowsAsABadChecksum) {
 
 TEST(Packet, UdpChecksumThatComesOutAsZeroIsSentAsOnes) {
     for (unsigned port = 1; port < 0x10000; port++) {
-        const Bytes frame =
-            Packet().ipv4("10.77.0.2", "198.51.100.1").udp(static_cast<std::uint16_t>(port), 53).bytes();
+        const Bytes frame = Packet().ip("10.77.0.2", "198.51.100.1").udp(static_cast<std::uint16_t>(port), 53).bytes();
         EXPECT_FALSE(frame[40] == 0 && frame[41] == 0) << "port " << port;
     }
 }

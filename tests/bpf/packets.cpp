@@ -1,27 +1,73 @@
 #include "bpf/packets.h"
 
+#include <netinet/in.h>
+
 #include "harness/prog_run.h"
 
 namespace netkitd::test {
 
-Packet from_web() {
-    return Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 443).syn().payload("hello");
+const Net& ipv4() {
+    static const Net net{.name = "V4",
+                         .web = "10.77.0.2",
+                         .db = "10.77.0.3",
+                         .routed = "10.88.0.2",
+                         .gateway = "10.77.0.1",
+                         .nobody = "10.77.0.99",
+                         .node = "203.0.113.2",
+                         .silent_neighbour = "203.0.113.77",
+                         .remote = "198.51.100.1",
+                         .other_remote = "198.51.100.2",
+                         .special = "192.0.2.",
+                         .sysctl_dir = "ipv4",
+                         .icmp = IPPROTO_ICMP,
+                         .header_size = 20};
+    return net;
 }
 
-Packet from_web_udp() {
-    return Packet().ipv4("10.77.0.2", "198.51.100.1").udp(50000, 443).payload("hello");
+const Net& ipv6() {
+    static const Net net{.name = "V6",
+                         .web = "2001:db8:77::2",
+                         .db = "2001:db8:77::3",
+                         .routed = "2001:db8:88::2",
+                         .gateway = "2001:db8:77::1",
+                         .nobody = "2001:db8:77::99",
+                         .node = "2001:db8:113::2",
+                         .silent_neighbour = "2001:db8:113::77",
+                         .remote = "2001:db8:51::1",
+                         .other_remote = "2001:db8:51::2",
+                         .special = "2001:db8:2::",
+                         .sysctl_dir = "ipv6",
+                         .icmp = IPPROTO_ICMPV6,
+                         .header_size = 40};
+    return net;
 }
 
-Packet from_web_ping() {
-    return Packet().ipv4("10.77.0.2", "198.51.100.1").echo_request(50000).payload("hello");
+Packet from_web(const Net& net) {
+    return Packet().ip(net.web, net.remote).tcp(50000, 443).syn().payload("hello");
 }
 
-Packet reply_to_web() {
-    return Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").tcp(443, 50000).syn().ack();
+Packet from_web_udp(const Net& net) {
+    return Packet().ip(net.web, net.remote).udp(50000, 443).payload("hello");
+}
+
+Packet from_web_ping(const Net& net) {
+    return Packet().ip(net.web, net.remote).echo_request(50000).payload("hello");
+}
+
+Packet to_node(const Net& net) {
+    return Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.node);
+}
+
+Packet reply_to_web(const Net& net) {
+    return to_node(net).tcp(443, 50000).syn().ack();
+}
+
+Packet forwarded(Packet packet) {
+    return packet.ttl(63);
 }
 
 Packet on_the_wire(Packet packet) {
-    return packet.eth(kRouterMac, kUplinkMac).ttl(63);
+    return forwarded(std::move(packet)).eth(kRouterMac, kUplinkMac);
 }
 
 }  // namespace netkitd::test

@@ -1,15 +1,46 @@
-// The packets that this suite varies.
+// The addresses of the test node (harness/prog_run.h), for either family, and packets that many tests need.
 #pragma once
+
+#include <cstdint>
+#include <string>
 
 #include "harness/packet.h"
 
 namespace netkitd::test {
 
-[[nodiscard]] Packet from_web();       // TCP SYN from web's 50000 to 198.51.100.1:443
-[[nodiscard]] Packet from_web_udp();   // the same ports, UDP
-[[nodiscard]] Packet from_web_ping();  // echo request, id 50000
-[[nodiscard]] Packet reply_to_web();   // TCP SYN ACK from there, to the node's 50000
-// With the addresses that a packet has on its way to the next hop.
+// The same situation in IPv4 and in IPv6.
+struct Net {
+    std::string name;
+    std::string web;
+    std::string db;
+    std::string routed;
+    std::string gateway;
+    std::string nobody;  // in the prefix of web and db
+    std::string node;
+    std::string silent_neighbour;  // on the uplink's link, its MAC unknown
+    std::string remote;            // far outside
+    std::string other_remote;
+    std::string special;  // add a digit: the destinations of prog_run.cpp's special routes
+    std::string sysctl_dir;
+    std::uint8_t icmp = 0;
+    std::uint8_t header_size = 0;
+
+    [[nodiscard]] std::string special_route(int number) const { return special + std::to_string(number); }
+};
+[[nodiscard]] const Net& ipv4();
+[[nodiscard]] const Net& ipv6();
+
+// From web, as it sends them.
+[[nodiscard]] Packet from_web(const Net& net);
+[[nodiscard]] Packet from_web_udp(const Net& net);
+[[nodiscard]] Packet from_web_ping(const Net& net);
+// From the remote to the node, as the router sends it.
+[[nodiscard]] Packet to_node(const Net& net);
+[[nodiscard]] Packet reply_to_web(const Net& net);
+
+// What comes out of a container's program: the kernel writes the Ethernet header.
+[[nodiscard]] Packet forwarded(Packet packet);
+// The same, if the flow knew the way to the router.
 [[nodiscard]] Packet on_the_wire(Packet packet);
 
 }  // namespace netkitd::test

@@ -31,140 +31,156 @@ VerdictCase in_drop(std::string name, std::string reason, Packet packet) {
 }
 
 // With web's flow in `stage`; its packets are those of from_web*() and their replies.
-VerdictCase with_flow(VerdictCase row, Stage stage, std::uint8_t protocol, std::uint16_t source_port = 50000) {
+VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t protocol = IPPROTO_TCP,
+                      std::uint16_t source_port = 50000) {
     row.prepare = [=](TestNode& node) {
-        const auto inserted = node.insert(stage, Flow{.protocol = protocol, .source_port = source_port});
+        const auto inserted = node.insert(stage, Flow{.protocol = protocol,
+                                                      .source = net.web,
+                                                      .source_port = source_port,
+                                                      .destination = net.remote,
+                                                      .translated = net.node});
         EXPECT_TRUE(inserted) << inserted.error().message();
     };
     return row;
 }
 
-VerdictCase in_reply(std::string name, Packet packet, std::uint16_t container_port, Stage stage, std::uint8_t protocol,
-                     Counted counted = {}) {
-    VerdictCase reply = row(std::move(name), Verdict::redirect, std::move(counted), std::move(packet));
-    reply.becomes = Packet(reply.packet).to("10.77.0.2", container_port).ttl(63);
-    return with_flow(std::move(reply), stage, protocol, container_port);
+Packet to_web(const Net& net) {
+    return Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web);
 }
 
-Packet to_node() {
-    return Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2");
+Packet to_node_from(const Net& net, std::string_view source) {
+    return Packet().eth(kUplinkMac, kRouterMac).ip(source, net.node);
 }
 
-Packet to_web() {
-    return Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "10.77.0.2");
+std::vector<VerdictCase> host_traffic(const Net& net) {
+    return {
+        in_pass("PortOutsideThePool", to_node(net).tcp(50000, 22).syn()),
+        in_pass("PoolPortWithoutFlow", to_node(net).tcp(443, 50000)),
+        in_pass("PoolPortWithoutFlowAndTtlUsedUp", to_node(net).tcp(443, 50000).ttl(1)),
+        in_pass("FirstFragmentWithoutFlow", to_node(net).tcp(443, 50000).fragment(0, true)),
+        in_pass("EchoRequest", to_node(net).echo_request(50000)),
+        in_pass("EchoReplyWithoutFlow", to_node(net).echo_reply(50000)),
+        in_pass("EchoReplyOutsideThePool", to_node(net).echo_reply(7)),
+        in_pass("IcmpError", to_node(net).icmp(3, 1)),
+        in_pass("OtherProtocol", to_node(net).protocol(132).payload(40)),
+        in_pass("OtherIpVersion", to_web(net).tcp(443, 50000).ip_version(7)),
+        in_pass("TcpHeaderCut", to_node(net).tcp(443, 50000).ip_total_length(10)),
+        in_pass("ToAContainerOfARoutedNetwork",
+                Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 80)),
+        in_pass("ForAnotherMachine", to_web(net).eth(kRouterMac, kUplinkMac).tcp(443, 80)),
+        with_flow(net, in_pass("ReplyByBroadcast", reply_to_web(net).eth({255, 255, 255, 255, 255, 255}, kRouterMac)),
+                  Stage::established),
+        with_flow(net, in_pass("LaterFragment", reply_to_web(net).fragment(100, false)), Stage::established),
+        with_flow(net, in_pass("FromAnotherRemote", to_node_from(net, net.other_remote).tcp(443, 50000)),
+                  Stage::established),
+        with_flow(net, in_pass("FromAnotherRemotePort", to_node(net).tcp(444, 50000)), Stage::established),
+        with_flow(net, in_pass("OfAnotherProtocol", to_node(net).udp(443, 50000)), Stage::established),
+    };
 }
 
-std::vector<VerdictCase> host_traffic() {
+std::vector<VerdictCase> other_frames() {
     return {
         in_pass("Arp", Packet().eth(kUplinkMac, kRouterMac).arp()),
-        in_pass("Ipv6", Packet().eth(kUplinkMac, kRouterMac).ipv6()),
-        in_pass("VlanTag", to_web().vlan(5).tcp(443, 80)),
-        in_pass("PortOutsideThePool", to_node().tcp(50000, 22).syn()),
-        in_pass("PoolPortWithoutFlow", to_node().tcp(443, 50000)),
-        in_pass("PoolPortWithoutFlowAndTtlUsedUp", to_node().tcp(443, 50000).ttl(1)),
-        in_pass("FirstFragmentWithoutFlow", to_node().tcp(443, 50000).fragment(0, true)),
-        in_pass("EchoRequest", to_node().echo_request(50000)),
-        in_pass("EchoReplyWithoutFlow", to_node().echo_reply(50000)),
-        in_pass("EchoReplyOutsideThePool", to_node().echo_reply(7)),
-        in_pass("IcmpError", to_node().icmp(3, 1)),
-        in_pass("OtherProtocol", to_node().protocol(132).payload(40)),
-        in_pass("IpVersionSix", to_web().tcp(443, 50000).ip_version(6)),
-        in_pass("TcpHeaderCut", to_node().tcp(443, 50000).ip_total_length(30)),
-        in_pass("ToAContainerOfARoutedNetwork",
-                Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "10.88.0.2").tcp(443, 80)),
-        in_pass("ForAnotherMachine", to_web().eth(kRouterMac, kUplinkMac).tcp(443, 80)),
-        with_flow(in_pass("ReplyByBroadcast", reply_to_web().eth({255, 255, 255, 255, 255, 255}, kRouterMac)),
-                  Stage::established, IPPROTO_TCP),
-        with_flow(in_pass("LaterFragment", reply_to_web().fragment(100, false)), Stage::established, IPPROTO_TCP),
-        with_flow(in_pass("FromAnotherRemote",
-                          Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.2", "203.0.113.2").tcp(443, 50000)),
-                  Stage::established, IPPROTO_TCP),
-        with_flow(in_pass("FromAnotherRemotePort", to_node().tcp(444, 50000)), Stage::established, IPPROTO_TCP),
-        with_flow(in_pass("OfAnotherProtocol", to_node().udp(443, 50000)), Stage::established, IPPROTO_TCP),
+        in_pass("VlanTag", to_web(ipv4()).vlan(5).tcp(443, 80)),
+        in_pass("NeighbourSolicitation", Packet().eth(kUplinkMac, kRouterMac).ip("fe80::1", "ff02::1").icmp(135, 0)),
     };
 }
 
-std::vector<VerdictCase> guarded() {
+std::vector<VerdictCase> guarded(const Net& net) {
+    const auto unsolicited = [](const char* name, const Packet& packet) {
+        return in_drop(name, "unsolicited", packet);
+    };
     return {
-        in_drop("UnsolicitedTcp", "unsolicited", to_web().tcp(443, 80).syn()),
-        in_drop("UnsolicitedPing", "unsolicited", to_web().echo_request(1)),
-        in_drop("UnsolicitedFragment", "unsolicited", to_web().fragment(100, true).protocol(17).payload(8)),
-        in_drop("UnsolicitedOtherProtocol", "unsolicited", to_web().protocol(132)),
-        in_drop("UnsolicitedToTheGateway", "unsolicited",
-                Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "10.77.0.1").echo_request(1)),
-        in_drop("UnsolicitedToAnAddressOfNobody", "unsolicited",
-                Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "10.77.200.200").tcp(1, 2)),
-        in_drop("UnsolicitedFromInside", "unsolicited",
-                Packet().eth(kUplinkMac, kRouterMac).ipv4("10.77.0.3", "10.77.0.2").tcp(1, 2)),
-        with_flow(in_drop("UnsolicitedPastTheTranslation", "unsolicited", to_web().tcp(443, 50000)), Stage::established,
-                  IPPROTO_TCP),
+        unsolicited("Tcp", to_web(net).tcp(443, 80).syn()),
+        unsolicited("Ping", to_web(net).echo_request(1)),
+        unsolicited("Fragment", to_web(net).fragment(100, true).protocol(17).payload(8)),
+        unsolicited("OtherProtocol", to_web(net).protocol(132)),
+        unsolicited("ToTheGateway", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.gateway).echo_request(1)),
+        unsolicited("ToAnAddressOfNobody", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.nobody).tcp(1, 2)),
+        unsolicited("FromInside", Packet().eth(kUplinkMac, kRouterMac).ip(net.db, net.web).tcp(1, 2)),
+        with_flow(net, unsolicited("PastTheTranslation", to_web(net).tcp(443, 50000)), Stage::established),
     };
 }
 
-std::vector<VerdictCase> replies() {
-    const Packet udp = to_node().udp(443, 50000).payload("answer");
-    const Packet ping = to_node().echo_reply(50000).payload("hello");
-    return {
-        in_reply("ReplyToAnEstablishedFlow", reply_to_web(), 50000, Stage::established, IPPROTO_TCP),
-        in_reply("ReplyToAChangedPort", reply_to_web(), 1000, Stage::established, IPPROTO_TCP),
-        in_reply("FirstReply", reply_to_web(), 50000, Stage::fresh, IPPROTO_TCP, {{"flow-established", 1}}),
-        in_reply("ResetIsDeliveredButEstablishesNothing", to_node().tcp(443, 50000).rst().ack(), 50000, Stage::fresh,
-                 IPPROTO_TCP),
-        in_reply("UdpReply", udp, 50000, Stage::established, IPPROTO_UDP),
-        in_reply("UdpReplyToAChangedPort", udp, 1000, Stage::established, IPPROTO_UDP),
-        in_reply("UdpReplyWithoutChecksum", Packet(udp).without_udp_checksum(), 1000, Stage::established, IPPROTO_UDP),
-        in_reply("EchoReply", ping, 50000, Stage::established, IPPROTO_ICMP),
-        in_reply("EchoReplyToAChangedId", ping, 1000, Stage::established, IPPROTO_ICMP),
-        in_reply("ReplyWithIpOptions", reply_to_web().ip_options({1, 1, 1, 0}), 50000, Stage::established, IPPROTO_TCP),
+std::vector<VerdictCase> replies(const Net& net) {
+    const auto reply = [&](const char* name, const Packet& packet, std::uint16_t container_port, Stage stage,
+                           std::uint8_t protocol, Counted counted = {}) {
+        VerdictCase delivered = row(name, Verdict::redirect, std::move(counted), packet);
+        delivered.becomes = Packet(packet).to(net.web, container_port).ttl(63);
+        return with_flow(net, std::move(delivered), stage, protocol, container_port);
     };
+    const Packet udp = to_node(net).udp(443, 50000).payload("answer");
+    const Packet ping = to_node(net).echo_reply(50000).payload("hello");
+    const Stage known = Stage::established;
+    std::vector<VerdictCase> rows{
+        reply("ReplyToAnEstablishedFlow", reply_to_web(net), 50000, known, IPPROTO_TCP),
+        reply("ReplyToAChangedPort", reply_to_web(net), 1000, known, IPPROTO_TCP),
+        reply("FirstReply", reply_to_web(net), 50000, Stage::fresh, IPPROTO_TCP, {{"flow-established", 1}}),
+        reply("ResetIsDeliveredButEstablishesNothing", to_node(net).tcp(443, 50000).rst().ack(), 50000, Stage::fresh,
+              IPPROTO_TCP),
+        reply("UdpReply", udp, 50000, known, IPPROTO_UDP),
+        reply("UdpReplyToAChangedPort", udp, 1000, known, IPPROTO_UDP),
+        reply("UdpReplyWithoutChecksum", Packet(udp).without_udp_checksum(), 1000, known, IPPROTO_UDP),
+        reply("EchoReply", ping, 50000, known, net.icmp),
+        reply("EchoReplyToAChangedId", ping, 1000, known, net.icmp),
+    };
+    if (net.icmp == IPPROTO_ICMP) {
+        rows.push_back(
+            reply("ReplyWithIpOptions", reply_to_web(net).ip_options({1, 1, 1, 0}), 1000, known, IPPROTO_TCP));
+    } else {
+        rows.push_back(
+            reply("ReplyWithAnExtension", reply_to_web(net).extension(IPPROTO_DSTOPTS, 8), 1000, known, IPPROTO_TCP));
+    }
+    return rows;
 }
 
-std::vector<VerdictCase> refused_replies() {
+std::vector<VerdictCase> refused_replies(const Net& net) {
     VerdictCase full =
-        with_flow(in_drop("FirstReplyFindsTheTableFull", "flow-table-full", reply_to_web()), Stage::fresh, IPPROTO_TCP);
+        with_flow(net, in_drop("FirstReplyFindsTheTableFull", "flow-table-full", reply_to_web(net)), Stage::fresh);
     full.node.established_flows = 1;  // room for one half
     full.own_node = true;
+    const auto fragment = [&](const char* name, Stage stage) {
+        return with_flow(net, in_drop(name, "fragment", reply_to_web(net).fragment(0, true)), stage);
+    };
     return {
-        with_flow(in_drop("FirstFragmentOfAFlow", "fragment", reply_to_web().fragment(0, true)), Stage::established,
-                  IPPROTO_TCP),
-        with_flow(in_drop("FirstFragmentOfAnUnansweredFlow", "fragment", reply_to_web().fragment(0, true)),
-                  Stage::fresh, IPPROTO_TCP),
-        with_flow(in_drop("TtlUsedUp", "ttl-expired", reply_to_web().ttl(1)), Stage::established, IPPROTO_TCP),
+        fragment("FirstFragmentOfAFlow", Stage::established),
+        fragment("FirstFragmentOfAnUnansweredFlow", Stage::fresh),
+        with_flow(net, in_drop("TtlUsedUp", "ttl-expired", reply_to_web(net).ttl(1)), Stage::established),
         full,
     };
 }
 
-std::vector<VerdictCase> outgoing() {
+std::vector<VerdictCase> outgoing(const Net& net) {
     const auto pass = [](const char* name, const Packet& packet) { return row(name, Verdict::pass, {}, packet); };
     const auto drop = [](const char* name, const Packet& packet) {
         return row(name, Verdict::drop, {{"untranslated-source", 1}}, packet);
     };
-    const Packet from_node = Packet().ipv4("203.0.113.2", "198.51.100.1").tcp(50000, 443);
+    const Packet from_node = Packet().ip(net.node, net.remote).tcp(50000, 443);
     return {
         pass("OfTheHost", from_node),
-        pass("OfARoutedNetwork", Packet().ipv4("10.88.0.2", "198.51.100.1").tcp(50000, 443)),
+        pass("OfARoutedNetwork", Packet().ip(net.routed, net.remote).tcp(50000, 443)),
         pass("Arp", Packet().arp()),
-        pass("Ipv6", Packet().ipv6()),
         pass("OfTheHostInAVlan", Packet(from_node).vlan(5)),
-        pass("Ipv6InAVlan", Packet().ipv6().vlan(5)),
         pass("VlanTagCut", Packet(from_node).vlan(5).cut_to(17)),
-        drop("OfAContainer", from_web()),
-        drop("FragmentOfAContainer", from_web().fragment(100, false)),
-        drop("OfAContainerInAVlan", from_web().vlan(5)),
-        drop("OfTheGateway", Packet().ipv4("10.77.0.1", "198.51.100.1").icmp(3, 1)),
+        drop("OfAContainer", from_web(net)),
+        drop("FragmentOfAContainer", from_web(net).fragment(100, false)),
+        drop("OfAContainerInAVlan", from_web(net).vlan(5)),
+        drop("OfTheGateway", Packet().ip(net.gateway, net.remote).icmp(3, 1)),
     };
 }
 
 }  // namespace
 
 std::vector<VerdictTable> uplink_tables() {
-    return {
-        {Program::uplink_ingress, "HostTraffic", host_traffic()},
-        {Program::uplink_ingress, "Unsolicited", guarded()},
-        {Program::uplink_ingress, "Replies", replies()},
-        {Program::uplink_ingress, "RefusedReplies", refused_replies()},
-        {Program::uplink_egress, "SafetyNet", outgoing()},
-    };
+    std::vector<VerdictTable> tables{{Program::uplink_ingress, "OtherFrames", other_frames()}};
+    for (const Net* net : {&ipv4(), &ipv6()}) {
+        tables.push_back({Program::uplink_ingress, "HostTraffic" + net->name, host_traffic(*net)});
+        tables.push_back({Program::uplink_ingress, "Unsolicited" + net->name, guarded(*net)});
+        tables.push_back({Program::uplink_ingress, "Replies" + net->name, replies(*net)});
+        tables.push_back({Program::uplink_ingress, "RefusedReplies" + net->name, refused_replies(*net)});
+        tables.push_back({Program::uplink_egress, "SafetyNet" + net->name, outgoing(*net)});
+    }
+    return tables;
 }
 
 }  // namespace netkitd::test

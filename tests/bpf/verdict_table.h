@@ -24,7 +24,9 @@ struct VerdictCase {
     TestNode::Options node;
     // Fills flow maps or changes settings, which are as new for each row.
     std::function<void(TestNode&)> prepare;
-    // For rows whose `prepare` changes more than that, or whose `node` has maps of another size.
+    // Undoes what else `prepare` did.
+    std::function<void()> undo;
+    // For rows whose `node` has maps of another size. Takes as long as all others: the programs are loaded anew.
     bool own_node = false;
 };
 

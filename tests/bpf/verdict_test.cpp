@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 
 #include "bpf/bpf_test.h"
@@ -15,6 +16,9 @@ void expect_row(TestNode& node, Program program, const VerdictCase& row) {
         row.prepare(node);
     }
     const auto result = node.run(program, row.device, row.packet, row.run);
+    if (row.undo) {
+        row.undo();
+    }
     ASSERT_TRUE(result) << result.error().message();
     EXPECT_EQ(result->verdict, row.verdict);
     EXPECT_EQ(result->counted, row.counted);
@@ -30,7 +34,35 @@ void expect_row_on_its_own_node(Program program, const VerdictCase& row) {
     });
 }
 
-class VerdictTest : public BpfTest, public ::testing::WithParamInterface<VerdictTable> {};
+// The verifier takes a second, and in the VM half a minute: one node for all tables that run in one process.
+class VerdictTest : public ::testing::TestWithParam<VerdictTable> {
+protected:
+    static void SetUpTestSuite() {
+        if (bpf_is_possible()) {
+            home.emplace();
+            home->inside([] {
+                auto made = TestNode::create(*home, {});
+                ASSERT_TRUE(made) << made.error().message();
+                node.emplace(std::move(*made));
+            });
+        }
+    }
+    static void TearDownTestSuite() {
+        node.reset();
+        home.reset();
+    }
+    void SetUp() override {
+        if (!home) {
+            GTEST_SKIP() << kNoBpf;
+        }
+        ASSERT_TRUE(node);
+    }
+
+    static std::optional<NetworkNamespace> home;
+    static std::optional<TestNode> node;
+};
+std::optional<NetworkNamespace> VerdictTest::home;
+std::optional<TestNode> VerdictTest::node;
 
 TEST_P(VerdictTest, IsAsTheTableSays) {
     const VerdictTable& table = GetParam();
@@ -39,8 +71,10 @@ TEST_P(VerdictTest, IsAsTheTableSays) {
         if (row.own_node) {
             expect_row_on_its_own_node(table.program, row);
         } else {
-            node().reset(row.node);
-            expect_row(node(), table.program, row);
+            home->inside([&] {
+                node->reset(row.node);
+                expect_row(*node, table.program, row);
+            });
         }
     }
 }

@@ -17,6 +17,8 @@ constexpr std::uint16_t kDontFragment = 0x4000;  // RFC 791, 3.1
 constexpr std::uint16_t kMoreFragments = 0x2000;
 constexpr std::uint8_t kEchoReply = 0;  // RFC 792
 constexpr std::uint8_t kEchoRequest = 8;
+constexpr std::uint8_t kEchoRequest6 = 128;  // RFC 4443
+constexpr std::uint8_t kEchoReply6 = 129;
 
 void put16(Bytes& bytes, std::uint16_t value) {
     bytes.push_back(static_cast<std::uint8_t>(value >> 8));
@@ -37,12 +39,13 @@ void append(Bytes& bytes, std::span<const std::uint8_t> more) {
     bytes.insert(bytes.end(), more.begin(), more.end());
 }
 
-std::uint32_t parse_address(std::string_view text) {
-    in_addr address{};
-    if (inet_pton(AF_INET, std::string(text).c_str(), &address) != 1) {
-        throw std::invalid_argument("not an IPv4 address: " + std::string(text));
+Bytes parse_address(std::string_view text) {
+    const int family = text.contains(':') ? AF_INET6 : AF_INET;
+    Bytes address(family == AF_INET6 ? 16 : 4);
+    if (inet_pton(family, std::string(text).c_str(), address.data()) != 1) {
+        throw std::invalid_argument("not an address: " + std::string(text));
     }
-    return ntohl(address.s_addr);
+    return address;
 }
 
 std::uint32_t sum16(std::span<const std::uint8_t> bytes) {
@@ -63,7 +66,7 @@ std::uint16_t internet_checksum(std::span<const std::uint8_t> first, std::span<c
     return static_cast<std::uint16_t>(~sum);
 }
 
-Bytes pseudo_header(std::span<const std::uint8_t, 8> addresses, std::uint8_t protocol, std::size_t length) {
+Bytes pseudo_header(std::span<const std::uint8_t> addresses, std::uint8_t protocol, std::size_t length) {
     Bytes bytes(addresses.begin(), addresses.end());
     put16(bytes, protocol);
     put16(bytes, static_cast<std::uint16_t>(length));
@@ -91,15 +94,10 @@ Packet& Packet::arp() {
     return *this;
 }
 
-Packet& Packet::ipv4(std::string_view source, std::string_view destination) {
-    network_ = Network::ipv4;
+Packet& Packet::ip(std::string_view source, std::string_view destination) {
     source_ = parse_address(source);
     destination_ = parse_address(destination);
-    return *this;
-}
-
-Packet& Packet::ipv6() {
-    network_ = Network::ipv6;
+    network_ = source_.size() == 4 ? Network::ipv4 : Network::ipv6;
     return *this;
 }
 
@@ -114,7 +112,22 @@ Packet& Packet::dont_fragment() {
 }
 
 Packet& Packet::fragment(std::uint16_t offset, bool more) {
+    if (network_ == Network::ipv6) {
+        Bytes header(2);
+        put16(header, static_cast<std::uint16_t>(offset << 3 | (more ? 1 : 0)));  // RFC 8200, 4.5
+        put32(header, 0x12345678);
+        extensions_.emplace_back(IPPROTO_FRAGMENT, header);
+    }
     fragment_ = static_cast<std::uint16_t>(offset | (more ? kMoreFragments : 0));
+    return *this;
+}
+
+Packet& Packet::extension(std::uint8_t number, std::size_t size) {
+    Bytes header(size);
+    header.at(1) = static_cast<std::uint8_t>(size / 8 - 1);
+    header.at(2) = 1;  // PadN, RFC 8200, 4.2
+    header.at(3) = static_cast<std::uint8_t>(size - 4);
+    extensions_.emplace_back(number, header);
     return *this;
 }
 
@@ -192,17 +205,17 @@ Packet& Packet::without_udp_checksum() {
 
 Packet& Packet::echo_request(std::uint16_t id) {
     source_port_ = id;
-    return icmp(kEchoRequest, 0);
+    return icmp(network_ == Network::ipv6 ? kEchoRequest6 : kEchoRequest, 0);
 }
 
 Packet& Packet::echo_reply(std::uint16_t id) {
     source_port_ = id;
-    return icmp(kEchoReply, 0);
+    return icmp(network_ == Network::ipv6 ? kEchoReply6 : kEchoReply, 0);
 }
 
 Packet& Packet::icmp(std::uint8_t type, std::uint8_t code) {
     transport_ = Transport::icmp;
-    protocol_ = IPPROTO_ICMP;
+    protocol_ = static_cast<std::uint8_t>(network_ == Network::ipv6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP});
     icmp_type_ = type;
     icmp_code_ = code;
     return *this;
@@ -289,11 +302,10 @@ Bytes Packet::transport_packet() const {
     if (transport_ == Transport::none || (transport_ == Transport::udp && !udp_checksum_)) {
         return bytes;
     }
-    Bytes addresses;
-    put32(addresses, source_);
-    put32(addresses, destination_);
-    const Bytes pseudo = pseudo_header(std::span<const std::uint8_t, 8>(addresses), protocol_, bytes.size());
-    std::uint16_t checksum = internet_checksum(transport_ == Transport::icmp ? Bytes{} : pseudo, bytes);
+    Bytes addresses = source_;
+    append(addresses, destination_);
+    const Bytes pseudo = pseudo_header(addresses, protocol_, bytes.size());
+    std::uint16_t checksum = internet_checksum(protocol_ == IPPROTO_ICMP ? Bytes{} : pseudo, bytes);
     if (transport_ == Transport::udp && checksum == 0) {
         checksum = 0xffff;  // RFC 768
     }
@@ -301,34 +313,57 @@ Bytes Packet::transport_packet() const {
     return bytes;
 }
 
-Bytes Packet::network_packet() const {
+Bytes Packet::ipv4_header(std::size_t payload_size) const {
     Bytes bytes;
-    if (network_ == Network::arp) {
-        return Bytes(28);  // RFC 826, for Ethernet and IPv4
-    }
-    if (network_ == Network::ipv6) {
-        bytes.resize(40);  // RFC 8200, 3
-        bytes[0] = 0x60;
-        return bytes;
-    }
-    Bytes transport = transport_packet();
-    if (network_ == Network::none) {
-        return transport;
-    }
-    const std::size_t header_size = 20 + options_.size();
-    const std::size_t words = ip_header_words_.value_or(static_cast<std::uint8_t>(header_size / 4));
-    bytes.push_back(static_cast<std::uint8_t>(ip_version_ << 4 | words));
+    const std::size_t size = 20 + options_.size();
+    const std::size_t words = ip_header_words_.value_or(static_cast<std::uint8_t>(size / 4));
+    bytes.push_back(static_cast<std::uint8_t>(ip_version_.value_or(4) << 4 | words));
     bytes.push_back(0);
-    put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(header_size + transport.size())));
+    put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(size + payload_size)));
     put16(bytes, 0x1234);  // identification
     put16(bytes, fragment_);
     bytes.push_back(ttl_);
     bytes.push_back(protocol_);
     put16(bytes, 0);
-    put32(bytes, source_);
-    put32(bytes, destination_);
+    append(bytes, source_);
+    append(bytes, destination_);
     append(bytes, options_);
     put16_at(bytes, 10, internet_checksum(bytes));
+    return bytes;
+}
+
+// RFC 8200, 3 and 4.
+Bytes Packet::ipv6_headers(std::size_t payload_size) const {
+    for (const auto& [number, header] : extensions_) {
+        payload_size += header.size();
+    }
+    Bytes bytes{static_cast<std::uint8_t>(ip_version_.value_or(6) << 4), 0, 0, 0};
+    put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(payload_size)));
+    std::size_t next_header = bytes.size();
+    bytes.push_back(protocol_);
+    bytes.push_back(ttl_);
+    append(bytes, source_);
+    append(bytes, destination_);
+    for (const auto& [number, header] : extensions_) {
+        bytes.at(next_header) = number;
+        next_header = bytes.size();
+        append(bytes, header);
+        bytes.at(next_header) = protocol_;
+    }
+    return bytes;
+}
+
+Bytes Packet::network_packet() const {
+    if (network_ == Network::arp) {
+        return Bytes(28);  // RFC 826, for Ethernet and IPv4
+    }
+    const Bytes transport = transport_packet();
+    Bytes bytes;
+    if (network_ == Network::ipv4) {
+        bytes = ipv4_header(transport.size());
+    } else if (network_ == Network::ipv6) {
+        bytes = ipv6_headers(transport.size());
+    }
     append(bytes, transport);
     return bytes;
 }

@@ -1,6 +1,8 @@
 // Packets for tests, written the way one reads them:
 //
-//   Packet().ipv4("10.77.0.2", "198.51.100.1").ttl(64).tcp(50000, 443).syn().payload("GET /")
+//   Packet().ip("10.77.0.2", "198.51.100.1").ttl(64).tcp(50000, 443).syn().payload("GET /")
+//
+// The addresses say whether it is IPv4 or IPv6; give them first, what follows may depend on it.
 //
 // Lengths and checksums are computed; what a test wants wrong it sets wrong by name. Every packet has an Ethernet
 // header. A Packet is a value: a variant of one is a copy with something changed.
@@ -12,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace netkitd::test {
@@ -27,17 +30,21 @@ public:
     Packet& vlan(std::uint16_t id);
 
     Packet& arp();
-    Packet& ipv4(std::string_view source, std::string_view destination);
-    Packet& ipv6();
+    Packet& ip(std::string_view source, std::string_view destination);
+    // Or the hop limit.
     Packet& ttl(std::uint8_t value);
+    // IPv4; all of IPv6 is so.
     Packet& dont_fragment();
     // `offset` in units of 8 bytes.
     Packet& fragment(std::uint16_t offset, bool more);
-    // Padded with zeros (end of options) to a multiple of 4.
+    // IPv6: one more extension header, padded, `size` bytes long (a multiple of 8).
+    Packet& extension(std::uint8_t number, std::size_t size);
+    // IPv4. Padded with zeros (end of options) to a multiple of 4.
     Packet& ip_options(Bytes options);
     Packet& ip_version(std::uint8_t version);
     // In 32-bit words.
     Packet& ip_header_words(std::uint8_t words);
+    // IPv6: the payload's.
     Packet& ip_total_length(std::uint16_t length);
 
     Packet& protocol(std::uint8_t number);
@@ -71,6 +78,8 @@ private:
 
     [[nodiscard]] Bytes ethernet_header() const;
     [[nodiscard]] Bytes network_packet() const;
+    [[nodiscard]] Bytes ipv4_header(std::size_t payload_size) const;
+    [[nodiscard]] Bytes ipv6_headers(std::size_t payload_size) const;
     [[nodiscard]] Bytes transport_packet() const;
 
     Mac destination_mac_{};
@@ -78,12 +87,13 @@ private:
     std::optional<std::uint16_t> ether_type_;
     std::optional<std::uint16_t> vlan_;
     Network network_ = Network::none;
-    std::uint32_t source_ = 0;  // host order
-    std::uint32_t destination_ = 0;
+    Bytes source_;  // as in the header
+    Bytes destination_;
+    std::vector<std::pair<std::uint8_t, Bytes>> extensions_;
     std::uint8_t ttl_ = 64;
     std::uint16_t fragment_ = 0;
     Bytes options_;
-    std::uint8_t ip_version_ = 4;
+    std::optional<std::uint8_t> ip_version_;
     std::optional<std::uint8_t> ip_header_words_;
     std::optional<std::uint16_t> ip_total_length_;
     std::uint8_t protocol_ = 0;
@@ -102,9 +112,9 @@ private:
 // RFC 1071, over the concatenation of both parts; the first must be of even length.
 [[nodiscard]] std::uint16_t internet_checksum(std::span<const std::uint8_t> first,
                                               std::span<const std::uint8_t> second = {});
-// RFC 9293, 3.1; `addresses` are source and destination as in the IPv4 header.
-[[nodiscard]] Bytes pseudo_header(std::span<const std::uint8_t, 8> addresses, std::uint8_t protocol,
-                                  std::size_t length);
+// RFC 9293, 3.1; `addresses` are source and destination as in the header. (That of IPv6, RFC 8200, 8.1, has wider
+// fields and the same sum.)
+[[nodiscard]] Bytes pseudo_header(std::span<const std::uint8_t> addresses, std::uint8_t protocol, std::size_t length);
 
 // One line a header, checksums verified, the payload in hex: EXPECT_EQ on two of these prints a diff of the packets.
 [[nodiscard]] std::string describe(std::span<const std::uint8_t> frame);

@@ -1,6 +1,8 @@
 // describe(): a frame as text, for the eyes of whoever reads a failed test.
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include <array>
 #include <format>
 
 #include "harness/packet.h"
@@ -10,6 +12,7 @@ namespace {
 
 constexpr std::size_t kEthernet = 14;
 constexpr std::uint16_t kTypeIpv4 = 0x0800;
+constexpr std::uint16_t kTypeIpv6 = 0x86dd;
 
 // Big-endian reads from a frame; what is beyond its end reads as zero, and is said to be missing elsewhere.
 class Reader {
@@ -52,14 +55,14 @@ std::string verdict(std::uint16_t sum_with_checksum) {
     return sum_with_checksum == 0 ? "checksum ok" : "checksum BAD";
 }
 
-std::string transport_verdict(const Reader& ip, const Reader& l4, std::uint8_t protocol) {
+std::string transport_verdict(std::span<const std::uint8_t> addresses, const Reader& l4, std::uint8_t protocol) {
     if (protocol == IPPROTO_ICMP) {
         return verdict(internet_checksum(l4.all()));
     }
     if (protocol == IPPROTO_UDP && l4.u16(6) == 0) {
         return "no checksum";
     }
-    const Bytes pseudo = pseudo_header(ip.from(12).first(8).first<8>(), protocol, l4.size());
+    const Bytes pseudo = pseudo_header(addresses, protocol, l4.size());
     return verdict(internet_checksum(pseudo, l4.all()));
 }
 
@@ -71,8 +74,8 @@ std::string tcp_flags(unsigned flags) {
     return text;
 }
 
-std::string describe_transport(const Reader& ip, const Reader& l4, std::uint8_t protocol) {
-    const std::string sum = transport_verdict(ip, l4, protocol);
+std::string describe_transport(std::span<const std::uint8_t> addresses, const Reader& l4, std::uint8_t protocol) {
+    const std::string sum = transport_verdict(addresses, l4, protocol);
     switch (protocol) {
         case IPPROTO_TCP:
             return std::format("tcp {} > {}{} header {}, {}\n", l4.u16(0), l4.u16(2), tcp_flags(l4.u8(13)),
@@ -81,6 +84,7 @@ std::string describe_transport(const Reader& ip, const Reader& l4, std::uint8_t 
         case IPPROTO_UDP:
             return std::format("udp {} > {} length {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) + hex(l4.from(8));
         case IPPROTO_ICMP:
+        case IPPROTO_ICMPV6:
             return std::format("icmp type {} code {} id {} sequence {}, {}\n", l4.u8(0), l4.u8(1), l4.u16(4), l4.u16(6),
                                sum) +
                    hex(l4.from(8));
@@ -97,7 +101,38 @@ std::string describe_ipv4(const Reader& ip) {
     if (header < 20 || ip.size() < header) {
         return text + hex(ip);
     }
-    return text + describe_transport(ip, ip.from(header), static_cast<std::uint8_t>(ip.u8(9)));
+    return text + describe_transport(ip.from(12).first(8), ip.from(header), static_cast<std::uint8_t>(ip.u8(9)));
+}
+
+std::string address6(const Reader& r, std::size_t offset) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    inet_ntop(AF_INET6, r.from(offset).first(16).data(), text.data(), text.size());
+    return text.data();
+}
+
+bool is_extension(std::uint8_t number) {
+    return number == IPPROTO_HOPOPTS || number == IPPROTO_ROUTING || number == IPPROTO_FRAGMENT ||
+           number == IPPROTO_DSTOPTS;
+}
+
+// RFC 8200: the header's place for its own length, but for the fragment header, which has a fixed one.
+std::size_t extension_size(std::uint8_t number, const Reader& header) {
+    return number == IPPROTO_FRAGMENT ? 8 : (header.u8(1) + std::size_t{1}) * 8;
+}
+
+std::string describe_ipv6(const Reader& ip) {
+    std::string text =
+        std::format("ipv6 {} > {} hop limit {} version {} class and label {:#x} length {}\n", address6(ip, 8),
+                    address6(ip, 24), ip.u8(7), ip.u8(0) >> 4, (ip.u8(0) & 0xf) << 16 | ip.u16(1), ip.u16(4));
+    Reader rest = ip.from(40);
+    auto next = static_cast<std::uint8_t>(ip.u8(6));
+    while (is_extension(next) && rest.size() >= 8) {
+        const std::size_t size = extension_size(next, rest);
+        text += std::format("extension {} {}", next, hex(Reader(rest.first(size))));
+        next = static_cast<std::uint8_t>(rest.u8(0));
+        rest = rest.from(size);
+    }
+    return text + describe_transport(ip.from(8).first(32), rest, next);
 }
 
 }  // namespace
@@ -106,10 +141,13 @@ std::string describe(std::span<const std::uint8_t> frame) {
     const Reader r(frame);
     const std::string ethernet = std::format("eth {} > {} type {:#06x}\n", mac(r, 6), mac(r, 0), r.u16(12));
     const Reader network = r.from(kEthernet);
-    if (r.u16(12) != kTypeIpv4 || network.size() < 20) {
-        return ethernet + hex(network);
+    if (r.u16(12) == kTypeIpv4 && network.size() >= 20) {
+        return ethernet + describe_ipv4(network);
     }
-    return ethernet + describe_ipv4(network);
+    if (r.u16(12) == kTypeIpv6 && network.size() >= 40) {
+        return ethernet + describe_ipv6(network);
+    }
+    return ethernet + hex(network);
 }
 
 }  // namespace netkitd::test

@@ -35,47 +35,64 @@ link set db up
 link set nkrouted address 02:00:00:00:77:02 up
 link set routed up
 address add 203.0.113.2/24 dev eth0
+address add 2001:db8:113::2/64 dev eth0 nodad
 address add 10.77.0.1/32 dev lo
 address add 10.88.0.1/32 dev lo
+address add 2001:db8:77::1/128 dev lo nodad
+address add 2001:db8:88::1/128 dev lo nodad
 route add default via 203.0.113.1
+route add default via 2001:db8:113::1
 route add unreachable 10.77.0.0/16
 route add unreachable 10.88.0.0/24
+route add unreachable 2001:db8:77::/64
+route add unreachable 2001:db8:88::/64
 neighbour add 203.0.113.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+neighbour add 2001:db8:113::1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
 )";
 
-// One destination for every answer of the FIB; 203.0.113.77 is one without a known neighbour.
+// One destination for every answer of the FIB; 203.0.113.77 and 2001:db8:113::77 are those without a known neighbour.
 constexpr const char* kSpecialRoutes = R"(
 route add blackhole 192.0.2.1
 route add unreachable 192.0.2.2
 route add prohibit 192.0.2.3
 route add 192.0.2.4 dev nkdb
 route add 192.0.2.5 encap ip id 7 dst 203.0.113.1 dev eth0
-route add 192.0.2.6 via 203.0.113.1 mtu lock 1000
+route add 192.0.2.6 via 203.0.113.1 mtu lock 1300
 route add throw 192.0.2.7
 route add 192.0.2.8 dev eth1 src 10.77.0.1
+route add blackhole 2001:db8:2::1
+route add unreachable 2001:db8:2::2
+route add prohibit 2001:db8:2::3
+route add 2001:db8:2::4 dev nkdb
+route add 2001:db8:2::5 encap ip6 id 7 dst 2001:db8:113::1 dev eth0
+route add 2001:db8:2::6 via 2001:db8:113::1 mtu lock 1300
+route add throw 2001:db8:2::7
+route add 2001:db8:2::8 dev eth1 src 2001:db8:77::1
 )";
 
-nk_addr word(std::uint32_t host_order) {
-    return {.word = {htonl(host_order), 0, 0, 0}};
+bool is_ipv6(std::string_view text) {
+    return text.contains(':');
 }
 
-std::uint32_t parse(std::string_view text) {
-    in_addr address{};
-    if (inet_pton(AF_INET, std::string(text).c_str(), &address) != 1) {
+nk_addr parse(std::string_view text) {
+    nk_addr address{};
+    if (inet_pton(is_ipv6(text) ? AF_INET6 : AF_INET, std::string(text).c_str(), address.word) != 1) {
         std::abort();  // a test's own literal
     }
-    return ntohl(address.s_addr);
+    return address;
+}
+
+nk_network network(std::string_view prefix, std::string_view mask, std::string_view gateway, std::uint32_t flags) {
+    return {.prefix = parse(prefix), .mask = parse(mask), .gateway = parse(gateway), .flags = flags, .reserved = 0};
 }
 
 void configure(nk_node& node, const TestNode::Options& options) {
-    node.network4[0] = {.prefix = word(0x0a4d0000),
-                        .mask = word(0xffff0000),
-                        .gateway = word(0x0a4d0001),
-                        .flags = NK_NETWORK_MASQUERADE,
-                        .reserved = 0};
-    node.network4[1] = {
-        .prefix = word(0x0a580000), .mask = word(0xffffff00), .gateway = word(0x0a580001), .flags = 0, .reserved = 0};
+    node.network4[0] = network("10.77.0.0", "255.255.0.0", "10.77.0.1", NK_NETWORK_MASQUERADE);
+    node.network4[1] = network("10.88.0.0", "255.255.255.0", "10.88.0.1", 0);
     node.network4_count = 2;
+    node.network6[0] = network("2001:db8:77::", "ffff:ffff:ffff:ffff::", "2001:db8:77::1", NK_NETWORK_MASQUERADE);
+    node.network6[1] = network("2001:db8:88::", "ffff:ffff:ffff:ffff::", "2001:db8:88::1", 0);
+    node.network6_count = 2;
     node.uplinks[0] = if_nametoindex("eth0");
     node.uplinks[1] = if_nametoindex("eth1");
     node.uplink_count = 2;
@@ -87,16 +104,17 @@ Result<void> set_up_network(const NetworkNamespace& home) {
     home.run(std::format("ip -batch - <<'EOF'\n{}{}EOF", kDevices + 1, kSpecialRoutes + 1));
     for (const char* device : {"nkweb", "nkdb", "nkrouted"}) {
         NK_TRY(link::write_sysctl(std::format("ipv4/conf/{}/forwarding", device), "1"));
+        NK_TRY(link::write_sysctl(std::format("ipv6/conf/{}/forwarding", device), "1"));
     }
     return {};
 }
 
-nk_flow4_key key_of(const Flow& flow, nk_flow_direction direction) {
+nk_flow6_key key_of(const Flow& flow, nk_flow_direction direction) {
     const bool forward = direction == NK_FLOW_FORWARD;
-    const bool icmp = flow.protocol == IPPROTO_ICMP;
+    const bool icmp = flow.protocol == IPPROTO_ICMP || flow.protocol == IPPROTO_ICMPV6;
     const std::uint16_t remote_port = icmp ? 0 : flow.destination_port;
-    return {.saddr = htonl(parse(forward ? flow.source : flow.destination)),
-            .daddr = htonl(parse(forward ? flow.destination : flow.translated)),
+    return {.saddr = parse(forward ? flow.source : flow.destination),
+            .daddr = parse(forward ? flow.destination : flow.translated),
             .sport = htons(forward ? flow.source_port : remote_port),
             .dport = htons(forward ? remote_port : flow.translated_port),
             .proto = flow.protocol,
@@ -109,7 +127,7 @@ nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
     nk_flow value{};
     value.created_ns = 1;
     value.last_seen_ns = 1;
-    value.addr = word(parse(forward ? flow.translated : flow.source));
+    value.addr = parse(forward ? flow.translated : flow.source);
     value.port = htons(forward ? flow.translated_port : flow.source_port);
     value.flags = forward ? flow.forward_flags : flow.reverse_flags;
     value.ifindex = if_nametoindex(forward ? "eth0" : "nkweb");
@@ -117,10 +135,59 @@ nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
     return value;
 }
 
-std::string host_port(__be32 address, __be16 port) {
-    std::array<char, INET_ADDRSTRLEN> text{};
-    inet_ntop(AF_INET, &address, text.data(), text.size());
-    return std::format("{}:{}", text.data(), ntohs(port));
+// Of 2001:db8::/32 here, of which no address has its last three words empty.
+bool is_ipv6(const nk_addr& address) {
+    return address.word[1] != 0 || address.word[2] != 0 || address.word[3] != 0;
+}
+
+nk_flow4_key narrow(const nk_flow6_key& key) {
+    return {.saddr = key.saddr.word[0],
+            .daddr = key.daddr.word[0],
+            .sport = key.sport,
+            .dport = key.dport,
+            .proto = key.proto,
+            .direction = key.direction,
+            .reserved = 0};
+}
+
+nk_flow6_key widen(const nk_flow4_key& key) {
+    return {.saddr = {.word = {key.saddr, 0, 0, 0}},
+            .daddr = {.word = {key.daddr, 0, 0, 0}},
+            .sport = key.sport,
+            .dport = key.dport,
+            .proto = key.proto,
+            .direction = key.direction,
+            .reserved = 0};
+}
+
+// Calls `use` with the key as its map has it.
+template <typename Use>
+auto with_key(const nk_flow6_key& key, Use use) {
+    if (is_ipv6(key.saddr)) {
+        return use(static_cast<const void*>(&key));
+    }
+    const nk_flow4_key key4 = narrow(key);
+    return use(static_cast<const void*>(&key4));
+}
+
+template <typename Key>
+std::vector<std::pair<Key, nk_flow>> read_map(int map) {
+    std::vector<std::pair<Key, nk_flow>> found;
+    Key key{};
+    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map, &key, &key)) {
+        nk_flow value{};
+        if (bpf_map_lookup_elem(map, &key, &value) == 0) {
+            found.emplace_back(key, value);
+        }
+    }
+    return found;
+}
+
+std::string host_port(const nk_addr& address, __be16 port) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    inet_ntop(is_ipv6(address) ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
+    return std::format("{}{}{}", text.data(), is_ipv6(address) ? " " : ":", ntohs(port));
 }
 
 std::string flag_names(std::uint32_t flags) {
@@ -132,7 +199,7 @@ std::string flag_names(std::uint32_t flags) {
     return text;
 }
 
-std::string to_text(const nk_flow4_key& key, const nk_flow& value) {
+std::string to_text(const nk_flow6_key& key, const nk_flow& value) {
     const char* protocol = key.proto == IPPROTO_TCP ? "tcp" : key.proto == IPPROTO_UDP ? "udp" : "icmp";
     std::array<char, IF_NAMESIZE> device{};
     if (if_indextoname(value.ifindex, device.data()) == nullptr) {
@@ -140,8 +207,7 @@ std::string to_text(const nk_flow4_key& key, const nk_flow& value) {
     }
     return std::format("{} {} > {} {} {} [{}] endpoint {} {}", protocol, host_port(key.saddr, key.sport),
                        host_port(key.daddr, key.dport), key.direction == NK_FLOW_FORWARD ? "from" : "to",
-                       host_port(value.addr.word[0], value.port), flag_names(value.flags), value.endpoint_id,
-                       device.data());
+                       host_port(value.addr, value.port), flag_names(value.flags), value.endpoint_id, device.data());
 }
 
 Result<Verdict> to_verdict(Program program, std::uint32_t value) {
@@ -219,6 +285,8 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     }
     bpf_map__set_max_entries(skeleton->maps.flows4, options.established_flows);
     bpf_map__set_max_entries(skeleton->maps.flows4_new, options.fresh_flows);
+    bpf_map__set_max_entries(skeleton->maps.flows6, options.established_flows);
+    bpf_map__set_max_entries(skeleton->maps.flows6_new, options.fresh_flows);
     if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
         return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
     }
@@ -227,6 +295,9 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     NK_TRY(node.add_endpoint("10.77.0.2", "nkweb", 1));
     NK_TRY(node.add_endpoint("10.77.0.3", "nkdb", 2));
     NK_TRY(node.add_endpoint("10.88.0.2", "nkrouted", 3));
+    NK_TRY(node.add_endpoint("2001:db8:77::2", "nkweb", 1));
+    NK_TRY(node.add_endpoint("2001:db8:77::3", "nkdb", 2));
+    NK_TRY(node.add_endpoint("2001:db8:88::2", "nkrouted", 3));
     return node;
 }
 
@@ -235,7 +306,9 @@ void TestNode::reset(const Options& options) const {
     configure(settings(), options);
     for (const Stage stage : {Stage::fresh, Stage::established}) {
         for (const auto& [key, value] : entries(stage)) {
-            bpf_map_delete_elem(bpf_map__fd(flow_map(stage)), &key);
+            with_key(key, [&, map = flow_map(stage, is_ipv6(key.saddr))](const void* k) {
+                return bpf_map_delete_elem(map, k);
+            });
         }
     }
 }
@@ -244,8 +317,12 @@ nk_node& TestNode::settings() const {
     return skeleton_->data_node->node;
 }
 
-bpf_map* TestNode::flow_map(Stage stage) const {
-    return stage == Stage::fresh ? skeleton_->maps.flows4_new : skeleton_->maps.flows4;
+int TestNode::flow_map(Stage stage, bool ipv6) const {
+    const auto& maps = skeleton_->maps;
+    if (ipv6) {
+        return bpf_map__fd(stage == Stage::fresh ? maps.flows6_new : maps.flows6);
+    }
+    return bpf_map__fd(stage == Stage::fresh ? maps.flows4_new : maps.flows4);
 }
 
 bpf_program* TestNode::program(Program program) const {
@@ -277,26 +354,30 @@ Result<void> TestNode::attach(Program program, std::string_view device) {
 }
 
 Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const {
-    const nk_endpoint4_key key{.addr = htonl(parse(address))};
+    const nk_addr key = parse(address);  // that of IPv4 is its first word
+    const bpf_map* map = is_ipv6(address) ? skeleton_->maps.endpoints6 : skeleton_->maps.endpoints4;
     nk_endpoint endpoint{};
     endpoint.ifindex = if_nametoindex(std::string(device).c_str());
     endpoint.id = id;
     endpoint.device_mode = NK_DEVICE_VETH;
     std::ranges::copy(kContainerMac, endpoint.peer_mac);
     std::ranges::copy(kHostEndMac, endpoint.host_mac);
-    if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key, &endpoint, BPF_ANY) != 0) {
+    if (bpf_map_update_elem(bpf_map__fd(map), &key, &endpoint, BPF_ANY) != 0) {
         return fail_errno(errno, "add endpoint {}", address);
     }
     return {};
 }
 
-Result<void> TestNode::insert(Stage stage, nk_flow_direction direction, const Flow& flow) const {
-    const nk_flow4_key key = key_of(flow, direction);
-    const nk_flow value = value_of(flow, direction);
-    if (bpf_map_update_elem(bpf_map__fd(flow_map(stage)), &key, &value, BPF_ANY) != 0) {
+Result<void> TestNode::update(Stage stage, const nk_flow6_key& key, const nk_flow& value) const {
+    const int map = flow_map(stage, is_ipv6(key.saddr));
+    if (with_key(key, [&](const void* k) { return bpf_map_update_elem(map, k, &value, BPF_ANY); }) != 0) {
         return fail_errno(errno, "insert a flow");
     }
     return {};
+}
+
+Result<void> TestNode::insert(Stage stage, nk_flow_direction direction, const Flow& flow) const {
+    return update(stage, key_of(flow, direction), value_of(flow, direction));
 }
 
 Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
@@ -305,23 +386,17 @@ Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
 }
 
 Result<void> TestNode::erase(Stage stage, nk_flow_direction direction, const Flow& flow) const {
-    const nk_flow4_key key = key_of(flow, direction);
-    if (bpf_map_delete_elem(bpf_map__fd(flow_map(stage)), &key) != 0) {
+    const int map = flow_map(stage, is_ipv6(flow.source));
+    if (with_key(key_of(flow, direction), [&](const void* k) { return bpf_map_delete_elem(map, k); }) != 0) {
         return fail_errno(errno, "delete a flow");
     }
     return {};
 }
 
-std::vector<std::pair<nk_flow4_key, nk_flow>> TestNode::entries(Stage stage) const {
-    const int map = bpf_map__fd(flow_map(stage));
-    std::vector<std::pair<nk_flow4_key, nk_flow>> found;
-    nk_flow4_key key{};
-    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
-         error = bpf_map_get_next_key(map, &key, &key)) {
-        nk_flow value{};
-        if (bpf_map_lookup_elem(map, &key, &value) == 0) {
-            found.emplace_back(key, value);
-        }
+std::vector<std::pair<nk_flow6_key, nk_flow>> TestNode::entries(Stage stage) const {
+    auto found = read_map<nk_flow6_key>(flow_map(stage, true));
+    for (const auto& [key, value] : read_map<nk_flow4_key>(flow_map(stage, false))) {
+        found.emplace_back(widen(key), value);
     }
     return found;
 }

@@ -3,11 +3,12 @@
 // The node lives in a network namespace of its own, with real devices, addresses, routes and neighbours, so that
 // bpf_fib_lookup() and the socket look-ups give real answers:
 //
-//   uplinks     eth0   203.0.113.2/24, default route via 203.0.113.1, whose MAC is known
+//   uplinks     eth0   203.0.113.2/24, 2001:db8:113::2/64, default routes via .1 and ::1, whose MAC is known
 //               eth1   no address
-//   network 0   10.77.0.0/16, gateway 10.77.0.1, masqueraded: web 10.77.0.2 on nkweb, db 10.77.0.3 on nkdb
-//   network 1   10.88.0.0/24, gateway 10.88.0.1, routed: routed 10.88.0.2 on nkrouted
-//   192.0.2.x   one route for each answer that the FIB can give (see prog_run.cpp)
+//   network 0   10.77.0.0/16, 2001:db8:77::/64, gateways .0.1 and ::1, masqueraded:
+//               web .0.2 and ::2 on nkweb, db .0.3 and ::3 on nkdb
+//   network 1   10.88.0.0/24, 2001:db8:88::/64, routed: routed .2 and ::2 on nkrouted
+//   192.0.2.x, 2001:db8:2::x   one route for each answer that the FIB can give (see prog_run.cpp)
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress };
 enum class Verdict { pass, drop, redirect };
 std::ostream& operator<<(std::ostream& out, Verdict verdict);
 
-// One masqueraded flow, as a test names it. Flow().source("10.77.0.2", 50000).destination("198.51.100.1", 443)
+// One masqueraded flow, as a test names it; IPv6 if its addresses are.
 struct Flow {
     std::uint8_t protocol = 6;
     std::string source = "10.77.0.2";
@@ -98,12 +99,13 @@ public:
     [[nodiscard]] Result<void> erase(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // One line a half, sorted: "tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0".
     [[nodiscard]] std::vector<std::string> flows(Stage stage) const;
-    [[nodiscard]] std::vector<std::pair<nk_flow4_key, nk_flow>> entries(Stage stage) const;
+    // Of both families; an IPv4 key is widened.
+    [[nodiscard]] std::vector<std::pair<nk_flow6_key, nk_flow>> entries(Stage stage) const;
+    [[nodiscard]] Result<void> update(Stage stage, const nk_flow6_key& key, const nk_flow& value) const;
 
     // Instructions of a loaded program after the kernel's rewriting.
     [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
     [[nodiscard]] nk_node& settings() const;
-    [[nodiscard]] bpf_map* flow_map(Stage stage) const;
 
 private:
     struct Closer {
@@ -117,6 +119,7 @@ private:
     explicit TestNode(Skeleton skeleton);
 
     [[nodiscard]] bpf_program* program(Program program) const;
+    [[nodiscard]] int flow_map(Stage stage, bool ipv6) const;
     [[nodiscard]] int program_fd(Program program) const;
 
     Skeleton skeleton_;
