@@ -3,7 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/socket.h>
+
+#include <barrier>
+#include <functional>
+#include <thread>
 
 #include "bpf/bpf_test.h"
 #include "bpf/packets.h"
@@ -59,19 +64,28 @@ std::uint16_t source_port(const RunResult& result) {
     return static_cast<std::uint16_t>(result.packet.at(34) << 8 | result.packet.at(35));
 }
 
-// A socket in the test's netns, bound, and listening if it is a TCP one.
-UniqueFd host_socket(int type, std::uint16_t port) {
-    UniqueFd socket_fd(::socket(AF_INET, type, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    sockaddr generic{};
-    std::memcpy(&generic, &address, sizeof(generic));
-    EXPECT_EQ(bind(socket_fd.get(), &generic, sizeof(generic)), 0) << std::strerror(errno);
+// A socket in the test's netns, bound to any address, and listening if it is a TCP one.
+UniqueFd host_socket(int type, std::uint16_t port, int family = AF_INET) {
+    UniqueFd socket_fd(::socket(family, type, 0));
+    sockaddr_in6 address{};  // its port is where sockaddr_in has it
+    address.sin6_family = static_cast<sa_family_t>(family);
+    address.sin6_port = htons(port);
+    sockaddr_storage generic{};
+    std::memcpy(&generic, &address, sizeof(address));
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
+    EXPECT_EQ(bind(socket_fd.get(), reinterpret_cast<const sockaddr*>(&generic), sizeof(address)), 0)
+        << std::strerror(errno);
     if (type == SOCK_STREAM) {
         EXPECT_EQ(listen(socket_fd.get(), 1), 0) << std::strerror(errno);
     }
     return socket_fd;
+}
+
+void pin_to_cpu(std::size_t cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    EXPECT_EQ(sched_setaffinity(0, sizeof(set), &set), 0) << std::strerror(errno);
 }
 
 TEST_F(FlowTest, AConnectionFromSynToItsReply) {
@@ -412,6 +426,138 @@ TEST_F(FlowTest, AReplyThatIsDroppedEstablishesNothing) {
     in(reply_to_web(ipv4()).ttl(1));
     in(reply_to_web(ipv4()).fragment(0, true));
     EXPECT_THAT(established(), IsEmpty());
+}
+
+// What differs between IPv4 and IPv6 is how addresses are read, written and looked up; once through all of it, for
+// each.
+class BothFamiliesTest : public FlowTest, public ::testing::WithParamInterface<const Net*> {
+protected:
+    const Net& net = *GetParam();
+
+    [[nodiscard]] Packet segment() const { return Packet().ip(net.web, net.remote).tcp(50000, 443).ack(); }
+    [[nodiscard]] Packet reply() const { return to_node(net).tcp(443, 50000).ack(); }
+    void establish() {
+        out(from_web(net));
+        in(reply_to_web(net));
+        ASSERT_THAT(established(), SizeIs(2));
+    }
+    // Changes what the established forward half remembers.
+    void change_forward(const std::function<void(nk_flow&)>& change) {
+        for (auto [key, value] : node().entries(Stage::established)) {
+            if (key.direction == NK_FLOW_FORWARD) {
+                change(value);
+                ASSERT_TRUE(node().update(Stage::established, key, value));
+            }
+        }
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(Family, BothFamiliesTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(BothFamiliesTest, WhatComesBackMirroredIsTheMirrorImageOfWhatWasSent) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    out(from_web(net));
+    out(from_web_udp(net));
+    out(from_web_ping(net));
+    for (const Packet& answer : {to_node(net).tcp(443, 61000).ack(), to_node(net).udp(443, 61000).payload("answer"),
+                                 to_node(net).echo_reply(61000)}) {
+        EXPECT_EQ(describe(in(answer).packet), describe(forwarded(Packet(answer).to(net.web, 50000)).bytes()));
+    }
+    EXPECT_THAT(established(), SizeIs(6));
+    EXPECT_THAT(fresh(), IsEmpty());
+}
+
+TEST_P(BothFamiliesTest, AnEstablishedFlowKnowsTheWayToTheRouter) {
+    establish();
+    const Packet expected = on_the_wire(segment().from(net.node, 50000));
+    EXPECT_EQ(describe(out(segment()).packet), describe(expected.bytes()));
+}
+
+TEST_P(BothFamiliesTest, ItAsksAnewWhenARouteChanged) {
+    establish();
+    node().settings().route_generation++;
+    EXPECT_EQ(describe(out(segment()).packet), describe(forwarded(segment().from(net.node, 50000)).bytes()))
+        << "by the kernel's neighbour";
+    EXPECT_EQ(describe(out(segment()).packet), describe(on_the_wire(segment().from(net.node, 50000)).bytes()))
+        << "and knows it again";
+}
+
+TEST_P(BothFamiliesTest, ItAsksAnewAfterASecond) {
+    establish();
+    change_forward([](nk_flow& flow) { flow.route_stamp -= 2; });
+    EXPECT_EQ(describe(out(segment()).packet), describe(forwarded(segment().from(net.node, 50000)).bytes()));
+}
+
+TEST_P(BothFamiliesTest, APacketLargerThanTheKnownMtuAsksAnew) {
+    establish();
+    change_forward([](nk_flow& flow) { flow.mtu = 100; });
+    const Packet large = segment().dont_fragment().payload(200);
+    EXPECT_EQ(describe(out(large).packet), describe(forwarded(Packet(large).from(net.node, 50000)).bytes()));
+}
+
+TEST_P(BothFamiliesTest, ANextHopThatBecomesUnknownIsResolvedAgain) {
+    establish();
+    NetnsTest::node().run("ip neigh flush nud permanent dev eth0; ip -6 neigh flush nud permanent dev eth0");
+    node().settings().route_generation++;
+    EXPECT_THAT(out(segment()).counted, ElementsAre(std::pair("neighbour-missing", 1)));
+    EXPECT_THAT(out(segment()).counted, ElementsAre(std::pair("neighbour-missing", 1))) << "nothing was remembered";
+}
+
+TEST_P(BothFamiliesTest, TheKnownWayStillChecksWhoSendsAndWhat) {
+    establish();
+    EXPECT_EQ(out_of_db(segment()).verdict, Verdict::drop);
+    EXPECT_EQ(out(segment().ttl(1)).verdict, Verdict::pass);
+    EXPECT_EQ(out(segment().fragment(0, true)).verdict, Verdict::drop);
+}
+
+TEST_P(BothFamiliesTest, AnotherContainerWithTheSamePortGetsAnother) {
+    out(segment());
+    const RunResult second = out_of_db(Packet().ip(net.db, net.remote).tcp(50000, 443));
+    EXPECT_THAT(second.counted, Contains(Key("port-changed")));
+    EXPECT_THAT(fresh(), SizeIs(4));
+}
+
+TEST_P(BothFamiliesTest, APortOfTheHostsOwnIsLeftToIt) {
+    node().settings().port_first = 50000;
+    node().settings().port_last = 50001;
+    const UniqueFd listener = host_socket(SOCK_STREAM, 50000, net.name == "V6" ? AF_INET6 : AF_INET);
+    EXPECT_THAT(out(segment()).counted, Contains(Key("port-changed")));
+}
+
+TEST_P(BothFamiliesTest, TheFlowOfAnEndpointThatIsGoneIsForgotten) {
+    insert(Stage::established, Flow{.source = net.web,
+                                    .destination = net.remote,
+                                    .translated = net.node,
+                                    .translated_port = 61000,
+                                    .endpoint_id = 99});
+    EXPECT_THAT(out(segment()).counted, ElementsAre(std::pair("flow-created", 1)));
+    EXPECT_THAT(established(), IsEmpty());
+}
+
+// Two packets of a new flow at once, as from an application that sends before it is answered.
+TEST_P(BothFamiliesTest, TwoCpusMakeOneFlow) {
+    constexpr int kRounds = 300;
+    for (int round = 0; round < kRounds; round++) {
+        node().reset(options);
+        // No port of the pool is the container's own: each packet tries ports of its own choice.
+        const Packet packet = Packet().ip(net.web, net.remote).udp(1000, 443);
+        std::barrier start(2);
+        std::array<RunResult, 2> results;
+        const auto send = [&](std::size_t cpu) {
+            NetnsTest::node().inside([&] {
+                pin_to_cpu(cpu);
+                start.arrive_and_wait();
+                results.at(cpu) = out(packet);
+            });
+        };
+        {
+            const std::jthread other([&] { send(1); });
+            send(0);
+        }
+        ASSERT_EQ(describe(results[0].packet), describe(results[1].packet)) << "one port for both";
+        ASSERT_THAT(fresh(), SizeIs(2)) << "and nothing left of the one that came second";
+    }
 }
 
 // The datapath's cost is watched: a jump here deserves a look at the generated code.

@@ -11,11 +11,13 @@
 namespace netkitd::test {
 namespace {
 
-void expect_row(TestNode& node, Program program, const VerdictCase& row) {
+void expect_row(TestNode& node, Program program, const VerdictCase& row, bool checksum_complete) {
     if (row.prepare) {
         row.prepare(node);
     }
-    const auto result = node.run(program, row.device, row.packet, row.run);
+    RunOptions options = row.run;
+    options.checksum_complete = checksum_complete;
+    const auto result = node.run(program, row.device, row.packet, options);
     if (row.undo) {
         row.undo();
     }
@@ -30,7 +32,7 @@ void expect_row_on_its_own_node(Program program, const VerdictCase& row) {
     home.inside([&] {
         auto node = TestNode::create(home, row.node);
         ASSERT_TRUE(node) << node.error().message();
-        expect_row(*node, program, row);
+        expect_row(*node, program, row, false);
     });
 }
 
@@ -73,7 +75,9 @@ TEST_P(VerdictTest, IsAsTheTableSays) {
         } else {
             home->inside([&] {
                 node->reset(row.node);
-                expect_row(*node, table.program, row);
+                expect_row(*node, table.program, row, false);
+                node->reset(row.node);
+                expect_row(*node, table.program, row, true);
             });
         }
     }

@@ -441,8 +441,12 @@ Result<RunResult> TestNode::run(Program program, std::string_view device, const 
     run.ctx_in = &context;
     run.ctx_size_in = sizeof(context);
     run.repeat = 1;
+    run.flags = options.checksum_complete ? BPF_F_TEST_SKB_CHECKSUM_COMPLETE : 0;
     const auto before = counted();
     if (const int error = bpf_prog_test_run_opts(program_fd(program), &run); error != 0) {
+        if (error == -EBADMSG) {
+            return fail(ErrorKind::internal, "{} left a wrong sum of the whole packet", to_string(program));
+        }
         return fail_errno(-error, "run {}", to_string(program));
     }
     result.verdict = NK_TRY(to_verdict(program, run.retval));
