@@ -219,7 +219,12 @@ static __always_inline __u8 nk_icmp_proto(enum nk_family family)
 
 static __always_inline __u32 nk_l4_offset(const struct nk_ip *ip)
 {
-	return (ETH_HLEN + ip->header_len) & NK_L4_OFFSET_MASK;
+	__u32 offset = ETH_HLEN + ip->header_len;
+
+	// The compiler knows from earlier checks that the mask changes nothing, and would leave it out; 6.12's verifier
+	// does not.
+	barrier_var(offset);
+	return offset & NK_L4_OFFSET_MASK;
 }
 
 // A transport header of `size` bytes (a constant), if the packet says and has as much.

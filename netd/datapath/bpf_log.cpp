@@ -2,9 +2,9 @@
 
 #include <bpf/libbpf.h>
 
-#include <array>
 #include <cstdarg>
 #include <cstdio>
+#include <string>
 
 namespace netkitd::datapath {
 namespace {
@@ -19,10 +19,19 @@ int append(libbpf_print_level level, const char* format, va_list arguments) {
     if (destination == nullptr || level == LIBBPF_DEBUG) {
         return 0;
     }
-    std::array<char, 8192> line{};
-    const int size = std::vsnprintf(line.data(), line.size(), format, arguments);
-    destination->append(line.data());
-    return size;
+    // The verifier's log comes in one piece of many kilobytes, and what is wrong is said at its end.
+    va_list again;
+    va_copy(again, arguments);
+    const int size = std::vsnprintf(nullptr, 0, format, again);
+    va_end(again);
+    if (size <= 0) {
+        return size;
+    }
+    std::string text(static_cast<std::size_t>(size) + 1, '\0');
+    const int written = std::vsnprintf(text.data(), text.size(), format, arguments);
+    text.pop_back();
+    destination->append(text);
+    return written;
 }
 
 }  // namespace
