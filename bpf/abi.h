@@ -131,7 +131,7 @@ enum nk_flow_flag {
 };
 
 struct nk_flow {
-	__u64 last_seen_ns;  // CLOCK_MONOTONIC_COARSE
+	__u64 last_seen_ns;  // CLOCK_MONOTONIC_COARSE; a few seconds late while packets flow
 	__u64 created_ns;    // CLOCK_MONOTONIC_COARSE
 	struct nk_addr addr; // address to write
 	__be16 port;	     // port (or echo id) to write
@@ -139,12 +139,16 @@ struct nk_flow {
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
 	__u32 endpoint_id;   // owner: nk_endpoint.id
-	// forward: the way to the next hop, good for as long as the stamp is the current one (bpf/lib/route.h)
-	__u32 route_stamp;
+	// For as long as the stamp is the current one, the rest of this entry is believed (bpf/lib/fast.h). Zero never
+	// is.
+	__u32 stamp;
+	// forward: the device that it comes from, and the way to the next hop
+	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
+	__u32 unused; // zero
 };
-NK_STATIC_ASSERT(sizeof(struct nk_flow) == 64, "nk_flow");
+NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 
 // ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
 //

@@ -9,6 +9,7 @@
 #include "base.h"
 #include "counters.h"
 #include "endpoint.h"
+#include "fast.h"
 #include "flow_create.h"
 #include "node.h"
 #include "parse.h"
@@ -144,29 +145,6 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	}
 }
 
-// The established flow of this packet, if it remembers the way.
-static __always_inline struct nk_flow *nk_known_flow(struct __sk_buff *skb, const struct nk_out *out,
-						     const struct nk_masquerade *m)
-{
-	struct nk_flow *flow;
-
-	if (out->ip.ttl <= 1 || nk_check_masquerade(out) != NK_OK)
-		return NULL;
-	flow = nk_flow_find(out->ip.family, NK_STAGE_ESTABLISHED, out->key);
-	if (!flow || flow->endpoint_id != m->endpoint_id)
-		return NULL;
-	return nk_route_is_known(flow, m->now_ns, nk_wire_len(skb, &out->ip, &out->l4)) ? flow : NULL;
-}
-
-static __always_inline int nk_by_flow(struct __sk_buff *skb, const struct nk_out *out, const struct nk_masquerade *m,
-				      struct nk_flow *flow)
-{
-	nk_flow_seen(out->ip.family, NK_STAGE_ESTABLISHED, out->key, flow, m->now_ns, out->l4.tcp_flags);
-	if (!nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &flow->addr, flow->port))
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
-	return nk_send_as_known(skb, flow);
-}
-
 static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
 {
 	struct nk_masquerade m = {
@@ -177,9 +155,8 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	    .endpoint_ifindex = out->source->ifindex,
 	    .tcp_flags = out->l4.tcp_flags,
 	};
-	struct nk_flow *flow = out->masquerade ? nk_known_flow(skb, out, &m) : NULL;
 
-	return flow ? nk_by_flow(skb, out, &m, flow) : nk_by_route(skb, door, out, &m);
+	return nk_by_route(skb, door, out, &m);
 }
 
 // What an IPv6 stack says to its link by itself is no attempt at anything, and ends here.
@@ -217,7 +194,17 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	return nk_to_outside(skb, door, &out);
 }
 
-// Of their own, so that neither's variables count for the other's stack.
+// Functions of their own, so that the variables of one don't count for the others' stack.
+static __noinline int nk_fast_out4(struct __sk_buff *skb)
+{
+	return nk_fast_out(skb, NK_IPV4);
+}
+
+static __noinline int nk_fast_out6(struct __sk_buff *skb)
+{
+	return nk_fast_out(skb, NK_IPV6);
+}
+
 static __noinline int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
 {
 	const struct nk_door door = {.pass = pass, .peer = peer};
@@ -236,16 +223,20 @@ static __noinline int nk_from_container6(struct __sk_buff *skb, int pass, bool p
 static __always_inline int nk_from_container(struct __sk_buff *skb, const struct nk_door *door)
 {
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
+	int verdict;
 
 	if (!header)
 		return nk_drop(skb, NK_DROP_MALFORMED);
 	if (skb->vlan_present || header->h_proto != skb->protocol)
 		return nk_drop(skb, NK_DROP_NOT_IP);
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return nk_from_container4(skb, door->pass, door->peer);
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		verdict = nk_fast_out4(skb);
+		return verdict == NK_LONG_WAY ? nk_from_container4(skb, door->pass, door->peer) : verdict;
+	}
 	if (skb->protocol != bpf_htons(ETH_P_IPV6))
 		return nk_drop(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
 		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
-	return nk_from_container6(skb, door->pass, door->peer);
+	verdict = nk_fast_out6(skb);
+	return verdict == NK_LONG_WAY ? nk_from_container6(skb, door->pass, door->peer) : verdict;
 }

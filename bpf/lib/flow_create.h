@@ -43,7 +43,7 @@ static __always_inline struct nk_flow nk_flow_forward_value(const struct nk_masq
 	    .endpoint_id = m->endpoint_id,
 	};
 
-	nk_route_remember(&value, m->route, m->now_ns);
+	nk_route_remember(&value, m->route, m->endpoint_ifindex);
 	return value;
 }
 
@@ -221,7 +221,7 @@ static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerad
 {
 	m->addr = flow->addr;
 	m->port = flow->port;
-	nk_route_remember(flow, m->route, m->now_ns);
+	nk_route_remember(flow, m->route, m->endpoint_ifindex);
 	nk_flow_seen(m->family, stage, m->key, flow, m->now_ns, m->tcp_flags);
 	return true;
 }

@@ -5,6 +5,7 @@
 #include "base.h"
 #include "counters.h"
 #include "flow.h"
+#include "node.h"
 
 enum nk_promotion {
 	NK_PROMOTED,	   // both halves are in the established map
@@ -74,6 +75,7 @@ static __always_inline void nk_flow_reply(struct nk_delivery *to, enum nk_stage 
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;
 	nk_flow_seen(to->family, stage, to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
+	flow->stamp = nk_stamp();
 }
 
 static __always_inline bool nk_flow_exists(const struct nk_delivery *to)

@@ -19,6 +19,14 @@ static __always_inline bool nk_network_holds(enum nk_family family, const volati
 				     (addr->word[3] & network->mask.word[3]) == network->prefix.word[3]);
 }
 
+// What a flow remembers is good while this is what it was: it is another one every 256 jiffies (a quarter of a second
+// to two and a half, by the kernel's HZ), so that a change takes effect soon even while no daemon runs, and at once
+// when the daemon says so. Comes again after 2^20 of either. Never 0.
+static __always_inline __u32 nk_stamp(void)
+{
+	return ((__u32)(bpf_jiffies64() >> 8) + (node.route_generation << 20)) << 1 | 1;
+}
+
 // The network whose prefix holds `addr`, or NULL.
 static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
 {

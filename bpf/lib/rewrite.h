@@ -71,22 +71,20 @@ static __always_inline void nk_update_l4_check(__u8 proto, enum nk_summed summed
 		*check = 0xffff;
 }
 
-// Takes one off the TTL or hop limit. The change is added to `sum` where no header checksum makes up for it.
-static __always_inline void nk_write_ttl(void *header, enum nk_family family, __u64 *sum)
+// Takes one off the TTL or hop limit; what that adds to a sum over the header.
+static __always_inline __u64 nk_write_ttl(void *header, enum nk_family family)
 {
-	struct iphdr *ip4 = header;
 	struct ipv6hdr *ip6 = header;
+	struct iphdr *ip4 = header;
 	// The 16-bit word that it is a part of: with the protocol, or with the next header's number.
 	__be16 *word = family == NK_IPV4 ? (__be16 *)&ip4->ttl : (__be16 *)&ip6->nexthdr;
 	__be16 old = *word;
 
-	if (family == NK_IPV4) {
+	if (family == NK_IPV4)
 		ip4->ttl--;
-		nk_csum_update(&ip4->check, nk_csum_change16(old, *word));
-	} else {
+	else
 		ip6->hop_limit--;
-		*sum += nk_csum_change16(old, *word);
-	}
+	return nk_csum_change16(old, *word);
 }
 
 static __always_inline __u64 nk_write_word(__be32 *word, __be32 value)
@@ -104,13 +102,9 @@ static __always_inline __u64 nk_write_addr(void *header, enum nk_family family, 
 	struct ipv6hdr *ip6 = header;
 	struct iphdr *ip4 = header;
 	__be32 *word = side == NK_SOURCE ? ip6->saddr.in6_u.u6_addr32 : ip6->daddr.in6_u.u6_addr32;
-	__u64 change;
 
-	if (family == NK_IPV4) {
-		change = nk_write_word(side == NK_SOURCE ? &ip4->saddr : &ip4->daddr, addr->word[0]);
-		nk_csum_update(&ip4->check, change);
-		return change;
-	}
+	if (family == NK_IPV4)
+		return nk_write_word(side == NK_SOURCE ? &ip4->saddr : &ip4->daddr, addr->word[0]);
 	return nk_write_word(&word[0], addr->word[0]) + nk_write_word(&word[1], addr->word[1]) +
 	       nk_write_word(&word[2], addr->word[2]) + nk_write_word(&word[3], addr->word[3]);
 }
@@ -120,7 +114,18 @@ static __always_inline void *nk_ip_header(struct __sk_buff *skb, enum nk_family 
 	return nk_header(skb, ETH_HLEN, family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
 }
 
-// A sum over the whole packet follows all that was written, but for IPv4's header, which sums to zero by itself.
+// After a change of the IP header: IPv4's checksum makes up for it, in IPv6 a sum over the whole packet is changed by
+// it.
+static __always_inline __u64 nk_update_ip_check(void *header, enum nk_family family, __u64 change)
+{
+	struct iphdr *ip4 = header;
+
+	if (family == NK_IPV6)
+		return change;
+	nk_csum_update(&ip4->check, change);
+	return 0;
+}
+
 static __always_inline void nk_update_complete(struct __sk_buff *skb, enum nk_summed summed, __u64 change)
 {
 	if (summed == NK_SUMMED_COMPLETE)
@@ -128,38 +133,44 @@ static __always_inline void nk_update_complete(struct __sk_buff *skb, enum nk_su
 }
 
 // Writes address and port, and takes one off the TTL.
+static __always_inline void nk_translate(struct __sk_buff *skb, enum nk_family family, __u8 proto,
+					 enum nk_summed summed, void *ip, const struct nk_l4_fields *l4,
+					 enum nk_side side, const struct nk_addr *addr, __be16 port)
+{
+	__u64 addr_change = nk_write_addr(ip, family, side, addr);
+	__u64 port_change = nk_csum_change16(*l4->port, port);
+	__u64 sum = nk_update_ip_check(ip, family, addr_change + nk_write_ttl(ip, family));
+	__sum16 old_check = *l4->check;
+
+	*l4->port = port;
+	nk_update_l4_check(proto, summed, l4->check, addr_change, port_change);
+	nk_update_complete(skb, summed, sum + port_change + nk_csum_change16(old_check, *l4->check));
+}
+
 static __always_inline bool nk_rewrite(struct __sk_buff *skb, const struct nk_ip *ip, __u8 proto, enum nk_side side,
 				       const struct nk_addr *addr, __be16 port)
 {
-	enum nk_summed summed = nk_summed(skb, nk_l4_offset(ip));
-	void *header = nk_ip_header(skb, ip->family);
 	struct nk_l4_fields l4;
-	__u64 addr_change, port_change, sum = 0;
-	__sum16 old_check;
+	void *header;
 
-	if (!header)
-		return false;
-	addr_change = nk_write_addr(header, ip->family, side, addr);
-	nk_write_ttl(header, ip->family, &sum);
 	if (!nk_find_l4_fields(skb, ip, proto, side, &l4))
 		return false;
-	port_change = nk_csum_change16(*l4.port, port);
-	*l4.port = port;
-	old_check = *l4.check;
-	nk_update_l4_check(proto, summed, l4.check, addr_change, port_change);
-	sum += port_change + nk_csum_change16(old_check, *l4.check) + (ip->family == NK_IPV6 ? addr_change : 0);
-	nk_update_complete(skb, summed, sum);
+	// What the transport header is behind of is linear as well; nothing may be pulled from here on.
+	header = nk_linear(skb, ETH_HLEN, ip->family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	if (!header)
+		return false;
+	nk_translate(skb, ip->family, proto, nk_summed(skb, nk_l4_offset(ip)), header, &l4, side, addr, port);
 	return true;
 }
 
 static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb, const struct nk_ip *ip)
 {
 	void *header = nk_ip_header(skb, ip->family);
-	__u64 sum = 0;
+	__u64 sum;
 
 	if (!header)
 		return false;
-	nk_write_ttl(header, ip->family, &sum);
+	sum = nk_update_ip_check(header, ip->family, nk_write_ttl(header, ip->family));
 	if (ip->family == NK_IPV6)
 		nk_update_complete(skb, nk_summed(skb, nk_l4_offset(ip)), sum);
 	return true;

@@ -18,12 +18,6 @@
 
 #define NK_MAX_U16 0xffff
 
-// Another one every 2^30 ns, and for every change of a route; a stamp comes again after 2^20 of either. Never 0.
-static __always_inline __u32 nk_route_stamp(__u64 now_ns)
-{
-	return ((__u32)(now_ns >> 30) + (node.route_generation << 20)) << 1 | 1;
-}
-
 // Network-layer bytes of the largest frame this packet becomes on the wire.
 static __always_inline __u32 nk_wire_len(const struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4)
 {
@@ -72,28 +66,17 @@ struct nk_route {
 };
 
 // Two CPUs may do this at once: the stamp is written last, so that it never vouches for what is not there yet.
-static __always_inline void nk_route_remember(struct nk_flow *flow, const struct nk_route *route, __u64 now_ns)
+static __always_inline void nk_route_remember(struct nk_flow *flow, const struct nk_route *route,
+					      __u32 container_ifindex)
 {
 	if (route->result != BPF_FIB_LKUP_RET_SUCCESS)
 		return;
 	flow->mtu = route->fib.mtu_result;
+	flow->container_ifindex = container_ifindex;
 	__builtin_memcpy(flow->next_hop_mac, route->fib.dmac, ETH_ALEN);
 	__builtin_memcpy(flow->uplink_mac, route->fib.smac, ETH_ALEN);
 	barrier();
-	flow->route_stamp = nk_route_stamp(now_ns);
-}
-
-// Whether a packet of `wire_len` may go the way that the flow remembers.
-static __always_inline bool nk_route_is_known(const struct nk_flow *flow, __u64 now_ns, __u32 wire_len)
-{
-	return flow->route_stamp == nk_route_stamp(now_ns) && wire_len <= flow->mtu;
-}
-
-static __always_inline int nk_send_as_known(struct __sk_buff *skb, const struct nk_flow *flow)
-{
-	if (!nk_write_macs(skb, flow->next_hop_mac, flow->uplink_mac))
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
-	return bpf_redirect(flow->ifindex, 0);
+	flow->stamp = nk_stamp();
 }
 
 // Sends a finished packet to the next hop, by way of the kernel's neighbour: resolved while the packet waits if it is

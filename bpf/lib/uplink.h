@@ -9,6 +9,7 @@
 
 #include "base.h"
 #include "counters.h"
+#include "fast.h"
 #include "flow_promote.h"
 #include "node.h"
 #include "parse.h"
@@ -62,6 +63,9 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	struct nk_l4 l4 = {};
 	struct nk_ip ip;
 
+	// To another machine, or to a macvlan or bridge on this device: the stack knows.
+	if (skb->pkt_type == PACKET_OTHERHOST)
+		return TCX_NEXT;
 	if (!nk_parse_ip(skb, family, &ip, &key))
 		return TCX_NEXT;
 	network = nk_network(family, &key.daddr);
@@ -74,7 +78,17 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	return nk_reply(skb, &ip, &l4, &key);
 }
 
-// Of their own, so that neither's variables count for the other's stack.
+// Functions of their own, so that the variables of one don't count for the others' stack.
+static __noinline int nk_fast_in4(struct __sk_buff *skb)
+{
+	return nk_fast_in(skb, NK_IPV4);
+}
+
+static __noinline int nk_fast_in6(struct __sk_buff *skb)
+{
+	return nk_fast_in(skb, NK_IPV6);
+}
+
 static __noinline int nk_from_uplink4(struct __sk_buff *skb)
 {
 	return nk_from_uplink(skb, NK_IPV4);

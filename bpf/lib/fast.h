@@ -1,0 +1,190 @@
+// The short way of a packet whose flow is established, in either direction: one look-up, and it is written and gone.
+//
+// It is for what most packets are: TCP without SYN or RST, and UDP; without IP options or extension headers, no
+// fragment, its headers in the linear part; and its flow is current. All else takes the long way (container.h,
+// uplink.h), which judges from nothing and leaves the flow current for the packets that follow.
+//
+// A flow is current for about a second after the long way was taken, or until the daemon says that something changed
+// (nk_stamp). For that time nothing that the long way found out is asked again: that the source address belongs to the
+// device that the packet came from, that it is to be masqueraded, the route, the next hop. The time stamp by which a
+// flow ages is of the last long way too.
+#pragma once
+
+#include "base.h"
+#include "counters.h"
+#include "flow.h"
+#include "node.h"
+#include "parse.h"
+#include "rewrite.h"
+
+// No verdict: the long way.
+#define NK_LONG_WAY (-1)
+
+// Version 4, header of 5 words (RFC 791, 3.1); a TCP header of 5 words or more (RFC 9293, 3.1).
+#define NK_IP4_PLAIN 0x45
+#define NK_TCP_WORDS_5 0x50
+
+struct nk_plain {
+	struct ethhdr *eth;
+	void *ip;
+	struct nk_l4_fields l4;
+	__u32 wire_len; // network-layer bytes of the largest frame that it becomes
+	__u8 proto;
+	__u8 tcp_flags;
+};
+
+static __always_inline bool nk_is_plain4(const struct iphdr *ip)
+{
+	return *(const __u8 *)ip == NK_IP4_PLAIN && !(ip->frag_off & bpf_htons(NK_IP_MF | NK_IP_OFFSET)) && ip->ttl > 1;
+}
+
+static __always_inline bool nk_is_plain6(const struct ipv6hdr *ip)
+{
+	return ip->version == 6 && ip->hop_limit > 1;
+}
+
+// Network-layer bytes as the header says; 0 for BIG TCP.
+static __always_inline __u32 nk_plain_len(const void *ip, enum nk_family family)
+{
+	const struct ipv6hdr *ip6 = ip;
+	const struct iphdr *ip4 = ip;
+
+	if (family == NK_IPV4)
+		return bpf_ntohs(ip4->tot_len);
+	return ip6->payload_len ? sizeof(*ip6) + bpf_ntohs(ip6->payload_len) : 0;
+}
+
+// What the headers say must be in the packet, with a transport header of that size.
+static __always_inline bool nk_plain_len_is_right(const struct __sk_buff *skb, const void *ip, enum nk_family family,
+						  __u32 headers)
+{
+	__u32 len = nk_plain_len(ip, family);
+
+	if (!len)
+		return skb->gso_size;
+	return len >= headers && len <= skb->len - ETH_HLEN;
+}
+
+static __always_inline __u32 nk_plain_wire_len(const struct __sk_buff *skb, __u32 headers)
+{
+	return skb->gso_size ? headers + skb->gso_size : skb->len - ETH_HLEN;
+}
+
+// Whether it is plain, with the headers found and the ports read.
+static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
+					   struct nk_plain *p, __be16 *sport, __be16 *dport)
+{
+	const __u32 ip_len = family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct tcphdr *tcp = data + ETH_HLEN + ip_len;
+	struct udphdr *udp = (void *)tcp;
+
+	p->eth = data;
+	p->ip = data + ETH_HLEN;
+	if ((void *)(udp + 1) > end)
+		return false;
+	if (!(family == NK_IPV4 ? nk_is_plain4(p->ip) : nk_is_plain6(p->ip)))
+		return false;
+	p->proto = family == NK_IPV4 ? ((struct iphdr *)p->ip)->protocol : ((struct ipv6hdr *)p->ip)->nexthdr;
+	*sport = udp->source;
+	*dport = udp->dest;
+	p->l4.port = side == NK_SOURCE ? &udp->source : &udp->dest;
+	if (p->proto == IPPROTO_TCP) {
+		if ((void *)(tcp + 1) > end || ((__u8 *)tcp)[12] < NK_TCP_WORDS_5)
+			return false;
+		p->tcp_flags = ((__u8 *)tcp)[13];
+		p->l4.check = &tcp->check;
+		p->wire_len = nk_plain_wire_len(skb, ip_len + (((__u8 *)tcp)[12] >> 4) * 4);
+		return !(p->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) &&
+		       nk_plain_len_is_right(skb, p->ip, family, ip_len + sizeof(*tcp));
+	}
+	if (p->proto != IPPROTO_UDP)
+		return false;
+	p->tcp_flags = 0;
+	p->l4.check = &udp->check;
+	p->wire_len = nk_plain_wire_len(skb, ip_len + sizeof(*udp));
+	return nk_plain_len_is_right(skb, p->ip, family, ip_len + sizeof(*udp));
+}
+
+static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, const struct nk_plain *p, __be16 sport,
+						     __be16 dport, enum nk_flow_direction direction)
+{
+	const struct ipv6hdr *ip6 = p->ip;
+	const struct iphdr *ip4 = p->ip;
+
+	if (family == NK_IPV4) {
+		struct nk_flow4_key key = {
+		    .saddr = ip4->saddr,
+		    .daddr = ip4->daddr,
+		    .sport = sport,
+		    .dport = dport,
+		    .proto = p->proto,
+		    .direction = direction,
+		};
+
+		return bpf_map_lookup_elem(&flows4, &key);
+	}
+	struct nk_flow6_key key = {.sport = sport, .dport = dport, .proto = p->proto, .direction = direction};
+
+	__builtin_memcpy(&key.saddr, &ip6->saddr, sizeof(key.saddr));
+	__builtin_memcpy(&key.daddr, &ip6->daddr, sizeof(key.daddr));
+	return bpf_map_lookup_elem(&flows6, &key);
+}
+
+static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
+					   const struct nk_plain *p, struct nk_flow *flow)
+{
+	const __u32 l4_offset = ETH_HLEN + (family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+
+	if (p->tcp_flags & NK_TCP_FIN)
+		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);
+	nk_translate(skb, family, p->proto, nk_summed(skb, l4_offset), p->ip, &p->l4, side, &flow->addr, flow->port);
+}
+
+// To another container: no flow is looked for in vain.
+static __always_inline bool nk_stays_on_node(enum nk_family family, const struct nk_plain *p)
+{
+	const struct ipv6hdr *ip6 = p->ip;
+	const struct iphdr *ip4 = p->ip;
+	struct nk_addr daddr;
+
+	if (family == NK_IPV4)
+		daddr = nk_addr4(ip4->daddr);
+	else
+		__builtin_memcpy(&daddr, &ip6->daddr, sizeof(daddr));
+	return nk_network(family, &daddr);
+}
+
+// From a container.
+static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family)
+{
+	struct nk_plain p;
+	struct nk_flow *flow;
+	__be16 sport, dport;
+
+	if (!nk_parse_plain(skb, family, NK_SOURCE, &p, &sport, &dport) || nk_stays_on_node(family, &p))
+		return NK_LONG_WAY;
+	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_FORWARD);
+	if (!flow || flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || p.wire_len > flow->mtu)
+		return NK_LONG_WAY;
+	nk_write_plain(skb, family, NK_SOURCE, &p, flow);
+	__builtin_memcpy(p.eth->h_dest, flow->next_hop_mac, ETH_ALEN);
+	__builtin_memcpy(p.eth->h_source, flow->uplink_mac, ETH_ALEN);
+	return bpf_redirect(flow->ifindex, 0);
+}
+
+// From an uplink.
+static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
+{
+	struct nk_plain p;
+	struct nk_flow *flow;
+	__be16 sport, dport;
+
+	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p, &sport, &dport) || !nk_in_pool(dport))
+		return NK_LONG_WAY;
+	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_REVERSE);
+	if (!flow || flow->stamp != nk_stamp())
+		return NK_LONG_WAY;
+	nk_write_plain(skb, family, NK_DESTINATION, &p, flow);
+	return bpf_redirect_peer(flow->ifindex, 0);
+}
