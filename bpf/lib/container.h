@@ -220,20 +220,25 @@ static __noinline int nk_from_container6(struct __sk_buff *skb, int pass, bool p
 }
 
 // A VLAN tag would go out on the uplink with the packet, into a VLAN that is not the container's.
-static __always_inline int nk_from_container(struct __sk_buff *skb, const struct nk_door *door)
+static __always_inline bool nk_is_ip_frame(struct __sk_buff *skb)
 {
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
+
+	return header && !skb->vlan_present && header->h_proto == skb->protocol;
+}
+
+static __always_inline int nk_from_container(struct __sk_buff *skb, const struct nk_door *door)
+{
 	int verdict;
 
-	if (!header)
-		return nk_drop(skb, NK_DROP_MALFORMED);
-	if (skb->vlan_present || header->h_proto != skb->protocol)
-		return nk_drop(skb, NK_DROP_NOT_IP);
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		verdict = nk_fast_out4(skb);
-		return verdict == NK_LONG_WAY ? nk_from_container4(skb, door->pass, door->peer) : verdict;
+		if (verdict != NK_LONG_WAY)
+			return verdict;
+		return nk_is_ip_frame(skb) ? nk_from_container4(skb, door->pass, door->peer)
+					   : nk_drop(skb, NK_DROP_NOT_IP);
 	}
-	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || !nk_is_ip_frame(skb))
 		return nk_drop(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
 		return nk_drop(skb, NK_DROP_IPV6_DISABLED);

@@ -28,12 +28,12 @@ static __always_inline __u32 nk_csum_fold32(__u64 sum)
 	return (sum & 0xffffffff) + (sum >> 32);
 }
 
+// Of a sum below 2^48: the words of one packet's headers.
 static __always_inline __u16 nk_csum_fold(__u64 sum)
 {
-	__u32 folded = nk_csum_fold32(sum);
-
-	folded = (folded & 0xffff) + (folded >> 16);
-	return (folded & 0xffff) + (folded >> 16);
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum + (sum >> 16);
 }
 
 static __always_inline void nk_csum_update(__sum16 *check, __u64 change)

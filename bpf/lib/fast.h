@@ -28,7 +28,7 @@ struct nk_plain {
 	struct ethhdr *eth;
 	void *ip;
 	struct nk_l4_fields l4;
-	__u32 wire_len; // network-layer bytes of the largest frame that it becomes
+	__u32 headers; // network-layer bytes up to the payload
 	__u8 proto;
 	__u8 tcp_flags;
 };
@@ -65,9 +65,10 @@ static __always_inline bool nk_plain_len_is_right(const struct __sk_buff *skb, c
 	return len >= headers && len <= skb->len - ETH_HLEN;
 }
 
-static __always_inline __u32 nk_plain_wire_len(const struct __sk_buff *skb, __u32 headers)
+// Whether the largest frame that it becomes on the wire is within the route's MTU.
+static __always_inline bool nk_plain_fits(const struct __sk_buff *skb, const struct nk_plain *p, __u32 mtu)
 {
-	return skb->gso_size ? headers + skb->gso_size : skb->len - ETH_HLEN;
+	return skb->len - ETH_HLEN <= mtu || (skb->gso_size && p->headers + skb->gso_size <= mtu);
 }
 
 // Whether it is plain, with the headers found and the ports read.
@@ -94,7 +95,7 @@ static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family
 			return false;
 		p->tcp_flags = ((__u8 *)tcp)[13];
 		p->l4.check = &tcp->check;
-		p->wire_len = nk_plain_wire_len(skb, ip_len + (((__u8 *)tcp)[12] >> 4) * 4);
+		p->headers = ip_len + (((__u8 *)tcp)[12] >> 4) * 4;
 		return !(p->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) &&
 		       nk_plain_len_is_right(skb, p->ip, family, ip_len + sizeof(*tcp));
 	}
@@ -102,7 +103,7 @@ static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family
 		return false;
 	p->tcp_flags = 0;
 	p->l4.check = &udp->check;
-	p->wire_len = nk_plain_wire_len(skb, ip_len + sizeof(*udp));
+	p->headers = ip_len + sizeof(*udp);
 	return nk_plain_len_is_right(skb, p->ip, family, ip_len + sizeof(*udp));
 }
 
@@ -155,17 +156,20 @@ static __always_inline bool nk_stays_on_node(enum nk_family family, const struct
 	return nk_network(family, &daddr);
 }
 
-// From a container.
+// From a container. The type that the frame itself says is compared, like all else: what is not as usual takes the long
+// way.
 static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family)
 {
 	struct nk_plain p;
 	struct nk_flow *flow;
 	__be16 sport, dport;
 
-	if (!nk_parse_plain(skb, family, NK_SOURCE, &p, &sport, &dport) || nk_stays_on_node(family, &p))
+	if (!nk_parse_plain(skb, family, NK_SOURCE, &p, &sport, &dport) || skb->vlan_present ||
+	    p.eth->h_proto != skb->protocol || nk_stays_on_node(family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_FORWARD);
-	if (!flow || flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || p.wire_len > flow->mtu)
+	if (!flow || flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex ||
+	    !nk_plain_fits(skb, &p, flow->mtu))
 		return NK_LONG_WAY;
 	nk_write_plain(skb, family, NK_SOURCE, &p, flow);
 	__builtin_memcpy(p.eth->h_dest, flow->next_hop_mac, ETH_ALEN);

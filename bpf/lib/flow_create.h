@@ -66,7 +66,8 @@ static __always_inline bool nk_flow_is_own(const struct nk_masquerade *m, const 
 	return nk_flow_is(m->family, flow, &m->key->saddr, m->key->sport, m->endpoint_id);
 }
 
-// Makes the reverse half that leads from `addr` and `port` back to the container, if nobody else has it.
+// Makes the reverse half that leads from `addr` and `port` back to the container, if nobody else has it. Until the
+// first reply it remembers the way out as well, for a forward half that is made only then.
 static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const struct nk_addr *addr, __be16 port)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, addr, port);
@@ -87,6 +88,7 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 		    .endpoint_id = m->endpoint_id,
 		};
 
+		nk_route_remember(&value, m->route, m->endpoint_ifindex);
 		error = nk_flow_insert(m->family, NK_STAGE_NEW, &key, &value);
 		if (!error)
 			return NK_CLAIM_NEW;
@@ -94,7 +96,10 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 			return NK_CLAIM_FAILED;
 		flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
 	}
-	return flow && nk_flow_is_own(m, flow) ? NK_CLAIM_ADOPTED : NK_CLAIM_TAKEN;
+	if (!flow || !nk_flow_is_own(m, flow))
+		return NK_CLAIM_TAKEN;
+	flow->last_seen_ns = m->now_ns;
+	return NK_CLAIM_ADOPTED;
 }
 
 // The tuple of what would come back to this port; its size.
@@ -145,15 +150,16 @@ static __always_inline __be16 nk_port_candidate(const struct nk_port_search *sea
 	__be16 wanted = search->m->key->sport;
 	__u32 first = node.port_first;
 	__u32 size = node.port_last - first + 1;
-	__u32 offset = size < NK_PORT_TRIES ? search->start + attempt : bpf_get_prandom_u32();
+	__u32 offset;
 
 	if (!attempt && nk_in_pool(wanted))
 		return wanted;
+	offset = size < NK_PORT_TRIES ? search->start + attempt : bpf_get_prandom_u32();
 	return bpf_htons(first + offset % size);
 }
 
-// One try; a callback of bpf_loop: 1 ends the search.
-static long nk_port_try(__u32 attempt, struct nk_port_search *search)
+// One try: 1 ends the search.
+static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 {
 	struct nk_masquerade *m = search->m;
 
@@ -162,6 +168,12 @@ static long nk_port_try(__u32 attempt, struct nk_port_search *search)
 		return 0;
 	search->claim = nk_flow_claim(m, &m->addr, m->port);
 	return search->claim != NK_CLAIM_TAKEN;
+}
+
+// A callback of bpf_loop. The first try was made without it.
+static long nk_port_try_again(__u32 index, struct nk_port_search *search)
+{
+	return nk_port_try(index + 1, search);
 }
 
 // The forward half, when the reverse half is ours. Two packets of one flow may get here at once on two CPUs: the first
@@ -191,10 +203,15 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, enum nk_cl
 	return NK_OK;
 }
 
+static __always_inline bool nk_flow_needs_forward(const struct nk_masquerade *m, enum nk_claim claim)
+{
+	return claim == NK_CLAIM_ESTABLISHED || !nk_flow_begins_with_one_half(m->key->proto, m->key->sport, m->port);
+}
+
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m)
 {
-	struct nk_port_search search = {.skb = skb, .m = m, .start = bpf_get_prandom_u32()};
-	int result;
+	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
+	int result = NK_OK;
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
@@ -203,12 +220,14 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_NO_SOURCE;
 	if (!node.port_first || node.port_last < node.port_first)
 		return NK_DROP_PORTS_EXHAUSTED;
-	bpf_loop(NK_PORT_TRIES, nk_port_try, &search, 0);
+	if (!nk_port_try(0, &search))
+		bpf_loop(NK_PORT_TRIES - 1, nk_port_try_again, &search, 0);
 	if (search.claim == NK_CLAIM_TAKEN)
 		return NK_DROP_PORTS_EXHAUSTED;
 	if (search.claim == NK_CLAIM_FAILED)
 		return NK_DROP_FLOW_TABLE_FULL;
-	result = nk_flow_insert_forward(m, search.claim);
+	if (nk_flow_needs_forward(m, search.claim))
+		result = nk_flow_insert_forward(m, search.claim);
 	if (result == NK_OK && search.claim == NK_CLAIM_NEW) {
 		nk_count(skb, NK_EVENT_FLOW_CREATED);
 		if (m->port != m->key->sport)
@@ -277,7 +296,10 @@ static __noinline bool nk_flow_unanswered(struct nk_masquerade *m)
 // NK_OK with m->addr and m->port set, or the reason to drop.
 static __always_inline int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m)
 {
-	if (nk_flow_established(m) || nk_flow_unanswered(m) || nk_flow_established(m))
+	if (nk_flow_established(m) || nk_flow_unanswered(m))
+		return NK_OK;
+	// It may have been established between these two looks; but not a connection that only begins.
+	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(m))
 		return NK_OK;
 	return nk_flow_create(skb, m);
 }

@@ -23,21 +23,21 @@ struct nk_delivery {
 	enum nk_family family;
 };
 
-// The forward half of a reply's flow: the one in the new map, or made from the reverse half if that one was evicted.
+// The forward half of a reply's flow: the one in the new map, or made from the reverse half if there is none. A SYN
+// that came back answers one that went out.
 static __always_inline struct nk_flow nk_flow_forward_half(const struct nk_flow *found,
 							   const struct nk_flow6_key *reverse_key,
 							   const struct nk_flow *reverse, __u32 uplink)
 {
+	struct nk_flow forward = *reverse;
+
 	if (found)
 		return *found;
-	return (struct nk_flow){
-	    .last_seen_ns = reverse->last_seen_ns,
-	    .created_ns = reverse->created_ns,
-	    .addr = reverse_key->daddr,
-	    .port = reverse_key->dport,
-	    .ifindex = uplink,
-	    .endpoint_id = reverse->endpoint_id,
-	};
+	forward.addr = reverse_key->daddr;
+	forward.port = reverse_key->dport;
+	forward.flags = reverse->flags & NK_FLOW_SYN;
+	forward.ifindex = uplink;
+	return forward;
 }
 
 // Both halves or none: a pair that is only half established would lose its other half to the LRU.
@@ -47,7 +47,8 @@ static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const
 	enum nk_family family = to->family;
 	struct nk_flow reverse = *entry;
 	struct nk_flow6_key forward_key = nk_flow_other_key(to->key, &reverse);
-	struct nk_flow *found = nk_flow_find(family, NK_STAGE_NEW, &forward_key);
+	bool one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse.port, to->key->dport);
+	struct nk_flow *found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);
 	struct nk_flow forward = nk_flow_forward_half(found, to->key, &reverse, skb->ifindex);
 	long error;
 
@@ -64,7 +65,8 @@ static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const
 		return error == -NK_EEXIST ? NK_NOT_PROMOTED : NK_PROMOTE_FAILED;
 	}
 	nk_flow_delete(family, NK_STAGE_NEW, to->key);
-	nk_flow_delete(family, NK_STAGE_NEW, &forward_key);
+	if (!one_half)
+		nk_flow_delete(family, NK_STAGE_NEW, &forward_key);
 	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
 	return NK_PROMOTED;
 }

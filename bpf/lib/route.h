@@ -79,14 +79,55 @@ static __always_inline void nk_route_remember(struct nk_flow *flow, const struct
 	flow->stamp = nk_stamp();
 }
 
-// Sends a finished packet to the next hop, by way of the kernel's neighbour: resolved while the packet waits if it is
-// not known, checked now and then if it is.
+// Next hops that a packet went to by way of the kernel's neighbour, and when; a slot may be taken over by another.
+struct nk_next_hop {
+	__u32 stamp;
+	__u32 ifindex;
+	struct nk_addr addr;
+};
+
+#define NK_NEXT_HOPS 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NK_NEXT_HOPS);
+	__type(key, __u32);
+	__type(value, struct nk_next_hop);
+} next_hops SEC(".maps");
+
+// Whether the kernel's neighbour was used for this next hop while the stamp was what it is; and notes that it is now.
+static __always_inline bool nk_next_hop_is_checked(const struct bpf_fib_lookup *fib)
+{
+	__u32 slot =
+	    (fib->ipv6_dst[0] ^ fib->ipv6_dst[3] ^ (fib->ipv6_dst[0] >> 24) ^ (fib->ipv6_dst[3] >> 24)) % NK_NEXT_HOPS;
+	struct nk_next_hop *known = bpf_map_lookup_elem(&next_hops, &slot);
+	__u32 stamp = nk_stamp();
+
+	if (!known)
+		return false;
+	if (known->stamp == stamp && known->ifindex == fib->ifindex && known->addr.word[0] == fib->ipv6_dst[0] &&
+	    known->addr.word[1] == fib->ipv6_dst[1] && known->addr.word[2] == fib->ipv6_dst[2] &&
+	    known->addr.word[3] == fib->ipv6_dst[3])
+		return true;
+	__builtin_memcpy(&known->addr, fib->ipv6_dst, sizeof(known->addr));
+	known->ifindex = fib->ifindex;
+	known->stamp = stamp;
+	return false;
+}
+
+// Sends a finished packet to the next hop: now and then by way of the kernel's neighbour, which resolves it while the
+// packet waits if it is not known, and checks it if it is; else directly.
 static __always_inline int nk_send(struct __sk_buff *skb, const struct nk_route *route)
 {
 	struct bpf_redir_neigh next_hop = {.nh_family = route->fib.family};
 
-	if (route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (route->result == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		nk_count(skb, NK_EVENT_NEIGHBOUR_MISSING);
+	} else if (nk_next_hop_is_checked(&route->fib)) {
+		if (!nk_write_macs(skb, route->fib.dmac, route->fib.smac))
+			return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+		return bpf_redirect(route->fib.ifindex, 0);
+	}
 	__builtin_memcpy(next_hop.ipv6_nh, route->fib.ipv6_dst, sizeof(next_hop.ipv6_nh));
 	return bpf_redirect_neigh(route->fib.ifindex, &next_hop, sizeof(next_hop), 0);
 }

@@ -304,6 +304,10 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
 void TestNode::reset(const Options& options) const {
     settings() = {};
     configure(settings(), options);
+    for (std::uint32_t slot = 0; slot < bpf_map__max_entries(skeleton_->maps.next_hops); slot++) {
+        const std::vector<std::uint8_t> unknown(bpf_map__value_size(skeleton_->maps.next_hops));
+        bpf_map_update_elem(bpf_map__fd(skeleton_->maps.next_hops), &slot, unknown.data(), BPF_ANY);
+    }
     for (const Stage stage : {Stage::fresh, Stage::established}) {
         for (const auto& [key, value] : entries(stage)) {
             with_key(key, [&, map = flow_map(stage, is_ipv6(key.saddr))](const void* k) {
