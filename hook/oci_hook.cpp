@@ -34,11 +34,25 @@ Result<ipc::Request> make_request(Action action, const OciState& state) {
                         .pidfd = std::move(process.pidfd)};
 }
 
+// What the daemon could not do although the container is attached: "IPv4 only: …".
+void report_notes(const std::string& id, const nlohmann::json& reply) {
+    const auto notes = reply.find("notes");
+    if (notes == reply.end() || !notes->is_array()) {
+        return;
+    }
+    for (const nlohmann::json& note : *notes) {
+        if (note.is_string()) {
+            report_note(std::format("container {}: {}", quote(id), note.get_ref<const std::string&>()));
+        }
+    }
+}
+
 Result<void> serve(const Options& options, const OciState& state, Clock::time_point end) {
     const Action action = NK_TRY(decide(options.stage, state));
     const ipc::Request request = NK_TRY(make_request(action, state));
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
-    NK_TRY(ipc::call(options.socket_path, request, std::max(left, std::chrono::milliseconds(1))));
+    report_notes(state.id,
+                 NK_TRY(ipc::call(options.socket_path, request, std::max(left, std::chrono::milliseconds(1)))));
     return {};
 }
 

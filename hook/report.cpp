@@ -20,11 +20,20 @@ std::string printable(std::string_view message) {
     return text;
 }
 
-// syslog(3) blocks while the journal's queue is full. The cause is on stderr by then, and exit status 1 is all that is
-// left to say.
+// syslog(3) blocks while the journal's queue is full. After a failure the cause is on stderr by then, and exit status 1
+// is all that is left to say; a note is not worth a container.
+template <int kExitStatus>
 void end_if_blocked() {
-    std::signal(SIGALRM, [](int) { ::_exit(1); });
+    std::signal(SIGALRM, [](int) { ::_exit(kExitStatus); });
     ::alarm(1);
+}
+
+template <int kExitStatus>
+void write_to_journal(int priority, const std::string& text) {
+    end_if_blocked<kExitStatus>();
+    ::openlog("netkit-hook", LOG_PID, LOG_DAEMON);
+    ::syslog(priority, "%s", text.c_str());
+    ::alarm(0);
 }
 
 }  // namespace
@@ -34,10 +43,11 @@ void report_failure(std::string_view message) {
     const std::string line = "netkit-hook: " + text + "\n";
     // Nowhere to tell that stderr is closed but the journal, which gets the message next.
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
-    end_if_blocked();
-    ::openlog("netkit-hook", LOG_PID, LOG_DAEMON);
-    ::syslog(LOG_ERR, "%s", text.c_str());
-    ::alarm(0);
+    write_to_journal<1>(LOG_ERR, text);
+}
+
+void report_note(std::string_view message) {
+    write_to_journal<0>(LOG_NOTICE, printable(message));
 }
 
 }  // namespace netkitd::hook

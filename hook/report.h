@@ -6,5 +6,7 @@
 namespace netkitd::hook {
 
 void report_failure(std::string_view message);
+// What a container that did start should know, in the journal.
+void report_note(std::string_view message);
 
 }  // namespace netkitd::hook

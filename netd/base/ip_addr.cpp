@@ -80,6 +80,16 @@ in6_addr IpAddr::v6_bytes() const {
     return address;
 }
 
+IpAddr IpAddr::next() const {
+    IpAddr result = *this;
+    for (std::size_t i = size(); i-- > 0;) {
+        if (++result.bytes_.at(i) != 0) {
+            break;  // no carry
+        }
+    }
+    return result;
+}
+
 std::string IpAddr::to_string() const {
     std::array<char, INET6_ADDRSTRLEN> buffer{};
     inet_ntop(address_family(), bytes_.data(), buffer.data(), buffer.size());

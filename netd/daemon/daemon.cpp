@@ -103,6 +103,7 @@ void Daemon::read_monitor() {
             case link::LinkEvent::Kind::device_changed:
             case link::LinkEvent::Kind::address:
             case link::LinkEvent::Kind::route:
+            case link::LinkEvent::Kind::forwarding_off_everywhere:
                 break;
         }
     }
@@ -116,6 +117,7 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
         case link::LinkEvent::Kind::route:
         case link::LinkEvent::Kind::overrun:
         case link::LinkEvent::Kind::device_removed:
+        case link::LinkEvent::Kind::forwarding_off_everywhere:
             return true;
         case link::LinkEvent::Kind::device_changed:
         case link::LinkEvent::Kind::address:

@@ -21,6 +21,8 @@ std::string protocol_name(std::uint8_t protocol) {
             return "udp";
         case IPPROTO_ICMP:
             return "icmp";
+        case IPPROTO_ICMPV6:
+            return "icmpv6";
         default:
             return std::to_string(protocol);
     }
@@ -75,7 +77,9 @@ json describe_attach(const AttachReply& reply) {
     const EndpointRecord& record = reply.record;
     return {{"id", record.id},
             {"ipv4", optional_address(record.ipv4)},
-            {"gateway4", reply.gateway4.to_string()},
+            {"gateway4", reply.network.gateway4.to_string()},
+            {"ipv6", optional_address(record.ipv6)},
+            {"gateway6", optional_address(record.ipv6 ? reply.network.gateway6 : std::nullopt)},
             {"interface", record.interface_name},
             {"host_interface", record.host_name},
             {"device_mode", link::to_string(record.device_mode)},

@@ -47,7 +47,8 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     EndpointManager::Settings settings{.config = std::move(config),
                                        .modes = node->device_mode_.modes,
                                        .uplink_mtu = node->network_.uplink_mtu(),
-                                       .host_netns_cookie = NK_TRY(link::current_netns_cookie())};
+                                       .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
+                                       .no_ipv6 = node->network_.no_ipv6()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
     return node;
@@ -56,6 +57,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
 void Node::follow_network() {
     errors_.record("follow the network", network_.sync(manager_->config()));
     manager_->set_uplink_mtu(network_.uplink_mtu());
+    manager_->set_no_ipv6(network_.no_ipv6());
 }
 
 void Node::resync_endpoints() {

@@ -47,13 +47,13 @@ public:
     [[nodiscard]] EndpointManager& endpoints() { return *manager_; }
     [[nodiscard]] const EndpointManager& endpoints() const { return *manager_; }
     [[nodiscard]] const datapath::Datapath& datapath() const { return datapath_; }
-    [[nodiscard]] datapath::FlowTable flows() const { return datapath::FlowTable(datapath_.flow_maps()); }
+    [[nodiscard]] datapath::FlowTable flows() const { return datapath::FlowTable(datapath_); }
     [[nodiscard]] const NodeNetwork& network() const { return network_; }
     [[nodiscard]] Store& store() { return store_; }
     [[nodiscard]] RecentErrors& errors() { return errors_; }
     [[nodiscard]] const RecentErrors& errors() const { return errors_; }
     [[nodiscard]] const DeviceModeDecision& device_mode() const { return device_mode_; }
-    [[nodiscard]] const datapath::FlowTable::SweepResult& last_sweep() const { return last_sweep_; }
+    [[nodiscard]] const datapath::FlowTable::Sweep& last_sweep() const { return last_sweep_; }
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
@@ -67,7 +67,7 @@ private:
     NodeNetwork network_;
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;
-    datapath::FlowTable::SweepResult last_sweep_;
+    datapath::FlowTable::Sweep last_sweep_;
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };
 

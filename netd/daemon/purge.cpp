@@ -10,7 +10,7 @@
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/netlink.h"
-#include "node/node_network.h"
+#include "node/host_changes.h"
 
 namespace netkitd {
 namespace {
@@ -67,8 +67,8 @@ Result<void> purge(const Options& options, const Config& config) {
         }
         // The containers are cut off: now the uplinks may lose the guard and the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
-        for (const NetworkConfig& network : config.networks) {
-            NK_TRY(link::remove_network(host, network.ipv4, network.gateway4()));
+        for (const IpPrefix& prefix : config.prefixes()) {
+            NK_TRY(link::remove_network(host, prefix, gateway_of(prefix)));
         }
         NK_TRY(restore_host_changes(store));
     }

@@ -39,8 +39,11 @@ Result<json> attach(Node& node, ipc::Request request) {
     }
     node.errors().resolved(what);
     log(LogLevel::info, "attached {}: {} on {} ({}), {} us and {} us for the kernel's grace period", id,
-        reply->record.ipv4->to_string(), reply->record.host_name, link::to_string(reply->record.device_mode),
+        reply->record.address_text(), reply->record.host_name, link::to_string(reply->record.device_mode),
         (took - reply->kernel_wait).count(), reply->kernel_wait.count());
+    for (const std::string& note : reply->notes) {
+        log(LogLevel::notice, "{}: {}", id, note);
+    }
     json result = describe_attach(*reply);
     result["own_time_us"] = (took - reply->kernel_wait).count();
     return result;

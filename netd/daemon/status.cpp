@@ -2,6 +2,8 @@
 
 #include <sys/utsname.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "daemon/describe.h"
@@ -37,12 +39,17 @@ json describe_uplinks(const NodeNetwork& network) {
 json describe_networks(const EndpointManager& endpoints) {
     json result = json::array();
     for (const NetworkConfig& network : endpoints.config().networks) {
-        const auto use = endpoints.pool_use(network.name);
-        result.push_back({{"name", network.name},
-                          {"ipv4", network.ipv4.to_string()},
-                          {"gateway4", network.gateway4().to_string()},
-                          {"in_use", use.in_use},
-                          {"capacity", use.capacity}});
+        const auto use4 = endpoints.pool_use(network.name, IpFamily::v4);
+        const auto use6 = endpoints.pool_use(network.name, IpFamily::v6);
+        json description = {
+            {"name", network.name},  {"ipv4", network.ipv4.to_string()}, {"gateway4", network.gateway4().to_string()},
+            {"in_use", use4.in_use}, {"capacity", use4.capacity},        {"ipv6", nullptr},
+            {"gateway6", nullptr},   {"in_use6", use6.in_use},           {"capacity6", use6.capacity}};
+        if (network.ipv6) {
+            description["ipv6"] = network.ipv6->to_string();
+            description["gateway6"] = network.gateway6()->to_string();
+        }
+        result.push_back(std::move(description));
     }
     return result;
 }
@@ -56,8 +63,8 @@ json describe_masquerade(const Node& node) {
         }
     }
     json prefixes = json::array();
-    for (const NetworkConfig& network : config.networks) {
-        prefixes.push_back(network.ipv4.to_string());
+    for (const IpPrefix& prefix : config.prefixes()) {
+        prefixes.push_back(prefix.to_string());
     }
     return {{"enabled", config.masquerade},
             {"devices", std::move(devices)},
@@ -65,16 +72,30 @@ json describe_masquerade(const Node& node) {
             {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)}};
 }
 
+void describe_family_maps(const Node& node, IpFamily family, json& list) {
+    const char version = family == IpFamily::v4 ? '4' : '6';
+    const auto endpoints = std::ranges::count_if(node.endpoints().endpoints(), [&](const auto& entry) {
+        const EndpointRecord& record = entry.second.record;
+        return (family == IpFamily::v4 ? record.ipv4 : record.ipv6).has_value();
+    });
+    const auto maps = node.datapath().flow_maps(family);
+    const auto& sweep = family == IpFamily::v4 ? node.last_sweep().v4 : node.last_sweep().v6;
+    list.push_back({{"name", std::format("endpoints{}", version)},
+                    {"entries", endpoints},
+                    {"capacity", node.datapath().endpoint_capacity()}});
+    list.push_back({{"name", std::format("flows{}", version)},
+                    {"entries", sweep.established_entries},
+                    {"capacity", maps.established_capacity}});
+    list.push_back({{"name", std::format("flows{}_new", version)},
+                    {"entries", sweep.fresh_entries},
+                    {"capacity", maps.fresh_capacity}});
+}
+
 json describe_maps(const Node& node) {
-    const auto maps = node.datapath().flow_maps();
-    return json::array(
-        {{{"name", "endpoints4"},
-          {"entries", node.endpoints().endpoints().size()},
-          {"capacity", node.datapath().endpoint_capacity()}},
-         {{"name", "flows4"},
-          {"entries", node.last_sweep().established_entries},
-          {"capacity", maps.established_capacity}},
-         {{"name", "flows4_new"}, {"entries", node.last_sweep().fresh_entries}, {"capacity", maps.fresh_capacity}}});
+    json list = json::array();
+    describe_family_maps(node, IpFamily::v4, list);
+    describe_family_maps(node, IpFamily::v6, list);
+    return list;
 }
 
 Result<json> describe_counters(const Node& node) {
@@ -110,6 +131,9 @@ json describe_degraded(const Node& node) {
     json result = json::array();
     if (!node.device_mode().reason.empty()) {
         result.push_back(node.device_mode().reason);
+    }
+    if (!node.network().no_ipv6().empty()) {
+        result.push_back(std::format("containers get no IPv6: {}", node.network().no_ipv6()));
     }
     bool usable_uplink = false;
     for (const link::Uplink& uplink : node.network().uplinks()) {

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -28,6 +29,18 @@ nk_addr to_wire(const IpAddr& address) {
     std::memcpy(&wire, address.bytes().data(), address.size());
     return wire;
 }
+
+IpAddr from_wire(const nk_addr& wire, IpFamily family) {
+    if (family == IpFamily::v4) {
+        return IpAddr::v4(in_addr{.s_addr = wire.word[0]});
+    }
+    in6_addr address{};
+    std::memcpy(&address, &wire, sizeof(address));
+    return IpAddr::v6(address);
+}
+
+// An entry's key is the address as it is in an nk_addr: of IPv4, the kernel reads the first word only.
+static_assert(sizeof(nk_endpoint4_key) == sizeof(in_addr) && sizeof(nk_endpoint6_key) == sizeof(nk_addr));
 
 nk_addr mask_of(const IpPrefix& prefix) {
     std::array<std::uint8_t, 16> bytes{};
@@ -119,15 +132,20 @@ Result<Datapath> Datapath::open(const std::string& directory) {
 }
 
 Result<void> Datapath::configure(const NodeSettings& settings) {
-    if (settings.networks.size() > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS) {
-        return fail(ErrorKind::refused, "{} networks and {} uplinks: at most {} and {} are possible",
-                    settings.networks.size(), settings.uplinks.size(), NK_MAX_NETWORKS, NK_MAX_UPLINKS);
+    const auto networks4 = static_cast<std::size_t>(std::ranges::count_if(
+        settings.networks, [](const NodeNetwork& network) { return network.prefix.address().is_v4(); }));
+    const std::size_t networks = std::max(networks4, settings.networks.size() - networks4);
+    if (networks > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS) {
+        return fail(ErrorKind::refused, "{} networks and {} uplinks: at most {} and {} are possible", networks,
+                    settings.uplinks.size(), NK_MAX_NETWORKS, NK_MAX_UPLINKS);
     }
     nk_node& node = skeleton_->data_node->node;
     // Packets read this while it is written: entries first, then the counts that make them visible.
     std::uint32_t count4 = 0;
+    std::uint32_t count6 = 0;
     for (const NodeNetwork& network : settings.networks) {
-        node.network4[count4++] = to_wire(network);
+        nk_network& place = network.prefix.address().is_v4() ? node.network4[count4++] : node.network6[count6++];
+        place = to_wire(network);
     }
     std::uint32_t uplinks = 0;
     for (const std::uint32_t ifindex : settings.uplinks) {
@@ -136,6 +154,7 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
     __atomic_store_n(&node.network4_count, count4, __ATOMIC_RELEASE);
+    __atomic_store_n(&node.network6_count, count6, __ATOMIC_RELEASE);
     __atomic_store_n(&node.uplink_count, uplinks, __ATOMIC_RELEASE);
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
     __atomic_store_n(&node.route_generation, node.route_generation + 1, __ATOMIC_RELEASE);
@@ -165,30 +184,36 @@ Result<std::vector<std::string>> Datapath::attached_endpoints() const {
     return names;
 }
 
+int Datapath::endpoint_map(IpFamily family) const {
+    return bpf_map__fd(family == IpFamily::v4 ? skeleton_->maps.endpoints4 : skeleton_->maps.endpoints6);
+}
+
 Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
     const nk_endpoint value = to_wire(endpoint);
-    const nk_endpoint4_key key{.addr = endpoint.address.v4_be32()};
-    if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key, &value, BPF_ANY) != 0) {
+    const nk_addr key = to_wire(endpoint.address);
+    if (bpf_map_update_elem(endpoint_map(endpoint.address.family()), &key, &value, BPF_ANY) != 0) {
         return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
     }
     return {};
 }
 
 Result<void> Datapath::remove_endpoint(const IpAddr& address) {
-    const nk_endpoint4_key key{.addr = address.v4_be32()};
-    if (bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.endpoints4), &key) != 0 && errno != ENOENT) {
+    const nk_addr key = to_wire(address);
+    if (bpf_map_delete_elem(endpoint_map(address.family()), &key) != 0 && errno != ENOENT) {
         return fail_errno(errno, "remove {} from the endpoint map", address.to_string());
     }
     return {};
 }
 
 Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
-    const int map = bpf_map__fd(skeleton_->maps.endpoints4);
     std::vector<IpAddr> addresses;
-    nk_endpoint4_key key{};
-    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
-         error = bpf_map_get_next_key(map, &key, &key)) {
-        addresses.push_back(IpAddr::v4(in_addr{.s_addr = key.addr}));
+    for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+        const int map = endpoint_map(family);
+        nk_addr key{};
+        for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+             error = bpf_map_get_next_key(map, &key, &key)) {
+            addresses.push_back(from_wire(key, family));
+        }
     }
     return addresses;
 }
@@ -247,11 +272,14 @@ Result<std::vector<Counter>> Datapath::counters() const {
     return result;
 }
 
-Datapath::FlowMaps Datapath::flow_maps() const {
-    return {.established = bpf_map__fd(skeleton_->maps.flows4),
-            .fresh = bpf_map__fd(skeleton_->maps.flows4_new),
-            .established_capacity = bpf_map__max_entries(skeleton_->maps.flows4),
-            .fresh_capacity = bpf_map__max_entries(skeleton_->maps.flows4_new)};
+Datapath::FlowMaps Datapath::flow_maps(IpFamily family) const {
+    const auto& maps = skeleton_->maps;
+    const bpf_map* established = family == IpFamily::v4 ? maps.flows4 : maps.flows6;
+    const bpf_map* fresh = family == IpFamily::v4 ? maps.flows4_new : maps.flows6_new;
+    return {.established = bpf_map__fd(established),
+            .fresh = bpf_map__fd(fresh),
+            .established_capacity = bpf_map__max_entries(established),
+            .fresh_capacity = bpf_map__max_entries(fresh)};
 }
 
 std::uint32_t Datapath::endpoint_capacity() const {

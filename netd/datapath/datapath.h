@@ -30,7 +30,7 @@ struct NodeNetwork {
 };
 
 struct NodeSettings {
-    std::vector<NodeNetwork> networks;   // the position is the datapath's network index
+    std::vector<NodeNetwork> networks;   // of both families; the position within its own is the datapath's index
     std::vector<std::uint32_t> uplinks;  // ifindex
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
@@ -39,7 +39,7 @@ struct NodeSettings {
 struct EndpointEntry {
     IpAddr address;
     std::uint32_t id = 0;
-    std::uint32_t network = 0;
+    std::uint32_t network = 0;  // among those of the address's family
     std::uint32_t host_ifindex = 0;
     link::DeviceMode device_mode{};
     link::MacAddr peer_mac;
@@ -87,20 +87,22 @@ public:
 
     [[nodiscard]] Result<std::vector<Counter>> counters() const;
 
-    // Descriptors of the flow maps, borrowed, for FlowTable.
+    // Descriptors of one family's flow maps, borrowed, for FlowTable.
     struct FlowMaps {
         int established = -1;
         int fresh = -1;
         std::uint32_t established_capacity = 0;
         std::uint32_t fresh_capacity = 0;
     };
-    [[nodiscard]] FlowMaps flow_maps() const;
+    [[nodiscard]] FlowMaps flow_maps(IpFamily family) const;
+    // Of each family.
     [[nodiscard]] std::uint32_t endpoint_capacity() const;
 
 private:
     struct Closer {
         void operator()(netkitd_bpf* skeleton) const;
     };
+    [[nodiscard]] int endpoint_map(IpFamily family) const;
     using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
     Datapath(Skeleton skeleton, Pins pins);
 

@@ -5,9 +5,10 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <array>
+#include <cstring>
 #include <ctime>
 #include <optional>
+#include <type_traits>
 
 namespace netkitd::datapath {
 namespace {
@@ -16,10 +17,32 @@ using std::chrono::nanoseconds;
 
 constexpr std::uint32_t kBatch = 512;
 
+// Both families' keys have the same fields but for the addresses' type, so what follows is written once for either.
+template <typename Key>
 struct Entry {
-    nk_flow4_key key;
+    Key key;
     nk_flow value;
 };
+
+IpAddr to_address(__be32 address) {
+    return IpAddr::v4(in_addr{.s_addr = address});
+}
+
+IpAddr to_address(const nk_addr& address) {
+    in6_addr bytes{};
+    std::memcpy(&bytes, &address, sizeof(bytes));
+    return IpAddr::v6(bytes);
+}
+
+// The address in a flow's value, as this family's keys have it.
+template <typename Key>
+auto address_in(const nk_flow& value) {
+    if constexpr (std::is_same_v<Key, nk_flow4_key>) {
+        return value.addr.word[0];
+    } else {
+        return value.addr;
+    }
+}
 
 // bpf_ktime_get_ns(), bpf-helpers(7).
 std::uint64_t monotonic_ns() {
@@ -33,18 +56,19 @@ nanoseconds since(std::uint64_t now_ns, std::uint64_t then_ns) {
     return nanoseconds(then_ns < now_ns ? now_ns - then_ns : 0);
 }
 
-nk_flow4_key other_key(const nk_flow4_key& key, const nk_flow& value) {
-    nk_flow4_key other{};
+template <typename Key>
+Key other_key(const Key& key, const nk_flow& value) {
+    Key other{};
     other.proto = key.proto;
     if (key.direction == NK_FLOW_FORWARD) {
         other.direction = NK_FLOW_REVERSE;
         other.saddr = key.daddr;
         other.sport = key.dport;
-        other.daddr = value.addr.word[0];
+        other.daddr = address_in<Key>(value);
         other.dport = value.port;
     } else {
         other.direction = NK_FLOW_FORWARD;
-        other.saddr = value.addr.word[0];
+        other.saddr = address_in<Key>(value);
         other.sport = value.port;
         other.daddr = key.saddr;
         other.dport = key.sport;
@@ -52,7 +76,8 @@ nk_flow4_key other_key(const nk_flow4_key& key, const nk_flow& value) {
     return other;
 }
 
-std::optional<nk_flow> find(int map, const nk_flow4_key& key) {
+template <typename Key>
+std::optional<nk_flow> find(int map, const Key& key) {
     nk_flow value{};
     if (bpf_map_lookup_elem(map, &key, &value) != 0) {
         return std::nullopt;
@@ -62,8 +87,9 @@ std::optional<nk_flow> find(int map, const nk_flow4_key& key) {
 
 // Calls `handle` for every entry, in batches; entries that appear or vanish meanwhile may be missed, as in any walk of
 // a live table. `handle` may delete entries; it returns false to end the walk.
-Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
-    std::vector<nk_flow4_key> keys(kBatch);
+template <typename Key>
+Result<void> walk(int map, const std::function<bool(const Entry<Key>&)>& handle) {
+    std::vector<Key> keys(kBatch);
     std::vector<nk_flow> values(kBatch);
     std::uint32_t position = 0;
     bool first = true;
@@ -94,14 +120,16 @@ Result<void> walk(int map, const std::function<bool(const Entry&)>& handle) {
 }
 
 // The shortest life that an entry can have given what its own half says.
-std::chrono::seconds shortest_life(const FlowLifetimes& lifetimes, bool established, const Entry& entry) {
+template <typename Key>
+std::chrono::seconds shortest_life(const FlowLifetimes& lifetimes, bool established, const Entry<Key>& entry) {
     const std::uint32_t flags = entry.value.flags;
     const FlowState state = flow_state(established, entry.key.proto, flags, flags);
     return lifetime(lifetimes, state, entry.key.proto);
 }
 
 // Whether the flow that `entry` is one half of is over; a half without its other half is.
-bool is_over(int map, const FlowLifetimes& lifetimes, bool established, const Entry& entry, std::uint64_t now_ns) {
+template <typename Key>
+bool is_over(int map, const FlowLifetimes& lifetimes, bool established, const Entry<Key>& entry, std::uint64_t now_ns) {
     const nanoseconds idle = since(now_ns, entry.value.last_seen_ns);
     if (idle < shortest_life(lifetimes, established, entry)) {
         return false;
@@ -114,26 +142,83 @@ bool is_over(int map, const FlowLifetimes& lifetimes, bool established, const En
     return std::min(idle, since(now_ns, other->last_seen_ns)) >= lifetime(lifetimes, state, entry.key.proto);
 }
 
-void remove_both(int map, const Entry& entry) {
-    const nk_flow4_key other = other_key(entry.key, entry.value);
+template <typename Key>
+void remove_both(int map, const Entry<Key>& entry) {
+    const Key other = other_key(entry.key, entry.value);
     // Either half may be gone already: that is what is wanted.
     bpf_map_delete_elem(map, &entry.key);
     bpf_map_delete_elem(map, &other);
 }
 
-Flow describe(const Entry& forward, const std::optional<nk_flow>& reverse, bool established, std::uint64_t now_ns) {
+template <typename Key>
+Flow describe(const Entry<Key>& forward, const std::optional<nk_flow>& reverse, bool established,
+              std::uint64_t now_ns) {
     const nanoseconds idle = since(now_ns, forward.value.last_seen_ns);
     return {.protocol = forward.key.proto,
-            .source = IpAddr::v4(in_addr{.s_addr = forward.key.saddr}),
+            .source = to_address(forward.key.saddr),
             .source_port = ntohs(forward.key.sport),
-            .destination = IpAddr::v4(in_addr{.s_addr = forward.key.daddr}),
+            .destination = to_address(forward.key.daddr),
             .destination_port = ntohs(forward.key.dport),
-            .translated = IpAddr::v4(in_addr{.s_addr = forward.value.addr.word[0]}),
+            .translated = to_address(address_in<Key>(forward.value)),
             .translated_port = ntohs(forward.value.port),
             .state = flow_state(established, forward.key.proto, forward.value.flags, reverse ? reverse->flags : 0),
             .age = since(now_ns, forward.value.created_ns),
             .idle = reverse ? std::min(idle, since(now_ns, reverse->last_seen_ns)) : idle,
             .endpoint_id = forward.value.endpoint_id};
+}
+
+// Each of the following is done to both stages of one family.
+
+template <typename Key>
+Result<void> list_family(const Datapath::FlowMaps& maps, std::size_t limit, FlowTable::Listing& listing) {
+    const std::uint64_t now_ns = monotonic_ns();
+    for (const auto& [map, established] : {std::pair{maps.established, true}, {maps.fresh, false}}) {
+        NK_TRY(walk<Key>(map, [&](const Entry<Key>& entry) {
+            if (entry.key.direction != NK_FLOW_FORWARD) {
+                return true;
+            }
+            if (listing.flows.size() == limit) {
+                listing.truncated = true;
+                return false;
+            }
+            const auto reverse = find(map, other_key(entry.key, entry.value));
+            listing.flows.push_back(describe(entry, reverse, established, now_ns));
+            return true;
+        }));
+    }
+    return {};
+}
+
+template <typename Key>
+Result<FlowTable::SweepResult> sweep_family(const Datapath::FlowMaps& maps, const FlowLifetimes& lifetimes) {
+    const std::uint64_t now_ns = monotonic_ns();
+    FlowTable::SweepResult result;
+    for (const auto& [map, established] : {std::pair{maps.established, true}, {maps.fresh, false}}) {
+        std::uint32_t& left = established ? result.established_entries : result.fresh_entries;
+        NK_TRY(walk<Key>(map, [&](const Entry<Key>& entry) {
+            if (is_over(map, lifetimes, established, entry, now_ns)) {
+                remove_both(map, entry);
+                ++result.removed;
+            } else {
+                ++left;
+            }
+            return true;
+        }));
+    }
+    return result;
+}
+
+template <typename Key>
+Result<void> remove_endpoint_from(const Datapath::FlowMaps& maps, std::uint32_t endpoint_id) {
+    for (const int map : {maps.established, maps.fresh}) {
+        NK_TRY(walk<Key>(map, [&](const Entry<Key>& entry) {
+            if (entry.value.endpoint_id == endpoint_id) {
+                bpf_map_delete_elem(map, &entry.key);
+            }
+            return true;
+        }));
+    }
+    return {};
 }
 
 }  // namespace
@@ -185,53 +270,20 @@ std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, s
 }
 
 Result<FlowTable::Listing> FlowTable::list(std::size_t limit) const {
-    const std::uint64_t now_ns = monotonic_ns();
     Listing listing;
-    for (const auto& [map, established] : {std::pair{maps_.established, true}, {maps_.fresh, false}}) {
-        NK_TRY(walk(map, [&](const Entry& entry) {
-            if (entry.key.direction != NK_FLOW_FORWARD) {
-                return true;
-            }
-            if (listing.flows.size() == limit) {
-                listing.truncated = true;
-                return false;
-            }
-            const auto reverse = find(map, other_key(entry.key, entry.value));
-            listing.flows.push_back(describe(entry, reverse, established, now_ns));
-            return true;
-        }));
-    }
+    NK_TRY(list_family<nk_flow4_key>(maps4_, limit, listing));
+    NK_TRY(list_family<nk_flow6_key>(maps6_, limit, listing));
     return listing;
 }
 
-Result<FlowTable::SweepResult> FlowTable::sweep(const FlowLifetimes& lifetimes) {
-    const std::uint64_t now_ns = monotonic_ns();
-    SweepResult result;
-    for (const auto& [map, established] : {std::pair{maps_.established, true}, {maps_.fresh, false}}) {
-        std::uint32_t& left = established ? result.established_entries : result.fresh_entries;
-        NK_TRY(walk(map, [&](const Entry& entry) {
-            if (is_over(map, lifetimes, established, entry, now_ns)) {
-                remove_both(map, entry);
-                ++result.removed;
-            } else {
-                ++left;
-            }
-            return true;
-        }));
-    }
-    return result;
+Result<FlowTable::Sweep> FlowTable::sweep(const FlowLifetimes& lifetimes) {
+    return Sweep{.v4 = NK_TRY(sweep_family<nk_flow4_key>(maps4_, lifetimes)),
+                 .v6 = NK_TRY(sweep_family<nk_flow6_key>(maps6_, lifetimes))};
 }
 
 Result<void> FlowTable::remove_endpoint(std::uint32_t endpoint_id) {
-    for (const int map : {maps_.established, maps_.fresh}) {
-        NK_TRY(walk(map, [&](const Entry& entry) {
-            if (entry.value.endpoint_id == endpoint_id) {
-                bpf_map_delete_elem(map, &entry.key);
-            }
-            return true;
-        }));
-    }
-    return {};
+    NK_TRY(remove_endpoint_from<nk_flow4_key>(maps4_, endpoint_id));
+    return remove_endpoint_from<nk_flow6_key>(maps6_, endpoint_id);
 }
 
 }  // namespace netkitd::datapath

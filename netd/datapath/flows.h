@@ -51,9 +51,10 @@ struct Flow {
 
 class FlowTable {
 public:
-    explicit FlowTable(const Datapath::FlowMaps& maps) : maps_(maps) {}
+    explicit FlowTable(const Datapath& datapath)
+        : maps4_(datapath.flow_maps(IpFamily::v4)), maps6_(datapath.flow_maps(IpFamily::v6)) {}
 
-    // At most `limit` flows; `truncated` says whether there are more.
+    // At most `limit` flows, IPv4 first; `truncated` says whether there are more.
     struct Listing {
         std::vector<Flow> flows;
         bool truncated = false;
@@ -65,13 +66,18 @@ public:
         std::uint32_t fresh_entries = 0;
         std::uint32_t removed = 0;
     };
+    struct Sweep {
+        SweepResult v4;
+        SweepResult v6;
+    };
     // Forgets flows that are over and halves that have lost their other half.
-    [[nodiscard]] Result<SweepResult> sweep(const FlowLifetimes& lifetimes);
+    [[nodiscard]] Result<Sweep> sweep(const FlowLifetimes& lifetimes);
     // Forgets every flow of an endpoint that is gone.
     [[nodiscard]] Result<void> remove_endpoint(std::uint32_t endpoint_id);
 
 private:
-    Datapath::FlowMaps maps_;
+    Datapath::FlowMaps maps4_;
+    Datapath::FlowMaps maps6_;
 };
 
 }  // namespace netkitd::datapath

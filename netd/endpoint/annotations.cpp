@@ -36,6 +36,15 @@ Result<void> parse_ipv4(std::string_view value, AttachOptions& options) {
     return {};
 }
 
+Result<void> parse_ipv6(std::string_view value, AttachOptions& options) {
+    const auto address = IpAddr::parse(value);
+    if (!address || address->is_v4()) {
+        return fail(ErrorKind::invalid, "{} is not an IPv6 address (like fd6e:6b64::10)", quote(value));
+    }
+    options.ipv6 = *address;
+    return {};
+}
+
 Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
     std::uint32_t mtu = 0;
     const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), mtu);
@@ -66,7 +75,7 @@ constexpr std::array<std::pair<std::string_view, Parser>, 8> kAnnotations{{
     {"network", parse_network},
     {"interface", parse_interface},
     {"ipv4", parse_ipv4},
-    {"ipv6", refuse_unsupported},
+    {"ipv6", parse_ipv6},
     {"mtu", parse_mtu},
     {"device-mode", parse_mode},
     {"publish", refuse_unsupported},

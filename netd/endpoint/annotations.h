@@ -18,6 +18,7 @@ struct AttachOptions {
     std::string network = "default";              // io.netkitd.network; that it exists is the caller's to check
     std::string interface_name = "eth0";          // io.netkitd.interface
     std::optional<IpAddr> ipv4;                   // io.netkitd.ipv4, a static address
+    std::optional<IpAddr> ipv6;                   // io.netkitd.ipv6, likewise
     std::optional<std::uint32_t> mtu;             // io.netkitd.mtu, kMinMtu … kMaxMtu
     std::optional<link::DeviceMode> device_mode;  // io.netkitd.device-mode; empty: the node's
     bool operator==(const AttachOptions&) const = default;

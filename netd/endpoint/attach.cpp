@@ -18,7 +18,7 @@ public:
         NK_TRY(create_pair());
         NK_TRY(configure_container());
         NK_TRY(attach_program());
-        NK_TRY(publish_entry());
+        NK_TRY(publish_entries());
         NK_TRY(configure_host());
         NK_TRY_CONTEXT("record the endpoint", store_.put_endpoint(record_));
         undo_.commit();
@@ -55,9 +55,9 @@ private:
         const bool needs_neighbour = record_.device_mode == link::DeviceMode::veth;
         const link::ContainerEnd end{.ifindex = peer_ifindex_,
                                      .ipv4 = record_.ipv4,
-                                     .gateway4 = plan_.gateway4,
-                                     .ipv6 = {},
-                                     .gateway6 = {},
+                                     .gateway4 = plan_.network.gateway4,
+                                     .ipv6 = record_.ipv6,
+                                     .gateway6 = record_.ipv6 ? plan_.network.gateway6 : std::nullopt,
                                      .gateway_mac = needs_neighbour ? std::optional(record_.host_mac) : std::nullopt};
         return with_context(plumbing_.configure_container_end(netns_, end),
                             std::format("configure {} in the container", record_.interface_name));
@@ -71,26 +71,41 @@ private:
         return {};
     }
 
-    Result<void> publish_entry() {
-        const auto& predecessor = plan_.predecessor;
-        const bool takes_over = predecessor && predecessor->ipv4 == record_.ipv4;
-        NK_TRY(plumbing_.put_entry(datapath_entry(record_, plan_.network_index)));
-        undo_.push("remove the endpoint entry", [this, takes_over] {
-            return takes_over ? plumbing_.put_entry(datapath_entry(*plan_.predecessor, plan_.network_index))
-                              : plumbing_.remove_entry(*record_.ipv4);
-        });
+    Result<void> publish_entries() {
+        for (const datapath::EndpointEntry& entry : datapath_entries(record_, plan_.network)) {
+            NK_TRY(plumbing_.put_entry(entry));
+            undo_.push("remove the endpoint entry", [this, address = entry.address] { return take_back(address); });
+        }
         return {};
     }
 
+    Result<void> take_back(const IpAddr& address) {
+        if (plan_.predecessor) {
+            for (const datapath::EndpointEntry& former : datapath_entries(*plan_.predecessor, plan_.network)) {
+                if (former.address == address) {
+                    return plumbing_.put_entry(former);
+                }
+            }
+        }
+        return plumbing_.remove_entry(address);
+    }
+
+    // Then it is of the same network too: networks do not overlap.
+    [[nodiscard]] bool takes_over_an_address() const {
+        return plan_.predecessor && std::ranges::any_of(record_.addresses(), [this](const IpAddr& address) {
+                   return plan_.predecessor->has(address);
+               });
+    }
+
     Result<void> configure_host() {
-        if (plan_.predecessor && plan_.predecessor->ipv4 == record_.ipv4) {
+        if (takes_over_an_address()) {
             undo_.push("restore the predecessor's route", [this] {
                 return plumbing_.configure_host_end(plan_.predecessor->host_name,
-                                                    host_end(*plan_.predecessor, plan_.predecessor_gateway4));
+                                                    host_end(*plan_.predecessor, plan_.network));
             });
         }
         outcome_.record = record_;
-        return with_context(plumbing_.configure_host_end(record_.host_name, host_end(record_, plan_.gateway4)),
+        return with_context(plumbing_.configure_host_end(record_.host_name, host_end(record_, plan_.network)),
                             std::format("configure {}", record_.host_name));
     }
 
@@ -110,23 +125,27 @@ Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetn
     return AttachTransaction(plumbing, store, netns, plan).run();
 }
 
-datapath::EndpointEntry datapath_entry(const EndpointRecord& record, std::uint32_t network_index) {
-    return {.address = *record.ipv4,
-            .id = record.id,
-            .network = network_index,
-            .host_ifindex = record.host_ifindex,
-            .device_mode = record.device_mode,
-            .peer_mac = record.peer_mac,
-            .host_mac = record.host_mac};
+std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record, const NetworkPlace& network) {
+    std::vector<datapath::EndpointEntry> entries;
+    for (const IpAddr& address : record.addresses()) {
+        entries.push_back({.address = address,
+                           .id = record.id,
+                           .network = address.is_v4() ? network.index4 : network.index6,
+                           .host_ifindex = record.host_ifindex,
+                           .device_mode = record.device_mode,
+                           .peer_mac = record.peer_mac,
+                           .host_mac = record.host_mac});
+    }
+    return entries;
 }
 
-link::HostEnd host_end(const EndpointRecord& record, const IpAddr& gateway4) {
+link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network) {
     const bool needs_neighbour = record.device_mode == link::DeviceMode::veth;
     return {.ifindex = record.host_ifindex,
             .ipv4 = record.ipv4,
-            .gateway4 = gateway4,
-            .ipv6 = {},
-            .gateway6 = {},
+            .gateway4 = network.gateway4,
+            .ipv6 = record.ipv6,
+            .gateway6 = network.gateway6,
             .peer_mac = needs_neighbour ? std::optional(record.peer_mac) : std::nullopt};
 }
 

@@ -19,14 +19,20 @@
 
 namespace netkitd {
 
+// What an endpoint needs to know of its network.
+struct NetworkPlace {
+    IpAddr gateway4;
+    std::optional<IpAddr> gateway6;
+    std::uint32_t index4 = 0;  // the datapath's
+    std::uint32_t index6 = 0;
+};
+
 struct AttachPlan {
     EndpointRecord record;  // complete but for what creating the pair yields
-    IpAddr gateway4;
-    std::uint32_t network_index = 0;
+    NetworkPlace network;
     PortRange local_ports;
-    // An endpoint whose address this one takes over (the same container, started again with a static address).
+    // The same container's former endpoint. What both have of addresses (static ones) moves to this one.
     std::optional<EndpointRecord> predecessor;
-    IpAddr predecessor_gateway4;
 };
 
 struct AttachOutcome {
@@ -39,7 +45,8 @@ struct AttachOutcome {
                                                const AttachPlan& plan);
 
 // The datapath's and the host's view of a record; also used to put them back at start.
-[[nodiscard]] datapath::EndpointEntry datapath_entry(const EndpointRecord& record, std::uint32_t network_index);
-[[nodiscard]] link::HostEnd host_end(const EndpointRecord& record, const IpAddr& gateway4);
+[[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record,
+                                                                    const NetworkPlace& network);
+[[nodiscard]] link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network);
 
 }  // namespace netkitd

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
+#include <iterator>
 
 #include "abi.h"
 #include "base/quote.h"
@@ -18,13 +19,20 @@ namespace {
 constexpr std::string_view kDefaultNetwork = "default";
 // A part of RFC 1918's 10/8 that nobody's defaults claim (Podman has 10.88/16, Kubernetes often 10.96/12
 // and 10.244/16).
-constexpr std::string_view kDefaultPrefix = "10.77.0.0/16";
+constexpr std::string_view kDefaultPrefix4 = "10.77.0.0/16";
+// A unique local prefix (RFC 4193), "n", "k", "d" in ASCII. Fixed rather than random, so that documentation and tests
+// can name addresses and a node that lost its state has the same ones: nobody else sees them, as masquerade is on. Who
+// turns masquerade off and routes the prefix gives the network one of their own.
+constexpr std::string_view kDefaultPrefix6 = "fd6e:6b64::/64";
 constexpr std::size_t kMaxConfigBytes = 1024UL * 1024;
 
 // The widest private block is a /8 (RFC 1918, section 3). A /29 has five addresses beside the gateway; anything
 // narrower is a typo more likely than a network.
-constexpr std::uint8_t kShortestPrefix = 8;
-constexpr std::uint8_t kLongestPrefix = 29;
+constexpr std::uint8_t kShortestPrefix4 = 8;
+constexpr std::uint8_t kLongestPrefix4 = 29;
+// The widest that one site has (RFC 4193, section 3.1: a 40-bit global id), and as few addresses as a /29.
+constexpr std::uint8_t kShortestPrefix6 = 48;
+constexpr std::uint8_t kLongestPrefix6 = 125;
 
 // Below are the well-known ports, which the host's services listen on (RFC 6335, section 6).
 constexpr std::uint16_t kLowestMasqueradePort = 1024;
@@ -33,13 +41,22 @@ constexpr std::uint16_t kLowestMasqueradePort = 1024;
 constexpr unsigned kFewestMasqueradePorts = 1024;
 
 // RFC 6890, table by table: never the address of a container.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kUnusablePrefixes{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kUnusablePrefixes{{
     {"0.0.0.0/8", "this network"},
     {"127.0.0.0/8", "loopback"},
     {"169.254.0.0/16", "link-local"},
     {"224.0.0.0/4", "multicast"},
     {"240.0.0.0/4", "reserved"},
+    {"::/8", "unspecified, loopback, IPv4-mapped and translated addresses"},
+    {"fe80::/10", "link-local"},
+    {"ff00::/8", "multicast"},
 }};
+
+NetworkConfig default_network() {
+    return {.name = std::string(kDefaultNetwork),
+            .ipv4 = *IpPrefix::parse(kDefaultPrefix4),
+            .ipv6 = *IpPrefix::parse(kDefaultPrefix6)};
+}
 
 std::unexpected<Error> unsupported(std::string_view path) {
     return fail(ErrorKind::invalid, "{}: not supported by this version yet; remove it", path);
@@ -60,40 +77,70 @@ Result<void> refuse_if_present(const ConfigObject& object, std::string_view key)
     return {};
 }
 
-Result<IpPrefix> parse_network_prefix(std::string_view text) {
+Result<IpPrefix> parse_network_prefix(std::string_view text, IpFamily family) {
+    const bool v4 = family == IpFamily::v4;
     const auto prefix = IpPrefix::parse(text);
     if (!prefix) {
         return fail(ErrorKind::invalid, "{}", prefix.error().message());
     }
-    if (!prefix->address().is_v4() || prefix->length() < kShortestPrefix || prefix->length() > kLongestPrefix) {
-        return fail(ErrorKind::invalid, "{} is not an IPv4 prefix between /{} and /{}", quote(text), kShortestPrefix,
-                    kLongestPrefix);
+    const std::uint8_t shortest = v4 ? kShortestPrefix4 : kShortestPrefix6;
+    const std::uint8_t longest = v4 ? kLongestPrefix4 : kLongestPrefix6;
+    if (prefix->address().family() != family || prefix->length() < shortest || prefix->length() > longest) {
+        return fail(ErrorKind::invalid, "{} is not an {} prefix between /{} and /{}", quote(text), v4 ? "IPv4" : "IPv6",
+                    shortest, longest);
     }
     for (const auto& [unusable, name] : kUnusablePrefixes) {
         if (prefix->overlaps(NK_TRY(IpPrefix::parse(unusable)))) {
-            return fail(ErrorKind::invalid, "{} overlaps {} ({}); take a private prefix, as in RFC 1918",
-                        prefix->to_string(), unusable, name);
+            return fail(ErrorKind::invalid, "{} overlaps {} ({}); take a private prefix, as in {}", prefix->to_string(),
+                        unusable, name, v4 ? "RFC 1918" : "RFC 4193");
         }
     }
     return *prefix;
 }
 
+// `"ipv6": false` is how the network that has a prefix by default comes to have none.
+Result<std::optional<IpPrefix>> read_ipv6(const ConfigObject& object, const std::string& name) {
+    const ConfigJson* const value = object.find("ipv6");
+    if (value != nullptr && value->is_boolean() && !value->get<bool>()) {
+        return std::nullopt;
+    }
+    std::optional<std::string> prefix = NK_TRY(object.string("ipv6"));
+    if (!prefix && name == kDefaultNetwork) {
+        prefix = kDefaultPrefix6;
+    }
+    if (!prefix) {
+        return std::nullopt;
+    }
+    return NK_TRY_CONTEXT(object.path_of("ipv6"), parse_network_prefix(*prefix, IpFamily::v6));
+}
+
 Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path) {
     NK_TRY_CONTEXT("networks", check_network_name(name));
     const ConfigObject object = NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated"}));
-    NK_TRY(refuse_if_present(object, "ipv6"));
     NK_TRY(refuse_if_true(object, "isolated"));
     std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
     if (!prefix && name == kDefaultNetwork) {
-        prefix = kDefaultPrefix;
+        prefix = kDefaultPrefix4;
     }
     if (!prefix) {
         return fail(ErrorKind::invalid, "{}: missing; give the network a prefix, like \"10.78.0.0/16\"",
                     object.path_of("ipv4"));
     }
     return NetworkConfig{.name = name,
-                         .ipv4 = NK_TRY_CONTEXT(object.path_of("ipv4"), parse_network_prefix(*prefix)),
+                         .ipv4 = NK_TRY_CONTEXT(object.path_of("ipv4"), parse_network_prefix(*prefix, IpFamily::v4)),
+                         .ipv6 = NK_TRY(read_ipv6(object, name)),
                          .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu))};
+}
+
+Result<void> check_overlap(std::string_view key, const NetworkConfig& first, const IpPrefix& first_prefix,
+                           const NetworkConfig& second, const IpPrefix& second_prefix) {
+    if (!first_prefix.overlaps(second_prefix)) {
+        return {};
+    }
+    return fail(ErrorKind::invalid,
+                "networks.{}.{}: {} overlaps {} of the network {}; give one of them another prefix{}", first.name, key,
+                first_prefix.to_string(), second_prefix.to_string(), second.name,
+                second.name == kDefaultNetwork ? " (`default` is there also when it is not configured)" : "");
 }
 
 Result<void> check_networks(const std::vector<NetworkConfig>& networks) {
@@ -102,14 +149,11 @@ Result<void> check_networks(const std::vector<NetworkConfig>& networks) {
                     networks.size(), NK_MAX_NETWORKS);
     }
     for (auto second = networks.begin(); second != networks.end(); ++second) {
-        const auto first = std::find_if(networks.begin(), second, [&](const NetworkConfig& network) {
-            return network.ipv4.overlaps(second->ipv4);
-        });
-        if (first != second) {
-            return fail(ErrorKind::invalid,
-                        "networks.{}.ipv4: {} overlaps {} of the network {}; give one of them another prefix{}",
-                        first->name, first->ipv4.to_string(), second->ipv4.to_string(), second->name,
-                        second->name == kDefaultNetwork ? " (`default` is there also when it is not configured)" : "");
+        for (auto first = networks.begin(); first != second; ++first) {
+            NK_TRY(check_overlap("ipv4", *first, first->ipv4, *second, second->ipv4));
+            if (first->ipv6 && second->ipv6) {
+                NK_TRY(check_overlap("ipv6", *first, *first->ipv6, *second, *second->ipv6));
+            }
         }
     }
     return {};
@@ -127,8 +171,7 @@ Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top) {
         }
     }
     if (!std::ranges::contains(networks, kDefaultNetwork, &NetworkConfig::name)) {
-        networks.push_back(
-            {.name = std::string(kDefaultNetwork), .ipv4 = NK_TRY(IpPrefix::parse(kDefaultPrefix)), .mtu = {}});
+        networks.push_back(default_network());
     }
     NK_TRY(check_networks(networks));
     return networks;
@@ -238,8 +281,28 @@ Result<Config> read_config(std::string_view text) {
 
 }  // namespace
 
+IpAddr gateway_of(const IpPrefix& prefix) {
+    return prefix.address().next();
+}
+
 IpAddr NetworkConfig::gateway4() const {
-    return IpAddr::v4_host_order(ipv4.address().v4_host_order() + 1);
+    return gateway_of(ipv4);
+}
+
+std::optional<IpAddr> NetworkConfig::gateway6() const {
+    return ipv6.transform(gateway_of);
+}
+
+std::vector<IpPrefix> NetworkConfig::prefixes() const {
+    return ipv6 ? std::vector{ipv4, *ipv6} : std::vector{ipv4};
+}
+
+std::vector<IpPrefix> Config::prefixes() const {
+    std::vector<IpPrefix> result;
+    for (const NetworkConfig& network : networks) {
+        std::ranges::copy(network.prefixes(), std::back_inserter(result));
+    }
+    return result;
 }
 
 const NetworkConfig* Config::find_network(std::string_view name) const {
@@ -249,9 +312,7 @@ const NetworkConfig* Config::find_network(std::string_view name) const {
 
 Config default_config() {
     Config config;
-    config.networks.push_back({.name = std::string(kDefaultNetwork),
-                               .ipv4 = IpPrefix(IpAddr::v4_host_order(0x0a4d0000), 16),
-                               .mtu = std::nullopt});
+    config.networks.push_back(default_network());
     return config;
 }
 

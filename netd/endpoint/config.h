@@ -15,12 +15,19 @@
 
 namespace netkitd {
 
+// The first address of a network's prefix; the host owns it.
+[[nodiscard]] IpAddr gateway_of(const IpPrefix& prefix);
+
 struct NetworkConfig {
     std::string name;
     IpPrefix ipv4;
-    std::optional<std::uint32_t> mtu;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
-    // The first address of the prefix; the host owns it.
+    std::optional<IpPrefix> ipv6 = std::nullopt;
+    std::optional<std::uint32_t> mtu = std::nullopt;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
+
     [[nodiscard]] IpAddr gateway4() const;
+    [[nodiscard]] std::optional<IpAddr> gateway6() const;
+    // Those that it has, IPv4 first.
+    [[nodiscard]] std::vector<IpPrefix> prefixes() const;
     bool operator==(const NetworkConfig&) const = default;
 };
 
@@ -31,7 +38,7 @@ struct PortRange {
 };
 
 struct Config {
-    // In the order of the file; the position is the datapath's network index. Never empty: a `default` that the file
+    // In the order of the file. Never empty: a `default` that the file
     // does not have is added at the end.
     std::vector<NetworkConfig> networks;
     std::vector<std::string> uplinks;             // empty: automatic
@@ -41,6 +48,9 @@ struct Config {
     std::string store = "/var/lib/netkitd/state.db";
 
     [[nodiscard]] const NetworkConfig* find_network(std::string_view name) const;
+    // Every network's, in the order of the networks. That is the order in which the datapath knows them, family by
+    // family.
+    [[nodiscard]] std::vector<IpPrefix> prefixes() const;
     bool operator==(const Config&) const = default;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <ranges>
 
 namespace netkitd {
 namespace {
@@ -21,21 +20,6 @@ IpAddr last_address(const IpPrefix& prefix) {
     in6_addr address{};
     std::ranges::copy(bytes, std::begin(address.s6_addr));
     return IpAddr::v6(address);
-}
-
-// The address after this one; undefined for the last of its family.
-IpAddr successor(const IpAddr& address) {
-    if (address.is_v4()) {
-        return IpAddr::v4_host_order(address.v4_host_order() + 1);
-    }
-    in6_addr bytes = address.v6_bytes();
-    for (std::uint8_t& byte : std::views::reverse(bytes.s6_addr)) {
-        ++byte;
-        if (byte != 0) {
-            break;  // no carry
-        }
-    }
-    return IpAddr::v6(bytes);
 }
 
 }  // namespace
@@ -69,7 +53,7 @@ void AddressPool::skip_taken() {
         if (*next_ == last_address(prefix_)) {
             next_.reset();
         } else {
-            next_ = successor(*next_);
+            next_ = next_->next();
         }
     }
 }

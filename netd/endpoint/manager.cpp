@@ -1,10 +1,11 @@
 #include "endpoint/manager.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/log.h"
-#include "base/undo.h"
 #include "endpoint/host_name.h"
+#include "endpoint/mtu.h"
 #include "endpoint/process.h"
 
 namespace netkitd {
@@ -12,8 +13,13 @@ namespace {
 
 constexpr std::uint32_t kHostNameAttempts = 16;
 
-bool same_network(const NetworkConfig& a, const NetworkConfig& b) {
-    return a.name == b.name && a.ipv4 == b.ipv4;
+// Whether an address from before the change is one of the network's after it, under the same gateway.
+bool keeps(const NetworkConfig& before, const NetworkConfig& after, const EndpointRecord& record) {
+    return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
+}
+
+AddressPool pool_of(const IpPrefix& prefix) {
+    return {prefix, {gateway_of(prefix)}};
 }
 
 Result<Member> member_of(const AttachRequest& request) {
@@ -39,8 +45,8 @@ std::string first_container(const EndpointRecord& record) {
 
 EndpointManager::EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
     : settings_(std::move(settings)), store_(store), plumbing_(plumbing), watch_(watch) {
-    for (const NetworkConfig& network : settings_.config.networks) {
-        pools_.emplace(network.name, AddressPool(network.ipv4, {network.gateway4()}));
+    for (const IpPrefix& prefix : settings_.config.prefixes()) {
+        pools_.emplace(prefix, pool_of(prefix));
     }
 }
 
@@ -61,12 +67,12 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     const EndpointRecord& record = endpoint.record;
     const AttachOptions& options = request.options;
     if (options.network != record.network || options.interface_name != record.interface_name ||
-        (options.ipv4 && options.ipv4 != record.ipv4)) {
+        (options.ipv4 && options.ipv4 != record.ipv4) || (options.ipv6 && options.ipv6 != record.ipv6)) {
         return fail(
             ErrorKind::refused,
             "container {} shares this network namespace and has {} with {} in network {}: containers that share "
             "a namespace share the endpoint, so give both the same io.netkitd.* annotations",
-            first_container(record), record.interface_name, record.ipv4->to_string(), record.network);
+            first_container(record), record.interface_name, record.address_text(), record.network);
     }
     EndpointRecord updated = record;
     std::erase_if(updated.members, [&](const Member& m) { return m.container_id == request.container_id; });
@@ -76,7 +82,7 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     endpoint.exited.erase(request.container_id);
     NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
     return AttachReply{
-        .record = updated, .gateway4 = gateway_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
+        .record = updated, .network = place_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
 }
 
 Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
@@ -87,19 +93,13 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
                     request.options.interface_name);
     }
     Endpoint* predecessor = find_member(request.container_id);
+    const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
+    AttachPlan attach_plan = NK_TRY(plan(request, network, netns.cookie));
     UndoStack undo;
-    const auto taken = NK_TRY(take_address(request.options, predecessor));
-    if (taken) {
-        undo.push("release the address", [this, address = *taken, network = request.options.network]() -> Result<void> {
-            pools_.at(network).release(address);
-            return {};
-        });
-    }
-    AttachPlan attach_plan = NK_TRY(plan(request, netns.cookie));
-    attach_plan.record.ipv4 = taken ? *taken : *request.options.ipv4;
+    std::vector<std::string> notes =
+        NK_TRY(take_addresses(attach_plan, request.options, network, netns, predecessor, undo));
     if (predecessor != nullptr) {
         attach_plan.predecessor = predecessor->record;
-        attach_plan.predecessor_gateway4 = gateway_of(predecessor->record);
     }
     AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, attach_plan));
     undo.commit();
@@ -115,29 +115,27 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     if (const auto watched = start_watch(request.container_id, std::move(request.pidfd)); !watched) {
         log(LogLevel::error, "{}: {}", request.container_id, watched.error().message());
     }
+    std::ranges::move(outcome.notes, std::back_inserter(notes));
     return AttachReply{.record = std::move(outcome.record),
-                       .gateway4 = attach_plan.gateway4,
-                       .notes = std::move(outcome.notes),
+                       .network = attach_plan.network,
+                       .notes = std::move(notes),
                        .kernel_wait = outcome.kernel_wait,
                        .existing = false};
 }
 
-Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, std::uint64_t netns_cookie) {
+Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, const NetworkConfig& network,
+                                         std::uint64_t netns_cookie) {
     const AttachOptions& options = request.options;
-    const std::uint32_t index = NK_TRY(network_index(options.network));
-    const NetworkConfig& network = settings_.config.networks.at(index);
     AttachPlan result{.record = {},
-                      .gateway4 = network.gateway4(),
-                      .network_index = index,
+                      .network = place_of(network),
                       .local_ports = settings_.config.masquerade_ports,
-                      .predecessor = std::nullopt,
-                      .predecessor_gateway4 = {}};
+                      .predecessor = std::nullopt};
     EndpointRecord& record = result.record;
     record.id = NK_TRY(store_.next_endpoint_id());
     record.netns_cookie = netns_cookie;
     record.network = network.name;
     record.interface_name = options.interface_name;
-    record.mtu = options.mtu.value_or(network.mtu.value_or(settings_.uplink_mtu));
+    record.mtu = mtu_for(options, network);
     record.device_mode = NK_TRY(device_mode(options));
     record.host_name = NK_TRY(free_host_name(request.container_id));
     // To the second: what the database keeps and people read.
@@ -146,18 +144,45 @@ Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, std::uint
     return result;
 }
 
-Result<std::uint32_t> EndpointManager::network_index(const std::string& name) const {
-    const auto& networks = settings_.config.networks;
-    const auto found = std::ranges::find(networks, name, &NetworkConfig::name);
-    if (found == networks.end()) {
-        std::string known;
-        for (const NetworkConfig& network : networks) {
-            known += std::format("{}{}", known.empty() ? "" : ", ", network.name);
-        }
-        return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})",
-                    name, known);
+Result<const NetworkConfig*> EndpointManager::find_network(const std::string& name) const {
+    if (const NetworkConfig* network = settings_.config.find_network(name)) {
+        return network;
     }
-    return static_cast<std::uint32_t>(std::distance(networks.begin(), found));
+    std::string known;
+    for (const NetworkConfig& network : settings_.config.networks) {
+        known += std::format("{}{}", known.empty() ? "" : ", ", network.name);
+    }
+    return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})", name,
+                known);
+}
+
+NetworkPlace EndpointManager::place_of(const NetworkConfig& network) const {
+    NetworkPlace place{.gateway4 = network.gateway4(), .gateway6 = network.gateway6()};
+    for (const NetworkConfig& other : settings_.config.networks) {
+        if (other.name == network.name) {
+            break;
+        }
+        ++place.index4;
+        place.index6 += other.ipv6 ? 1U : 0U;
+    }
+    return place;
+}
+
+NetworkPlace EndpointManager::place_of(const EndpointRecord& record) const {
+    const NetworkConfig* network = settings_.config.find_network(record.network);
+    return network == nullptr ? NetworkPlace() : place_of(*network);
+}
+
+link::HostEnd EndpointManager::host_end_of(const EndpointRecord& record) const {
+    link::HostEnd end = host_end(record, place_of(record));
+    if (!settings_.no_ipv6.empty()) {
+        end.ipv6 = end.gateway6 = std::nullopt;  // it was turned off since; its IPv4 shall go on
+    }
+    return end;
+}
+
+std::uint32_t EndpointManager::mtu_for(const AttachOptions& options, const NetworkConfig& network) const {
+    return options.mtu.value_or(network.mtu.value_or(settings_.uplink_mtu));
 }
 
 Result<link::DeviceMode> EndpointManager::device_mode(const AttachOptions& options) const {
@@ -181,18 +206,71 @@ Result<std::string> EndpointManager::free_host_name(const std::string& container
     return fail(ErrorKind::internal, "no free name for the host's end of {}", container_id);
 }
 
-Result<std::optional<IpAddr>> EndpointManager::take_address(const AttachOptions& options, const Endpoint* predecessor) {
-    NK_TRY(network_index(options.network));
-    AddressPool& pool = pools_.at(options.network);
-    if (!options.ipv4) {
-        return NK_TRY_CONTEXT(std::format("network {}", options.network), pool.allocate());
+Result<std::string> EndpointManager::obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu) {
+    if (!settings_.no_ipv6.empty()) {
+        return settings_.no_ipv6;
     }
-    if (predecessor != nullptr && predecessor->record.network == options.network &&
-        predecessor->record.ipv4 == options.ipv4 && predecessor->record.members.size() == 1) {
-        return std::nullopt;
+    if (mtu < kMinMtu) {
+        return std::format("the MTU is {}, and IPv6 needs {} (RFC 8200, section 5)", mtu, kMinMtu);
     }
-    NK_TRY_CONTEXT("io.netkitd.ipv4", pool.reserve(*options.ipv4));
-    return options.ipv4;
+    if (!NK_TRY(plumbing_.container_takes_ipv6(netns))) {
+        return "it is turned off in the container (net.ipv6.conf.all.disable_ipv6 or default.disable_ipv6)";
+    }
+    return "";
+}
+
+// The notes say what the container does without.
+Result<std::vector<std::string>> EndpointManager::take_addresses(AttachPlan& plan, const AttachOptions& options,
+                                                                 const NetworkConfig& network, ContainerNetns& netns,
+                                                                 const Endpoint* predecessor, UndoStack& undo) {
+    EndpointRecord& record = plan.record;
+    if (!network.ipv6 && options.ipv6) {
+        return fail(ErrorKind::refused,
+                    "io.netkitd.ipv6: network {} has no IPv6 prefix; leave the annotation out, or give the network one",
+                    network.name);
+    }
+    std::vector<std::string> notes;
+    if (network.ipv6) {
+        const std::string obstacle = NK_TRY(obstacle_to_ipv6(netns, record.mtu));
+        if (!obstacle.empty() && options.ipv6) {
+            return fail(ErrorKind::refused, "io.netkitd.ipv6: no IPv6 for this container: {}", obstacle);
+        }
+        if (obstacle.empty()) {
+            record.ipv6 = NK_TRY_CONTEXT(options.ipv6 ? "io.netkitd.ipv6" : std::format("network {}", network.name),
+                                         take_address(*network.ipv6, options.ipv6, predecessor, undo));
+        } else {
+            notes.push_back(std::format("IPv4 only: {}", obstacle));
+        }
+    }
+    record.ipv4 = NK_TRY_CONTEXT(options.ipv4 ? "io.netkitd.ipv4" : std::format("network {}", network.name),
+                                 take_address(network.ipv4, options.ipv4, predecessor, undo));
+    return notes;
+}
+
+Result<IpAddr> EndpointManager::take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
+                                             const Endpoint* predecessor, UndoStack& undo) {
+    AddressPool& pool = pools_.at(prefix);
+    if (wanted && predecessor != nullptr && predecessor->record.has(*wanted) &&
+        predecessor->record.members.size() == 1) {
+        return *wanted;  // reserved already, and moves with the container
+    }
+    if (wanted) {
+        NK_TRY(pool.reserve(*wanted));
+    }
+    const IpAddr address = wanted ? *wanted : NK_TRY(pool.allocate());
+    undo.push("release the address", [this, address]() -> Result<void> {
+        release(address);
+        return {};
+    });
+    return address;
+}
+
+void EndpointManager::release(const IpAddr& address) {
+    for (auto& [prefix, pool] : pools_) {
+        if (prefix.contains(address)) {
+            pool.release(address);
+        }
+    }
 }
 
 Result<void> EndpointManager::start_watch(const std::string& container_id, UniqueFd pidfd) {
@@ -221,21 +299,19 @@ Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::
 Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     const auto node = endpoints_.extract(endpoint_id);
     const EndpointRecord& record = node.mapped().record;
-    const bool address_moved =
-        std::ranges::any_of(endpoints_, [&](const auto& other) { return other.second.record.ipv4 == record.ipv4; });
+    std::vector<IpAddr> addresses = record.addresses();
+    std::erase_if(addresses, [this](const IpAddr& address) {  // moved on, with the container
+        return std::ranges::any_of(endpoints_, [&](const auto& other) { return other.second.record.has(address); });
+    });
     Result<void> result;
-    if (!address_moved) {
-        keep_first(result, plumbing_.remove_entry(*record.ipv4));
+    for (const IpAddr& address : addresses) {
+        keep_first(result, plumbing_.remove_entry(address));
     }
     keep_first(result, plumbing_.remove_pair(record.host_ifindex));
     keep_first(result, plumbing_.detach_program(record.host_name));
     keep_first(result, plumbing_.forget_flows(record.id));
     keep_first(result, store_.remove_endpoint(record.id));
-    if (!address_moved) {
-        if (const auto pool = pools_.find(record.network); pool != pools_.end()) {
-            pool->second.release(*record.ipv4);
-        }
-    }
+    std::ranges::for_each(addresses, [this](const IpAddr& address) { release(address); });
     return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
 }
 
@@ -253,8 +329,8 @@ void EndpointManager::device_removed(std::uint32_t host_ifindex) {
     if (!removed) {
         log(LogLevel::error, "{}", removed.error().message());
     }
-    log(LogLevel::info, "endpoint {} of {} is gone with its network namespace; {} is free", record.id,
-        first_container(record), record.ipv4->to_string());
+    log(LogLevel::info, "endpoint {} of {} is gone with its network namespace; freed: {}", record.id,
+        first_container(record), record.address_text());
 }
 
 void EndpointManager::process_exited(const std::string& container_id) {
@@ -280,14 +356,14 @@ Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
     for (const auto& [id, endpoint] : endpoints_) {
         if (endpoint.record.host_ifindex == host_ifindex) {
             // A new device says "off" too, and by now it is on; one that is gone needs nothing.
-            const auto on = plumbing_.forwards(endpoint.record.host_name);
+            const link::HostEnd end = host_end_of(endpoint.record);
+            const auto on = plumbing_.forwards(endpoint.record.host_name, end.ipv6.has_value());
             if (on ? *on : on.error().kind() == ErrorKind::not_found) {
                 return {};
             }
             log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it",
                 endpoint.record.host_name);
-            return plumbing_.configure_host_end(endpoint.record.host_name,
-                                                host_end(endpoint.record, gateway_of(endpoint.record)));
+            return plumbing_.configure_host_end(endpoint.record.host_name, end);
         }
     }
     return {};
@@ -297,25 +373,26 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
     for (const auto& [id, endpoint] : endpoints_) {
         const NetworkConfig* before = settings_.config.find_network(endpoint.record.network);
         const NetworkConfig* after = config.find_network(endpoint.record.network);
-        if (after == nullptr || before == nullptr || !same_network(*before, *after)) {
+        if (after == nullptr || before == nullptr || !keeps(*before, *after, endpoint.record)) {
             return fail(ErrorKind::refused,
                         "network {} is in use by container {}: keep it as it is until its containers are gone",
                         endpoint.record.network, first_container(endpoint.record));
         }
     }
-    std::map<std::string, AddressPool> pools;
-    for (const NetworkConfig& network : config.networks) {
-        const NetworkConfig* before = settings_.config.find_network(network.name);
-        if (before != nullptr && same_network(*before, network)) {
-            pools.insert(pools_.extract(network.name));
+    std::map<IpPrefix, AddressPool> pools;
+    for (const IpPrefix& prefix : config.prefixes()) {
+        if (auto kept = pools_.extract(prefix)) {
+            pools.insert(std::move(kept));
         } else {
-            pools.emplace(network.name, AddressPool(network.ipv4, {network.gateway4()}));
+            pools.emplace(prefix, pool_of(prefix));
         }
     }
     pools_ = std::move(pools);
     settings_.config = config;
     for (const auto& [id, endpoint] : endpoints_) {
-        NK_TRY(plumbing_.put_entry(datapath_entry(endpoint.record, NK_TRY(network_index(endpoint.record.network)))));
+        for (const auto& entry : datapath_entries(endpoint.record, place_of(endpoint.record))) {
+            NK_TRY(plumbing_.put_entry(entry));
+        }
     }
     return {};
 }
@@ -345,13 +422,12 @@ Endpoint* EndpointManager::find_by_cookie(std::uint64_t netns_cookie) {
     return found == endpoints_.end() ? nullptr : &found->second;
 }
 
-IpAddr EndpointManager::gateway_of(const EndpointRecord& record) const {
-    const NetworkConfig* network = settings_.config.find_network(record.network);
-    return network == nullptr ? IpAddr() : network->gateway4();
-}
-
-EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network) const {
-    const AddressPool& pool = pools_.at(network);
+EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {
+    const NetworkConfig* found = settings_.config.find_network(network);
+    if (found == nullptr || (family == IpFamily::v6 && !found->ipv6)) {
+        return {};
+    }
+    const AddressPool& pool = pools_.at(family == IpFamily::v4 ? found->ipv4 : *found->ipv6);
     return {.in_use = pool.in_use(), .capacity = pool.capacity()};
 }
 

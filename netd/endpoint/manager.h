@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/undo.h"
 #include "base/unique_fd.h"
 #include "endpoint/annotations.h"
 #include "endpoint/attach.h"
@@ -57,7 +58,7 @@ struct AttachRequest {
 
 struct AttachReply {
     EndpointRecord record;
-    IpAddr gateway4;
+    NetworkPlace network;
     std::vector<std::string> notes;
     std::chrono::microseconds kernel_wait{};
     bool existing = false;  // the netns was attached already
@@ -70,6 +71,7 @@ public:
         DeviceModes modes;
         std::uint32_t uplink_mtu = 1500;
         std::uint64_t host_netns_cookie = 0;
+        std::string no_ipv6 = {};  // empty, or why this host has no IPv6
     };
     // Borrows all three for its life.
     EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
@@ -93,6 +95,7 @@ public:
     // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.
     [[nodiscard]] Result<void> reconfigure(const Config& config);
     void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }
+    void set_no_ipv6(std::string reason) { settings_.no_ipv6 = std::move(reason); }
 
     [[nodiscard]] const Config& config() const { return settings_.config; }
     [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
@@ -102,17 +105,27 @@ public:
         std::size_t in_use = 0;
         std::uint64_t capacity = 0;
     };
-    [[nodiscard]] PoolUse pool_use(const std::string& network) const;
+    // Of a network of the configuration; nothing where it has no prefix of that family.
+    [[nodiscard]] PoolUse pool_use(const std::string& network, IpFamily family = IpFamily::v4) const;
 
 private:
     [[nodiscard]] Result<AttachReply> attach_new(AttachRequest request, ContainerNetns netns);
     [[nodiscard]] Result<AttachReply> join(Endpoint& endpoint, AttachRequest request);
-    [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, std::uint64_t netns_cookie);
-    [[nodiscard]] Result<std::uint32_t> network_index(const std::string& name) const;
+    [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, const NetworkConfig& network,
+                                          std::uint64_t netns_cookie);
+    [[nodiscard]] Result<const NetworkConfig*> find_network(const std::string& name) const;
+    [[nodiscard]] NetworkPlace place_of(const NetworkConfig& network) const;
+    // Empty, or why this container gets no IPv6 address from a network that has some.
+    [[nodiscard]] Result<std::string> obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu);
     [[nodiscard]] Result<link::DeviceMode> device_mode(const AttachOptions& options) const;
     [[nodiscard]] Result<std::string> free_host_name(const std::string& container_id);
-    // Empty when it is the predecessor's, which has reserved it already.
-    [[nodiscard]] Result<std::optional<IpAddr>> take_address(const AttachOptions& options, const Endpoint* predecessor);
+    [[nodiscard]] std::uint32_t mtu_for(const AttachOptions& options, const NetworkConfig& network) const;
+    // The `wanted` address, or any; `undo` gives it back.
+    [[nodiscard]] Result<IpAddr> take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
+                                              const Endpoint* predecessor, UndoStack& undo);
+    [[nodiscard]] Result<std::vector<std::string>> take_addresses(AttachPlan& plan, const AttachOptions& options,
+                                                                  const NetworkConfig& network, ContainerNetns& netns,
+                                                                  const Endpoint* predecessor, UndoStack& undo);
 
     [[nodiscard]] Result<void> adopt(const EndpointRecord& record);
     [[nodiscard]] Result<void> remove_strays(const std::vector<link::Device>& devices);
@@ -121,7 +134,9 @@ private:
 
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
-    [[nodiscard]] IpAddr gateway_of(const EndpointRecord& record) const;
+    [[nodiscard]] link::HostEnd host_end_of(const EndpointRecord& record) const;
+    [[nodiscard]] NetworkPlace place_of(const EndpointRecord& record) const;
+    void release(const IpAddr& address);
     [[nodiscard]] Endpoint* find_by_cookie(std::uint64_t netns_cookie);
     [[nodiscard]] Endpoint* find_member(const std::string& container_id);
 
@@ -130,7 +145,7 @@ private:
     Plumbing& plumbing_;
     ProcessWatch& watch_;
     std::map<std::uint32_t, Endpoint> endpoints_;  // by id
-    std::map<std::string, AddressPool> pools_;     // by network
+    std::map<IpPrefix, AddressPool> pools_;        // of every prefix of the configuration
 };
 
 }  // namespace netkitd

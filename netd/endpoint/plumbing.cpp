@@ -10,6 +10,34 @@ std::string forwarding_sysctl(const std::string& host_name) {
     return std::format("ipv4/conf/{}/forwarding", host_name);
 }
 
+std::string ipv6_sysctl(const std::string& host_name, std::string_view setting) {
+    return std::format("ipv6/conf/{}/{}", host_name, setting);
+}
+
+// `forwarding` for the datapath's route look-ups, `force_forwarding` for the stack; a kernel without the latter
+// forwards everywhere (node/ipv6_forwarding). Written only where it changes something: see there what else a write
+// does.
+Result<void> turn_on_forwarding6(const std::string& host_name) {
+    for (const char* setting : {"forwarding", "force_forwarding"}) {
+        const std::string sysctl = ipv6_sysctl(host_name, setting);
+        if (NK_TRY(link::read_sysctl_if_there(sysctl)) == "0") {
+            NK_TRY(link::write_sysctl(sysctl, "1"));
+        }
+    }
+    return {};
+}
+
+// Whatever the host's `default` says about new devices.
+Result<void> turn_on_ipv6(const std::string& host_name) {
+    const std::string disabled = ipv6_sysctl(host_name, "disable_ipv6");
+    if (NK_TRY(link::read_sysctl(disabled)) != "0") {
+        NK_TRY(link::write_sysctl(disabled, "0"));
+    }
+    // A container is no router of the host's.
+    NK_TRY(link::write_sysctl(ipv6_sysctl(host_name, "accept_ra"), "0"));
+    return turn_on_forwarding6(host_name);
+}
+
 }  // namespace
 
 Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
@@ -22,6 +50,19 @@ Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
 Result<std::optional<link::Device>> KernelPlumbing::find_container_device(ContainerNetns& netns,
                                                                           const std::string& name) {
     return link::find_device(netns.netlink, name);
+}
+
+Result<bool> KernelPlumbing::container_takes_ipv6(ContainerNetns& netns) {
+    bool takes = true;
+    NK_TRY(link::in_netns(netns.fd, [&]() -> Result<void> {
+        // A new interface begins with `default`; `all` says what the container wants although it was set before.
+        for (const char* path : {"ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"}) {
+            const auto disabled = NK_TRY(link::read_sysctl_if_there(path));
+            takes = takes && disabled == "0";
+        }
+        return {};
+    }));
+    return takes;
 }
 
 Result<std::vector<link::Device>> KernelPlumbing::host_devices() {
@@ -75,15 +116,22 @@ Result<std::vector<IpAddr>> KernelPlumbing::entries() {
 }
 
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
-    return datapath::FlowTable(datapath_.flow_maps()).remove_endpoint(endpoint_id);
+    return datapath::FlowTable(datapath_).remove_endpoint(endpoint_id);
 }
 
-Result<bool> KernelPlumbing::forwards(const std::string& host_name) {
-    return NK_TRY(link::read_sysctl(forwarding_sysctl(host_name))) == "1";
+Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {
+    bool all = NK_TRY(link::read_sysctl(forwarding_sysctl(host_name))) == "1";
+    for (const char* setting : {"forwarding", "force_forwarding"}) {
+        all = all && (!ipv6 || NK_TRY(link::read_sysctl_if_there(ipv6_sysctl(host_name, setting))) != "0");
+    }
+    return all;
 }
 
 Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, const link::HostEnd& end) {
     NK_TRY(link::write_sysctl(forwarding_sysctl(host_name), "1"));
+    if (end.ipv6) {
+        NK_TRY(turn_on_ipv6(host_name));
+    }
     return link::configure_host_end(host_, end);
 }
 

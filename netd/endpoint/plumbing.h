@@ -34,6 +34,8 @@ public:
     [[nodiscard]] virtual Result<ContainerNetns> enter(int netns_fd) = 0;
     [[nodiscard]] virtual Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns,
                                                                                     const std::string& name) = 0;
+    // Whether an interface that is made in the container's netns now may have IPv6 addresses.
+    [[nodiscard]] virtual Result<bool> container_takes_ipv6(ContainerNetns& netns) = 0;
     [[nodiscard]] virtual Result<std::vector<link::Device>> host_devices() = 0;
 
     [[nodiscard]] virtual Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) = 0;
@@ -56,8 +58,8 @@ public:
     [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
     [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
 
-    // Whether the host's end forwards; not_found when it is gone.
-    [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name) = 0;
+    // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
+    [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
     // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
     [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
 };
@@ -69,6 +71,7 @@ public:
 
     Result<ContainerNetns> enter(int netns_fd) override;
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
+    Result<bool> container_takes_ipv6(ContainerNetns& netns) override;
     Result<std::vector<link::Device>> host_devices() override;
     Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override;
     Result<void> remove_pair(std::uint32_t host_ifindex) override;
@@ -82,7 +85,7 @@ public:
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<IpAddr>> entries() override;
     Result<void> forget_flows(std::uint32_t endpoint_id) override;
-    Result<bool> forwards(const std::string& host_name) override;
+    Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
 
 private:

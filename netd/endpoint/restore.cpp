@@ -1,5 +1,6 @@
 // EndpointManager::restore(): what the daemon finds at its start, and how kernel, pins and database come to agree.
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/log.h"
@@ -40,16 +41,22 @@ Result<void> EndpointManager::restore() {
 
 Result<void> EndpointManager::adopt(const EndpointRecord& record) {
     const NetworkConfig* network = settings_.config.find_network(record.network);
-    if (network == nullptr || !network->ipv4.contains(*record.ipv4)) {
-        return fail(ErrorKind::refused,
-                    "its container {} has {} in network {}, which the configuration does not have any more: put the "
-                    "network back until its containers are gone",
-                    record.members.front().container_id, record.ipv4->to_string(), record.network);
+    for (const IpAddr& address : record.addresses()) {
+        const auto prefixes = network == nullptr ? std::vector<IpPrefix>() : network->prefixes();
+        const auto prefix = std::ranges::find_if(prefixes, [&](const IpPrefix& p) { return p.contains(address); });
+        if (prefix == prefixes.end()) {
+            return fail(ErrorKind::refused,
+                        "its container {} has {} in network {}, which the configuration does not have any more: put "
+                        "the network back until its containers are gone",
+                        record.members.front().container_id, address.to_string(), record.network);
+        }
+        NK_TRY(pools_.at(*prefix).reserve(address));
     }
-    NK_TRY(pools_.at(record.network).reserve(*record.ipv4));
-    NK_TRY(plumbing_.put_entry(datapath_entry(record, NK_TRY(network_index(record.network)))));
+    for (const datapath::EndpointEntry& entry : datapath_entries(record, place_of(record))) {
+        NK_TRY(plumbing_.put_entry(entry));
+    }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
-    NK_TRY(plumbing_.configure_host_end(record.host_name, host_end(record, network->gateway4())));
+    NK_TRY(plumbing_.configure_host_end(record.host_name, host_end_of(record)));
     Endpoint& endpoint = endpoints_[record.id];
     endpoint = Endpoint{.record = record, .exited = {}};
     watch_members(endpoint);
@@ -77,7 +84,7 @@ Result<void> EndpointManager::remove_strays(const std::vector<link::Device>& dev
     std::set<IpAddr> addresses;
     for (const auto& [id, endpoint] : endpoints_) {
         names.insert(endpoint.record.host_name);
-        addresses.insert(*endpoint.record.ipv4);
+        std::ranges::copy(endpoint.record.addresses(), std::inserter(addresses, addresses.end()));
     }
     for (const link::Device& device : devices) {
         if (looks_like_ours(device) && !names.contains(device.name)) {

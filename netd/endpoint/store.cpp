@@ -160,6 +160,24 @@ Result<void> delete_row(sqlite3* database, std::uint32_t id) {
 
 }  // namespace
 
+std::vector<IpAddr> EndpointRecord::addresses() const {
+    std::vector<IpAddr> result;
+    for (const auto& address : {ipv4, ipv6}) {
+        if (address) {
+            result.push_back(*address);
+        }
+    }
+    return result;
+}
+
+std::string EndpointRecord::address_text() const {
+    std::string text;
+    for (const IpAddr& address : addresses()) {
+        text += std::format("{}{}", text.empty() ? "" : ", ", address.to_string());
+    }
+    return text;
+}
+
 void Store::Closer::operator()(sqlite3* database) const {
     sqlite3_close(database);
 }

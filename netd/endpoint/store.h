@@ -48,6 +48,12 @@ struct EndpointRecord {
     link::MacAddr peer_mac;
     std::chrono::system_clock::time_point created;
     std::vector<Member> members;
+
+    // Those that it has, IPv4 first.
+    [[nodiscard]] std::vector<IpAddr> addresses() const;
+    // "10.77.0.2, fd6e:6b64::2"
+    [[nodiscard]] std::string address_text() const;
+    [[nodiscard]] bool has(const IpAddr& address) const { return ipv4 == address || ipv6 == address; }
     bool operator==(const EndpointRecord&) const = default;
 };
 

@@ -134,13 +134,12 @@ NetlinkRequest unreachable_route(std::uint16_t type, std::uint16_t flags, const 
     return request;
 }
 
-// A removal of what is already gone is done. The kernel says ESRCH for routes, EADDRNOTAVAIL for addresses.
+// A removal of what is already gone is done. The kernel says ESRCH for routes, EADDRNOTAVAIL for addresses, and
+// EOPNOTSUPP when it has no IPv6 at all.
 Result<void> remove(Netlink& netlink, NetlinkRequest request) {
     Result<void> removed = netlink.transact(request);
-    if (!removed && (removed.error().system_error() == ESRCH || removed.error().system_error() == EADDRNOTAVAIL)) {
-        return {};
-    }
-    return removed;
+    const int error = removed ? 0 : removed.error().system_error();
+    return error == ESRCH || error == EADDRNOTAVAIL || error == EOPNOTSUPP ? Result<void>() : removed;
 }
 
 }  // namespace

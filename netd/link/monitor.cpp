@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
@@ -43,15 +44,38 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
     return table == RT_TABLE_MAIN ? std::optional(LinkEvent{.kind = LinkEvent::Kind::route}) : std::nullopt;
 }
 
-// `all` and `default` come with negative indexes; a change of `all` is followed by one for each device (devinet.c).
+// Whether force_forwarding may have been turned off. The kernel announces its change, but (seen on 6.18) does not say
+// what it is now: the message names the device and nothing else.
+bool tells_of_force_forwarding(const NetlinkAttributes& attributes) {
+    constexpr std::uint16_t kForceForwarding = 9;  // NETCONFA_FORCE_FORWARDING, linux/netconf.h, since Linux 6.17
+    if (const auto value = attributes.u32(kForceForwarding)) {
+        return *value == 0;
+    }
+    constexpr std::array<std::uint16_t, 4> kOthers{NETCONFA_FORWARDING, NETCONFA_MC_FORWARDING, NETCONFA_PROXY_NEIGH,
+                                                   NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN};
+    return std::ranges::none_of(kOthers, [&](std::uint16_t other) { return attributes.u32(other).has_value(); });
+}
+
+// `all` and `default` come with negative indexes; a change of `all` is followed by one for each device (devinet.c,
+// addrconf.c). That of IPv6 means something by itself too: it is a switch of its own.
 std::optional<LinkEvent> read_netconf(const nlmsghdr& message) {
+    const auto family = fixed_part<netconfmsg>(message);
     const NetlinkAttributes attributes(message, sizeof(netconfmsg));
     const auto ifindex = attributes.u32(NETCONFA_IFINDEX);
     const auto forwarding = attributes.u32(NETCONFA_FORWARDING);
-    if (!ifindex || static_cast<std::int32_t>(*ifindex) <= 0 || !forwarding || *forwarding != 0) {
+    if (!family || !ifindex) {
         return std::nullopt;
     }
-    return LinkEvent{.kind = LinkEvent::Kind::forwarding_off, .ifindex = *ifindex};
+    const bool v6 = family->ncm_family == AF_INET6;
+    if (forwarding != 0U && !(v6 && tells_of_force_forwarding(attributes))) {
+        return std::nullopt;
+    }
+    const auto index = static_cast<std::int32_t>(*ifindex);
+    if (index == NETCONFA_IFINDEX_ALL && v6 && forwarding) {
+        return LinkEvent{.kind = LinkEvent::Kind::forwarding_off_everywhere};
+    }
+    return index > 0 ? std::optional(LinkEvent{.kind = LinkEvent::Kind::forwarding_off, .ifindex = *ifindex})
+                     : std::nullopt;
 }
 
 std::optional<LinkEvent> read_event(const nlmsghdr& message) {
@@ -100,7 +124,7 @@ Result<Monitor> Monitor::open() {
         return fail_errno(errno, "bind a netlink socket for events");
     }
     for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-                      RTNLGRP_IPV4_NETCONF}) {
+                      RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF}) {
         if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
             return fail_errno(errno, "subscribe to rtnetlink group {}", group);
         }

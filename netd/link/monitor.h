@@ -16,8 +16,9 @@ struct LinkEvent {
         device_changed,  // RTM_NEWLINK: `ifindex`
         address,         // addresses of `ifindex` changed
         route,           // the main table changed, other than by kRouteProtocol
-        forwarding_off,  // IPv4 forwarding of `ifindex` was turned off, by itself or with all others (ip_forward=0)
-        overrun,         // ENOBUFS: events were lost, everything must be read again
+        forwarding_off,  // perhaps, of `ifindex`, by itself or with all others (ip_forward=0, conf.all.forwarding=0)
+        forwarding_off_everywhere,  // net.ipv6.conf.all.forwarding was turned off
+        overrun,                    // ENOBUFS: events were lost, everything must be read again
     };
     Kind kind{};
     std::uint32_t ifindex = 0;

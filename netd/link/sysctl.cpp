@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <filesystem>
 #include <system_error>
 
 #include "base/quote.h"
@@ -44,6 +45,28 @@ Result<std::string> read_sysctl(std::string_view path) {
         value.pop_back();
     }
     return value;
+}
+
+Result<std::optional<std::string>> read_sysctl_if_there(std::string_view path) {
+    Result<std::string> value = read_sysctl(path);
+    if (!value && value.error().kind() == ErrorKind::not_found) {
+        return std::nullopt;
+    }
+    return NK_TRY(std::move(value));
+}
+
+Result<std::vector<std::string>> list_sysctls(std::string_view path) {
+    std::error_code error;
+    std::filesystem::directory_iterator entry(std::format("/proc/sys/net/{}", path), error);
+    std::vector<std::string> names;
+    while (!error && entry != std::filesystem::directory_iterator()) {
+        names.push_back(entry->path().filename());
+        entry.increment(error);
+    }
+    if (error) {
+        return fail_errno(error.value(), "list the sysctls {}", quote(path));
+    }
+    return names;
 }
 
 Result<void> write_sysctl(std::string_view path, std::string_view value) {

@@ -69,9 +69,10 @@ Host this_host() {
 }
 
 std::vector<Finding> examine(const Host& host) {
-    return {check_superuser(host), check_kernel(host), check_netkit(host),           check_btf(host),
-            check_bpffs(host),     check_jit(host),    check_unprivileged_bpf(host), check_cgroup2(host),
-            check_runtimes(host),  check_hook(host),   check_service(host),          check_name_servers(host)};
+    return {check_superuser(host),   check_kernel(host),   check_netkit(host), check_btf(host),
+            check_bpffs(host),       check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
+            check_cgroup2(host),     check_runtimes(host), check_hook(host),   check_service(host),
+            check_name_servers(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

@@ -112,6 +112,26 @@ Finding check_cgroup2(const Host& host) {
             .fix = "boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"};
 }
 
+Finding check_ipv6(const Host& host) {
+    const auto disabled = read_on(host, "/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    if (!disabled || *disabled != "0") {
+        return {.check = "ipv6",
+                .verdict = Verdict::warn,
+                .text = disabled ? "IPv6 is turned off on this host: containers get IPv4 only"
+                                 : "this kernel has no IPv6: containers get IPv4 only",
+                .fix = disabled ? "sysctl -w net.ipv6.conf.all.disable_ipv6=0, or \"ipv6\": false for every network"
+                                : "boot without ipv6.disable=1, or \"ipv6\": false for every network"};
+    }
+    // Linux 6.17 has it: Documentation/networking/ip-sysctl.rst
+    const bool by_device = read_on(host, "/proc/sys/net/ipv6/conf/lo/force_forwarding").has_value();
+    return {.check = "ipv6",
+            .verdict = Verdict::ok,
+            .text = by_device ? "IPv6 can be forwarded for the containers' devices alone"
+                              : "before Linux 6.17 IPv6 is forwarded for the whole host: netkitd turns on "
+                                "net.ipv6.conf.all.forwarding",
+            .fix = ""};
+}
+
 Finding check_jit(const Host& host) {
     // 0 off, 1 on, 2 on and debugging: Documentation/admin-guide/sysctl/net.rst
     const auto value = read_on(host, "/proc/sys/net/core/bpf_jit_enable");

@@ -11,6 +11,7 @@ namespace netkitd::ctl {
 [[nodiscard]] Finding check_btf(const Host& host);
 [[nodiscard]] Finding check_bpffs(const Host& host);
 [[nodiscard]] Finding check_cgroup2(const Host& host);
+[[nodiscard]] Finding check_ipv6(const Host& host);
 [[nodiscard]] Finding check_jit(const Host& host);
 [[nodiscard]] Finding check_unprivileged_bpf(const Host& host);
 

@@ -34,6 +34,12 @@ std::string socket_address(const json& flow, std::string_view address, std::stri
     return std::format("{}:{}", text.contains(':') ? "[" + text + "]" : text, text_at(flow, port));
 }
 
+// What there is of either family: "10.77.0.2 and fd6e:6b64::2".
+std::string both(const json& object, std::string_view key4, std::string_view key6) {
+    const std::string second = text_at(object, key6);
+    return second == "-" ? text_at(object, key4) : std::format("{} and {}", text_at(object, key4), second);
+}
+
 std::string duration(std::uint64_t milliseconds) {
     constexpr std::uint64_t kSecond = 1000;
     constexpr std::uint64_t kMinute = 60 * kSecond;
@@ -48,11 +54,12 @@ std::string duration(std::uint64_t milliseconds) {
 }  // namespace
 
 std::string print_endpoints(const json& list) {
-    Table table{">ID", "CONTAINER", "NETWORK", "IPV4", "INTERFACE", ">MTU", "MODE", "HOST END", "STATE"};
+    Table table{">ID", "CONTAINER", "NETWORK", "IPV4", "IPV6", "INTERFACE", ">MTU", "MODE", "HOST END", "STATE"};
     for (const json& endpoint : array_at(list, "endpoints")) {
         table.add({text_at(endpoint, "id"), containers(endpoint), text_at(endpoint, "network"),
-                   text_at(endpoint, "ipv4"), text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
-                   text_at(endpoint, "device_mode"), text_at(endpoint, "host_interface"), text_at(endpoint, "state")});
+                   text_at(endpoint, "ipv4"), text_at(endpoint, "ipv6"), text_at(endpoint, "interface"),
+                   text_at(endpoint, "mtu"), text_at(endpoint, "device_mode"), text_at(endpoint, "host_interface"),
+                   text_at(endpoint, "state")});
     }
     const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
     return table.empty() ? "No container is attached.\n" : table.to_string() + more;
@@ -81,9 +88,9 @@ std::string print_endpoint(const json& endpoint) {
 std::string print_attached(const std::string& id, const json& reply) {
     std::string result =
         std::format("{} {}: {} on {} ({}, MTU {}), gateway {}, host end {}, network {}\n", id,
-                    is_true(reply, "existing") ? "was attached already" : "attached", text_at(reply, "ipv4"),
+                    is_true(reply, "existing") ? "was attached already" : "attached", both(reply, "ipv4", "ipv6"),
                     text_at(reply, "interface"), text_at(reply, "device_mode"), text_at(reply, "mtu"),
-                    text_at(reply, "gateway4"), text_at(reply, "host_interface"), text_at(reply, "network"));
+                    both(reply, "gateway4", "gateway6"), text_at(reply, "host_interface"), text_at(reply, "network"));
     for (const json& note : array_at(reply, "notes")) {
         result += std::format("note: {}\n", note.is_string() ? note.get<std::string>() : note.dump());
     }

@@ -66,10 +66,15 @@ std::string uplinks(const json& status) {
 }
 
 std::string networks(const json& status) {
-    Table table{"NAME", "IPV4", "GATEWAY", ">IN USE", ">ADDRESSES"};
+    Table table{"NAME", "PREFIX", "GATEWAY", ">IN USE", ">ADDRESSES"};
     for (const json& network : array_at(status, "networks")) {
         table.add({text_at(network, "name"), text_at(network, "ipv4"), text_at(network, "gateway4"),
                    text_at(network, "in_use"), text_at(network, "capacity")});
+        if (text_at(network, "ipv6") != "-") {
+            constexpr std::uint64_t kSaturated = 1ULL << 63U;  // AddressPool::capacity()
+            table.add({"", text_at(network, "ipv6"), text_at(network, "gateway6"), text_at(network, "in_use6"),
+                       number_at(network, "capacity6") >= kSaturated ? ">= 2^63" : text_at(network, "capacity6")});
+        }
     }
     return section("Networks", table);
 }

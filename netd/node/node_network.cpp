@@ -1,28 +1,29 @@
 #include "node/node_network.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/log.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/sysctl.h"
+#include "node/host_changes.h"
+#include "node/ipv6_forwarding.h"
 
 namespace netkitd {
 namespace {
 
 // RFC 1122 gives no smaller figure for Ethernet; used only while there is no uplink.
 constexpr std::uint32_t kMtuWithoutUplink = 1500;
-constexpr std::string_view kReservedPorts = "ipv4/ip_local_reserved_ports";
-constexpr std::string_view kSysctlPrefix = "sysctl net/";
+constexpr const char* kReservedPorts = "ipv4/ip_local_reserved_ports";
 
 datapath::NodeSettings settings_for(const Config& config, const std::vector<std::uint32_t>& uplinks) {
     datapath::NodeSettings settings{.networks = {},
                                     .uplinks = uplinks,
                                     .port_first = config.masquerade_ports.first,
                                     .port_last = config.masquerade_ports.last};
-    for (const NetworkConfig& network : config.networks) {
-        settings.networks.push_back(
-            {.prefix = network.ipv4, .gateway = network.gateway4(), .masquerade = config.masquerade});
+    for (const IpPrefix& prefix : config.prefixes()) {
+        settings.networks.push_back({.prefix = prefix, .gateway = gateway_of(prefix), .masquerade = config.masquerade});
     }
     return settings;
 }
@@ -41,6 +42,7 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
 
 Result<void> NodeNetwork::sync(const Config& config) {
     NK_TRY(sync_uplinks(config));
+    NK_TRY(sync_ipv6(config));
     NK_TRY(sync_networks(config));
     return reserve_ports(config.masquerade_ports);
 }
@@ -55,10 +57,31 @@ std::uint32_t NodeNetwork::uplink_mtu() const {
     return smallest == 0 ? kMtuWithoutUplink : smallest;
 }
 
+Result<void> NodeNetwork::sync_ipv6(const Config& config) {
+    no_ipv6_.clear();
+    if (std::ranges::none_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); })) {
+        return {};
+    }
+    no_ipv6_ = NK_TRY(why_no_ipv6());
+    if (!no_ipv6_.empty()) {
+        return {};
+    }
+    std::set<std::string> devices;
+    for (const auto& uplinks : {uplinks_, NK_TRY(link::discover_uplinks(host_, {}))}) {
+        std::ranges::transform(uplinks, std::inserter(devices, devices.end()), &link::Uplink::name);
+    }
+    NK_TRY(keep_default_routes(store_, devices));
+    return NK_TRY(kernel_forwards_by_device()) ? Result<void>() : forward_everywhere(store_);
+}
+
 Result<void> NodeNetwork::sync_networks(const Config& config) {
     for (const NetworkConfig& network : config.networks) {
-        NK_TRY_CONTEXT(std::format("network {}", network.name),
-                       link::ensure_network(host_, network.ipv4, network.gateway4()));
+        for (const IpPrefix& prefix : network.prefixes()) {
+            if (prefix.address().is_v4() || no_ipv6_.empty()) {
+                NK_TRY_CONTEXT(std::format("network {}", network.name),
+                               link::ensure_network(host_, prefix, gateway_of(prefix)));
+            }
+        }
     }
     return {};
 }
@@ -71,16 +94,15 @@ Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
     const std::string range = std::format("{}-{}", ports.first, ports.last);
     // The kernel merges overlapping ranges (proc_do_large_bitmap), so writing the union is idempotent.
     const std::string wanted = before.empty() ? range : std::format("{},{}", before, range);
-    const std::string what = std::format("{}{}", kSysctlPrefix, kReservedPorts);
-    const bool recorded = std::ranges::contains(NK_TRY(store_.host_changes()), what, &HostChange::what);
+    const bool recorded = is_recorded(NK_TRY(store_.host_changes()), kReservedPorts);
     if (!recorded) {
-        NK_TRY(store_.record_host_change({.what = what, .before = before, .after = wanted}));
+        NK_TRY(record_sysctl(store_, kReservedPorts, before, wanted));
     }
     NK_TRY(link::write_sysctl(kReservedPorts, wanted));
     reserved_ = ports;
     reserved_ports_sysctl_ = NK_TRY(link::read_sysctl(kReservedPorts));
     if (!recorded && reserved_ports_sysctl_ == before) {
-        return store_.forget_host_change(what);
+        return forget_sysctl(store_, kReservedPorts);
     }
     return {};
 }
@@ -111,16 +133,6 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
         }
     }
     uplinks_ = std::move(found);
-    return {};
-}
-
-Result<void> restore_host_changes(Store& store) {
-    for (const HostChange& change : NK_TRY(store.host_changes())) {
-        if (change.what.starts_with(kSysctlPrefix)) {
-            NK_TRY(link::write_sysctl(std::string_view(change.what).substr(kSysctlPrefix.size()), change.before));
-        }
-        NK_TRY(store.forget_host_change(change.what));
-    }
     return {};
 }
 

@@ -31,8 +31,11 @@ public:
     [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_; }
     // What a container's interface gets when nothing else is asked for: the smallest MTU of the uplinks.
     [[nodiscard]] std::uint32_t uplink_mtu() const;
+    // Empty, or why containers get no IPv6 on this host although a network has it.
+    [[nodiscard]] const std::string& no_ipv6() const { return no_ipv6_; }
 
 private:
+    [[nodiscard]] Result<void> sync_ipv6(const Config& config);
     [[nodiscard]] Result<void> sync_networks(const Config& config);
     [[nodiscard]] Result<void> reserve_ports(const PortRange& ports);
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
@@ -41,12 +44,10 @@ private:
     datapath::Datapath& datapath_;
     Store& store_;
     std::vector<link::Uplink> uplinks_;
+    std::string no_ipv6_;
     std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
     std::string reserved_ports_sysctl_;  // and what the kernel made of it
     std::set<std::uint32_t> attached_;   // uplinks that have this daemon's programs
 };
-
-// Undoes every recorded change of the host, and forgets it; --purge only.
-[[nodiscard]] Result<void> restore_host_changes(Store& store);
 
 }  // namespace netkitd

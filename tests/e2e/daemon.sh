@@ -18,6 +18,11 @@ background socat -u UNIX-RECVFROM:"$scratch/notify",fork OPEN:"$scratch/notified
 wait_for 20 test -S "$scratch/notify"
 cp "$scratch/good.json" "$scratch/netkitd.json"
 before=$(sysctl -n net.ipv4.ip_local_reserved_ports)
+# What IPv6 forwarding may touch, on this device and for the whole host.
+ipv6_settings() {
+    sysctl net.ipv6.conf.{all,default,up0}.{forwarding,accept_ra}
+}
+before6=$(ipv6_settings)
 NOTIFY_SOCKET=$scratch/notify daemon_start --config "$scratch/netkitd.json"
 check "it says that it is ready" wait_for 20 grep -q READY=1 "$scratch/notified"
 contains "its ports are the host's no more" '50000-60000' "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
@@ -46,10 +51,12 @@ refused "--purge is refused while containers run" 1 netkitd --purge --config "$s
 contains "and names them" 'c1' "$(netkitd --purge --config "$scratch/netkitd.json" 2>&1 || :)"
 check "--purge --force" netkitd --purge --force --config "$scratch/netkitd.json"
 lacks "no pair is left" ' nk[0-9a-f]{8}' "$(ip -o link)"
-lacks "no route is left" '10\.7[78]\.|proto 120' "$(ip route show table all)"
+lacks "no route is left" '10\.7[78]\.|fd6e:|proto 120' "$(ip route show table all; ip -6 route show table all)"
+lacks "no address is left" '10\.7[78]\.|fd6e:' "$(ip address show dev lo)"
 check "no pin is left" test ! -e /sys/fs/bpf/netkitd
 check "no state is left" test ! -e /var/lib/netkitd/state.db
 equals "the host's sysctl is what it was" "$before" "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
+equals "and those of IPv6" "$before6" "$(ipv6_settings)"
 lacks "no program is left on the uplink" 'uplink' "$(bpftool net show dev up0)"
 ip netns delete c1
 

@@ -6,22 +6,32 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 node_up
-container web --annotation io.netkitd.ipv4=10.77.0.50 -- httpd -f -p 8080 -h / >/dev/null
+container web --annotation io.netkitd.ipv4=10.77.0.50 --annotation io.netkitd.ipv6=fd6e:6b64::50 -- httpd -f -p 8080 -h / >/dev/null
 pid=$(podman inspect --format '{{.State.Pid}}' web)
 in_web() { nsenter --net="/proc/$pid/ns/net" -- "$@"; }
 
 # An attacker on the uplink's wire who holds a route, on a host that forwards.
 sysctl -qw net.ipv4.ip_forward=1
 outside ip route add 10.77.0.0/16 via "$node4"
+outside ip -6 route add fd6e:6b64::/64 via "$node6"
 before=$(counter unsolicited)
 refused "unsolicited ping from outside gets no answer" 1 outside ping -c 2 -W 2 10.77.0.50
 refused "unsolicited TCP from outside does not connect" 1 outside socat -T 2 - TCP:10.77.0.50:8080,connect-timeout=2 </dev/null
 refused "the gateway's address does not answer outside" 1 outside ping -c 1 -W 2 10.77.0.1
 check "each is counted by name" test "$(counter unsolicited)" -ge $((before + 4))
+before=$(counter unsolicited)
+refused "unsolicited ping over IPv6 gets no answer" 1 outside ping -c 2 -W 2 fd6e:6b64::50
+refused "unsolicited TCP over IPv6 does not connect" 1 \
+    outside socat -T 2 - 'TCP6:[fd6e:6b64::50]:8080,connect-timeout=2' </dev/null
+refused "the gateway's IPv6 address does not answer outside" 1 outside ping -c 1 -W 2 fd6e:6b64::1
+check "each is counted by name too" test "$(counter unsolicited)" -ge $((before + 4))
 outside ip route delete 10.77.0.0/16 via "$node4"
+outside ip -6 route delete fd6e:6b64::/64 via "$node6"
 sysctl -qw net.ipv4.ip_forward=0
+sysctl -qw net.ipv6.conf.all.forwarding=0
 # ip_forward=0 turns forwarding off on every device, the endpoints' too: the daemon turns theirs on again.
 check "that ip_forward is turned off is repaired" wait_for 20 in_web ping -c 1 -W 1 "$far4"
+check "that IPv6 forwarding is turned off is repaired" wait_for 20 in_web ping -c 1 -W 1 "$far6"
 
 in_web ip address add 10.77.0.66/32 dev eth0
 before=$(counter spoofed-source)
@@ -30,13 +40,22 @@ refused "not from the host either" 1 in_web ping -c 1 -W 2 -I 10.77.0.66 10.77.0
 check "it is counted by name" test "$(counter spoofed-source)" -ge $((before + 3))
 contains "status names the drop" 'spoofed-source' "$(netkitctl status)"
 in_web ip address delete 10.77.0.66/32 dev eth0
+in_web ip address add fd6e:6b64::66/128 dev eth0 nodad
+before=$(counter spoofed-source)
+refused "a spoofed IPv6 source gets no answer" 1 in_web ping -c 2 -W 2 -I fd6e:6b64::66 "$far6"
+refused "not from the host either" 1 in_web ping -c 1 -W 2 -I fd6e:6b64::66 fd6e:6b64::1
+check "it is counted by name too" test "$(counter spoofed-source)" -ge $((before + 3))
+in_web ip address delete fd6e:6b64::66/128 dev eth0
 
 # What leaves the uplink is recorded by the outside host: nothing with a container's address.
-background outside tcpdump -n -U -i out0 -w "$scratch/wire.pcap" net 10.77.0.0/16
+background outside tcpdump -n -U -i out0 -w "$scratch/wire.pcap" net 10.77.0.0/16 or net fd6e:6b64::/64
 wait_for 30 grep -q listening "$scratch/background"
 check "ping from a container" in_web ping -c 2 -W 10 "$far4"
 in_web ping -c 1 -W 2 -s 4000 "$far4" >/dev/null || :
 in_web ping -c 1 -W 2 -t 1 "$far4" >/dev/null || :
+check "ping from a container over IPv6" in_web ping -c 2 -W 10 "$far6"
+in_web ping -c 1 -W 2 -s 4000 "$far6" >/dev/null || :
+in_web ping -c 1 -W 2 -t 1 "$far6" >/dev/null || :
 in_web busybox traceroute -n -w 2 -q 1 -m 3 "$far4" >/dev/null || :
 kill "${background_pids[-1]}"
 wait "${background_pids[-1]}" || :
@@ -44,16 +63,23 @@ equals "nothing left with a container's address" '' "$(tcpdump -n -r "$scratch/w
 check "fragments are dropped by name, not sent" test "$(counter fragment)" -gt 0
 
 contains "a used-up TTL is answered by the stack" 'Time to live exceeded' "$(in_web ping -c 1 -W 10 -t 1 "$far4" || :)"
+contains "so is a used-up hop limit" 'Time exceeded: Hop limit' "$(in_web ping -c 1 -W 10 -t 1 "$far6" || :)"
 ip link set up0 mtu 1300
 contains "too big with DF is answered by the stack" 'mtu = 1300|mtu=1300' \
     "$(in_web ping -c 2 -W 10 -M "do" -s 1350 "$far4" 2>&1 || :)"
+contains "an IPv6 packet that is too big too" 'mtu=1300' "$(in_web ping -c 2 -W 10 -M "do" -s 1350 "$far6" 2>&1 || :)"
 ip link set up0 mtu 1500
 ip route add unreachable 203.0.113.0/24
 contains "an unreachable route is answered by the stack" 'Unreachable' "$(in_web ping -c 1 -W 10 203.0.113.9 || :)"
 
+ip -6 route add unreachable 2001:db8:dead::/48
+contains "an unreachable IPv6 route too" 'unreachable|No route' "$(in_web ping -c 1 -W 10 2001:db8:dead::9 || :)"
+
 nft flush ruleset
 check "nft flush ruleset changes nothing" in_web ping -c 1 -W 10 "$far4"
 nft 'table ip filter { chain forward { type filter hook forward priority 0; policy drop; }; }'
+nft 'table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; }; }'
 check "a FORWARD policy of drop changes nothing" in_web ping -c 1 -W 10 "$far4"
+check "nor for IPv6" in_web ping -c 1 -W 10 "$far6"
 contains "nor for the answers of the stack" 'Time to live exceeded' "$(in_web ping -c 1 -W 10 -t 1 "$far4" || :)"
 nft flush ruleset

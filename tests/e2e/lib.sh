@@ -242,6 +242,11 @@ address4() {
     in_container "$1" ip -4 -json address show dev "${2:-eth0}" | jq -r '.[0].addr_info[0].local'
 }
 
+# address6 NAME [INTERFACE]: the container's IPv6 address.
+address6() {
+    in_container "$1" ip -6 -json address show dev "${2:-eth0}" | jq -r '.[0].addr_info[0].local'
+}
+
 # bundle DIRECTORY ID COMMAND…: an OCI bundle for crun or runc, with netkitd's hook and annotation in its config.json.
 bundle() {
     local directory=$1 id=$2

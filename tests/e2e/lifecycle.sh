@@ -20,6 +20,7 @@ transfer=$!
 sleep 3
 daemon_stop KILL
 check "traffic flows while no daemon runs" in_container web ping -c 1 -W 10 "$far4"
+check "IPv6 too" in_container web ping -c 1 -W 10 "$far6"
 contains "netkitctl says that it does not run, and how to start it" 'systemctl start netkitd' "$(netkitctl status 2>&1 || :)"
 daemon_start
 wait "$transfer" || fail "the transfer ends well"
@@ -29,6 +30,7 @@ equals "the daemon took the endpoint up again" "$first" \
 
 check "podman restart" podman restart --time 0 web
 check "the container is networked again" in_container web ping -c 1 -W 10 "$far4"
+check "with IPv6" in_container web ping -c 1 -W 10 "$far6"
 check "its former endpoint is gone" wait_for 60 endpoints 1
 
 kill -9 "$(podman inspect --format '{{.State.Pid}}' web)"

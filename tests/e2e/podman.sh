@@ -17,11 +17,16 @@ echo 'hello from outside' >"$scratch/www/index.html"
 background outside busybox httpd -f -p 80 -h "$scratch/www"
 background outside socat TCP-LISTEN:7,fork,reuseaddr "$who"
 background outside socat UDP-RECVFROM:7,fork "$who_after_a_line"
+background outside socat TCP6-LISTEN:7,ipv6only,fork,reuseaddr "$who"
+background outside socat UDP6-RECVFROM:7,ipv6only,fork "$who_after_a_line"
+node6_as_socat_writes_it='[2001:0db8:0001:0000:0000:0000:0000:0001]'
 
 container web -- sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www' >/dev/null
 container client -- sleep 1000 >/dev/null
 web=$(address4 web)
 client=$(address4 client)
+web6=$(address6 web)
+client6=$(address6 client)
 
 link=$(in_container client ip -details link show dev eth0)
 if [[ $mode == netkit ]]; then
@@ -31,7 +36,9 @@ if [[ $mode == netkit ]]; then
 fi
 contains "its address is a host prefix" " $client/32 " "$(in_container client ip -4 address show dev eth0)"
 contains "its default route goes to the gateway" 'default via 10.77.0.1 dev eth0' "$(in_container client ip route)"
-lacks "no IPv6 address appears" 'fe80' "$(in_container client ip -6 address show dev eth0)"
+contains "so is its IPv6 address" " $client6/128 .*nodad" "$(in_container client ip -6 address show dev eth0)"
+contains "which has a default route too" 'default via fd6e:6b64::1 dev eth0' "$(in_container client ip -6 route)"
+lacks "no link-local address appears" 'fe80' "$(in_container client ip -6 address show dev eth0)"
 contains "bpftool shows the programs" 'netkit_peer|veth_ingress' "$(bpftool net show)"
 contains "bpftool shows the uplink's program" 'uplink_ingress' "$(bpftool net show dev up0)"
 
@@ -41,6 +48,12 @@ equals "a page from container to container" 'hello from web' \
     "$(podman exec client wget -q -T 20 -O - "http://$web:8080/")"
 check "a container answers the host's ping" ping -c 1 -W 10 "$web"
 equals "a page from container to host" 'hello from web' "$(busybox wget -q -T 20 -O - "http://$web:8080/")"
+check "the gateway answers ping, IPv6" in_container client ping -c 1 -W 10 fd6e:6b64::1
+check "a container answers a container's ping, IPv6" in_container client ping -c 1 -W 10 "$web6"
+equals "a page from container to container, IPv6" 'hello from web' \
+    "$(podman exec client wget -q -T 20 -O - "http://[$web6]:8080/")"
+check "a container answers the host's ping, IPv6" ping -c 1 -W 10 "$web6"
+equals "a page from container to host, IPv6" 'hello from web' "$(busybox wget -q -T 20 -O - "http://[$web6]:8080/")"
 background socat TCP-LISTEN:9,reuseaddr,fork "$who"
 wait_for 10 bash -c 'ss -ltn | grep -q :9'
 equals "the host sees the container's own address" "$client" \
@@ -55,10 +68,26 @@ equals "the outside host sees the node's address by UDP" "$node4" \
     "$(echo hello | in_container client socat -t 20 -T 20 - UDP:"$outside4":7)"
 contains "the flows are listed" "udp.*$client.*$outside4" "$(netkitctl flow list)"
 
+check "the outside host answers a container's ping, IPv6" in_container client ping -c 2 -W 10 "$far6"
+equals "a page from outside, by TCP over IPv6" 'hello from outside' \
+    "$(podman exec client wget -q -T 20 -O - "http://[$far6]/")"
+equals "the outside host sees the node's IPv6 address by TCP" "$node6_as_socat_writes_it" \
+    "$(in_container client socat -T 20 - TCP6:"[$far6]":7,shut-none </dev/null)"
+equals "and by UDP" "$node6_as_socat_writes_it" \
+    "$(echo hello | in_container client socat -t 20 -T 20 - UDP6:"[$outside6]":7)"
+contains "the IPv6 flows are listed" "udp.*$client6.*$outside6" "$(netkitctl flow list)"
+contains "and pings" "icmpv6.*$client6.*$far6" "$(netkitctl flow list)"
+equals "nothing that the containers sent by themselves looked spoofed" 0 "$(counter spoofed-source)"
+
 equals "endpoint list names both containers" 2 "$(netkitctl endpoint list --json | jq '.endpoints | length')"
 contains "endpoint show has the address" "$web" "$(netkitctl endpoint show "$(podman inspect --format '{{.Id}}' web)")"
 
-podman rm --force --time 0 web client >/dev/null
+# crun sets a container's sysctls before the hook, runc after it.
+container v4only --sysctl net.ipv6.conf.all.disable_ipv6=1 -- sleep 1000 >/dev/null
+lacks "a container that turned IPv6 off has none" 'inet6' "$(in_container v4only ip -6 address show dev eth0)"
+check "and has IPv4" in_container v4only ping -c 1 -W 10 "$far4"
+
+podman rm --force --time 0 web client v4only >/dev/null
 check "removing the containers frees everything" wait_for 60 no_endpoints
 lacks "no pair is left" ' nk[0-9a-f]{8}' "$(ip -o link)"
 equals "no netfilter rule was made" '' "$(nft list ruleset)"

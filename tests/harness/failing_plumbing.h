@@ -32,6 +32,9 @@ public:
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override {
         return step("find_container_device", [&] { return kernel_.find_container_device(netns, name); });
     }
+    Result<bool> container_takes_ipv6(ContainerNetns& netns) override {
+        return step("container_takes_ipv6", [&] { return kernel_.container_takes_ipv6(netns); });
+    }
     Result<std::vector<link::Device>> host_devices() override {
         return step("host_devices", [&] { return kernel_.host_devices(); });
     }
@@ -69,8 +72,8 @@ public:
     Result<void> forget_flows(std::uint32_t endpoint_id) override {
         return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
     }
-    Result<bool> forwards(const std::string& host_name) override {
-        return step("forwards", [&] { return kernel_.forwards(host_name); });
+    Result<bool> forwards(const std::string& host_name, bool ipv6) override {
+        return step("forwards", [&] { return kernel_.forwards(host_name, ipv6); });
     }
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override {
         return step("configure_host_end", [&] { return kernel_.configure_host_end(host_name, end); });

@@ -82,7 +82,8 @@ void NodeTest::start() {
         .config = config_,
         .modes = {.active = *config_.device_mode, .netkit_available = config_.device_mode == link::DeviceMode::netkit},
         .uplink_mtu = node.network->uplink_mtu(),
-        .host_netns_cookie = *link::current_netns_cookie()};
+        .host_netns_cookie = *link::current_netns_cookie(),
+        .no_ipv6 = node.network->no_ipv6()};
     node.manager = std::make_unique<EndpointManager>(std::move(settings), *node.store, *node.failing, watch_);
     unwrap(node.manager->restore());
     running_ = std::move(node);
@@ -99,9 +100,11 @@ Result<AttachReply> NodeTest::attach(const NetworkNamespace& container, const st
 std::string NodeTest::snapshot(const NetworkNamespace& container) {
     std::ostringstream text;
     // Interface indexes differ from one attempt to the next.
+    // The uplink's own IPv6 state settles by itself meanwhile.
     text << node().run("ip -o link | sed 's/^[0-9]*: //' | sort; ip -4 route show table all | sort; ip -4 neigh")
-         << container.run(
-                "ip -o link; ip -4 addr; ip -4 route show table all; cat /proc/sys/net/ipv4/ip_local_port_range");
+         << node().run("ip -6 route show table all | grep -v 'dev up0' | sort; ip -6 neigh | grep -v 'dev up0' || true")
+         << container.run("ip -o link; ip addr; ip -4 route show table all; ip -6 route show table all")
+         << container.run("cat /proc/sys/net/ipv4/ip_local_port_range");
     const auto programs = unwrap(datapath().attached_endpoints());
     const auto addresses = unwrap(datapath().endpoint_addresses());
     const auto records = unwrap(store().endpoints());
@@ -114,7 +117,8 @@ std::string NodeTest::snapshot(const NetworkNamespace& container) {
     for (const EndpointRecord& record : *records) {
         text << "record " << record.id << ' ' << record.host_name << '\n';
     }
-    text << "addresses " << manager().pool_use("default").in_use << ", endpoints " << manager().endpoints().size();
+    text << "addresses " << manager().pool_use("default").in_use << " and "
+         << manager().pool_use("default", IpFamily::v6).in_use << ", endpoints " << manager().endpoints().size();
     return text.str();
 }
 

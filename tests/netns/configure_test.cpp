@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "harness/netns.h"
+#include "link/monitor.h"
 
 namespace netkitd::link {
 namespace {
@@ -208,6 +209,19 @@ TEST_F(ConfigureTest, TheGatewayAddressIsNoSourceOfTheNodesOwnTraffic) {
     EXPECT_THAT(node().run("ip route get 198.51.100.1"), HasSubstr("src 192.0.2.1"));
     // fd77::1 is nearer to this destination by RFC 6724's longest match.
     EXPECT_THAT(node().run("ip route get fd77:1::1"), HasSubstr("src 2001:db8::1"));
+}
+
+// The daemon does it after every change of a route: that must not be one.
+TEST_F(ConfigureTest, EnsuringANetworkAgainIsNoNewsButOnTheLoopbackDevice) {
+    ensure_networks();
+    auto monitor = Monitor::open().value();
+    ensure_networks();
+    const auto events = monitor.read();
+    ASSERT_TRUE(events);
+    for (const LinkEvent& event : *events) {
+        EXPECT_EQ(event.kind, LinkEvent::Kind::address) << static_cast<int>(event.kind);
+        EXPECT_EQ(event.ifindex, 1U);
+    }
 }
 
 TEST_F(ConfigureTest, RemovingANetworkLeavesNothingAndTwiceIsFine) {

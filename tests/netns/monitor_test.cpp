@@ -84,6 +84,29 @@ TEST_F(MonitorTest, TellsThatForwardingWasTurnedOffForAllDevices) {
     EXPECT_TRUE(comes(monitor, Kind::forwarding_off, index_of("a0")));
 }
 
+TEST_F(MonitorTest, TellsThatIpv6ForwardingWasTurnedOffByDeviceAndForTheWholeHost) {
+    node().run("ip link add a0 type veth peer name b0");
+    node().run("sysctl -qw net.ipv6.conf.all.forwarding=1");
+    auto monitor = Monitor::open().value();
+    node().run("sysctl -qw net.ipv6.conf.a0.forwarding=0");
+    EXPECT_TRUE(comes(monitor, Kind::forwarding_off, index_of("a0")));
+    EXPECT_THAT(read(monitor), Not(Contains(is(Kind::forwarding_off_everywhere))));
+    node().run("sysctl -qw net.ipv6.conf.default.forwarding=0");
+    EXPECT_THAT(read(monitor), IsEmpty());
+    node().run("sysctl -qw net.ipv6.conf.all.forwarding=0");
+    EXPECT_TRUE(comes(monitor, Kind::forwarding_off_everywhere, 0));
+}
+
+TEST_F(MonitorTest, TellsThatForcedForwardingWasTurnedOff) {
+    node().run("ip link add a0 type veth peer name b0");
+    if (!node().succeeds("sysctl -qw net.ipv6.conf.a0.force_forwarding=1")) {
+        GTEST_SKIP() << "before Linux 6.17 there is no force_forwarding";
+    }
+    auto monitor = Monitor::open().value();
+    node().run("sysctl -qw net.ipv6.conf.a0.force_forwarding=0");
+    EXPECT_TRUE(comes(monitor, Kind::forwarding_off, index_of("a0")));
+}
+
 TEST_F(MonitorTest, IsSilentWithoutEvents) {
     Monitor monitor = Monitor::open().value();
     EXPECT_THAT(read(monitor), IsEmpty());

@@ -33,12 +33,14 @@ TEST(Annotations, EverythingAContainerMayAskFor) {
     const auto options = parse_annotations({{"io.netkitd.network", "web-2"},
                                             {"io.netkitd.interface", "net0"},
                                             {"io.netkitd.ipv4", "10.78.0.10"},
+                                            {"io.netkitd.ipv6", "fd12:3456:789a::10"},
                                             {"io.netkitd.mtu", "9000"},
                                             {"io.netkitd.device-mode", "veth"}});
     ASSERT_TRUE(options) << options.error().message();
     EXPECT_EQ(options->network, "web-2");
     EXPECT_EQ(options->interface_name, "net0");
     EXPECT_EQ(options->ipv4, *IpAddr::parse("10.78.0.10"));
+    EXPECT_EQ(options->ipv6, *IpAddr::parse("fd12:3456:789a::10"));
     EXPECT_EQ(options->mtu, 9000U);
     EXPECT_EQ(options->device_mode, link::DeviceMode::veth);
 }
@@ -81,6 +83,12 @@ TEST(Annotations, AStaticAddressIsOneIpv4Address) {
     }
 }
 
+TEST(Annotations, AStaticAddressIsOneIpv6Address) {
+    for (const char* address : {"", "fd77::5/64", "10.77.0.5", "[fd77::5]", "fe80::1%eth0", "fd77:::5"}) {
+        EXPECT_THAT(refusal({{"io.netkitd.ipv6", address}}), HasSubstr("is not an IPv6 address")) << address;
+    }
+}
+
 TEST(Annotations, AnMtuIsAPlainNumberInRange) {
     for (const char* mtu : {"", "1279", "65536", "-1", "+1500", "1500 ", "0x5dc", "1e3", "99999999999999999999"}) {
         EXPECT_THAT(refusal({{"io.netkitd.mtu", mtu}}), HasSubstr("is not a number from 1280 to 65535")) << mtu;
@@ -90,7 +98,7 @@ TEST(Annotations, AnMtuIsAPlainNumberInRange) {
 }
 
 TEST(Annotations, WhatThisVersionCannotDoIsRefusedNotIgnored) {
-    for (const char* name : {"ipv6", "publish", "service"}) {
+    for (const char* name : {"publish", "service"}) {
         EXPECT_THAT(refusal({{std::string("io.netkitd.") + name, "x"}}),
                     AllOf(HasSubstr(name), HasSubstr("not supported by this version yet")));
     }
@@ -100,7 +108,7 @@ TEST(Annotations, WhatThisVersionCannotDoIsRefusedNotIgnored) {
 
 TEST(Annotations, HostileTextCannotForgeALogLineOrFloodIt) {
     const std::string hostile = "\x1b[31m\nnetkitd: all is well\xff" + std::string(1'000'000, 'A');
-    for (const char* name : {"network", "interface", "ipv4", "mtu", "device-mode"}) {
+    for (const char* name : {"network", "interface", "ipv4", "ipv6", "mtu", "device-mode"}) {
         const std::string message = refusal({{std::string("io.netkitd.") + name, hostile}});
         EXPECT_THAT(message, AllOf(HasSubstr(R"(\x1b[31m\x0anetkitd)"), Not(HasSubstr("\n")))) << name;
         EXPECT_LT(message.size(), 500U) << name;

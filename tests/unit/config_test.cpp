@@ -34,6 +34,8 @@ TEST(Config, AnEmptyObjectIsTheDefaults) {
     EXPECT_EQ(config->networks.front().name, "default");
     EXPECT_EQ(config->networks.front().ipv4.to_string(), "10.77.0.0/16");
     EXPECT_EQ(config->networks.front().gateway4().to_string(), "10.77.0.1");
+    EXPECT_EQ(config->networks.front().ipv6->to_string(), "fd6e:6b64::/64");
+    EXPECT_EQ(config->networks.front().gateway6()->to_string(), "fd6e:6b64::1");
     EXPECT_TRUE(config->masquerade);
     EXPECT_EQ(config->masquerade_ports, (PortRange{.first = 49152, .last = 65535}));
     EXPECT_EQ(config->store, "/var/lib/netkitd/state.db");
@@ -44,8 +46,8 @@ TEST(Config, EveryKeyOfThisVersion) {
         // comments of both kinds
         {
             "networks": {
-                "web": {"ipv4": "10.80.0.0/24", "mtu": 1400, "isolated": false},
-                "default": {"ipv4": "10.79.0.0/16"}, /* in the order of the file */
+                "web": {"ipv4": "10.80.0.0/24", "ipv6": "fd12:3456:789a::/64", "mtu": 1400, "isolated": false},
+                "default": {"ipv4": "10.79.0.0/16", "ipv6": false}, /* in the order of the file */
                 "a": {"ipv4": "10.81.0.0/29"}
             },
             "uplinks": ["eth0", "wan.100"],
@@ -59,6 +61,9 @@ TEST(Config, EveryKeyOfThisVersion) {
     ASSERT_EQ(config->networks.size(), 3U);
     EXPECT_EQ(config->networks[0].name, "web");
     EXPECT_EQ(config->networks[0].mtu, 1400U);
+    EXPECT_EQ(config->networks[0].ipv6->to_string(), "fd12:3456:789a::/64");
+    EXPECT_EQ(config->networks[1].ipv6, std::nullopt);
+    EXPECT_EQ(config->networks[2].gateway6(), std::nullopt);
     EXPECT_EQ(config->networks[1].ipv4.to_string(), "10.79.0.0/16");
     EXPECT_EQ(config->networks[2].gateway4().to_string(), "10.81.0.1");
     EXPECT_EQ(config->uplinks, (std::vector<std::string>{"eth0", "wan.100"}));
@@ -148,9 +153,41 @@ TEST(Config, APrefixMustSuitContainers) {
     EXPECT_THAT(refusal(R"({"networks": {"web": {}}})"), HasSubstr("networks.web.ipv4: missing"));
 }
 
+TEST(Config, AnIpv6PrefixMustSuitContainersToo) {
+    const auto with = [](const std::string& value) {
+        return refusal(R"({"networks": {"web": {"ipv4": "10.80.0.0/24", "ipv6": )" + value + "}}}");
+    };
+    EXPECT_EQ(with(R"("fd12:3456:789a::/64")"), "");
+    EXPECT_EQ(with(R"("2001:db8:7::/48")"), "");
+    EXPECT_EQ(with(R"("2001:db8:7::8/125")"), "");
+    EXPECT_EQ(with("false"), "");
+    EXPECT_THAT(with(R"("fd12::1/64")"), AllOf(HasSubstr("networks.web.ipv6: "), HasSubstr("did you mean fd12::/64?")));
+    for (const char* prefix : {R"("fd12::/126")", R"("2001:d00::/32")", R"("10.81.0.0/24")"}) {
+        EXPECT_THAT(with(prefix), HasSubstr("is not an IPv6 prefix between /48 and /125")) << prefix;
+    }
+    EXPECT_THAT(with(R"("fe80::/64")"), HasSubstr("link-local"));
+    EXPECT_THAT(with(R"("ff05::/64")"), HasSubstr("multicast"));
+    EXPECT_THAT(with(R"("::/96")"), HasSubstr("loopback"));
+    EXPECT_THAT(with("true"), HasSubstr("networks.web.ipv6: must be a string"));
+    EXPECT_THAT(with("64"), HasSubstr("networks.web.ipv6: must be a string"));
+}
+
+TEST(Config, PrefixesAreInTheOrderOfTheDatapathsIndexes) {
+    const auto config = parse_config(
+        R"({"networks": {"a": {"ipv4": "10.80.0.0/24"}, "b": {"ipv4": "10.81.0.0/24", "ipv6": "fd12::/64"}}})", kFile);
+    ASSERT_TRUE(config) << config.error().message();
+    std::string text;
+    for (const IpPrefix& prefix : config->prefixes()) {
+        text += prefix.to_string() + " ";
+    }
+    EXPECT_EQ(text, "10.80.0.0/24 10.81.0.0/24 fd12::/64 10.77.0.0/16 fd6e:6b64::/64 ");
+}
+
 TEST(Config, NetworksMustNotOverlap) {
     EXPECT_THAT(refusal(R"({"networks": {"a": {"ipv4": "10.80.0.0/16"}, "b": {"ipv4": "10.80.7.0/24"}}})"),
                 AllOf(HasSubstr("networks.a.ipv4"), HasSubstr("10.80.7.0/24 of the network b")));
+    EXPECT_THAT(refusal(R"({"networks": {"a": {"ipv4": "10.80.0.0/24", "ipv6": "fd6e:6b64::/48"}}})"),
+                AllOf(HasSubstr("networks.a.ipv6"), HasSubstr("fd6e:6b64::/64 of the network default")));
     EXPECT_THAT(refusal(R"({"networks": {"a": {"ipv4": "10.0.0.0/8"}}})"),
                 AllOf(HasSubstr("10.77.0.0/16 of the network default"), HasSubstr("also when it is not configured")));
 }
@@ -210,7 +247,6 @@ TEST(Config, DeviceModes) {
 
 TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
     for (const auto& [text, key] : std::initializer_list<std::pair<const char*, const char*>>{
-             {R"({"networks": {"default": {"ipv6": "fd77::/64"}}})", "networks.default.ipv6"},
              {R"({"networks": {"default": {"isolated": true}}})", "networks.default.isolated"},
              {R"({"device_mode": "netkit-l2"})", "device_mode"},
              {R"({"masquerade": {"non_masquerade_cidrs": ["10.0.0.0/8"]}})", "masquerade.non_masquerade_cidrs"},

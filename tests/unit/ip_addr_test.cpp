@@ -29,6 +29,11 @@ TEST(IpAddr, ConvertsByteOrder) {
     EXPECT_EQ(IpAddr::parse("10.77.0.1")->v4_host_order(), 0x0a4d0001U);
 }
 
+TEST(IpAddr, TheNextAddressCarries) {
+    EXPECT_EQ(IpAddr::parse("10.77.0.255")->next().to_string(), "10.77.1.0");
+    EXPECT_EQ(IpAddr::parse("fd77::ffff:ffff")->next().to_string(), "fd77::1:0:0");
+}
+
 TEST(IpPrefix, ContainsItsAddressesAndNoOthers) {
     const auto prefix = IpPrefix::parse("10.77.4.0/22");
     ASSERT_TRUE(prefix);

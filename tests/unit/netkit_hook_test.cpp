@@ -26,6 +26,7 @@ using test::ProcessResult;
 using test::ProcessRun;
 using test::run_process;
 using test::TestServer;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -83,7 +84,7 @@ protected:
         if (!refusal_.empty()) {
             return fail(ErrorKind::refused, "{}", refusal_);
         }
-        return json::object();
+        return json{{"notes", notes_}};
     }
 
     [[nodiscard]] ProcessRun hook(std::string input, std::vector<std::string> arguments = {}) const {
@@ -117,6 +118,7 @@ protected:
     std::mutex mutex_;
     std::vector<Asked> asked_;
     std::string refusal_;
+    std::vector<std::string> notes_;
     TestServer server_{[this](const ipc::Request& request, const ipc::Peer&) { return handle(request); }};
 };
 
@@ -285,30 +287,58 @@ TEST_F(HookTest, ClosedStandardStreamsDoNotHarm) {
     EXPECT_TRUE(asked().empty());
 }
 
-// crun throws a hook's output away: what an administrator finds is in the journal, which reads /dev/log.
-TEST_F(HookTest, TheCauseIsInTheJournal) {
-    const test::TemporaryFolder folder;
-    const std::string path = folder.path() / "log";
-    const UniqueFd journal(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const auto address = ipc::SocketAddress::of_path(path);
-    ASSERT_TRUE(address);
-    ASSERT_EQ(::bind(journal.get(), address->get(), address->size()), 0);
-    auto run = hook("not json");
-    run.prepare = [&] {
-        return ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               ::mount("none", "/dev", "tmpfs", 0, nullptr) == 0 && UniqueFd(::creat("/dev/log", 0600)) &&
-               ::mount(path.c_str(), "/dev/log", nullptr, MS_BIND, nullptr) == 0;
-    };
-    const auto result = run_process(run);
-    if (result.status == 127) {
+// crun throws a hook's output away: what an administrator finds is in the journal, which reads /dev/log. This one is
+// the hook's own, and the first line that it got.
+class JournalTest : public HookTest {
+protected:
+    void SetUp() override {
+        HookTest::SetUp();
+        const auto address = ipc::SocketAddress::of_path(path_);
+        ASSERT_TRUE(address);
+        ASSERT_EQ(::bind(journal_.get(), address->get(), address->size()), 0);
+    }
+
+    // 127 without the rights to mount.
+    [[nodiscard]] int status_of(ProcessRun run) {
+        run.prepare = [&] {
+            return ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                   ::mount("none", "/dev", "tmpfs", 0, nullptr) == 0 && UniqueFd(::creat("/dev/log", 0600)) &&
+                   ::mount(path_.c_str(), "/dev/log", nullptr, MS_BIND, nullptr) == 0;
+        };
+        return run_process(run).status;
+    }
+    [[nodiscard]] std::string line() const {
+        std::array<char, 1024> text{};
+        EXPECT_GT(::recv(journal_.get(), text.data(), text.size() - 1, MSG_DONTWAIT), 0) << "nothing in the journal";
+        return text.data();
+    }
+
+private:
+    test::TemporaryFolder folder_;
+    std::string path_ = folder_.path() / "log";
+    UniqueFd journal_{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+};
+
+TEST_F(JournalTest, HasTheCauseOfAFailure) {
+    const int status = status_of(hook("not json"));
+    if (status == 127) {
         GTEST_SKIP() << "needs root, for a /dev/log of its own";
     }
-    EXPECT_EQ(result.status, 1);
-    std::array<char, 1024> text{};
-    ASSERT_GT(::recv(journal.get(), text.data(), text.size() - 1, MSG_DONTWAIT), 0) << "nothing in the journal";
-    EXPECT_THAT(text.data(), StartsWith("<27>"));  // LOG_DAEMON | LOG_ERR
-    EXPECT_THAT(text.data(), HasSubstr("netkit-hook["));
-    EXPECT_THAT(text.data(), HasSubstr("the OCI state on stdin: not valid JSON"));
+    EXPECT_EQ(status, 1);
+    EXPECT_THAT(line(), AllOf(StartsWith("<27>"),  // LOG_DAEMON | LOG_ERR
+                              HasSubstr("netkit-hook["), HasSubstr("the OCI state on stdin: not valid JSON")));
+}
+
+TEST_F(JournalTest, HasWhatTheDaemonNotedAboutAContainerThatStarted) {
+    notes_ = {"IPv4 only: it is turned off in the container\n"};
+    const Sleeper container;
+    const int status = status_of(hook(state_of(container.pid()).dump()));
+    if (status == 127) {
+        GTEST_SKIP() << "needs root, for a /dev/log of its own";
+    }
+    EXPECT_EQ(status, 0);
+    EXPECT_THAT(line(), AllOf(StartsWith("<29>"),  // LOG_DAEMON | LOG_NOTICE
+                              HasSubstr("container 'web': IPv4 only: it is turned off in the container ")));
 }
 
 TEST(HookBinary, NeedsLibcOnly) {

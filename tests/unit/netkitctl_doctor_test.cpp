@@ -40,6 +40,8 @@ protected:
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
         write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n");
+        write("proc/sys/net/ipv6/conf/lo/disable_ipv6", "0\n");
+        write("proc/sys/net/ipv6/conf/lo/force_forwarding", "0\n");
         write("etc/resolv.conf", "search example.org\nnameserver 192.0.2.53\n");
         write("usr/lib/systemd/system/netkitd.service", "[Unit]\n");
         fs::create_directories(root_ / "run/systemd/system");
@@ -140,6 +142,16 @@ TEST_F(DoctorTest, TheJitIsOffOrUnknown) {
     expect("bpf-jit", Verdict::warn, "off", "sysctl -w net.core.bpf_jit_enable=1");
     fs::remove(root_ / "proc/sys/net/core/bpf_jit_enable");
     expect("bpf-jit", Verdict::warn, "cannot be read", "CONFIG_BPF_JIT=y");
+}
+
+TEST_F(DoctorTest, Ipv6IsOffOrMissingOrOnlyForTheWholeHost) {
+    write("proc/sys/net/ipv6/conf/lo/disable_ipv6", "1\n");
+    expect("ipv6", Verdict::warn, "turned off", "disable_ipv6=0");
+    write("proc/sys/net/ipv6/conf/lo/disable_ipv6", "0\n");
+    fs::remove(root_ / "proc/sys/net/ipv6/conf/lo/force_forwarding");
+    expect("ipv6", Verdict::ok, "net.ipv6.conf.all.forwarding", "");
+    fs::remove_all(root_ / "proc/sys/net/ipv6");
+    expect("ipv6", Verdict::warn, "this kernel has no IPv6", "ipv6.disable=1");
 }
 
 TEST_F(DoctorTest, EverybodyMayLoadBpf) {

@@ -51,7 +51,10 @@ json sample_status() {
                      "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
                      "reason": "tun0 has no Ethernet header"}],
-        "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533}],
+        "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533,
+                      "ipv6": "fd6e:6b64::/64", "gateway6": "fd6e:6b64::1", "in_use6": 1, "capacity6": 9223372036854775808},
+                     {"name": "old", "ipv4": "10.78.0.0/16", "gateway4": "10.78.0.1", "in_use": 0, "capacity": 65533,
+                      "ipv6": null, "gateway6": null, "in_use6": 0, "capacity6": 0}],
         "maps": [{"name": "flows4", "entries": 32768, "capacity": 131072}, {"name": "odd", "entries": 1, "capacity": 0}],
         "counters": [{"name": "spoofed-source", "kind": "drop", "packets": 7, "bytes": 700, "text": "not its own"},
                      {"name": "no-flow", "kind": "drop", "packets": 0, "bytes": 0, "text": "belongs to no flow"},
@@ -76,7 +79,10 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has no Ethernet header\n"));
-    EXPECT_THAT(text, HasSubstr("  default  10.77.0.0/16  10.77.0.1       2      65533\n"));
+    EXPECT_THAT(text, HasSubstr("  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES\n"
+                                "  default  10.77.0.0/16    10.77.0.1          2      65533\n"
+                                "           fd6e:6b64::/64  fd6e:6b64::1       1    >= 2^63\n"
+                                "  old      10.78.0.0/16    10.78.0.1          0      65533\n"));
     EXPECT_THAT(text, HasSubstr("  flows4    32768    131072  25.0 %\n"));
     EXPECT_THAT(text, HasSubstr("  sysctl net/ipv4/ip_local_reserved_ports  -       49152-65535\n"));
     EXPECT_THAT(text, HasSubstr("2025-06-01T10:01:00Z  attach web  no address is left\n"));
@@ -114,14 +120,15 @@ TEST(PrintEndpoints, AreATableWithShortIds) {
                        {"network", "default"},
                        {"interface", "eth0"},
                        {"ipv4", "10.77.0.2"},
-                       {"ipv6", nullptr},
+                       {"ipv6", "fd6e:6b64::2"},
                        {"mtu", 1500},
                        {"device_mode", "netkit"},
                        {"host_interface", "nk0000002a"},
                        {"state", "ready"}}}}};
-    EXPECT_EQ(print_endpoints(list),
-              "ID  CONTAINER              NETWORK  IPV4       INTERFACE   MTU  MODE    HOST END    STATE\n"
-              " 1  4f7a0c0de1b2, by-hand  default  10.77.0.2  eth0       1500  netkit  nk0000002a  ready\n");
+    EXPECT_EQ(
+        print_endpoints(list),
+        "ID  CONTAINER              NETWORK  IPV4       IPV6          INTERFACE   MTU  MODE    HOST END    STATE\n"
+        " 1  4f7a0c0de1b2, by-hand  default  10.77.0.2  fd6e:6b64::2  eth0       1500  netkit  nk0000002a  ready\n");
     EXPECT_EQ(print_endpoints({{"endpoints", json::array()}}), "No container is attached.\n");
     json cut = list;
     cut["truncated"] = true;
@@ -160,19 +167,23 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
 }
 
 TEST(PrintAttached, SaysWhatTheContainerGotAndWhatToKnow) {
-    const json reply{{"id", 1},
-                     {"ipv4", "10.77.0.2"},
-                     {"gateway4", "10.77.0.1"},
-                     {"mtu", 1500},
-                     {"interface", "eth0"},
-                     {"host_interface", "nk0000002a"},
-                     {"device_mode", "netkit"},
-                     {"network", "default"},
-                     {"notes", {"IPv6 is disabled in the container"}}};
+    json reply{{"id", 1},
+               {"ipv4", "10.77.0.2"},
+               {"gateway4", "10.77.0.1"},
+               {"mtu", 1500},
+               {"interface", "eth0"},
+               {"host_interface", "nk0000002a"},
+               {"device_mode", "netkit"},
+               {"network", "default"},
+               {"notes", {"IPv6 is disabled in the container"}}};
     EXPECT_EQ(print_attached("web", reply),
               "web attached: 10.77.0.2 on eth0 (netkit, MTU 1500), gateway 10.77.0.1, host end nk0000002a, network "
               "default\n"
               "note: IPv6 is disabled in the container\n");
+    reply["ipv6"] = "fd6e:6b64::2";
+    reply["gateway6"] = "fd6e:6b64::1";
+    EXPECT_THAT(print_attached("web", reply), AllOf(HasSubstr(": 10.77.0.2 and fd6e:6b64::2 on eth0"),
+                                                    HasSubstr("gateway 10.77.0.1 and fd6e:6b64::1, ")));
     EXPECT_EQ(print_detached("web", {{"known", true}}), "web detached\n");
     EXPECT_EQ(print_detached("web", {{"known", false}}), "web was not attached\n");
 }
