@@ -70,6 +70,30 @@ TEST_F(Ipv6Test, AContainerGetsAnAddressAndADefaultRouteOfEitherFamily) {
     EXPECT_EQ(manager().pool_use("default", IpFamily::v6).in_use, 0U);
 }
 
+TEST_F(Ipv6Test, AContainerReachesTheHostOthersAndTheOutsideWhichDoesNotReachIt) {
+    node().run("ip addr add 2001:db8:99::1/64 dev up0 nodad && ip -6 route add default via 2001:db8:99::2");
+    outside().run("ip addr add 2001:db8:99::2/64 dev eth0 nodad && ip -6 route add fd6e:6b64::/64 via 2001:db8:99::1");
+    start();
+    const NetworkNamespace web;
+    const NetworkNamespace db;
+    ASSERT_TRUE(attach(web, "web"));
+    ASSERT_TRUE(attach(db, "db"));
+    for (const char* address : {"fd6e:6b64::1", "fd6e:6b64::3", "2001:db8:99::1", "2001:db8:99::2"}) {
+        EXPECT_TRUE(web.reaches(address)) << address;
+    }
+    EXPECT_TRUE(node().reaches("fd6e:6b64::2"));
+    EXPECT_FALSE(web.reaches("fd6e:6b64::9"));
+    EXPECT_FALSE(outside().reaches("fd6e:6b64::2"));
+    EXPECT_THAT(web.run("ping -n -c 1 -W 2 -t 1 2001:db8:99::2 || true"), HasSubstr("Time exceeded: Hop limit"));
+    const auto counters = datapath().counters();
+    ASSERT_TRUE(counters);
+    for (const datapath::Counter& counter : *counters) {
+        if (counter.name == "spoofed-source") {
+            EXPECT_EQ(counter.packets, 0U) << "what an IPv6 stack sends by itself is no spoofing";
+        }
+    }
+}
+
 TEST_F(Ipv6Test, AStaticAddressIsGivenOnceAndMovesWithItsContainer) {
     const NetworkNamespace web;
     const NetworkNamespace db;
