@@ -150,21 +150,22 @@ void remove_both(int map, const Entry<Key>& entry) {
     bpf_map_delete_elem(map, &other);
 }
 
+// By its reverse half: a connection that only begins may have no other (bpf/lib/flow.h).
 template <typename Key>
-Flow describe(const Entry<Key>& forward, const std::optional<nk_flow>& reverse, bool established,
+Flow describe(const Entry<Key>& reverse, const std::optional<nk_flow>& forward, bool established,
               std::uint64_t now_ns) {
-    const nanoseconds idle = since(now_ns, forward.value.last_seen_ns);
-    return {.protocol = forward.key.proto,
-            .source = to_address(forward.key.saddr),
-            .source_port = ntohs(forward.key.sport),
-            .destination = to_address(forward.key.daddr),
-            .destination_port = ntohs(forward.key.dport),
-            .translated = to_address(address_in<Key>(forward.value)),
-            .translated_port = ntohs(forward.value.port),
-            .state = flow_state(established, forward.key.proto, forward.value.flags, reverse ? reverse->flags : 0),
-            .age = since(now_ns, forward.value.created_ns),
-            .idle = reverse ? std::min(idle, since(now_ns, reverse->last_seen_ns)) : idle,
-            .endpoint_id = forward.value.endpoint_id};
+    const nanoseconds idle = since(now_ns, reverse.value.last_seen_ns);
+    return {.protocol = reverse.key.proto,
+            .source = to_address(address_in<Key>(reverse.value)),
+            .source_port = ntohs(reverse.value.port),
+            .destination = to_address(reverse.key.saddr),
+            .destination_port = ntohs(reverse.key.sport),
+            .translated = to_address(reverse.key.daddr),
+            .translated_port = ntohs(reverse.key.dport),
+            .state = flow_state(established, reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
+            .age = since(now_ns, reverse.value.created_ns),
+            .idle = forward ? std::min(idle, since(now_ns, forward->last_seen_ns)) : idle,
+            .endpoint_id = reverse.value.endpoint_id};
 }
 
 // Each of the following is done to both stages of one family.
@@ -174,15 +175,15 @@ Result<void> list_family(const Datapath::FlowMaps& maps, std::size_t limit, Flow
     const std::uint64_t now_ns = monotonic_ns();
     for (const auto& [map, established] : {std::pair{maps.established, true}, {maps.fresh, false}}) {
         NK_TRY(walk<Key>(map, [&](const Entry<Key>& entry) {
-            if (entry.key.direction != NK_FLOW_FORWARD) {
+            if (entry.key.direction != NK_FLOW_REVERSE) {
                 return true;
             }
             if (listing.flows.size() == limit) {
                 listing.truncated = true;
                 return false;
             }
-            const auto reverse = find(map, other_key(entry.key, entry.value));
-            listing.flows.push_back(describe(entry, reverse, established, now_ns));
+            const auto forward = find(map, other_key(entry.key, entry.value));
+            listing.flows.push_back(describe(entry, forward, established, now_ns));
             return true;
         }));
     }

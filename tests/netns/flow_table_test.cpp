@@ -116,6 +116,16 @@ TYPED_TEST(FlowTableTest, ListsAFlowOnceWithWhatTheOutsideSees) {
     EXPECT_TRUE(this->table().list(1)->truncated);
 }
 
+// As a TCP connection begins (bpf/lib/flow.h).
+TYPED_TEST(FlowTableTest, AFlowOfWhichOnlyTheReverseHalfIsThereIsListed) {
+    this->put(this->fresh(), this->reverse(53), 1s, 7);
+    const auto flows = this->flows();
+    ASSERT_THAT(flows, SizeIs(1));
+    EXPECT_EQ(flows[0].source.to_string(), TypeParam::kContainer);
+    EXPECT_EQ(flows[0].translated_port, 50001);
+    EXPECT_EQ(flows[0].state, FlowState::fresh);
+}
+
 TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
     this->put_flow(this->established(), 53, 10s, 7);
     this->put_flow(this->established(), 54, 301s, 7);
