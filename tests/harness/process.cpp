@@ -41,15 +41,20 @@ bool write_input(int fd, const std::string& input) {
     return true;
 }
 
-[[noreturn]] void become(const ProcessRun& run, int input, int output, int errors) {
-    std::vector<char*> arguments;
-    arguments.reserve(run.command.size() + 1);
-    for (const std::string& argument : run.command) {
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execve(2) changes nothing
-        arguments.push_back(const_cast<char*>(argument.c_str()));
+// As execve(2) takes them; it changes nothing.
+std::vector<char*> pointers(const std::vector<std::string>& strings) {
+    std::vector<char*> all;
+    all.reserve(strings.size() + 1);
+    for (const std::string& string : strings) {
+        all.push_back(const_cast<char*>(string.c_str()));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
     }
-    arguments.push_back(nullptr);
-    std::array<char*, 1> environment{nullptr};
+    all.push_back(nullptr);
+    return all;
+}
+
+[[noreturn]] void become(const ProcessRun& run, int input, int output, int errors) {
+    const std::vector<char*> arguments = pointers(run.command);
+    const std::vector<char*> environment = pointers(run.environment);
     if (run.prepare() && ::dup2(input, 0) == 0 && ::dup2(output, 1) == 1 && ::dup2(errors, 2) == 2) {
         ::execve(arguments.front(), arguments.data(), environment.data());
     }

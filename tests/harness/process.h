@@ -1,4 +1,4 @@
-// Runs a program as another program would: with a pipe as its stdin and nothing in its environment.
+// Runs a program as another program would: with a pipe as its stdin and no environment but what is given.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,8 @@ namespace netkitd::test {
 
 struct ProcessRun {
     std::vector<std::string> command;
-    std::string input;
+    std::string input{};
+    std::vector<std::string> environment{};
     // False: the writing side of stdin stays open until the program has ended.
     bool end_input = true;
     // In the child, before the program starts; false fails the start with status 127.

@@ -454,6 +454,7 @@ Result<RunResult> TestNode::run(Program program, std::string_view device, const 
         return fail_errno(-error, "run {}", to_string(program));
     }
     result.verdict = NK_TRY(to_verdict(program, run.retval));
+    result.took = std::chrono::nanoseconds(run.duration);
     result.packet.resize(run.data_size_out);
     for (const auto& [name, packets] : counted()) {
         const auto earlier = before.find(name);

@@ -11,6 +11,7 @@
 //   192.0.2.x, 2001:db8:2::x   one route for each answer that the FIB can give (see prog_run.cpp)
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -64,6 +65,7 @@ struct RunResult {
     Verdict verdict{};
     Bytes packet;
     std::map<std::string, std::uint64_t> counted;  // packets, by the counter's name; only what changed
+    std::chrono::nanoseconds took{};               // as the kernel measured it
 };
 
 class TestNode {

@@ -1,0 +1,168 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # set for tests/bench/guest, and by tests/lib/common.sh
+# The paths that are compared, each set up from a freshly booted VM, which is thrown away afterwards: so that a row does
+# not depend on the ones before it, and nothing has to be undone. Sourced by tests/bench/guest.
+#
+# All of them end at the same place: a host in the network namespace "outside", behind the wire up0 <-> out0. The node is
+# the VM's own network namespace; "container" is another. A path_NAME function leaves the array `client` set to what
+# runs a command where the traffic starts, and server4 and server6 to where it ends.
+
+node4=192.0.2.1 outside4=192.0.2.2
+node6=2001:db8:1::1 outside6=2001:db8:1::2
+container4=10.88.0.2 container6=fd88::2
+client=()
+server4=$outside4 server6=$outside6 # RFC 5737, RFC 3849
+
+wire_up() {
+    ip netns add outside
+    ip link add up0 type veth peer name out0 netns outside
+    ip address add "$node4/24" dev up0
+    ip address add "$node6/64" dev up0 nodad
+    ip link set up0 up
+    ip -n outside address add "$outside4/24" dev out0
+    ip -n outside address add "$outside6/64" dev out0 nodad
+    ip -n outside link set lo up
+    ip -n outside link set out0 up
+    ip route add default via "$outside4" dev up0
+    ip -6 route add default via "$outside6" dev up0
+    serve ip netns exec outside
+}
+
+# serve [COMMAND…]: netserver, where COMMAND runs it.
+serve() {
+    "$@" netserver -4 >/dev/null
+    "$@" netserver -6 -p 12866 >/dev/null
+}
+
+container_up() {
+    ip netns add "$1"
+    ip -n "$1" link set lo up
+}
+
+from_container() {
+    client=(nsenter --net=/run/netns/container --)
+}
+
+path_host() {
+    wire_up
+}
+
+# --- netkitd ------------------------------------------------------------------------------------------------------
+
+daemon_up() {
+    local until=$((SECONDS + 60))
+    netkitd >/run/netkitd.log 2>&1 &
+    until netkitctl status >/dev/null 2>&1; do
+        if ((SECONDS > until)) || ! kill -0 $! 2>/dev/null; then
+            cat /run/netkitd.log
+            die "netkitd did not start"
+        fi
+        sleep 0.1
+    done
+}
+
+# attach NAME [ANNOTATION…]: a container of netkitd's.
+attach() {
+    local name=$1 annotations=()
+    shift
+    printf -v annotations -- '--annotation %s ' io.netkitd.network=default "$@"
+    container_up "$name"
+    # shellcheck disable=SC2086,SC2128 # words
+    netkitctl attach --id "$name" --netns "/run/netns/$name" $annotations >/dev/null
+}
+
+path_netkitd() {
+    wire_up
+    daemon_up
+    attach container io.netkitd.device-mode=netkit
+    from_container
+}
+
+path_netkitd_veth() {
+    wire_up
+    daemon_up
+    attach container io.netkitd.device-mode=veth
+    from_container
+}
+
+path_host_with_netkitd() {
+    path_netkitd
+    client=()
+}
+
+path_container_container() {
+    path_netkitd
+    attach server io.netkitd.device-mode=netkit
+    server4=$(ip -n server -4 -json address show dev eth0 | jq -r '.[0].addr_info[0].local')
+    server6=$(ip -n server -6 -json address show dev eth0 scope global | jq -r '.[0].addr_info[0].local // ""')
+    serve ip netns exec server
+}
+
+# --- what they are compared with ----------------------------------------------------------------------------------
+
+# As Podman sets it up by default (netavark, nftables): a bridge, masquerade, and the stateful rules of its FORWARD chain.
+path_veth_bridge_nft() {
+    wire_up
+    container_up container
+    ip link add br0 type bridge
+    ip address add 10.88.0.1/16 dev br0
+    ip address add fd88::1/64 dev br0 nodad
+    ip link set br0 up
+    ip link add port type veth peer name eth0 netns container
+    ip link set port master br0 up
+    container_address 16 64
+    ip -n container route add default via 10.88.0.1
+    ip -n container -6 route add default via fd88::1
+    sysctl --quiet --write net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    nft --file - <<'RULES'
+table inet bench {
+    chain forward {
+        type filter hook forward priority filter
+        ct state invalid drop
+        ip daddr 10.88.0.0/16 ct state established,related accept
+        ip saddr 10.88.0.0/16 accept
+        ip6 daddr fd88::/64 ct state established,related accept
+        ip6 saddr fd88::/64 accept
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        ip saddr 10.88.0.0/16 ip daddr != 10.88.0.0/16 masquerade
+        ip6 saddr fd88::/64 ip6 daddr != fd88::/64 masquerade
+    }
+}
+RULES
+    from_container
+}
+
+# The least that BPF can do (two_lines.bpf.c): routed, not translated. It takes all that comes in, so the neighbours are
+# given by hand.
+path_netkit_two_lines() {
+    wire_up
+    container_up container
+    ip link add nk0 type netkit mode l3 peer name eth0 netns container
+    ip link set nk0 up
+    container_address 32 128
+    ip -n container route add default dev eth0
+    ip -n container -6 route add default dev eth0
+    ip -n outside route add "$container4" via "$node4"
+    ip -n outside -6 route add "$container6" via "$node6"
+    neighbours up0 "$(ip -n outside -json link show out0 | jq -r '.[].address')" "$outside4" "$outside6"
+    neighbours out0 "$(cat /sys/class/net/up0/address)" "$node4" "$node6" -n outside
+    "$build/tree/tests/bench/two-lines" up0 nk0
+    from_container
+}
+
+container_address() {
+    ip -n container address add "$container4/$1" dev eth0
+    ip -n container address add "$container6/$2" dev eth0 nodad
+    ip -n container link set eth0 up
+}
+
+# neighbours DEVICE MAC ADDRESS4 ADDRESS6 [OPTION-OF-IP…]
+neighbours() {
+    local device=$1 mac=$2 addresses=("$3" "$4") address
+    shift 4
+    for address in "${addresses[@]}"; do
+        ip "$@" neighbour replace "$address" lladdr "$mac" dev "$device" nud permanent
+    done
+}
