@@ -25,18 +25,10 @@ struct Situation {
     std::string device;
     Packet packet;
     Verdict verdict{};
-    // Before each run.
-    std::function<Result<void>(const TestNode&)> prepare = [](const TestNode&) { return Result<void>{}; };
+    // Before the first run, and before each; may be empty.
+    std::function<Result<void>(const TestNode&)> begin{};
+    std::function<Result<void>(const TestNode&)> prepare{};
 };
-
-Result<void> established(const TestNode& node) {
-    return node.insert(Stage::established, Flow{});
-}
-
-Result<void> no_flows(const TestNode& node) {
-    node.reset({});
-    return {};
-}
 
 Packet data(Packet packet) {
     return packet.ack().payload(1000);
@@ -46,34 +38,49 @@ Situation nothing() {
     return {Program::uplink_egress, "not IP", "eth0", Packet().eth(kRouterMac, kUplinkMac).arp(), Verdict::pass};
 }
 
-std::vector<Situation> situations() {
-    const Packet out = data(Packet().ipv4("10.77.0.2", "198.51.100.1").tcp(50000, 443));
-    const Packet to_container = data(Packet().ipv4("10.77.0.2", "10.77.0.3").tcp(50000, 443));
-    const Packet routed = data(Packet().ipv4("10.88.0.2", "198.51.100.1").tcp(50000, 443));
-    const Packet forged = data(Packet().ipv4("10.77.0.9", "198.51.100.1").tcp(50000, 443));
-    const Packet in = data(Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").tcp(443, 50000));
-    const Packet to_host = data(Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "203.0.113.2").tcp(443, 80));
-    const Packet unasked = data(Packet().eth(kUplinkMac, kRouterMac).ipv4("198.51.100.1", "10.77.0.2").tcp(443, 80));
-    const Packet of_host = data(Packet().eth(kRouterMac, kUplinkMac).ipv4("203.0.113.2", "198.51.100.1").tcp(80, 443));
+std::vector<Situation> situations(const Net& net) {
+    const auto established = [&net](const TestNode& node) {
+        return node.insert(Stage::established, {.source = net.web, .destination = net.remote, .translated = net.node});
+    };
+    const auto no_flows = [](const TestNode& node) -> Result<void> {
+        node.reset({});
+        return {};
+    };
+    const Packet out = data(Packet().ip(net.web, net.remote).tcp(50000, 443));
+    const Packet to_container = data(Packet().ip(net.web, net.db).tcp(50000, 443));
+    const Packet routed = data(Packet().ip(net.routed, net.remote).tcp(50000, 443));
+    const Packet forged = data(Packet().ip(net.nobody, net.remote).tcp(50000, 443));
+    const Packet in = data(to_node(net).tcp(443, 50000));
+    const Packet to_host = data(to_node(net).tcp(443, 80));
+    const Packet unasked = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web).tcp(443, 80));
+    const Packet of_host = data(Packet().eth(kRouterMac, kUplinkMac).ip(net.node, net.remote).tcp(80, 443));
+    using enum Program;
     return {
-        {Program::netkit_peer, "established flow, masqueraded", "nkweb", out, Verdict::redirect, established},
-        {Program::netkit_peer, "new flow, masqueraded", "nkweb", from_web(), Verdict::redirect, no_flows},
-        {Program::netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect},
-        {Program::netkit_peer, "to another container", "nkweb", to_container, Verdict::redirect},
-        {Program::netkit_peer, "forged source", "nkweb", forged, Verdict::drop},
-        {Program::veth_ingress, "established flow, masqueraded", "nkweb", out, Verdict::redirect, established},
-        {Program::uplink_ingress, "reply of an established flow", "eth0", in, Verdict::redirect, established},
-        {Program::uplink_ingress, "to the host", "eth0", to_host, Verdict::pass},
-        {Program::uplink_ingress, "to the host, port of the pool", "eth0", in, Verdict::pass, no_flows},
-        {Program::uplink_ingress, "to a container, not asked for", "eth0", unasked, Verdict::drop},
-        {Program::uplink_egress, "of the host", "eth0", of_host, Verdict::pass},
+        {netkit_peer, "established flow", "nkweb", out, Verdict::redirect, established},
+        {netkit_peer, "established flow, long way", "nkweb", out, Verdict::redirect, {}, established},
+        {netkit_peer, "new flow", "nkweb", from_web(net), Verdict::redirect, {}, no_flows},
+        {netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect},
+        {netkit_peer, "to another container", "nkweb", to_container, Verdict::redirect},
+        {netkit_peer, "forged source", "nkweb", forged, Verdict::drop},
+        {veth_ingress, "established flow", "nkweb", out, Verdict::redirect, established},
+        {uplink_ingress, "reply of an established flow", "eth0", in, Verdict::redirect, established},
+        {uplink_ingress, "the same, long way", "eth0", in, Verdict::redirect, {}, established},
+        {uplink_ingress, "to the host", "eth0", to_host, Verdict::pass},
+        {uplink_ingress, "to the host, port of the pool", "eth0", in, Verdict::pass, {}, no_flows},
+        {uplink_ingress, "to a container, not asked for", "eth0", unasked, Verdict::drop},
+        {uplink_egress, "of the host", "eth0", of_host, Verdict::pass},
     };
 }
 
 Result<double> mean_ns(const TestNode& node, const Situation& situation) {
     double sum = 0;
+    if (situation.begin) {
+        NK_TRY(situation.begin(node));
+    }
     for (int i = -kWarmUp; i < kRuns; i++) {
-        NK_TRY(situation.prepare(node));
+        if (situation.prepare) {
+            NK_TRY(situation.prepare(node));
+        }
         const RunResult result = NK_TRY(node.run(situation.program, situation.device, situation.packet));
         if (result.verdict != situation.verdict) {
             return fail(ErrorKind::internal, "{}: {}: another verdict", to_string(situation.program), situation.name);
@@ -98,10 +105,12 @@ Result<void> measure() {
                 print(to_string(program), "BPF instructions", NK_TRY(node.instruction_count(program)));
             }
             const double measuring = NK_TRY(mean_ns(node, nothing()));
-            for (const Situation& situation : situations()) {
-                node.reset({});
-                print(std::format("{}: {}", to_string(situation.program), situation.name), "ns",
-                      NK_TRY(mean_ns(node, situation)) - measuring);
+            for (const Net* net : {&ipv4(), &ipv6()}) {
+                for (const Situation& situation : situations(*net)) {
+                    node.reset({});
+                    print(std::format("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
+                          NK_TRY(mean_ns(node, situation)) - measuring);
+                }
             }
             return {};
         }();
