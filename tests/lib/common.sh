@@ -63,13 +63,16 @@ step() {
 }
 
 show_progress() {
-    local pid=$1 name=$2 log=$3 started=$4 shown=$4 last
+    local pid=$1 name=$2 log=$3 started=$4 shown=$4 now last pause=0.1
     while kill -0 "$pid" 2>/dev/null; do
-        if (($(now_ms) - shown >= 10000)); then
-            shown=$(now_ms)
+        now=$(now_ms)
+        # A long step is asked less often: the processors are for the step.
+        ((now - started < 5000)) || pause=0.5
+        if ((now - shown >= 10000)); then
+            shown=$now
             last=$(tail -c 400 "$log" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c1-90) || last=
             say "    $name, $(((shown - started) / 1000)) s: $last"
         fi
-        sleep 0.1
+        sleep "$pause"
     done
 }

@@ -1,0 +1,97 @@
+#!/bin/bash
+# netkitd as README installs it: systemd is init, starts it through its socket and under its unit's hardening, and its
+# journal has what daemon and hook say. Containers lose nothing by stop, restart, reload or a kill.
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+property() {
+    systemctl show --property "$2" --value "$1"
+}
+
+main_pid() {
+    property netkitd.service MainPID
+}
+
+active() {
+    [[ $(property netkitd.service ActiveState) == active ]]
+}
+
+another_pid_than() {
+    active && [[ $(main_pid) != "$1" ]]
+}
+
+# The command that README names.
+journal() {
+    journalctl --no-pager --quiet -t netkit-hook -t netkitd
+}
+
+uplink_up
+image_ready
+equals "systemd is this node's init" systemd "$(cat /proc/1/comm)"
+
+check "systemctl enable --now, as README says" systemctl enable --now netkitd.socket netkitd.service
+check "the service is active" active
+equals "since it said so itself" notify "$(property netkitd.service Type)"
+equals "it starts at the next boot too" 'enabled enabled' \
+    "$(systemctl is-enabled netkitd.socket netkitd.service | xargs)"
+contains "it runs under the unit's system call filter" '^Seccomp:[[:space:]]+2' "$(cat "/proc/$(main_pid)/status")"
+check "netkitctl status" netkitctl status
+check "netkitctl doctor finds all that is needed" netkitctl doctor
+
+check "podman run" container web -- sleep 1000
+contains "the container has its interface" 'netkit mode l3' "$(in_container web ip -details link show dev eth0)"
+check "the gateway answers" in_container web ping -c 1 -W 10 10.77.0.1
+check "the outside answers" in_container web ping -c 1 -W 10 "$far4"
+contains "status counts it" '^ *Endpoints' "$(netkitctl status)"
+contains "the journal has what the daemon says" 'netkitd\[[0-9]+\]: attached ' "$(journal)"
+
+refused "--network host fails the container's start" 126 podman run --rm --hooks-dir "$hooks_dir" --network host \
+    --annotation io.netkitd.network=default busybox true
+check "and the journal has the hook's reason" wait_for 20 bash -c \
+    'journalctl --quiet -t netkit-hook | grep -E "netkit-hook\[[0-9]+\]: .*--network none"'
+
+# Five packets a second, answered by the outside host, for as long as the rest takes.
+nsenter --net="/proc/$(podman inspect --format '{{.State.Pid}}' web)/ns/net" -- \
+    ping -i 0.2 -W 10 "$far4" >"$scratch/pings" &
+pings=$!
+
+check "systemctl stop" systemctl stop netkitd.service
+check "traffic flows while it is stopped" in_container web ping -c 1 -W 10 "$far4"
+equals "nothing runs" 'inactive 0' "$(property netkitd.service ActiveState) $(main_pid)"
+check "a request through the socket starts it" wait_for 60 netkitctl endpoint list
+check "and it is active" active
+equals "with the container that it had" 1 "$(netkitctl endpoint list --json | jq '.endpoints | length')"
+
+before=$(main_pid)
+check "systemctl restart" systemctl restart netkitd.service
+check "another process serves" another_pid_than "$before"
+
+echo '{"networks": {"default": {"ipv4": "10.77.0.0/16", "ipv6": "fd6e:6b64::/64"}, "blue": {"ipv4": "10.78.0.0/24"}}}' >/etc/netkitd/netkitd.json
+before=$(main_pid)
+check "systemctl reload" systemctl reload netkitd.service
+check "brings the new network" wait_for 20 bash -c \
+    'netkitctl status --json | jq -e ".networks[] | select(.name == \"blue\")"'
+equals "in the same process" "$before" "$(main_pid)"
+
+kill -9 "$before"
+check "killed, it is started again" wait_for 60 another_pid_than "$before"
+check "and serves" netkitctl status
+
+# WatchdogSec=30s: a daemon that does not say that it lives would be gone by then.
+check "the watchdog hears from it" bash -c 'sleep 35; systemctl is-active netkitd.service'
+equals "so that it was restarted for the kill alone" 1 "$(property netkitd.service NRestarts)"
+
+kill -INT "$pings"
+wait "$pings" || fail "the pings end well"
+contains "no packet was lost in all of this" ' 0% packet loss' "$(tail -n 3 "$scratch/pings")"
+
+check "poststop" podman rm --force --time 0 web
+check "gives everything back" wait_for 60 no_endpoints
+check "README's removal: disable, and purge" bash -c \
+    'systemctl disable --now netkitd.socket netkitd.service && netkitd --purge'
+check "nothing is pinned" test ! -e /sys/fs/bpf/netkitd
+contains "netkitctl says that it does not run, and how to start it" 'systemctl start netkitd' \
+    "$(netkitctl status 2>&1 || :)"
+equals "no unit has failed" '' "$(systemctl list-units --failed --plain --no-legend 'netkitd*')"
+((failed == 0)) || journal | tail -n 60
