@@ -17,8 +17,8 @@
 #include "parse.h"
 #include "rewrite.h"
 
-// No verdict: the long way.
-#define NK_LONG_WAY (-1)
+// No verdict: the long way. (TCX_NEXT is -1.)
+#define NK_LONG_WAY (-2)
 
 // Version 4, header of 5 words (RFC 791, 3.1); a TCP header of 5 words or more (RFC 9293, 3.1).
 #define NK_IP4_PLAIN 0x45
@@ -142,8 +142,8 @@ static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family
 	nk_translate(skb, family, p->proto, nk_summed(skb, l4_offset), p->ip, &p->l4, side, &flow->addr, flow->port);
 }
 
-// To another container: no flow is looked for in vain.
-static __always_inline bool nk_stays_on_node(enum nk_family family, const struct nk_plain *p)
+// To an address inside the node's own prefixes.
+static __always_inline bool nk_is_to_prefix(enum nk_family family, const struct nk_plain *p)
 {
 	const struct ipv6hdr *ip6 = p->ip;
 	const struct iphdr *ip4 = p->ip;
@@ -165,7 +165,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	__be16 sport, dport;
 
 	if (!nk_parse_plain(skb, family, NK_SOURCE, &p, &sport, &dport) || skb->vlan_present ||
-	    p.eth->h_proto != skb->protocol || nk_stays_on_node(family, &p))
+	    p.eth->h_proto != skb->protocol || nk_is_to_prefix(family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_FORWARD);
 	if (!flow || flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex ||
@@ -184,8 +184,11 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	struct nk_flow *flow;
 	__be16 sport, dport;
 
-	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p, &sport, &dport) || !nk_in_pool(dport))
+	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p, &sport, &dport))
 		return NK_LONG_WAY;
+	// The host's own traffic has the shortest way of all.
+	if (!nk_in_pool(dport))
+		return nk_is_to_prefix(family, &p) ? NK_LONG_WAY : TCX_NEXT;
 	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_REVERSE);
 	if (!flow || flow->stamp != nk_stamp())
 		return NK_LONG_WAY;
