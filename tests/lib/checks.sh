@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # $scratch is the script's
 # What the tests that are scripts look at things with. Each check has a name, is shown with its verdict, and leaves the
 # script running; at its end the script calls `verdict`. Wants $scratch, a directory for its own files.
 

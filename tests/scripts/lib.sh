@@ -10,7 +10,7 @@ if [[ -z ${NETKITD_SANDBOX:-} ]]; then
     echo "start it with: tests/sandbox $0" >&2
     exit 1
 fi
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit
 scratch=$(mktemp -d)
 # shellcheck source=tests/lib/checks.sh
 . tests/lib/checks.sh

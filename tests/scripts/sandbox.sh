@@ -24,7 +24,9 @@ check "and the root has none of them" test ! -e /usr/written
 equals "it has a network of its own, with lo alone" lo "$(tests/sandbox ls /sys/class/net)"
 
 two_at_once() {
+    # shellcheck disable=SC2016 # for the shell in the sandbox
     tests/sandbox bash -c 'echo 1 >/tmp/mine; sleep 1; test "$(cat /tmp/mine)" = 1' &
+    # shellcheck disable=SC2016
     tests/sandbox bash -c 'echo 2 >/tmp/mine; sleep 1; test "$(cat /tmp/mine)" = 2'
     wait $!
 }
