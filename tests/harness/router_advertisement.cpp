@@ -16,7 +16,9 @@ void set_option(int fd, int option, int value) {
 
 void send_advertisement(const std::string& device) {
     const UniqueFd fd(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6));  // the kernel adds the checksum
-    ASSERT_TRUE(fd) << "a raw socket needs root";
+    if (fd.get() < 0) {
+        FAIL() << "a raw socket needs root";
+    }
     set_option(fd.get(), IPV6_MULTICAST_IF, static_cast<int>(::if_nametoindex(device.c_str())));
     set_option(fd.get(), IPV6_MULTICAST_HOPS, 255);  // RFC 4861, section 6.1.2
     sockaddr_in6 all_nodes{};
