@@ -67,7 +67,7 @@ equals "nothing stays of it" '' "$(leftovers)"
 mmdebstrap_does 'sleep 86422'
 for signal in INT TERM KILL; do
     started tests/lib/build-root
-    check "it is being built" wait_for 20 running "sleep 86422"
+    check "it is being built" wait_for 120 running "sleep 86422"
     if [[ $signal == INT ]]; then
         kill -INT -- "-$group"
     else
@@ -75,7 +75,7 @@ for signal in INT TERM KILL; do
     fi
     ended
     check "SIG$signal: it ends with a failure ($status)" test "$status" != 0
-    check "SIG$signal: no process stays" wait_for 20 gone "sleep 86422"
+    check "SIG$signal: no process stays" wait_for 120 gone "sleep 86422"
     check "SIG$signal: there is no half of a root" test ! -e "$root"
     [[ $signal == KILL ]] || equals "SIG$signal: nothing stays of it" '' "$(leftovers)"
 done

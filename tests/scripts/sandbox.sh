@@ -24,19 +24,17 @@ check "and the root has none of them" test ! -e /usr/written
 equals "it has a network of its own, with lo alone" lo "$(tests/sandbox ls /sys/class/net)"
 
 two_at_once() {
-    # shellcheck disable=SC2016 # for the shell in the sandbox
-    tests/sandbox bash -c 'echo 1 >/tmp/mine; sleep 1; test "$(cat /tmp/mine)" = 1' &
-    # shellcheck disable=SC2016
-    tests/sandbox bash -c 'echo 2 >/tmp/mine; sleep 1; test "$(cat /tmp/mine)" = 2'
+    tests/sandbox bash -c 'echo 1 >/tmp/mine; sleep 1; grep 1 /tmp/mine' &
+    tests/sandbox bash -c 'echo 2 >/tmp/mine; sleep 1; grep 2 /tmp/mine'
     wait $!
 }
 check "two at the same time don't see each other" two_at_once
 
 # What it leaves running, mounted and created, a process outside of its session among it.
-litter='setsid sleep 86421 & ip netns add litter; ip link add litter type dummy; mount -t tmpfs tmpfs /mnt; sleep 86421'
+litter='setsid sleep 86421 & ip netns add litter; ip link add litter type dummy; mount -t tmpfs tmpfs /mnt; exec sleep 86423'
 for signal in INT TERM KILL; do
     started tests/sandbox bash -c "$litter"
-    check "the command runs" wait_for 20 running "sleep 86421"
+    check "the command runs" wait_for 120 running 'sleep 86423' # all of the litter is there
     if [[ $signal == INT ]]; then
         kill -INT -- "-$group" # as Ctrl-C does: the whole foreground group
     else
@@ -44,9 +42,10 @@ for signal in INT TERM KILL; do
     fi
     ended
     check "SIG$signal: the script ends with a failure ($status)" test "$status" != 0
-    check "SIG$signal: no process stays" wait_for 20 gone "sleep 86421"
+    check "SIG$signal: no process stays" wait_for 120 gone 'sleep 86421'
+    check "SIG$signal: nor the command" wait_for 20 gone 'sleep 86423'
 done
-check "no mount, namespace or device stays" wait_for 20 bash -c \
+check "no mount, namespace or device stays" wait_for 120 bash -c \
     "$(declare -f left); left | diff '$scratch/before' - >'$scratch/difference'"
 [[ ! -s $scratch/difference ]] || cat "$scratch/difference"
 check "the next one works" tests/sandbox true
