@@ -47,6 +47,12 @@ path_host() {
     wire_up
 }
 
+# What any program on the uplink costs the host: host-with-netkitd can't be better.
+path_host_with_nothing() {
+    wire_up
+    "$build/tree/tests/bench/two-lines" up0
+}
+
 # --- netkitd ------------------------------------------------------------------------------------------------------
 
 daemon_up() {

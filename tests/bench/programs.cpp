@@ -46,6 +46,12 @@ std::vector<Situation> situations(const Net& net) {
         node.reset({});
         return {};
     };
+    // What was learned of the route stays.
+    const auto no_such_flow = [&net](const TestNode& node) -> Result<void> {
+        (void)node.erase(Stage::fresh, NK_FLOW_REVERSE,
+                         {.source = net.web, .destination = net.remote, .translated = net.node});
+        return {};
+    };
     const Packet out = data(Packet().ip(net.web, net.remote).tcp(50000, 443));
     const Packet to_container = data(Packet().ip(net.web, net.db).tcp(50000, 443));
     const Packet routed = data(Packet().ip(net.routed, net.remote).tcp(50000, 443));
@@ -58,7 +64,8 @@ std::vector<Situation> situations(const Net& net) {
     return {
         {netkit_peer, "established flow", "nkweb", out, Verdict::redirect, established},
         {netkit_peer, "established flow, long way", "nkweb", out, Verdict::redirect, {}, established},
-        {netkit_peer, "new flow", "nkweb", from_web(net), Verdict::redirect, {}, no_flows},
+        {netkit_peer, "new flow", "nkweb", from_web(net), Verdict::redirect, {}, no_such_flow},
+        {netkit_peer, "new flow, first to its address", "nkweb", from_web(net), Verdict::redirect, {}, no_flows},
         {netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect},
         {netkit_peer, "to another container", "nkweb", to_container, Verdict::redirect},
         {netkit_peer, "forged source", "nkweb", forged, Verdict::drop},
