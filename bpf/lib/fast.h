@@ -142,18 +142,13 @@ static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family
 	nk_translate(skb, family, p->proto, nk_summed(skb, l4_offset), p->ip, &p->l4, side, &flow->addr, flow->port);
 }
 
-// To an address inside the node's own prefixes.
-static __always_inline bool nk_is_to_prefix(enum nk_family family, const struct nk_plain *p)
+// To an address inside the node's own prefixes. Read where it is: mostly the first word says no.
+static __always_inline bool nk_is_to_prefix(enum nk_family family, const void *ip)
 {
-	const struct ipv6hdr *ip6 = p->ip;
-	const struct iphdr *ip4 = p->ip;
-	struct nk_addr daddr;
+	const struct ipv6hdr *ip6 = ip;
+	const struct iphdr *ip4 = ip;
 
-	if (family == NK_IPV4)
-		daddr = nk_addr4(ip4->daddr);
-	else
-		__builtin_memcpy(&daddr, &ip6->daddr, sizeof(daddr));
-	return nk_network(family, &daddr);
+	return nk_network(family, family == NK_IPV4 ? (const void *)&ip4->daddr : &ip6->daddr);
 }
 
 // From a container. The type that the frame itself says is compared, like all else: what is not as usual takes the long
@@ -165,7 +160,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	__be16 sport, dport;
 
 	if (!nk_parse_plain(skb, family, NK_SOURCE, &p, &sport, &dport) || skb->vlan_present ||
-	    p.eth->h_proto != skb->protocol || nk_is_to_prefix(family, &p))
+	    p.eth->h_proto != skb->protocol || nk_is_to_prefix(family, p.ip))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_FORWARD);
 	if (!flow || flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex ||
@@ -177,6 +172,22 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	return bpf_redirect(flow->ifindex, 0);
 }
 
+// Whether it is TCP or UDP, with its destination port where it is in a plain packet.
+static __always_inline bool nk_read_dport(const struct __sk_buff *skb, enum nk_family family, __be16 *dport)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct ipv6hdr *ip6 = data + ETH_HLEN;
+	const struct iphdr *ip4 = data + ETH_HLEN;
+	const struct udphdr *ports = family == NK_IPV4 ? (void *)(ip4 + 1) : (void *)(ip6 + 1);
+	__u8 proto;
+
+	if ((void *)(ports + 1) > end || !(family == NK_IPV4 ? nk_is_plain4(ip4) : nk_is_plain6(ip6)))
+		return false;
+	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
+	*dport = ports->dest;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
+}
+
 // From an uplink.
 static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
 {
@@ -184,11 +195,13 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	struct nk_flow *flow;
 	__be16 sport, dport;
 
+	if (!nk_read_dport(skb, family, &dport))
+		return NK_LONG_WAY;
+	// The host's own traffic has the shortest way of all: nothing more is asked of it.
+	if (!nk_in_pool(dport))
+		return nk_is_to_prefix(family, (void *)(long)skb->data + ETH_HLEN) ? NK_LONG_WAY : TCX_NEXT;
 	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p, &sport, &dport))
 		return NK_LONG_WAY;
-	// The host's own traffic has the shortest way of all.
-	if (!nk_in_pool(dport))
-		return nk_is_to_prefix(family, &p) ? NK_LONG_WAY : TCX_NEXT;
 	flow = nk_find_plain(family, &p, sport, dport, NK_FLOW_REVERSE);
 	if (!flow || flow->stamp != nk_stamp())
 		return NK_LONG_WAY;

@@ -99,51 +99,44 @@ static __noinline int nk_from_uplink6(struct __sk_buff *skb)
 	return nk_from_uplink(skb, NK_IPV6);
 }
 
-// IEEE 802.1Q, 9.3: two bytes of tag, then the inner type.
-#define NK_VLAN_HLEN 4
-
-// The network header's type and place: behind a VLAN tag that is in the data (a VLAN device on top of an uplink without
-// tag offload) as well.
-static __always_inline __be16 nk_find_network_header(struct __sk_buff *skb, __u32 *offset)
-{
-	__be16 *inner_protocol;
-
-	*offset = ETH_HLEN;
-	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
-		return skb->protocol;
-	*offset = ETH_HLEN + NK_VLAN_HLEN;
-	inner_protocol = nk_header(skb, ETH_HLEN + sizeof(__be16), sizeof(*inner_protocol));
-	return inner_protocol ? *inner_protocol : 0;
-}
-
-static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, const struct nk_addr *source)
+static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, const void *source)
 {
 	const volatile struct nk_network *network = nk_network(family, source);
 
 	return network && nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
 }
 
-static __always_inline int nk_to_uplink(struct __sk_buff *skb)
+// `offset`: of the network header, whose type is `protocol`.
+static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol, __u32 offset)
 {
-	__u32 offset;
-	__be16 protocol = nk_find_network_header(skb, &offset);
-	struct nk_addr source;
 	struct ipv6hdr *ip6;
 	struct iphdr *ip4;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
-		if (!ip4)
-			return TCX_NEXT;
-		source = nk_addr4(ip4->saddr);
-		return nk_check_source(skb, NK_IPV4, &source);
+		return ip4 ? nk_check_source(skb, NK_IPV4, &ip4->saddr) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
-		if (!ip6)
-			return TCX_NEXT;
-		__builtin_memcpy(&source, &ip6->saddr, sizeof(source));
-		return nk_check_source(skb, NK_IPV6, &source);
+		return ip6 ? nk_check_source(skb, NK_IPV6, &ip6->saddr) : TCX_NEXT;
 	}
 	return TCX_NEXT;
+}
+
+// IEEE 802.1Q, 9.3: two bytes of tag, then the inner type.
+#define NK_VLAN_HLEN 4
+
+// Behind a VLAN tag that is in the data: from a VLAN device on top of an uplink without tag offload.
+static __noinline int nk_to_uplink_tagged(struct __sk_buff *skb)
+{
+	__be16 *inner_protocol = nk_header(skb, ETH_HLEN + sizeof(__be16), sizeof(*inner_protocol));
+
+	return inner_protocol ? nk_to_uplink_ip(skb, *inner_protocol, ETH_HLEN + NK_VLAN_HLEN) : TCX_NEXT;
+}
+
+static __always_inline int nk_to_uplink(struct __sk_buff *skb)
+{
+	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
+		return nk_to_uplink_tagged(skb);
+	return nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN);
 }
