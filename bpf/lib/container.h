@@ -99,7 +99,6 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 		return nk_drop(skb, NK_DROP_NO_UPLINK);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	m->addr = nk_route_source(out->ip.family, &m->route->fib);
 	if (out->masquerade)
 		result = nk_masquerade(skb, out, m);
 	else
@@ -121,11 +120,10 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_doo
 static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
 				       struct nk_masquerade *m)
 {
-	struct nk_route route = {};
-
-	route.result = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4), &route.fib);
-	m->route = &route;
-	switch (route.result) {
+	m->route = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4));
+	if (!m->route)
+		return nk_drop(skb, NK_DROP_ROUTE);
+	switch (m->route->result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		return nk_forward(skb, door, out, m);
@@ -151,6 +149,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	    .key = out->key,
 	    .now_ns = bpf_ktime_get_coarse_ns(),
 	    .family = out->ip.family,
+	    .traffic_class = out->ip.traffic_class,
 	    .endpoint_id = out->source->id,
 	    .endpoint_ifindex = out->source->ifindex,
 	    .tcp_flags = out->l4.tcp_flags,

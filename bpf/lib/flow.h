@@ -152,18 +152,20 @@ static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow
 static __noinline void nk_flow_tcp(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
 				   struct nk_flow *flow, __u8 tcp_flags)
 {
-	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
+	bool begins = (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN && key->direction == NK_FLOW_FORWARD;
 	struct nk_flow *other = NULL;
 
-	if (tcp_flags & (NK_TCP_SYN | NK_TCP_RST))
+	if (begins || (tcp_flags & NK_TCP_RST)) {
+		struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
+
 		other = nk_flow_find(family, stage, &other_key);
+	}
 	if (tcp_flags & NK_TCP_RST) {
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_RST);
 		if (other)
 			__sync_fetch_and_or(&other->flags, NK_FLOW_RST);
 	} else if (tcp_flags & NK_TCP_SYN) {
-		if (other && key->direction == NK_FLOW_FORWARD && !(tcp_flags & NK_TCP_ACK) &&
-		    nk_flow_closed(flow, other))
+		if (begins && other && nk_flow_closed(flow, other))
 			nk_flow_restart(flow, other);
 		else
 			__sync_fetch_and_or(&flow->flags, NK_FLOW_SYN);

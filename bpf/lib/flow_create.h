@@ -13,12 +13,13 @@
 // Who asks for a translation, and the answer.
 struct nk_masquerade {
 	const struct nk_flow6_key *key; // forward
-	struct nk_addr addr; // the node's, to masquerade with if the flow is new; answer: to write as the source
+	struct nk_addr addr;		// answer: to write as the source
 	__u64 now_ns;
 	enum nk_family family;
+	__be32 traffic_class; // IPv6
 	__u32 endpoint_id;
 	__u32 endpoint_ifindex;
-	const struct nk_route *route;
+	struct nk_route *route;
 	__be16 port; // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
 };
@@ -215,6 +216,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
+	m->addr = nk_route_source(skb, m->family, m->key, m->traffic_class, m->route);
 	// An uplink without an address lends one from another device, and that may be a gateway of ours.
 	if (nk_addr_is_unset(m->family, &m->addr) || nk_network(m->family, &m->addr))
 		return NK_DROP_NO_SOURCE;

@@ -19,8 +19,8 @@
 #define NK_IP6_MF 0x0001
 #define NK_IP6_OFFSET 0xfff8
 
-// Traffic class and flow label, as bpf_fib_lookup() wants them (include/net/ipv6.h: IPV6_FLOWINFO_MASK).
-#define NK_IP6_FLOW_INFO 0x0fffffff
+// As bpf_fib_lookup() wants it (include/net/ipv6.h: IPV6_TCLASS_MASK).
+#define NK_IP6_TRAFFIC_CLASS 0x0ff00000
 
 // The bound of a transport offset, for the verifier. Ethernet and the longest IPv4 header are 74; an IPv6 packet whose
 // extension headers go beyond is one of a protocol that is not known.
@@ -50,13 +50,13 @@ enum nk_fragment {
 
 // Addresses, protocol and ports are in the flow's key, in one place: the stack is scarce.
 struct nk_ip {
-	__u32 header_len; // up to the transport header
-	__u32 len;	  // headers and payload, as the header says (BIG TCP: as the buffer says)
-	__be32 flow_info; // IPv6: class and flow label
-	__u8 tos;	  // IPv4
-	__u8 ttl;	  // or hop limit
-	__u8 fragment;	  // enum nk_fragment
-	bool whole;	  // must not be fragmented on its way: DF, and all of IPv6
+	__u32 header_len;     // up to the transport header
+	__u32 len;	      // headers and payload, as the header says (BIG TCP: as the buffer says)
+	__be32 traffic_class; // IPv6
+	__u8 tos;	      // IPv4
+	__u8 ttl;	      // or hop limit
+	__u8 fragment;	      // enum nk_fragment
+	bool whole;	      // must not be fragmented on its way: DF, and all of IPv6
 	enum nk_family family;
 };
 
@@ -186,7 +186,7 @@ static __always_inline bool nk_parse_ipv6(struct __sk_buff *skb, struct nk_ip *i
 	transport.proto = header->nexthdr;
 	*ip = (struct nk_ip){
 	    .len = sizeof(*header) + bpf_ntohs(header->payload_len),
-	    .flow_info = *(__be32 *)header & bpf_htonl(NK_IP6_FLOW_INFO),
+	    .traffic_class = *(__be32 *)header & bpf_htonl(NK_IP6_TRAFFIC_CLASS),
 	    .ttl = header->hop_limit,
 	    .whole = true,
 	    .family = NK_IPV6,

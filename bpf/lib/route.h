@@ -4,10 +4,11 @@
 // `tot_len` set it also compares the route's MTU, before it looks at the neighbour (net/core/filter.c), so that no
 // result below says "go" for a packet that does not fit.
 //
-// A masqueraded flow remembers the answer for about a second, or until the daemon says that a route changed, whichever
-// comes first (nk_route_stamp). So most packets are spared the look-up, and a change takes effect within a second even
-// while no daemon runs. The packet that asks anew goes by way of the kernel's neighbour, which keeps that one checked
-// and resolved: a next hop whose MAC changes is noticed as it is for the host's own traffic.
+// What was answered is believed for about a second, or until the daemon says that something changed, whichever comes
+// first (nk_stamp): by a masqueraded flow, for its own packets, and by a container, for new flows to the same address.
+// So most packets are spared the look-up, and a change takes effect within a second even while no daemon runs. Now and
+// then a packet goes by way of the kernel's neighbour, which keeps that one checked and resolved: a next hop whose MAC
+// changes is noticed as it is for the host's own traffic.
 #pragma once
 
 #include "base.h"
@@ -15,6 +16,7 @@
 #include "node.h"
 #include "parse.h"
 #include "rewrite.h"
+#include "skb.h"
 
 #define NK_MAX_U16 0xffff
 
@@ -27,43 +29,157 @@ static __always_inline __u32 nk_wire_len(const struct __sk_buff *skb, const stru
 }
 
 // The helper's result (BPF_FIB_LKUP_RET_*, or a negative errno), with `fib` filled.
-static __always_inline long nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *key,
-					  __u32 wire_len, struct bpf_fib_lookup *fib)
+static __always_inline long nk_ask_fib4(struct __sk_buff *skb, const struct nk_flow6_key *key, __u8 tos, __u32 wire_len,
+					struct bpf_fib_lookup *fib)
 {
-	fib->family = ip->family;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = NK_IPV4;
 	fib->l4_protocol = key->proto;
 	fib->sport = key->sport;
 	fib->dport = key->dport;
 	fib->tot_len = wire_len;
 	fib->ifindex = skb->ifindex;
-	if (ip->family == NK_IPV4) {
-		fib->tos = ip->tos;
-		fib->ipv4_src = key->saddr.word[0];
-		fib->ipv4_dst = key->daddr.word[0];
-	} else {
-		fib->flowinfo = ip->flow_info;
-		__builtin_memcpy(fib->ipv6_src, &key->saddr, sizeof(fib->ipv6_src));
-		__builtin_memcpy(fib->ipv6_dst, &key->daddr, sizeof(fib->ipv6_dst));
-	}
+	fib->tos = tos;
+	fib->ipv4_src = key->saddr.word[0];
+	fib->ipv4_dst = key->daddr.word[0];
 	return bpf_fib_lookup(skb, fib, sizeof(*fib), BPF_FIB_LOOKUP_SRC);
 }
 
-// The node's address that the routing table chose. (`ipv6_src` is a union with `ipv4_src`.)
-static __always_inline struct nk_addr nk_route_source(enum nk_family family, const struct bpf_fib_lookup *fib)
+// Without the flow label: like IPv4's, all flows between two addresses take the same one of several next hops.
+static __always_inline long nk_ask_fib6(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 traffic_class,
+					__u32 wire_len, __u32 flags, struct bpf_fib_lookup *fib)
 {
-	struct nk_addr addr;
-
-	if (family == NK_IPV4)
-		return nk_addr4(fib->ipv4_src);
-	__builtin_memcpy(&addr, fib->ipv6_src, sizeof(addr));
-	return addr;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = NK_IPV6;
+	fib->l4_protocol = key->proto;
+	fib->sport = key->sport;
+	fib->dport = key->dport;
+	fib->tot_len = wire_len;
+	fib->ifindex = skb->ifindex;
+	fib->flowinfo = traffic_class;
+	__builtin_memcpy(fib->ipv6_src, &key->saddr, sizeof(fib->ipv6_src));
+	__builtin_memcpy(fib->ipv6_dst, &key->daddr, sizeof(fib->ipv6_dst));
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), flags);
 }
 
-// A route that was found: the helper's answer, and its result.
-struct nk_route {
-	struct bpf_fib_lookup fib;
-	long result; // BPF_FIB_LKUP_RET_SUCCESS, or NO_NEIGH: the next hop's MAC is not known
+// Who asked, and for where to: all that an answer depends on where the host routes by addresses (skb.h). A container
+// has one address of a family.
+struct nk_route_key {
+	struct nk_addr daddr;
+	__u32 container_ifindex; // 0: nobody, the answer was for one packet
+	__u16 family;
+	__u8 proto; // IPv6's multipath looks at it
+	__u8 tos;   // IPv4
 };
+
+static __always_inline bool nk_route_key_equal(enum nk_family family, const struct nk_route_key *one,
+					       const struct nk_route_key *other)
+{
+	return nk_addr_equal(family, &one->daddr, &other->daddr) &&
+	       one->container_ifindex == other->container_ifindex && one->family == other->family &&
+	       one->proto == other->proto && one->tos == other->tos;
+}
+
+// A packet's way. It is in a map because the stack has no room for it, and stays there for the next packet to the same
+// address. The source comes with an IPv4 route; for IPv6 the kernel goes through the addresses of all devices, each
+// container's too (ipv6_dev_get_saddr), so that it is asked for new flows only.
+struct nk_route {
+	struct nk_route_key key;
+	__u32 stamp;  // of when it was asked for
+	__s32 result; // BPF_FIB_LKUP_RET_SUCCESS, or NO_NEIGH: the next hop's MAC is not known; or why there is no way
+	struct bpf_fib_lookup fib;
+	struct nk_addr source6;
+	bool source6_known;
+	__u8 unused[3];
+};
+
+#define NK_ROUTES_BITS 8
+
+// Of each CPU its own, so that nobody reads what another is just writing. A slot may be taken over by another address.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << NK_ROUTES_BITS);
+	__type(key, __u32);
+	__type(value, struct nk_route);
+} routes SEC(".maps");
+
+static __always_inline struct nk_route *nk_route_slot(enum nk_family family, const struct nk_addr *daddr)
+{
+	__u32 slot = daddr->word[0];
+
+	if (family == NK_IPV6)
+		slot ^= daddr->word[1] ^ daddr->word[2] ^ daddr->word[3];
+	// Knuth's multiplicative hash (The Art of Computer Programming, 6.4).
+	slot = slot * 2654435769U >> (32 - NK_ROUTES_BITS);
+	return bpf_map_lookup_elem(&routes, &slot);
+}
+
+static __always_inline bool nk_route_is_known(enum nk_family family, const struct nk_route *route,
+					      const struct nk_route_key *key, __u32 stamp, __u32 wire_len)
+{
+	return route->stamp == stamp && nk_route_key_equal(family, &route->key, key) &&
+	       route->result == BPF_FIB_LKUP_RET_SUCCESS && wire_len <= route->fib.mtu_result;
+}
+
+// The route of this packet; NULL cannot be.
+static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip,
+						      const struct nk_flow6_key *key, __u32 wire_len)
+{
+	struct nk_route *route = nk_route_slot(ip->family, &key->daddr);
+	bool by_address = nk_routes_by_address(skb, ip->family);
+	struct nk_route_key route_key = {
+	    .daddr = key->daddr,
+	    .container_ifindex = by_address ? skb->ifindex : 0,
+	    .family = ip->family,
+	    .proto = key->proto,
+	    .tos = ip->tos,
+	};
+	__u32 stamp = nk_stamp();
+
+	if (!route || (by_address && nk_route_is_known(ip->family, route, &route_key, stamp, wire_len)))
+		return route;
+	route->key = route_key;
+	route->stamp = stamp;
+	route->source6_known = false;
+	if (ip->family == NK_IPV4)
+		route->result = nk_ask_fib4(skb, key, ip->tos, wire_len, &route->fib);
+	else
+		route->result = nk_ask_fib6(skb, key, ip->traffic_class, wire_len, 0, &route->fib);
+	return route;
+}
+
+static __always_inline bool nk_same_way(const struct bpf_fib_lookup *one, const struct bpf_fib_lookup *other)
+{
+	return one->ifindex == other->ifindex && one->ipv6_dst[0] == other->ipv6_dst[0] &&
+	       one->ipv6_dst[1] == other->ipv6_dst[1] && one->ipv6_dst[2] == other->ipv6_dst[2] &&
+	       one->ipv6_dst[3] == other->ipv6_dst[3];
+}
+
+// The host's routes may change between the two questions: then there is no source for the answer to the first.
+static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 traffic_class,
+				       struct nk_route *route)
+{
+	struct bpf_fib_lookup fib;
+	long result = nk_ask_fib6(skb, key, traffic_class, route->fib.mtu_result, BPF_FIB_LOOKUP_SRC, &fib);
+
+	if (result == route->result && nk_same_way(&fib, &route->fib))
+		__builtin_memcpy(&route->source6, fib.ipv6_src, sizeof(route->source6));
+	else
+		route->source6 = (struct nk_addr){};
+	route->source6_known = true;
+}
+
+// The node's address that the routing table chooses for a packet that goes this way; unset if there is none.
+static __always_inline struct nk_addr nk_route_source(struct __sk_buff *skb, enum nk_family family,
+						      const struct nk_flow6_key *key, __be32 traffic_class,
+						      struct nk_route *route)
+{
+	if (family == NK_IPV4)
+		return nk_addr4(route->fib.ipv4_src);
+	if (!route->source6_known)
+		nk_find_source6(skb, key, traffic_class, route);
+	return route->source6;
+}
 
 // Two CPUs may do this at once: the stamp is written last, so that it never vouches for what is not there yet.
 static __always_inline void nk_route_remember(struct nk_flow *flow, const struct nk_route *route,
@@ -76,7 +192,7 @@ static __always_inline void nk_route_remember(struct nk_flow *flow, const struct
 	__builtin_memcpy(flow->next_hop_mac, route->fib.dmac, ETH_ALEN);
 	__builtin_memcpy(flow->uplink_mac, route->fib.smac, ETH_ALEN);
 	barrier();
-	flow->stamp = nk_stamp();
+	flow->stamp = route->stamp;
 }
 
 // Next hops that a packet went to by way of the kernel's neighbour, and when; a slot may be taken over by another.

@@ -1,4 +1,5 @@
-// The kernel's own view of the packet, for what __sk_buff does not show: how far its checksum is.
+// The kernel's own view of the packet, for what __sk_buff does not show: how far its checksum is, and what the network
+// namespace that it is in does with routes.
 #pragma once
 
 #include <bpf/bpf_core_read.h>
@@ -7,7 +8,35 @@
 #include "csum.h"
 
 // The members that are read; CO-RE finds them in the running kernel's struct (include/linux/skbuff.h).
+struct netns_ipv4 {
+	bool fib_has_custom_rules;
+	__u8 sysctl_fib_multipath_hash_policy;
+} __attribute__((preserve_access_index));
+
+struct netns_sysctl_ipv6 {
+	__u8 multipath_hash_policy;
+} __attribute__((preserve_access_index));
+
+struct netns_ipv6 {
+	struct netns_sysctl_ipv6 sysctl;
+	bool fib6_has_custom_rules;
+} __attribute__((preserve_access_index));
+
+struct net {
+	struct netns_ipv4 ipv4;
+	struct netns_ipv6 ipv6;
+} __attribute__((preserve_access_index));
+
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
+
+struct net_device {
+	possible_net_t nd_net;
+} __attribute__((preserve_access_index));
+
 struct sk_buff {
+	struct net_device *dev;
 	__u8 ip_summed : 2;
 	__u16 csum_start; // from `head`
 	unsigned char *head;
@@ -26,4 +55,27 @@ static __always_inline enum nk_summed nk_summed(struct __sk_buff *skb, __u32 l4_
 	if (summed == NK_SUMMED_PARTIAL && kernel->head + kernel->csum_start != kernel->data + l4_offset)
 		return NK_SUMMED_NONE;
 	return summed;
+}
+
+// Whether the host routes by addresses alone: no policy rule was ever made beside the kernel's own, and the ports
+// choose nothing of a multipath route. A kernel without such a setting has nothing that it would change.
+static __always_inline bool nk_routes_by_address(struct __sk_buff *skb, enum nk_family family)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	const struct net *net = kernel->dev->nd_net.net;
+	bool rules = false;
+	__u8 hash_policy = 0;
+
+	if (family == NK_IPV4) {
+		if (bpf_core_field_exists(net->ipv4.fib_has_custom_rules))
+			rules = net->ipv4.fib_has_custom_rules;
+		if (bpf_core_field_exists(net->ipv4.sysctl_fib_multipath_hash_policy))
+			hash_policy = net->ipv4.sysctl_fib_multipath_hash_policy;
+	} else {
+		if (bpf_core_field_exists(net->ipv6.fib6_has_custom_rules))
+			rules = net->ipv6.fib6_has_custom_rules;
+		if (bpf_core_field_exists(net->ipv6.sysctl.multipath_hash_policy))
+			hash_policy = net->ipv6.sysctl.multipath_hash_policy;
+	}
+	return !rules && !hash_policy;
 }

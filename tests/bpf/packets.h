@@ -17,6 +17,7 @@ struct Net {
     std::string gateway;
     std::string nobody;  // in the prefix of web and db
     std::string node;
+    std::string other_node;        // that a test may add
     std::string silent_neighbour;  // on the uplink's link, its MAC unknown
     std::string remote;            // far outside
     std::string other_remote;

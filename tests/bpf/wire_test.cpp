@@ -270,6 +270,7 @@ TEST_P(WireTest, TheStackAnswersWhatTheFastPathCannotDo) {
     EXPECT_THAT(ping("", net.special_route(2)), HasSubstr(v4 ? "Destination Host Unreachable" : "No route"));
     EXPECT_THAT(ping("", net.special_route(3)), HasSubstr(v4 ? "Packet filtered" : "Administratively prohibited"));
     NetnsTest::node().run("ip link set eth0 mtu 1400");
+    node().settings().route_generation++;  // the daemon would have noticed
     EXPECT_THAT(ping("-M do -s 1400", net.remote), HasSubstr(v4 ? "mtu = 1400" : "mtu=1400"));
 }
 

@@ -101,6 +101,11 @@ Packet& Packet::ip(std::string_view source, std::string_view destination) {
     return *this;
 }
 
+Packet& Packet::tos(std::uint8_t value) {
+    tos_ = value;
+    return *this;
+}
+
 Packet& Packet::ttl(std::uint8_t value) {
     ttl_ = value;
     return *this;
@@ -318,7 +323,7 @@ Bytes Packet::ipv4_header(std::size_t payload_size) const {
     const std::size_t size = 20 + options_.size();
     const std::size_t words = ip_header_words_.value_or(static_cast<std::uint8_t>(size / 4));
     bytes.push_back(static_cast<std::uint8_t>(ip_version_.value_or(4) << 4 | words));
-    bytes.push_back(0);
+    bytes.push_back(tos_);
     put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(size + payload_size)));
     put16(bytes, 0x1234);  // identification
     put16(bytes, fragment_);

@@ -33,6 +33,7 @@ public:
     Packet& ip(std::string_view source, std::string_view destination);
     // Or the hop limit.
     Packet& ttl(std::uint8_t value);
+    Packet& tos(std::uint8_t value);  // IPv4
     // IPv4; all of IPv6 is so.
     Packet& dont_fragment();
     // `offset` in units of 8 bytes.
@@ -91,6 +92,7 @@ private:
     Bytes destination_;
     std::vector<std::pair<std::uint8_t, Bytes>> extensions_;
     std::uint8_t ttl_ = 64;
+    std::uint8_t tos_ = 0;
     std::uint16_t fragment_ = 0;
     Bytes options_;
     std::optional<std::uint8_t> ip_version_;

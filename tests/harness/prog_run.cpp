@@ -184,6 +184,16 @@ std::vector<std::pair<Key, nk_flow>> read_map(int map) {
     return found;
 }
 
+// `copies`: of each value, one for each CPU if the map is such a one.
+void clear_array(const bpf_map& map, int copies) {
+    constexpr std::size_t kAlignment = 8;
+    const std::size_t size = (bpf_map__value_size(&map) + kAlignment - 1) / kAlignment * kAlignment;
+    const std::vector<std::uint8_t> zeros(size * static_cast<std::size_t>(copies));
+    for (std::uint32_t slot = 0; slot < bpf_map__max_entries(&map); slot++) {
+        bpf_map_update_elem(bpf_map__fd(&map), &slot, zeros.data(), BPF_ANY);
+    }
+}
+
 std::string host_port(const nk_addr& address, __be16 port) {
     std::array<char, INET6_ADDRSTRLEN> text{};
     inet_ntop(is_ipv6(address) ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
@@ -304,10 +314,8 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
 void TestNode::reset(const Options& options) const {
     settings() = {};
     configure(settings(), options);
-    for (std::uint32_t slot = 0; slot < bpf_map__max_entries(skeleton_->maps.next_hops); slot++) {
-        const std::vector<std::uint8_t> unknown(bpf_map__value_size(skeleton_->maps.next_hops));
-        bpf_map_update_elem(bpf_map__fd(skeleton_->maps.next_hops), &slot, unknown.data(), BPF_ANY);
-    }
+    clear_array(*skeleton_->maps.next_hops, 1);
+    clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     for (const Stage stage : {Stage::fresh, Stage::established}) {
         for (const auto& [key, value] : entries(stage)) {
             with_key(key, [&, map = flow_map(stage, is_ipv6(key.saddr))](const void* k) {
