@@ -167,8 +167,8 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	    !nk_plain_fits(skb, &p, flow->mtu))
 		return NK_LONG_WAY;
 	nk_write_plain(skb, family, NK_SOURCE, &p, flow);
-	__builtin_memcpy(p.eth->h_dest, flow->next_hop_mac, ETH_ALEN);
-	__builtin_memcpy(p.eth->h_source, flow->uplink_mac, ETH_ALEN);
+	nk_copy_mac(p.eth->h_dest, flow->next_hop_mac);
+	nk_copy_mac(p.eth->h_source, flow->uplink_mac);
 	return bpf_redirect(flow->ifindex, 0);
 }
 

@@ -5,8 +5,8 @@
 //                out repairs the pair (flow_create.h).
 //   established  `flows4`, preallocated, never evicts. A reply was seen (flow_promote.h). An established flow's packet
 //                costs one look-up here; the other half is looked at on SYN and RST only.
-// Whoever looks for a flow looks in the established map first. A pair enters that map before it leaves the other, so a
-// packet that found it in neither looks once more into the first before it calls the flow unknown.
+// A pair enters the established map before it leaves the other, so whoever found it in neither looks once more into the
+// established one before he calls the flow unknown.
 // The programs have one key for both families, nk_flow6_key; an IPv4 one is narrowed where it meets its map.
 // The daemon deletes entries that are too old or whose endpoint is gone; the programs rely on none of that: an entry of
 // another endpoint id is stale, whatever its age.

@@ -98,7 +98,7 @@ static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_deliv
 			return NK_DROP_FLOW_TABLE_FULL;
 		return NK_OK;
 	}
-	// It may have moved since the look into the established map.
+	// It is there already, or has moved there since somebody looked.
 	flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
 	if (!flow)
 		return NK_NO_FLOW;
@@ -109,8 +109,11 @@ static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_deliv
 // NK_OK with `to` answered, NK_NO_FLOW, or the reason to drop.
 static __always_inline int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 {
-	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
+	struct nk_flow *flow = NULL;
 
+	// A SYN from outside mostly is the first reply.
+	if (!(to->tcp_flags & NK_TCP_SYN))
+		flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
 	if (!flow)
 		return nk_flow_inbound_new(skb, to);
 	nk_flow_reply(to, NK_STAGE_ESTABLISHED, flow);

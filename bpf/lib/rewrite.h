@@ -176,13 +176,24 @@ static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb, const struct
 	return true;
 }
 
+// In three steps: the header is packed, and the compiler would take six.
+static __always_inline void nk_copy_mac(__u8 *to, const __u8 *from)
+{
+	__u16 *words = (__u16 *)to;
+	const __u16 *values = (const __u16 *)from;
+
+	words[0] = values[0];
+	words[1] = values[1];
+	words[2] = values[2];
+}
+
 static __always_inline bool nk_write_macs(struct __sk_buff *skb, const __u8 *destination, const __u8 *source)
 {
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
 
 	if (!header)
 		return false;
-	__builtin_memcpy(header->h_dest, destination, ETH_ALEN);
-	__builtin_memcpy(header->h_source, source, ETH_ALEN);
+	nk_copy_mac(header->h_dest, destination);
+	nk_copy_mac(header->h_source, source);
 	return true;
 }

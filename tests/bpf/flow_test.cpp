@@ -141,6 +141,9 @@ TEST_F(FlowTest, TwoContainersWithTheSamePortGetTwo) {
     EXPECT_NE(source_port(second), 50000);
     EXPECT_GE(source_port(second), 49152);
     EXPECT_THAT(fresh(), SizeIs(3)) << "the changed port is in a half of its own";
+    const RunResult again = out_of_db(Packet().ip("10.77.0.3", "198.51.100.1").tcp(50000, 443).syn());
+    EXPECT_EQ(source_port(again), source_port(second)) << "sent again: the same flow";
+    EXPECT_THAT(again.counted, IsEmpty());
 }
 
 TEST_F(FlowTest, ThePortOfAnEstablishedFlowIsTaken) {
