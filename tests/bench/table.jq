@@ -1,4 +1,5 @@
-# The results as aligned text: a block for each kind of figure, a line for each path, a column for each test.
+# The results as aligned text: a block for each kind of figure, a line for each path, a column for each test, or the
+# other way round.
 def fixed($digits):
     pow(10; $digits) as $unit
     | (. * $unit | round) as $all
@@ -25,6 +26,8 @@ def block:
     | [["\($kind), Linux \(map(.kernel) | unique | join(", "))"] + ($tests | map(sub("/[46]$"; "")))]
       + [$paths[] as $path | [$path | sub("^\($kind)/"; "")]
          + [$tests[] as $test | [$all[] | select(.path == $path and .test == $test) | cell][0] // ""]]
+    # What has more kinds of figures than paths would be too wide.
+    | if ($kind | startswith("IPv") | not) and ($tests | length) > ($paths | length) then transpose else . end
     | (transpose | map(map(length) | max)) as $widths
     | map([.[0] | pad($widths[0])] + [range(1; length) as $i | .[$i] | pad_left($widths[$i] + 2)] | join(""))
     | join("\n");
