@@ -68,6 +68,13 @@ template <typename... Args>
         error));
 }
 
+// Keeps the first error, so that what does several things goes on after one: keep_first(result, remove(b)).
+inline void keep_first(Result<void>& first, Result<void> next) {
+    if (first && !next) {
+        first = std::move(next);
+    }
+}
+
 // Adds context to a failure on its way up: return with_context(open_socket(), "listen on /run/x").
 template <typename T>
 [[nodiscard]] Result<T> with_context(Result<T> result, std::string_view what) {

@@ -2,9 +2,11 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -76,7 +78,7 @@ Result<void> Daemon::watch_signals() {
 
 Result<void> Daemon::watch_time() {
     sweep_timer_ = NK_TRY(loop_.every(kSweepInterval, [this] { node_->sweep_flows(); }));
-    resync_timer_ = NK_TRY(loop_.every(kResyncInterval, [this] { node_->resync_endpoints(); }));
+    resync_timer_ = NK_TRY(loop_.every(kResyncInterval, [this] { node_->resync(); }));
     return {};
 }
 
@@ -91,14 +93,19 @@ void Daemon::read_monitor() {
         network_changed = network_changed || concerns_network(event);
         switch (event.kind) {
             case link::LinkEvent::Kind::device_removed:
-                node_->endpoints().device_removed(event.ifindex);
+                node_->device_removed(event.ifindex);
                 break;
             case link::LinkEvent::Kind::forwarding_off:
                 node_->errors().record("repair forwarding", node_->endpoints().repair_forwarding(event.ifindex));
                 break;
             case link::LinkEvent::Kind::overrun:
                 log(LogLevel::notice, "kernel notifications were lost: reading everything again");
-                node_->resync_endpoints();
+                node_->resync();
+                break;
+            case link::LinkEvent::Kind::device_down:
+            case link::LinkEvent::Kind::own_route_removed:
+            case link::LinkEvent::Kind::address_removed:
+                repair_soon(event.ifindex);
                 break;
             case link::LinkEvent::Kind::device_changed:
             case link::LinkEvent::Kind::address:
@@ -120,27 +127,49 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
         case link::LinkEvent::Kind::forwarding_off_everywhere:
             return true;
         case link::LinkEvent::Kind::device_changed:
+        case link::LinkEvent::Kind::device_down:
         case link::LinkEvent::Kind::address:
+        case link::LinkEvent::Kind::address_removed:
             // Putting the gateways on lo is announced too: following that would never end.
             return event.ifindex != kLoopbackIfindex && !node_->endpoints().has_device(event.ifindex);
         case link::LinkEvent::Kind::forwarding_off:
+        case link::LinkEvent::Kind::own_route_removed:
             return false;
     }
     return true;
 }
 
 void Daemon::follow_network_soon() {
-    if (follow_timer_) {
+    soon(follow_timer_, [this] { node_->follow_network(); });
+}
+
+void Daemon::repair_soon(std::uint32_t ifindex) {
+    damaged_.insert(ifindex);
+    soon(repair_timer_, [this] { repair(); });
+}
+
+void Daemon::repair() {
+    // What the node itself has is on lo; a v4 prefix route has no device.
+    const bool concerns_us = std::ranges::any_of(std::exchange(damaged_, {}), [this](std::uint32_t ifindex) {
+        return ifindex <= kLoopbackIfindex || node_->endpoints().has_device(ifindex);
+    });
+    if (concerns_us) {
+        node_->resync();
+    }
+}
+
+void Daemon::soon(EventSource& timer, std::function<void()> callback) {
+    if (timer) {
         return;
     }
-    auto timer = loop_.once_after(kFollowDelay, [this] {
-        follow_timer_ = {};
-        node_->follow_network();
+    auto set = loop_.once_after(kFollowDelay, [&timer, callback = std::move(callback)] {
+        timer = {};
+        callback();
     });
-    if (timer) {
-        follow_timer_ = std::move(*timer);
+    if (set) {
+        timer = std::move(*set);
     } else {
-        node_->errors().report("follow the network", timer.error());
+        node_->errors().report("set a timer", set.error());
     }
 }
 

@@ -4,7 +4,9 @@
 // kernel as it is: traffic flows, and the next start takes it up.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "daemon/node.h"
@@ -32,6 +34,11 @@ private:
     [[nodiscard]] bool concerns_network(const link::LinkEvent& event) const;
     // Notifications come in bursts: the network is looked at once, a moment after the first.
     void follow_network_soon();
+    // Something of an endpoint or of the node may be missing: looked at a moment later, unless it went with its device.
+    void repair_soon(std::uint32_t ifindex);
+    void repair();
+    // Sets `timer`, unless it is set.
+    void soon(EventSource& timer, std::function<void()> callback);
     void reload();
 
     Options options_;
@@ -40,8 +47,10 @@ private:
     link::Monitor monitor_;
     std::unique_ptr<Node> node_;
     std::unique_ptr<ipc::Server> server_;
+    std::set<std::uint32_t> damaged_;  // ifindexes
     EventSource monitor_source_;
     EventSource follow_timer_;
+    EventSource repair_timer_;
     EventSource sweep_timer_;
     EventSource resync_timer_;
     EventSource terminate_;

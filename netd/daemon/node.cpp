@@ -51,6 +51,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                                        .no_ipv6 = node->network_.no_ipv6()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
+    node->resync();
     return node;
 }
 
@@ -60,8 +61,15 @@ void Node::follow_network() {
     manager_->set_no_ipv6(network_.no_ipv6());
 }
 
-void Node::resync_endpoints() {
-    errors_.record("resync the endpoints", manager_->resync());
+void Node::resync() {
+    follow_network();
+    errors_.record("make the endpoints agree with the kernel", manager_->resync());
+}
+
+void Node::device_removed(std::uint32_t ifindex) {
+    if (const auto freed = manager_->device_removed(ifindex); !freed) {
+        errors_.report("make the endpoints agree with the kernel", freed.error());
+    }
 }
 
 void Node::sweep_flows() {

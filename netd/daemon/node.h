@@ -38,8 +38,9 @@ public:
 
     // Follows the kernel: uplinks, addresses, routes.
     void follow_network();
-    // Endpoints whose pair went unnoticed.
-    void resync_endpoints();
+    // Looks at everything: what is missing is put back, what is gone or belongs to nobody is given back.
+    void resync();
+    void device_removed(std::uint32_t ifindex);
     void sweep_flows();
     // A new configuration; the old one stays in force when it is refused.
     [[nodiscard]] Result<void> reconfigure(const Config& config);

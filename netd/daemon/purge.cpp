@@ -62,13 +62,15 @@ Result<void> purge(const Options& options, const Config& config) {
         if (!options.force) {
             NK_TRY(refuse_while_attached(endpoints));
         }
-        for (const EndpointRecord& record : endpoints) {
-            NK_TRY(link::remove_device(host, record.host_ifindex));
+        for (const link::Device& device : NK_TRY(link::list_devices(host))) {
+            if (device.is_host_end()) {
+                NK_TRY(link::remove_device(host, device.ifindex));
+            }
         }
         // The containers are cut off: now the uplinks may lose the guard and the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
-        for (const IpPrefix& prefix : config.prefixes()) {
-            NK_TRY(link::remove_network(host, prefix, gateway_of(prefix)));
+        for (const NetworkRecord& network : NK_TRY(store.networks())) {
+            NK_TRY(link::remove_network(host, network.prefix, network.gateway));
         }
         NK_TRY(restore_host_changes(store));
     }

@@ -19,6 +19,19 @@ std::string kernel_release() {
     return uname(&name) == 0 ? name.release : "unknown";
 }
 
+json describe_foreign_programs(const NodeNetwork& network, const std::string& uplink) {
+    json result = json::array();
+    for (const datapath::ForeignProgram& program : network.foreign_programs()) {
+        if (program.uplink == uplink) {
+            result.push_back({{"direction", program.direction},
+                              {"name", program.name},
+                              {"id", program.id},
+                              {"before", program.before}});
+        }
+    }
+    return result;
+}
+
 json describe_uplinks(const NodeNetwork& network) {
     json result = json::array();
     for (const link::Uplink& uplink : network.uplinks()) {
@@ -28,6 +41,7 @@ json describe_uplinks(const NodeNetwork& network) {
         }
         result.push_back({{"name", uplink.name},
                           {"ifindex", uplink.ifindex},
+                          {"foreign_programs", describe_foreign_programs(network, uplink.name)},
                           {"mtu", uplink.mtu},
                           {"addresses", std::move(addresses)},
                           {"state", uplink.unusable.empty() ? "attached" : "unusable"},
@@ -134,6 +148,18 @@ json describe_degraded(const Node& node) {
     }
     if (!node.network().no_ipv6().empty()) {
         result.push_back(std::format("containers get no IPv6: {}", node.network().no_ipv6()));
+    }
+    for (const auto& [container, host_name] : node.endpoints().cut_off()) {
+        result.push_back(std::format("container {} has no network: its {} was deleted while it runs; restart it",
+                                     container, host_name));
+    }
+    for (const datapath::ForeignProgram& program : node.network().foreign_programs()) {
+        if (program.before) {
+            result.push_back(std::format(
+                "uplink {}: the program {} (id {}) runs before netkitd's at {}: what it drops or redirects never "
+                "reaches the containers or the network; `bpftool net show dev {}` tells more",
+                program.uplink, program.name, program.id, program.direction, program.uplink));
+        }
     }
     bool usable_uplink = false;
     for (const link::Uplink& uplink : node.network().uplinks()) {

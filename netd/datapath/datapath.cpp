@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <tuple>
 
+#include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
 #include "netkitd.skel.h"
@@ -237,6 +239,27 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
 Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
     NK_TRY(pins_.unpin_link(uplink_pin(ifindex, "ingress")));
     return pins_.unpin_link(uplink_pin(ifindex, "egress"));
+}
+
+Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::uint32_t ifindex) const {
+    UplinkPrograms result{.complete = true, .foreign = {}};
+    for (const auto& [type, direction, own] : {std::tuple(BPF_TCX_INGRESS, "ingress", skeleton_->progs.uplink_ingress),
+                                               std::tuple(BPF_TCX_EGRESS, "egress", skeleton_->progs.uplink_egress)}) {
+        const auto programs = NK_TRY_CONTEXT(std::format("uplink {}", name), attached_programs(ifindex, type));
+        const std::uint32_t own_id = NK_TRY(id_of(*own));
+        const auto own_place = std::ranges::find(programs, own_id, &AttachedProgram::id);
+        result.complete = result.complete && own_place != programs.end();
+        for (auto program = programs.begin(); program != programs.end(); ++program) {
+            if (program != own_place) {
+                result.foreign.push_back({.uplink = name,
+                                          .direction = direction,
+                                          .name = program->name,
+                                          .id = program->id,
+                                          .before = program < own_place});
+            }
+        }
+    }
+    return result;
 }
 
 Result<std::vector<std::uint32_t>> Datapath::attached_uplinks() const {

@@ -46,6 +46,20 @@ struct EndpointEntry {
     link::MacAddr host_mac;
 };
 
+// Somebody else's program at one of an uplink's tcx hooks.
+struct ForeignProgram {
+    std::string uplink;
+    std::string direction;  // "ingress" or "egress"
+    std::string name;       // as `bpftool prog` shows it, may be empty
+    std::uint32_t id = 0;
+    bool before = false;  // it sees packets before netkitd's program, which gets what it lets pass
+};
+
+struct UplinkPrograms {
+    bool complete = false;  // this daemon's programs are attached in both directions
+    std::vector<ForeignProgram> foreign;
+};
+
 struct Counter {
     std::string_view name;
     std::string_view text;
@@ -82,6 +96,7 @@ public:
     // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.
     [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex);
     [[nodiscard]] Result<void> detach_uplink(std::uint32_t ifindex);
+    [[nodiscard]] Result<UplinkPrograms> look_at_uplink(const std::string& name, std::uint32_t ifindex) const;
     // ifindex of every uplink that has a pinned link.
     [[nodiscard]] Result<std::vector<std::uint32_t>> attached_uplinks() const;
 

@@ -1,13 +1,11 @@
 #include "endpoint/host_name.h"
 
-#include <algorithm>
 #include <format>
 
 namespace netkitd {
 namespace {
 
 constexpr std::string_view kPrefix = "nk";
-constexpr std::size_t kDigits = 8;
 
 // FNV-1a, 32 bits (RFC 9923): spreads ids well, and any id gives the same name on every node.
 std::uint32_t fnv1a(std::uint32_t hash, std::string_view bytes) {
@@ -25,11 +23,6 @@ std::string host_device_name(std::string_view container_id, std::uint32_t attemp
         hash = fnv1a(hash, std::format("#{}", attempt));
     }
     return std::format("{}{:08x}", kPrefix, hash);
-}
-
-bool is_host_device_name(std::string_view name) {
-    return name.size() == kPrefix.size() + kDigits && name.starts_with(kPrefix) &&
-           name.find_first_not_of("0123456789abcdef", kPrefix.size()) == std::string_view::npos;
 }
 
 }  // namespace netkitd

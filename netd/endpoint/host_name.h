@@ -10,7 +10,5 @@ namespace netkitd {
 // `attempt` makes another name for the same id, for a collision and for a container that starts again before its
 // former pair is gone.
 [[nodiscard]] std::string host_device_name(std::string_view container_id, std::uint32_t attempt);
-// Whether a device name has that form.
-[[nodiscard]] bool is_host_device_name(std::string_view name);
 
 }  // namespace netkitd

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace netkitd {
 namespace {
@@ -60,6 +61,10 @@ void AddressPool::skip_taken() {
 
 Result<IpAddr> AddressPool::allocate() {
     skip_taken();
+    if (!next_ && std::exchange(forgot_, false)) {
+        next_ = prefix_.address();
+        skip_taken();
+    }
     if (!next_ && freed_.empty()) {
         return fail(ErrorKind::exhausted,
                     "no address is left in {}: all {} are in use; remove containers or configure a wider prefix",
@@ -90,12 +95,27 @@ Result<void> AddressPool::reserve(const IpAddr& address) {
 }
 
 void AddressPool::release(const IpAddr& address) {
-    if (used_.erase(address) == 0) {
-        return;
+    if (used_.erase(address) != 0) {
+        rest(address);
     }
+}
+
+void AddressPool::note_freed(const IpAddr& address) {
+    if (prefix_.contains(address) && !reserved_.contains(address) && !used_.contains(address) &&
+        !freed_order_.contains(address)) {
+        rest(address);
+    }
+}
+
+void AddressPool::rest(const IpAddr& address) {
     freed_.emplace(releases_, address);
     freed_order_.emplace(address, releases_);
     ++releases_;
+    if (freed_.size() > kRemembered) {
+        freed_order_.erase(freed_.begin()->second);
+        freed_.erase(freed_.begin());
+        forgot_ = true;
+    }
 }
 
 }  // namespace netkitd

@@ -3,7 +3,8 @@
 // Never-used addresses go first, in order; then freed ones, least recently freed first. So a freed address rests for as
 // long as anything else is left (in the default /16: 65,532 attaches long), and a peer's late packets don't reach a
 // stranger; no clock is needed for that. Its owner may ask for it back (reserve) at any time. Memory is in proportion
-// to the addresses in use or freed, never to the prefix.
+// to the addresses in use, never to the prefix: of the freed ones the last kRemembered are known, and what was freed
+// before them counts as never used.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,8 @@ namespace netkitd {
 
 class AddressPool {
 public:
+    static constexpr std::size_t kRemembered = 65'536;
+
     // `reserved` are never given out (the gateway); neither are the network and the broadcast address of IPv4 and the
     // subnet-router anycast address of IPv6 (RFC 4291, section 2.6.1).
     AddressPool(const IpPrefix& prefix, const std::set<IpAddr>& reserved);
@@ -28,6 +31,8 @@ public:
     [[nodiscard]] Result<void> reserve(const IpAddr& address);
     // An address that is not in use is left as it is.
     void release(const IpAddr& address);
+    // What an earlier daemon released, in that order. One in use, reserved or of another prefix is left as it is.
+    void note_freed(const IpAddr& address);
 
     [[nodiscard]] std::size_t in_use() const { return used_.size(); }
     // How many addresses can be in use at once. Saturates at 2^63.
@@ -35,6 +40,7 @@ public:
 
 private:
     void skip_taken();
+    void rest(const IpAddr& address);
 
     IpPrefix prefix_;
     std::set<IpAddr> reserved_;  // inside prefix_
@@ -43,6 +49,7 @@ private:
     std::map<IpAddr, std::uint64_t> freed_order_;  // the key in freed_
     std::uint64_t releases_ = 0;
     std::optional<IpAddr> next_;  // every address before it is reserved or was given out; empty at the end
+    bool forgot_ = false;         // some that were freed are not known any more: they are found by beginning anew
 };
 
 }  // namespace netkitd

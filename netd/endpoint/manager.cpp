@@ -30,13 +30,6 @@ Result<Member> member_of(const AttachRequest& request) {
     return member;
 }
 
-// Keeps the first error, so that a tear-down goes on after one.
-void keep_first(Result<void>& first, Result<void> next) {
-    if (first && !next) {
-        first = std::move(next);
-    }
-}
-
 std::string first_container(const EndpointRecord& record) {
     return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
 }
@@ -103,6 +96,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     }
     AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, attach_plan));
     undo.commit();
+    cut_off_.erase(request.container_id);
 
     const std::uint32_t id = outcome.record.id;
     endpoints_.insert_or_assign(id, Endpoint{.record = outcome.record, .exited = {}});
@@ -281,6 +275,9 @@ Result<void> EndpointManager::start_watch(const std::string& container_id, Uniqu
 }
 
 Result<void> EndpointManager::detach(const std::string& container_id) {
+    if (cut_off_.erase(container_id) > 0) {
+        watch_.forget(container_id);
+    }
     const Endpoint* endpoint = find_member(container_id);
     return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
 }
@@ -310,46 +307,46 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     keep_first(result, plumbing_.remove_pair(record.host_ifindex));
     keep_first(result, plumbing_.detach_program(record.host_name));
     keep_first(result, plumbing_.forget_flows(record.id));
-    keep_first(result, store_.remove_endpoint(record.id));
+    to_take_up_.erase(record.id);
+    to_forget_.emplace(record.id, addresses);
+    keep_first(result, forget_records());
     std::ranges::for_each(addresses, [this](const IpAddr& address) { release(address); });
     return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
 }
 
-void EndpointManager::device_removed(std::uint32_t host_ifindex) {
+Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
     const auto found = std::ranges::find_if(
         endpoints_, [&](const auto& entry) { return entry.second.record.host_ifindex == host_ifindex; });
     if (found == endpoints_.end()) {
-        return;
+        return {};
     }
     const EndpointRecord record = found->second.record;
     for (const Member& member : record.members) {
         watch_.forget(member.container_id);
     }
-    const Result<void> removed = remove(record.id);
-    if (!removed) {
-        log(LogLevel::error, "{}", removed.error().message());
+    note_cut_off(record);
+    Result<void> removed = remove(record.id);
+    log(LogLevel::info, "endpoint {} of {} is gone with its device; freed: {}", record.id, first_container(record),
+        record.address_text());
+    return removed;
+}
+
+void EndpointManager::note_cut_off(const EndpointRecord& record) {
+    for (const Member& member : record.members) {
+        if (watch_process(member)) {
+            log(LogLevel::warning, "{} was deleted while container {} runs: it has no network until it is restarted",
+                record.host_name, member.container_id);
+            cut_off_.insert_or_assign(member.container_id, record.host_name);
+        }
     }
-    log(LogLevel::info, "endpoint {} of {} is gone with its network namespace; freed: {}", record.id,
-        first_container(record), record.address_text());
 }
 
 void EndpointManager::process_exited(const std::string& container_id) {
     watch_.forget(container_id);
+    cut_off_.erase(container_id);
     if (Endpoint* endpoint = find_member(container_id)) {
         endpoint->exited.insert(container_id);
     }
-}
-
-Result<void> EndpointManager::resync() {
-    const auto devices = NK_TRY(plumbing_.host_devices());
-    std::vector<std::uint32_t> gone;
-    for (const auto& [id, endpoint] : endpoints_) {
-        if (!std::ranges::contains(devices, endpoint.record.host_ifindex, &link::Device::ifindex)) {
-            gone.push_back(endpoint.record.host_ifindex);
-        }
-    }
-    std::ranges::for_each(gone, [this](std::uint32_t ifindex) { device_removed(ifindex); });
-    return remove_strays(devices);
 }
 
 Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {

@@ -76,17 +76,20 @@ public:
     // Borrows all three for its life.
     EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
 
-    // Makes kernel, pins and database agree at start: endpoints whose pair is there are taken up again (their programs
-    // replaced in place), those whose pair is gone are given back, and pairs, pins and entries of nobody are removed.
+    // Takes up, at start, the endpoints whose pair is there (their programs are replaced in place) and gives back those
+    // whose pair is gone. One that the kernel refuses to take up is logged, and left for resync() to repair. An error
+    // is one of the configuration or the database.
     [[nodiscard]] Result<void> restore();
 
     [[nodiscard]] Result<AttachReply> attach(AttachRequest request);
     // Of a container that is not known: done. That is how poststop is repeated.
     [[nodiscard]] Result<void> detach(const std::string& container_id);
-    void device_removed(std::uint32_t host_ifindex);
+    // The error is about what could not be given back with it; resync() tries again.
+    [[nodiscard]] Result<void> device_removed(std::uint32_t host_ifindex);
     void process_exited(const std::string& container_id);
-    // Every pair that is not there any more is given back, and pairs, pins and entries of nobody are removed: after
-    // lost notifications, and now and then for what could not be removed at its time.
+    // Makes kernel, pins and database agree: what is not there any more is given back, what is missing of an endpoint
+    // (a route deleted by hand, say) is put back, and pairs, pins, entries and records of nobody are removed. At start,
+    // after lost notifications, when something was seen to be missing, and now and then.
     [[nodiscard]] Result<void> resync();
 
     // Somebody turned forwarding off, on the host's end or everywhere: the endpoint needs it on its own device.
@@ -101,6 +104,8 @@ public:
     [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
     [[nodiscard]] bool has_device(std::uint32_t host_ifindex) const;
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
+    // Containers that run, but whose pair somebody deleted, with its name. Only they can say what to do about it.
+    [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return cut_off_; }
     struct PoolUse {
         std::size_t in_use = 0;
         std::uint64_t capacity = 0;
@@ -127,9 +132,27 @@ private:
                                                                   const NetworkConfig& network, ContainerNetns& netns,
                                                                   const Endpoint* predecessor, UndoStack& undo);
 
-    [[nodiscard]] Result<void> adopt(const EndpointRecord& record);
-    [[nodiscard]] Result<void> remove_strays(const std::vector<link::Device>& devices);
+    // What the kernel has of the endpoints.
+    struct Found {
+        std::vector<link::Device> devices;
+        std::set<std::string> programs;
+        std::set<IpAddr> entries;
+        std::set<link::HostRoute> routes;
+    };
+    [[nodiscard]] Result<Found> look_at_kernel();
+
+    [[nodiscard]] Result<std::vector<EndpointRecord>> recorded();
+    [[nodiscard]] Result<void> give_back_record(const EndpointRecord& record);
+    [[nodiscard]] Result<void> reserve_addresses(const EndpointRecord& record);
+    [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
+    [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
+    [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
+    [[nodiscard]] Result<void> remove_strays(const Found& found);
+    [[nodiscard]] Result<void> forget_records();
     void watch_members(Endpoint& endpoint);
+    // False: its process is over, or not known.
+    [[nodiscard]] bool watch_process(const Member& member);
+    void note_cut_off(const EndpointRecord& record);
     [[nodiscard]] Result<void> start_watch(const std::string& container_id, UniqueFd pidfd);
 
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
@@ -146,6 +169,10 @@ private:
     ProcessWatch& watch_;
     std::map<std::uint32_t, Endpoint> endpoints_;  // by id
     std::map<IpPrefix, AddressPool> pools_;        // of every prefix of the configuration
+    std::map<std::string, std::string> cut_off_;   // host name by container
+    std::set<std::uint32_t> to_take_up_;           // endpoints that the kernel refused to take up at start
+    // Endpoints that are gone but not from the database (a full disk), by id, with the addresses that they gave back.
+    std::map<std::uint32_t, std::vector<IpAddr>> to_forget_;
 };
 
 }  // namespace netkitd

@@ -135,4 +135,8 @@ Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, co
     return link::configure_host_end(host_, end);
 }
 
+Result<std::set<link::HostRoute>> KernelPlumbing::host_routes() {
+    return link::list_host_routes(host_);
+}
+
 }  // namespace netkitd

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,7 @@ public:
     [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
     // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
     [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
+    [[nodiscard]] virtual Result<std::set<link::HostRoute>> host_routes() = 0;
 };
 
 // The kernel itself. Borrows what the daemon owns.
@@ -87,6 +89,7 @@ public:
     Result<void> forget_flows(std::uint32_t endpoint_id) override;
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
+    Result<std::set<link::HostRoute>> host_routes() override;
 
 private:
     link::Netlink& host_;

@@ -1,45 +1,83 @@
-// EndpointManager::restore(): what the daemon finds at its start, and how kernel, pins and database come to agree.
+// EndpointManager::restore(): what the daemon takes up at its start of what an earlier one left.
 #include <algorithm>
-#include <iterator>
+#include <ranges>
 #include <set>
 
 #include "base/log.h"
-#include "endpoint/host_name.h"
 #include "endpoint/manager.h"
 #include "endpoint/process.h"
 
 namespace netkitd {
 namespace {
 
-bool is_pair_of(const link::Device& device, const EndpointRecord& record) {
-    return device.ifindex == record.host_ifindex && device.name == record.host_name;
+bool has_pair(const std::vector<link::Device>& devices, const EndpointRecord& record) {
+    return std::ranges::any_of(devices, [&](const link::Device& device) {
+        return device.ifindex == record.host_ifindex && device.name == record.host_name;
+    });
 }
 
-bool looks_like_ours(const link::Device& device) {
-    return is_host_device_name(device.name) && (device.kind == "netkit" || device.kind == "veth") &&
-           device.alias.starts_with("netkitd ");
+// An attach of a known container commits its new endpoint before the former one goes, with which it may share a static
+// address. A kill in between leaves both; the last one counts. Returns the records that changed.
+std::vector<const EndpointRecord*> drop_former_members(std::vector<EndpointRecord>& records) {
+    std::vector<const EndpointRecord*> changed;
+    std::set<std::string> seen;
+    for (EndpointRecord& record : std::views::reverse(records)) {
+        const auto is_former = [&](const Member& member) { return !seen.insert(member.container_id).second; };
+        if (std::erase_if(record.members, is_former) > 0) {
+            changed.push_back(&record);
+        }
+    }
+    return changed;
 }
 
 }  // namespace
 
 Result<void> EndpointManager::restore() {
     const auto devices = NK_TRY(plumbing_.host_devices());
-    for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
-        const bool alive = std::ranges::any_of(devices, [&](const auto& device) { return is_pair_of(device, record); });
-        if (!alive) {
+    for (const IpAddr& address : NK_TRY(store_.freed_addresses())) {
+        std::ranges::for_each(pools_, [&](auto& pool) { pool.second.note_freed(address); });
+    }
+    for (const EndpointRecord& record : NK_TRY(recorded())) {
+        if (!has_pair(devices, record)) {
             log(LogLevel::info, "endpoint {} of {} ended while the daemon was not running", record.id,
-                record.members.empty() ? "nobody" : record.members.front().container_id);
-            NK_TRY(store_.remove_endpoint(record.id));
-            NK_TRY(plumbing_.forget_flows(record.id));
+                record.members.front().container_id);
+            note_cut_off(record);
+            NK_TRY(give_back_record(record));
             continue;
         }
-        NK_TRY_CONTEXT(std::format("take up endpoint {} ({})", record.id, record.host_name), adopt(record));
+        const std::string what = std::format("take up endpoint {} ({})", record.id, record.host_name);
+        NK_TRY_CONTEXT(what, reserve_addresses(record));
+        watch_members(endpoints_.insert_or_assign(record.id, Endpoint{.record = record, .exited = {}}).first->second);
+        if (const auto taken_up = take_up(record); !taken_up) {
+            // Its netns may have ended since the devices were listed; else resync() tries again, and says what is
+            // wrong.
+            log(LogLevel::notice, "{}: {}", what, taken_up.error().message());
+            to_take_up_.insert(record.id);
+        }
     }
-    // Also a netns that ended after the devices were listed, and before the notifications are read.
-    return resync();
+    return {};
 }
 
-Result<void> EndpointManager::adopt(const EndpointRecord& record) {
+// Those that have members; the others' records are removed, and their pairs by resync().
+Result<std::vector<EndpointRecord>> EndpointManager::recorded() {
+    std::vector<EndpointRecord> records = NK_TRY(store_.endpoints());
+    for (const EndpointRecord* record : drop_former_members(records)) {
+        NK_TRY(record->members.empty() ? give_back_record(*record) : store_.put_endpoint(*record));
+    }
+    std::erase_if(records, [](const EndpointRecord& record) { return record.members.empty(); });
+    return records;
+}
+
+Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
+    const std::vector<IpAddr> addresses = record.addresses();
+    NK_TRY(store_.remove_endpoint(record.id, addresses));
+    for (const IpAddr& address : addresses) {
+        std::ranges::for_each(pools_, [&](auto& pool) { pool.second.note_freed(address); });
+    }
+    return plumbing_.forget_flows(record.id);
+}
+
+Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {
     const NetworkConfig* network = settings_.config.find_network(record.network);
     for (const IpAddr& address : record.addresses()) {
         const auto prefixes = network == nullptr ? std::vector<IpPrefix>() : network->prefixes();
@@ -52,57 +90,34 @@ Result<void> EndpointManager::adopt(const EndpointRecord& record) {
         }
         NK_TRY(pools_.at(*prefix).reserve(address));
     }
+    return {};
+}
+
+Result<void> EndpointManager::take_up(const EndpointRecord& record) {
     for (const datapath::EndpointEntry& entry : datapath_entries(record, place_of(record))) {
         NK_TRY(plumbing_.put_entry(entry));
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
-    NK_TRY(plumbing_.configure_host_end(record.host_name, host_end_of(record)));
-    Endpoint& endpoint = endpoints_[record.id];
-    endpoint = Endpoint{.record = record, .exited = {}};
-    watch_members(endpoint);
-    return {};
+    return plumbing_.configure_host_end(record.host_name, host_end_of(record));
 }
 
 void EndpointManager::watch_members(Endpoint& endpoint) {
     for (const Member& member : endpoint.record.members) {
-        if (!member.pid) {
-            continue;
-        }
-        // The pidfd is opened first: then the start time belongs to the process that it refers to.
-        auto pidfd = open_pidfd(*member.pid);
-        const auto start_time = process_start_time(*member.pid);
-        const bool same = pidfd && start_time && *start_time == member.pid_start_time;
-        if (!same || !start_watch(member.container_id, std::move(*pidfd))) {
+        if (member.pid && !watch_process(member)) {
             endpoint.exited.insert(member.container_id);
         }
     }
 }
 
-// An attach that a kill cut short leaves a pair that nobody was told of; its container never started.
-Result<void> EndpointManager::remove_strays(const std::vector<link::Device>& devices) {
-    std::set<std::string> names;
-    std::set<IpAddr> addresses;
-    for (const auto& [id, endpoint] : endpoints_) {
-        names.insert(endpoint.record.host_name);
-        std::ranges::copy(endpoint.record.addresses(), std::inserter(addresses, addresses.end()));
+bool EndpointManager::watch_process(const Member& member) {
+    if (!member.pid) {
+        return false;
     }
-    for (const link::Device& device : devices) {
-        if (looks_like_ours(device) && !names.contains(device.name)) {
-            log(LogLevel::notice, "remove {}: it belongs to no endpoint", device.name);
-            NK_TRY(plumbing_.remove_pair(device.ifindex));
-        }
-    }
-    for (const std::string& name : NK_TRY(plumbing_.attached_programs())) {
-        if (!names.contains(name)) {
-            NK_TRY(plumbing_.detach_program(name));
-        }
-    }
-    for (const IpAddr& address : NK_TRY(plumbing_.entries())) {
-        if (!addresses.contains(address)) {
-            NK_TRY(plumbing_.remove_entry(address));
-        }
-    }
-    return {};
+    // The pidfd is opened first: then the start time belongs to the process that it refers to.
+    auto pidfd = open_pidfd(*member.pid);
+    const auto start_time = process_start_time(*member.pid);
+    return pidfd && start_time && *start_time == member.pid_start_time && !process_is_over(pidfd->get()) &&
+           start_watch(member.container_id, std::move(*pidfd));
 }
 
 }  // namespace netkitd

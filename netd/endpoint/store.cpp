@@ -8,6 +8,7 @@
 #include <fstream>
 #include <limits>
 
+#include "endpoint/ipam.h"
 #include "endpoint/sqlite_statement.h"
 #include "endpoint/store_schema.h"
 
@@ -158,6 +159,27 @@ Result<void> delete_row(sqlite3* database, std::uint32_t id) {
     return remove.bind(std::int64_t{id}).run();
 }
 
+Result<void> take_from_freed(sqlite3* database, const EndpointRecord& record) {
+    for (const IpAddr& address : record.addresses()) {
+        Statement taken = NK_TRY(Statement::prepare(database, "DELETE FROM freed_addresses WHERE address = ?"));
+        NK_TRY(taken.bind(std::optional(address.to_string())).run());
+    }
+    return {};
+}
+
+Result<void> add_to_freed(sqlite3* database, std::span<const IpAddr> addresses) {
+    for (const IpAddr& address : addresses) {
+        Statement insert =
+            NK_TRY(Statement::prepare(database, "INSERT OR REPLACE INTO freed_addresses (address) VALUES (?)"));
+        NK_TRY(insert.bind(std::optional(address.to_string())).run());
+    }
+    // Endpoints of both families take two places each.
+    constexpr std::int64_t kPositions = 2 * static_cast<std::int64_t>(AddressPool::kRemembered);
+    Statement trim = NK_TRY(Statement::prepare(
+        database, "DELETE FROM freed_addresses WHERE position <= (SELECT max(position) FROM freed_addresses) - ?"));
+    return trim.bind(kPositions).run();
+}
+
 }  // namespace
 
 std::vector<IpAddr> EndpointRecord::addresses() const {
@@ -226,15 +248,52 @@ Result<void> Store::put_endpoint(const EndpointRecord& record) {
     NK_TRY(delete_row(database_.get(), record.id));
     NK_TRY(insert_row(database_.get(), record));
     NK_TRY(insert_members(database_.get(), record));
+    NK_TRY(take_from_freed(database_.get(), record));
     Statement use_up =
         NK_TRY(Statement::prepare(database_.get(), "UPDATE node SET next_endpoint_id = max(next_endpoint_id, ? + 1)"));
     NK_TRY(use_up.bind(std::int64_t{record.id}).run());
     return transaction.commit();
 }
 
-Result<void> Store::remove_endpoint(std::uint32_t id) {
+Result<void> Store::remove_endpoint(std::uint32_t id, std::span<const IpAddr> freed) {
     const CheckpointsAllowed checkpoints(database_.get());
-    return delete_row(database_.get(), id);
+    Transaction transaction = NK_TRY(Transaction::begin(database_.get()));
+    NK_TRY(delete_row(database_.get(), id));
+    NK_TRY(add_to_freed(database_.get(), freed));
+    return transaction.commit();
+}
+
+Result<std::vector<IpAddr>> Store::freed_addresses() {
+    Statement rows =
+        NK_TRY(Statement::prepare(database_.get(), "SELECT address FROM freed_addresses ORDER BY position"));
+    std::vector<IpAddr> addresses;
+    while (NK_TRY(rows.step())) {
+        addresses.push_back(NK_TRY_CONTEXT("read a freed address", IpAddr::parse(rows.text(0))));
+    }
+    return addresses;
+}
+
+Result<void> Store::record_network(const NetworkRecord& network) {
+    Statement insert =
+        NK_TRY(Statement::prepare(database_.get(), "INSERT OR REPLACE INTO networks (prefix, gateway) VALUES (?,?)"));
+    return insert.bind(std::optional(network.prefix.to_string()))
+        .bind(std::optional(network.gateway.to_string()))
+        .run();
+}
+
+Result<std::vector<NetworkRecord>> Store::networks() {
+    Statement rows = NK_TRY(Statement::prepare(database_.get(), "SELECT prefix, gateway FROM networks"));
+    std::vector<NetworkRecord> networks;
+    while (NK_TRY(rows.step())) {
+        networks.push_back({.prefix = NK_TRY_CONTEXT("read a network's prefix", IpPrefix::parse(rows.text(0))),
+                            .gateway = NK_TRY_CONTEXT("read a network's gateway", IpAddr::parse(rows.text(1)))});
+    }
+    return networks;
+}
+
+Result<void> Store::forget_network(const IpPrefix& prefix) {
+    Statement remove = NK_TRY(Statement::prepare(database_.get(), "DELETE FROM networks WHERE prefix = ?"));
+    return remove.bind(std::optional(prefix.to_string())).run();
 }
 
 Result<void> Store::record_host_change(const HostChange& change) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,14 @@ struct HostChange {
     bool operator==(const HostChange&) const = default;
 };
 
+// A network whose gateway address and prefix route netkitd made on this host: what is to be removed when the
+// configuration does not have it any more.
+struct NetworkRecord {
+    IpPrefix prefix;
+    IpAddr gateway;
+    bool operator==(const NetworkRecord&) const = default;
+};
+
 class Store {
 public:
     // Creates the file and its directory (0700) when they are missing. A database of another schema version, a
@@ -77,7 +86,15 @@ public:
     [[nodiscard]] Result<std::uint32_t> next_endpoint_id();
     // With its members; replaces the record of that id.
     [[nodiscard]] Result<void> put_endpoint(const EndpointRecord& record);
-    [[nodiscard]] Result<void> remove_endpoint(std::uint32_t id);
+    // With it go back `freed`, those of its addresses that no other endpoint has.
+    [[nodiscard]] Result<void> remove_endpoint(std::uint32_t id, std::span<const IpAddr> freed);
+    // The least recently freed first; the last AddressPool::kRemembered that no endpoint took since.
+    [[nodiscard]] Result<std::vector<IpAddr>> freed_addresses();
+
+    // To be called before the network's gateway and routes are made. Of one prefix the last record counts.
+    [[nodiscard]] Result<void> record_network(const NetworkRecord& network);
+    [[nodiscard]] Result<std::vector<NetworkRecord>> networks();
+    [[nodiscard]] Result<void> forget_network(const IpPrefix& prefix);
 
     // To be called before the change is made. Keeps the oldest `before` of a `what`.
     [[nodiscard]] Result<void> record_host_change(const HostChange& change);

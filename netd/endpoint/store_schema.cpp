@@ -6,7 +6,7 @@ namespace netkitd {
 namespace {
 
 // PRAGMA user_version: raised with every change of the tables.
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 // PRAGMA application_id, shown by file(1): "nkd1". Tells our files from other programs' databases.
 constexpr int kApplicationId = 0x6e6b6431;
 
@@ -48,6 +48,16 @@ CREATE TABLE host_changes (
     before   TEXT NOT NULL,
     after    TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE freed_addresses (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    address  TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE networks (
+    prefix  TEXT PRIMARY KEY,
+    gateway TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 )";
 
 Result<std::int64_t> read_number(sqlite3* database, const char* sql) {
@@ -108,7 +118,9 @@ Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) 
     if (NK_TRY(current.bind(std::string_view(boot_id)).step())) {
         return {};
     }
-    NK_TRY(execute(database, "DELETE FROM endpoints; DELETE FROM host_changes"));
+    NK_TRY(execute(database,
+                   "DELETE FROM endpoints; DELETE FROM host_changes; DELETE FROM freed_addresses; "
+                   "DELETE FROM networks"));
     Statement update = NK_TRY(Statement::prepare(database, "UPDATE node SET boot_id = ?"));
     NK_TRY(update.bind(std::string_view(boot_id)).run());
     return transaction.commit();

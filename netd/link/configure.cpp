@@ -5,6 +5,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
+#include "link/netlink_attributes.h"
 #include "link/netlink_request.h"
 
 namespace netkitd::link {
@@ -16,6 +17,7 @@ constexpr std::uint32_t kLoopback = 1;
 // that somebody else made is preferred.
 constexpr std::uint32_t kUnreachableMetric = 4278198272;
 constexpr std::uint16_t kCreateOrReplace = NLM_F_CREATE | NLM_F_REPLACE;
+constexpr std::uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
 
 std::uint8_t host_prefix_length(const IpAddr& address) {
     return static_cast<std::uint8_t>(address.size() * 8);
@@ -36,8 +38,9 @@ ifaddrmsg address_message(std::uint32_t ifindex, const IpAddr& address, std::uin
     return message;
 }
 
-NetlinkRequest add_address(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope) {
-    NetlinkRequest request(RTM_NEWADDR, kCreateOrReplace,
+NetlinkRequest add_address(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope,
+                           std::uint16_t flags = kCreateOrReplace) {
+    NetlinkRequest request(RTM_NEWADDR, flags,
                            std::format("add address {} to device {}", address.to_string(), ifindex));
     request.put_struct(address_message(ifindex, address, scope)).put_address(IFA_LOCAL, address);
     if (!address.is_v4()) {
@@ -116,7 +119,7 @@ void add_host_routes(std::vector<NetlinkRequest>& batch, const HostEnd& end) {
 NetlinkRequest gateway_address(const IpAddr& gateway) {
     // For packets from and to containers only, which ask for it: the host must not choose it as the source of its own
     // packets to elsewhere. For IPv4 scope host says that, for IPv6 a preferred lifetime of 0 (RFC 6724, rule 3).
-    NetlinkRequest request = add_address(kLoopback, gateway, RT_SCOPE_HOST);
+    NetlinkRequest request = add_address(kLoopback, gateway, RT_SCOPE_HOST, kCreate);
     if (!gateway.is_v4()) {
         constexpr std::uint32_t kForever = 0xffffffff;  // INFINITY_LIFE_TIME in include/net/addrconf.h
         const ifa_cacheinfo lifetimes{.ifa_prefered = 0, .ifa_valid = kForever, .cstamp = 0, .tstamp = 0};
@@ -134,12 +137,39 @@ NetlinkRequest unreachable_route(std::uint16_t type, std::uint16_t flags, const 
     return request;
 }
 
+// What is there already is as it shall be: nobody else makes it.
+Result<void> create(Netlink& netlink, NetlinkRequest request) {
+    Result<void> created = netlink.transact(request);
+    return !created && created.error().system_error() == EEXIST ? Result<void>() : created;
+}
+
 // A removal of what is already gone is done. The kernel says ESRCH for routes, EADDRNOTAVAIL for addresses, and
 // EOPNOTSUPP when it has no IPv6 at all.
 Result<void> remove(Netlink& netlink, NetlinkRequest request) {
     Result<void> removed = netlink.transact(request);
     const int error = removed ? 0 : removed.error().system_error();
     return error == ESRCH || error == EADDRNOTAVAIL || error == EOPNOTSUPP ? Result<void>() : removed;
+}
+
+std::optional<HostRoute> read_host_route(const nlmsghdr& message) {
+    const auto route = fixed_part<rtmsg>(message);
+    if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_protocol != kRouteProtocol ||
+        route->rtm_type != RTN_UNICAST) {
+        return std::nullopt;
+    }
+    const NetlinkAttributes attributes(message, sizeof(rtmsg));
+    const auto container = attributes.address(RTA_DST);
+    const auto device = attributes.u32(RTA_OIF);
+    if (!container || !device || attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
+        return std::nullopt;
+    }
+    return HostRoute{.container = *container, .ifindex = *device};
+}
+
+// ENOENT: the table does not exist before its first route. EOPNOTSUPP: a kernel without that family.
+Result<void> unless_no_table(Result<void> dumped) {
+    const int error = dumped ? 0 : dumped.error().system_error();
+    return error == ENOENT || error == EOPNOTSUPP ? Result<void>() : dumped;
 }
 
 }  // namespace
@@ -168,24 +198,36 @@ Result<void> configure_host_end(Netlink& host, const HostEnd& end) {
     return host.transact(batch);
 }
 
-Result<void> ensure_host_routes(Netlink& host, const HostEnd& end) {
-    std::vector<NetlinkRequest> batch;
-    add_host_routes(batch, end);
-    return host.transact(batch);
+Result<std::set<HostRoute>> list_host_routes(Netlink& host) {
+    std::set<HostRoute> routes;
+    for (const int family : {AF_INET, AF_INET6}) {
+        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes to containers");
+        rtmsg filter{};
+        filter.rtm_family = static_cast<std::uint8_t>(family);
+        request.put_struct(filter).put_u32(RTA_TABLE, RT_TABLE_MAIN);
+        NK_TRY(unless_no_table(host.query(request, [&](const nlmsghdr& message) {
+            if (const auto route = read_host_route(message)) {
+                routes.insert(*route);
+            }
+        })));
+    }
+    return routes;
 }
 
 Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway) {
-    std::vector<NetlinkRequest> batch;
-    batch.push_back(set_up(kLoopback));
-    batch.push_back(gateway_address(gateway));
-    batch.push_back(unreachable_route(RTM_NEWROUTE, kCreateOrReplace, prefix, "add"));
-    return host.transact(batch);
+    NetlinkRequest lo_up = set_up(kLoopback);
+    NK_TRY(host.transact(lo_up));
+    NK_TRY(create(host, gateway_address(gateway)));
+    return create(host, unreachable_route(RTM_NEWROUTE, kCreate, prefix, "add"));
 }
 
-Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway) {
-    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway.to_string()));
-    address.put_struct(address_message(kLoopback, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
+Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway) {
     Result<void> route_removed = remove(host, unreachable_route(RTM_DELROUTE, 0, prefix, "remove"));
+    if (!gateway) {
+        return route_removed;
+    }
+    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway->to_string()));
+    address.put_struct(address_message(kLoopback, *gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, *gateway);
     Result<void> address_removed = remove(host, std::move(address));
     return route_removed ? address_removed : route_removed;
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,22 @@ struct HostEnd {
     std::optional<IpAddr> gateway6;
     std::optional<MacAddr> peer_mac;  // veth: a permanent neighbour
 };
-// Up, and the host's routes to the container.
+// Up, and the host's routes to the container. Idempotent: it also puts back what was removed by hand.
 [[nodiscard]] Result<void> configure_host_end(Netlink& host, const HostEnd& end);
-// Puts back a host route that was deleted by hand; the same call as in configure_host_end, idempotent.
-[[nodiscard]] Result<void> ensure_host_routes(Netlink& host, const HostEnd& end);
+
+struct HostRoute {
+    IpAddr container;
+    std::uint32_t ifindex = 0;
+    auto operator<=>(const HostRoute&) const = default;
+};
+// The routes that configure_host_end() made, of all endpoints.
+[[nodiscard]] Result<std::set<HostRoute>> list_host_routes(Netlink& host);
 
 // The node's share of a network: the gateway address on lo (host prefix), and an unreachable route for the prefix so
-// that packets to an address without a container never follow the default route out. Idempotent.
+// that packets to an address without a container never follow the default route out. What is there already is left as
+// it is, and nobody is notified.
 [[nodiscard]] Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway);
-[[nodiscard]] Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway);
+// Without `gateway` that address stays: another network has it too.
+[[nodiscard]] Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway);
 
 }  // namespace netkitd::link

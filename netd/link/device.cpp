@@ -23,6 +23,7 @@ std::optional<Device> read_device(const nlmsghdr& message) {
         .name = attributes.string(IFLA_IFNAME).value_or(""),
         .alias = attributes.string(IFLA_IFALIAS).value_or(""),
         .kind = attributes.nested(IFLA_LINKINFO).string(IFLA_INFO_KIND).value_or(""),
+        .group = attributes.u32(IFLA_GROUP).value_or(0),
         .mtu = attributes.u32(IFLA_MTU).value_or(0),
         .hardware_type = info->ifi_type,
         .up = (info->ifi_flags & IFF_UP) != 0,

@@ -26,6 +26,9 @@ enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
 [[nodiscard]] std::string_view to_string(DeviceMode mode);
 [[nodiscard]] Result<DeviceMode> parse_device_mode(std::string_view text);
 
+// IFLA_GROUP of the host's end of every pair ("nk"), there from its birth: what a kill leaves behind is known by it.
+inline constexpr std::uint32_t kDeviceGroup = 0x6e6b;
+
 struct PairSpec {
     DeviceMode mode{};  // netkit or veth; netkit_l2 is not built yet
     std::string host_name;
@@ -54,9 +57,13 @@ struct Device {
     std::string name;
     std::string alias;
     std::string kind;  // IFLA_INFO_KIND: "netkit", "veth", empty for hardware
+    std::uint32_t group = 0;
     std::uint32_t mtu = 0;
     std::uint16_t hardware_type = 0;  // ARPHRD_*
     bool up = false;
+
+    // The host's end of a pair that create_pair() made.
+    [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && (kind == "netkit" || kind == "veth"); }
 };
 [[nodiscard]] Result<std::vector<Device>> list_devices(Netlink& netlink);
 [[nodiscard]] Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& name);

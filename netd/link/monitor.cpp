@@ -1,5 +1,6 @@
 #include "link/monitor.h"
 
+#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/netconf.h>
@@ -26,8 +27,11 @@ std::optional<LinkEvent> read_link(const nlmsghdr& message) {
     if (!info || info->ifi_family != AF_UNSPEC) {
         return std::nullopt;
     }
-    const auto kind =
-        message.nlmsg_type == RTM_DELLINK ? LinkEvent::Kind::device_removed : LinkEvent::Kind::device_changed;
+    if (message.nlmsg_type == RTM_DELLINK) {
+        return LinkEvent{.kind = LinkEvent::Kind::device_removed,
+                         .ifindex = static_cast<std::uint32_t>(info->ifi_index)};
+    }
+    const auto kind = (info->ifi_flags & IFF_UP) != 0 ? LinkEvent::Kind::device_changed : LinkEvent::Kind::device_down;
     return LinkEvent{.kind = kind, .ifindex = static_cast<std::uint32_t>(info->ifi_index)};
 }
 
@@ -36,12 +40,18 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
     if (!route) {
         return std::nullopt;
     }
-    // Each attach adds routes of ours: they say nothing about the node's network.
-    if (route->rtm_protocol == kRouteProtocol) {
+    const NetlinkAttributes attributes(message, sizeof(rtmsg));
+    if (attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
         return std::nullopt;
     }
-    const auto table = NetlinkAttributes(message, sizeof(rtmsg)).u32(RTA_TABLE).value_or(route->rtm_table);
-    return table == RT_TABLE_MAIN ? std::optional(LinkEvent{.kind = LinkEvent::Kind::route}) : std::nullopt;
+    if (route->rtm_protocol != kRouteProtocol) {
+        return LinkEvent{.kind = LinkEvent::Kind::route};
+    }
+    // Each attach adds routes of ours: they say nothing about the node's network.
+    if (message.nlmsg_type == RTM_NEWROUTE) {
+        return std::nullopt;
+    }
+    return LinkEvent{.kind = LinkEvent::Kind::own_route_removed, .ifindex = attributes.u32(RTA_OIF).value_or(0)};
 }
 
 // Whether force_forwarding may have been turned off. The kernel announces its change, but (seen on 6.18) does not say
@@ -86,7 +96,9 @@ std::optional<LinkEvent> read_event(const nlmsghdr& message) {
         case RTM_NEWADDR:
         case RTM_DELADDR:
             if (const auto info = fixed_part<ifaddrmsg>(message)) {
-                return LinkEvent{.kind = LinkEvent::Kind::address, .ifindex = info->ifa_index};
+                const auto kind =
+                    message.nlmsg_type == RTM_DELADDR ? LinkEvent::Kind::address_removed : LinkEvent::Kind::address;
+                return LinkEvent{.kind = kind, .ifindex = info->ifa_index};
             }
             return std::nullopt;
         case RTM_NEWROUTE:

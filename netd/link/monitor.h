@@ -12,11 +12,14 @@ namespace netkitd::link {
 
 struct LinkEvent {
     enum class Kind {
-        device_removed,  // RTM_DELLINK: `ifindex`
-        device_changed,  // RTM_NEWLINK: `ifindex`
-        address,         // addresses of `ifindex` changed
-        route,           // the main table changed, other than by kRouteProtocol
-        forwarding_off,  // perhaps, of `ifindex`, by itself or with all others (ip_forward=0, conf.all.forwarding=0)
+        device_removed,     // RTM_DELLINK: `ifindex`
+        device_changed,     // RTM_NEWLINK: `ifindex`, which is up
+        device_down,        // RTM_NEWLINK: `ifindex`, which is not
+        address,            // an address of `ifindex` is new or changed
+        address_removed,    // an address of `ifindex` is gone
+        route,              // the main table changed, other than by kRouteProtocol
+        own_route_removed,  // one of kRouteProtocol is gone: `ifindex` if it led to a device, else 0
+        forwarding_off,     // perhaps, of `ifindex`, by itself or with all others (ip_forward=0, conf.all.forwarding=0)
         forwarding_off_everywhere,  // net.ipv6.conf.all.forwarding was turned off
         overrun,                    // ENOBUFS: events were lost, everything must be read again
     };

@@ -66,7 +66,10 @@ void put_netkit(NetlinkRequest& request, const PairSpec& spec, const Pair& pair)
 
 NetlinkRequest creation(const PairSpec& spec, const Pair& pair) {
     NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, describe(spec));
-    request.put_struct(ifinfomsg{}).put_string(IFLA_IFNAME, spec.host_name).put_u32(IFLA_MTU, spec.mtu);
+    request.put_struct(ifinfomsg{})
+        .put_string(IFLA_IFNAME, spec.host_name)
+        .put_u32(IFLA_GROUP, kDeviceGroup)
+        .put_u32(IFLA_MTU, spec.mtu);
     if (spec.mode == DeviceMode::veth) {
         put_mac(request, pair.host_mac);
     }

@@ -8,7 +8,6 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstring>
 #include <map>
 #include <set>
@@ -157,12 +156,6 @@ std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
     return ordered;
 }
 
-// "nk" and 8 hex digits: the host's end of an endpoint.
-bool is_ours(const std::string& name) {
-    return name.size() == 10 && name.starts_with("nk") &&
-           std::ranges::all_of(name.substr(2), [](unsigned char digit) { return std::isxdigit(digit) != 0; });
-}
-
 std::string why_unusable(const Device& device) {
     if (device.hardware_type != ARPHRD_ETHER) {
         return std::format("{} has no Ethernet header (hardware type {}, linux/if_arp.h)", device.name,
@@ -180,7 +173,7 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
     for (const Device& device : NK_TRY(list_devices(host))) {
         const bool wanted =
             configured.empty() ? chosen.contains(device.ifindex) : std::ranges::contains(configured, device.name);
-        if (wanted && !is_ours(device.name)) {
+        if (wanted && !device.is_host_end()) {
             uplinks.push_back({.ifindex = device.ifindex,
                                .name = device.name,
                                .mtu = device.mtu,

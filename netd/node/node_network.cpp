@@ -78,13 +78,46 @@ Result<void> NodeNetwork::sync_ipv6(const Config& config) {
 }
 
 Result<void> NodeNetwork::sync_networks(const Config& config) {
+    const std::vector<NetworkRecord> made = NK_TRY(store_.networks());
+    NK_TRY(remove_former_networks(config, made));
     for (const NetworkConfig& network : config.networks) {
         for (const IpPrefix& prefix : network.prefixes()) {
-            if (prefix.address().is_v4() || no_ipv6_.empty()) {
-                NK_TRY_CONTEXT(std::format("network {}", network.name),
-                               link::ensure_network(host_, prefix, gateway_of(prefix)));
+            if (!prefix.address().is_v4() && !no_ipv6_.empty()) {
+                continue;
             }
+            const NetworkRecord record{.prefix = prefix, .gateway = gateway_of(prefix)};
+            if (!std::ranges::contains(made, record)) {
+                NK_TRY(store_.record_network(record));
+            }
+            NK_TRY_CONTEXT(std::format("network {}", network.name),
+                           link::ensure_network(host_, prefix, record.gateway));
         }
+    }
+    return {};
+}
+
+// What another configuration had made, unless containers still are in it.
+Result<void> NodeNetwork::remove_former_networks(const Config& config, const std::vector<NetworkRecord>& made) {
+    const std::vector<IpPrefix> wanted = config.prefixes();
+    for (const NetworkRecord& former : made) {
+        if (std::ranges::contains(wanted, former.prefix)) {
+            continue;
+        }
+        const auto in_former = [&](const IpAddr& address) {
+            return former.prefix.contains(address) &&
+                   std::ranges::none_of(wanted, [&](const IpPrefix& prefix) { return prefix.contains(address); });
+        };
+        if (std::ranges::any_of(NK_TRY(store_.endpoints()), [&](const EndpointRecord& record) {
+                return std::ranges::any_of(record.addresses(), in_former);
+            })) {
+            continue;
+        }
+        const bool gateway_stays = std::ranges::contains(wanted, former.gateway, gateway_of);
+        NK_TRY(
+            link::remove_network(host_, former.prefix, gateway_stays ? std::nullopt : std::optional(former.gateway)));
+        NK_TRY(store_.forget_network(former.prefix));
+        log(LogLevel::notice, "network {} is not configured any more: its gateway and route are removed",
+            former.prefix.to_string());
     }
     return {};
 }
@@ -111,21 +144,43 @@ Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
 }
 
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
-    std::vector<link::Uplink> found = NK_TRY(link::discover_uplinks(host_, config.uplinks));
-    const std::vector<std::uint32_t> usable = usable_ifindexes(found);
+    uplinks_ = NK_TRY(link::discover_uplinks(host_, config.uplinks));
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
     NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()})));
-    for (const link::Uplink& uplink : found) {
-        if (uplink.unusable.empty() && !attached_.contains(uplink.ifindex)) {
-            NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex));
-            attached_.insert(uplink.ifindex);
-            log(LogLevel::info, "uplink {} (mtu {})", uplink.name, uplink.mtu);
+    foreign_programs_.clear();
+    for (link::Uplink& uplink : uplinks_) {
+        if (!uplink.unusable.empty()) {
+            continue;
+        }
+        // One that cannot be used does not keep the others from it; it may also have vanished just now.
+        if (const auto attached = attach_uplink(uplink); !attached) {
+            uplink.unusable = attached.error().message();
+            attached_.erase(uplink.ifindex);
         }
     }
+    const std::vector<std::uint32_t> usable = usable_ifindexes(uplinks_);
     NK_TRY(datapath_.configure(settings_for(config, usable)));
-    // A device that only lost its default route keeps its guard: its neighbours are still there.
+    return detach_former_uplinks(config, usable);
+}
+
+Result<void> NodeNetwork::attach_uplink(const link::Uplink& uplink) {
+    auto programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex));
+    const bool first_time = !attached_.contains(uplink.ifindex);
+    if (first_time || !programs.complete) {
+        NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex));
+        attached_.insert(uplink.ifindex);
+        log(LogLevel::info, "uplink {} (mtu {}){}", uplink.name, uplink.mtu,
+            first_time ? "" : ": its programs had been detached, and are attached again");
+        programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex));
+    }
+    std::ranges::move(programs.foreign, std::back_inserter(foreign_programs_));
+    return {};
+}
+
+// A device that only lost its default route keeps its guard: its neighbours are still there.
+Result<void> NodeNetwork::detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable) {
     const auto devices = NK_TRY(link::list_devices(host_));
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
         const bool exists = std::ranges::contains(devices, ifindex, &link::Device::ifindex);
@@ -135,7 +190,6 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
             attached_.erase(ifindex);
         }
     }
-    uplinks_ = std::move(found);
     return {};
 }
 

@@ -31,19 +31,25 @@ public:
     [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_; }
     // What a container's interface gets when nothing else is asked for: the smallest MTU of the uplinks.
     [[nodiscard]] std::uint32_t uplink_mtu() const;
+    // Programs of others on an uplink, beside netkitd's, as of the last sync.
+    [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const { return foreign_programs_; }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return no_ipv6_; }
 
 private:
     [[nodiscard]] Result<void> sync_ipv6(const Config& config);
     [[nodiscard]] Result<void> sync_networks(const Config& config);
+    [[nodiscard]] Result<void> remove_former_networks(const Config& config, const std::vector<NetworkRecord>& made);
     [[nodiscard]] Result<void> reserve_ports(const PortRange& ports);
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
+    [[nodiscard]] Result<void> attach_uplink(const link::Uplink& uplink);
+    [[nodiscard]] Result<void> detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable);
 
     link::Netlink& host_;
     datapath::Datapath& datapath_;
     Store& store_;
     std::vector<link::Uplink> uplinks_;
+    std::vector<datapath::ForeignProgram> foreign_programs_;
     std::string no_ipv6_;
     std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
     std::string reserved_ports_sysctl_;  // and what the kernel made of it

@@ -78,6 +78,9 @@ public:
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override {
         return step("configure_host_end", [&] { return kernel_.configure_host_end(host_name, end); });
     }
+    Result<std::set<link::HostRoute>> host_routes() override {
+        return step("host_routes", [&] { return kernel_.host_routes(); });
+    }
 
 private:
     template <typename Call>

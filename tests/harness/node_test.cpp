@@ -1,19 +1,13 @@
 #include "harness/node_test.h"
 
-#include <linux/magic.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <sstream>
 
-#include "datapath/pins.h"
 #include "link/netns.h"
 
 namespace netkitd::test {
 namespace {
-
-namespace fs = std::filesystem;
 
 template <typename T>
 std::unique_ptr<T> unwrap(Result<T> result) {
@@ -29,39 +23,20 @@ void unwrap(const Result<void>& result) {
     }
 }
 
-bool on_bpffs(const char* path) {
-    struct statfs info{};
-    return statfs(path, &info) == 0 && info.f_type == BPF_FS_MAGIC;
-}
-
 }  // namespace
 
 void NodeTest::SetUp() {
-    NetnsTest::SetUp();
+    HostTest::SetUp();
     if (IsSkipped()) {
         return;
     }
-    if (!on_bpffs("/sys/fs/bpf")) {
-        GTEST_SKIP() << "no bpf file system is mounted at /sys/fs/bpf";
-    }
-    std::string pattern = (fs::temp_directory_path() / "netkitd-test-XXXXXX").string();
-    directory_ = mkdtemp(pattern.data());
-    bpffs_ = fs::path("/sys/fs/bpf") / directory_.filename();
-    outside_.emplace();
-    connect(node(), "up0", *outside_, "eth0");
-    node().run("ip addr add 198.51.100.1/24 dev up0 && ip route add default via 198.51.100.2");
-    outside_->run("ip addr add 198.51.100.2/24 dev eth0");
     config_.device_mode = *unwrap(link::netkit_supported()) ? link::DeviceMode::netkit : link::DeviceMode::veth;
     start();
 }
 
 void NodeTest::TearDown() {
     stop();
-    if (!bpffs_.empty()) {
-        EXPECT_TRUE(datapath::Pins::remove_all(bpffs_));
-        fs::remove_all(directory_);
-    }
-    NetnsTest::TearDown();
+    HostTest::TearDown();
 }
 
 void NodeTest::stop() {
@@ -69,13 +44,17 @@ void NodeTest::stop() {
 }
 
 void NodeTest::start() {
+    unwrap(try_start());
+}
+
+Result<void> NodeTest::try_start() {
     stop();
     Running node;
-    node.store = unwrap(Store::open(directory_ / "state.db", "boot-1"));
+    node.store = unwrap(Store::open(scratch("state.db"), "boot-1"));
     node.host = unwrap(link::Netlink::open());
-    node.datapath = unwrap(datapath::Datapath::open(bpffs_));
+    node.datapath = unwrap(datapath::Datapath::open(bpffs()));
     node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
-    unwrap(node.network->sync(config_));
+    NK_TRY(node.network->sync(config_));
     node.kernel = std::make_unique<KernelPlumbing>(*node.host, *node.datapath);
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointManager::Settings settings{
@@ -85,8 +64,11 @@ void NodeTest::start() {
         .host_netns_cookie = *link::current_netns_cookie(),
         .no_ipv6 = node.network->no_ipv6()};
     node.manager = std::make_unique<EndpointManager>(std::move(settings), *node.store, *node.failing, watch_);
-    unwrap(node.manager->restore());
+    before_restore_(*node.failing);
+    NK_TRY(node.manager->restore());
+    NK_TRY(node.manager->resync());
     running_ = std::move(node);
+    return {};
 }
 
 Result<AttachReply> NodeTest::attach(const NetworkNamespace& container, const std::string& id, AttachOptions options) {

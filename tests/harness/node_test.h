@@ -2,8 +2,7 @@
 // Its containers have netkit devices where the kernel has them (in the VM), else veth (natively).
 #pragma once
 
-#include <filesystem>
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -14,7 +13,7 @@
 #include "endpoint/plumbing.h"
 #include "endpoint/store.h"
 #include "harness/failing_plumbing.h"
-#include "harness/netns.h"
+#include "harness/host_test.h"
 #include "link/netlink.h"
 #include "node/node_network.h"
 
@@ -32,8 +31,7 @@ public:
     std::set<std::string> watched;
 };
 
-// The node has an uplink, `up0`, 198.51.100.1/24, to `outside` (198.51.100.2), which is its default route.
-class NodeTest : public NetnsTest {
+class NodeTest : public HostTest {
 protected:
     void SetUp() override;
     void TearDown() override;
@@ -41,23 +39,24 @@ protected:
     // (Re)starts the node as a new daemon would: opens everything again, and restores.
     void start();
     void stop();
+    // start(), or why not.
+    [[nodiscard]] Result<void> try_start();
 
     [[nodiscard]] Result<AttachReply> attach(const NetworkNamespace& container, const std::string& id,
                                              AttachOptions options = {});
     // Everything that an attach may change, as text: what must be equal before and after one that failed.
     [[nodiscard]] std::string snapshot(const NetworkNamespace& container);
 
-    // A file of the test's own.
-    [[nodiscard]] std::string scratch(const std::string& name) const { return directory_ / name; }
-
     [[nodiscard]] EndpointManager& manager() { return *running_->manager; }
     [[nodiscard]] FailingPlumbing& plumbing() { return *running_->failing; }
     [[nodiscard]] Store& store() { return *running_->store; }
     [[nodiscard]] datapath::Datapath& datapath() { return *running_->datapath; }
-    [[nodiscard]] const NetworkNamespace& outside() const { return *outside_; }
+    [[nodiscard]] NodeNetwork& network() { return *running_->network; }
 
     FakeProcessWatch watch_;
     Config config_ = default_config();
+    // Called by start() before the endpoints are taken up.
+    std::function<void(FailingPlumbing&)> before_restore_ = [](FailingPlumbing&) {};
 
 private:
     struct Running {
@@ -70,9 +69,6 @@ private:
         std::unique_ptr<EndpointManager> manager;
     };
     std::optional<Running> running_;
-    std::optional<NetworkNamespace> outside_;
-    std::filesystem::path directory_;
-    std::filesystem::path bpffs_;
 };
 
 }  // namespace netkitd::test

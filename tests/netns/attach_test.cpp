@@ -17,11 +17,7 @@ using testing::SizeIs;
 
 class AttachTest : public NodeTest {};
 
-// As a runtime hands it over: with `lo` up.
-class Container : public NetworkNamespace {
-public:
-    Container() { run("ip link set lo up"); }
-};
+using Container = ContainerNamespace;
 
 AttachOptions with_address(const char* address) {
     AttachOptions options;
@@ -254,7 +250,7 @@ TEST_F(AttachTest, AProcessThatEndsMakesItDyingAndTheKernelsNoticeFreesIt) {
     manager().process_exited("web");
     EXPECT_TRUE(manager().find_container("web")->dying());
     web.reset();
-    manager().device_removed(reply->record.host_ifindex);
+    ASSERT_TRUE(manager().device_removed(reply->record.host_ifindex));
     EXPECT_THAT(manager().endpoints(), IsEmpty());
     EXPECT_THAT(*store().endpoints(), IsEmpty());
     EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
@@ -305,8 +301,13 @@ TEST_F(AttachTest, ARestartRemovesAPairThatNobodyWasToldOf) {
     const Container web;
     const auto reply = attach(web, "web");
     ASSERT_TRUE(reply);
-    ASSERT_TRUE(store().remove_endpoint(reply->record.id));
+    ASSERT_TRUE(store().remove_endpoint(reply->record.id, {}));
+    // A kill just after the pair was made leaves it without an alias.
+    node().run("ip link set " + reply->record.host_name + " alias ''");
+    // Somebody else's device of such a name is left alone.
+    node().run("ip link add nk00000000 type veth peer name other");
     start();
+    EXPECT_TRUE(node().succeeds("ip link show nk00000000"));
     EXPECT_FALSE(web.succeeds("ip link show eth0"));
     EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
     EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());

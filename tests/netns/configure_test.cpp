@@ -153,7 +153,7 @@ TEST_F(ConfigureTest, EverythingMayBeDoneTwice) {
         ensure_networks();
         ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
         ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-        ASSERT_TRUE(ensure_host_routes(host_socket(), host_end()));
+        ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
     }
     expect_reachable_both_ways();
     EXPECT_EQ(node().run("ip route show proto 120 | wc -l"), "2\n");
@@ -168,7 +168,7 @@ TEST_F(ConfigureTest, AHostRouteThatWasDeletedByHandIsPutBack) {
     ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
     node().run("ip route del 10.77.0.2 && ip -6 route del fd77::2");
     EXPECT_FALSE(container().reaches("10.77.0.1"));
-    ASSERT_TRUE(ensure_host_routes(host_socket(), host_end()));
+    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
     expect_reachable_both_ways();
 }
 

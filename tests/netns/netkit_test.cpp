@@ -53,9 +53,9 @@ TEST_F(NetkitTest, IsL3WithoutArpAndItsPeerDropsEverythingUntilAProgramIsThere) 
     const Result<Pair> pair = create();
     ASSERT_TRUE(pair) << pair.error().message();
     const std::string host = node().run("ip -d link show nk12ab34cd");
-    EXPECT_THAT(host,
-                AllOf(HasSubstr("netkit mode l3 type primary policy forward peer policy blackhole"), HasSubstr("NOARP"),
-                      HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"), HasSubstr("addrgenmode none")));
+    EXPECT_THAT(host, AllOf(HasSubstr("netkit mode l3 type primary policy forward peer policy blackhole"),
+                            HasSubstr("NOARP"), HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"),
+                            HasSubstr("group 28267"), HasSubstr("addrgenmode none")));
     const std::string peer = container().run("ip -d link show eth0");
     EXPECT_THAT(peer, AllOf(HasSubstr("netkit mode l3 type peer policy blackhole peer policy forward"),
                             HasSubstr("NOARP"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none")));

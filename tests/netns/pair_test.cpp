@@ -50,9 +50,9 @@ TEST_F(PairTest, HasOneEndOnTheNodeAndTheOtherInTheContainerUnderItsFinalName) {
     ASSERT_TRUE(pair) << pair.error().message();
 
     const std::string host = node().run("ip -d link show nk12ab34cd");
-    EXPECT_THAT(host,
-                AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"),
-                      HasSubstr("addrgenmode none"), HasSubstr("state DOWN"), HasSubstr(pair->host_mac.to_string())));
+    EXPECT_THAT(host, AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"),
+                            HasSubstr("group 28267"), HasSubstr("addrgenmode none"), HasSubstr("state DOWN"),
+                            HasSubstr(pair->host_mac.to_string())));
     const std::string peer = container().run("ip -d link show eth0");
     EXPECT_THAT(peer, AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none"),
                             HasSubstr("state DOWN"), HasSubstr(pair->peer_mac.to_string())));

@@ -127,6 +127,39 @@ TEST(AddressPool, ReleasingTwiceOrWhatWasNeverGivenChangesNothing) {
     EXPECT_FALSE(addresses.allocate());
 }
 
+TEST(AddressPool, WhatAnEarlierDaemonFreedRestsInItsOrder) {
+    AddressPool addresses = pool("10.77.0.0/29", "10.77.0.1");
+    ASSERT_TRUE(addresses.reserve(address("10.77.0.6")));
+    for (const char* freed : {"10.77.0.4", "10.77.0.2", "10.77.0.6", "10.77.0.1", "192.0.2.1", "10.77.0.4"}) {
+        addresses.note_freed(address(freed));
+    }
+    for (const char* expected : {"10.77.0.3", "10.77.0.5", "10.77.0.4", "10.77.0.2"}) {
+        EXPECT_EQ(next(addresses), expected);
+    }
+    EXPECT_FALSE(addresses.allocate());
+}
+
+TEST(AddressPool, RemembersTheLastFreedOnesOnlyAndStillGivesEveryAddress) {
+    AddressPool addresses = pool("10.64.0.0/14", "10.64.0.1");
+    const std::uint64_t all = addresses.capacity();
+    ASSERT_GT(all, 3 * AddressPool::kRemembered);
+    for (std::uint64_t i = 0; i < all; ++i) {
+        ASSERT_TRUE(addresses.allocate());
+    }
+    IpAddr last;
+    for (IpAddr freed = address("10.64.0.2"); freed != address("10.67.255.255"); freed = freed.next()) {
+        addresses.release(freed);
+        last = freed;
+    }
+    EXPECT_EQ(next(addresses), "10.64.0.2") << "forgotten, so as good as new";
+    std::string given;
+    for (std::uint64_t i = 1; i < all; ++i) {
+        given = next(addresses);
+    }
+    EXPECT_EQ(given, last.to_string()) << "the one that was freed last";
+    EXPECT_FALSE(addresses.allocate());
+}
+
 TEST(AddressPool, EndsAtTheEndOfTheAddressSpace) {
     AddressPool addresses = pool("255.255.255.248/29", "255.255.255.249");
     for (int i = 0; i < 5; ++i) {

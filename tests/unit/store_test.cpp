@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sqlite3.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +13,8 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+
+#include "harness/small_file_system.h"
 
 namespace netkitd {
 namespace {
@@ -97,8 +97,8 @@ TEST_F(StoreTest, ReplacesAndRemovesAnEndpointWithItsMembers) {
     record.mtu = 9000;
     ASSERT_TRUE(store->put_endpoint(record));
     EXPECT_THAT(store->endpoints().value(), ElementsAre(record));
-    ASSERT_TRUE(store->remove_endpoint(1));
-    ASSERT_TRUE(store->remove_endpoint(1));
+    ASSERT_TRUE(store->remove_endpoint(1, {}));
+    ASSERT_TRUE(store->remove_endpoint(1, {}));
     EXPECT_TRUE(store->endpoints()->empty());
     record.members.clear();
     ASSERT_TRUE(store->put_endpoint(record));
@@ -114,7 +114,7 @@ TEST_F(StoreTest, EndpointNumbersAreNeverUsedAgain) {
         ASSERT_TRUE(store->put_endpoint(endpoint(1)));
         ASSERT_TRUE(store->put_endpoint(endpoint(2)));
         ASSERT_TRUE(store->put_endpoint(endpoint(1)));
-        ASSERT_TRUE(store->remove_endpoint(2));
+        ASSERT_TRUE(store->remove_endpoint(2, {}));
         EXPECT_EQ(store->next_endpoint_id(), 3U);
     }
     EXPECT_EQ(open()->next_endpoint_id(), 3U);
@@ -149,6 +149,46 @@ TEST_F(StoreTest, HostChangesRememberTheValueFromBeforeTheFirstChange) {
                             HostChange{.what = "sysctl a", .before = "0", .after = "1"}));
     ASSERT_TRUE(store->forget_host_change("sysctl z"));
     EXPECT_EQ(store->host_changes()->size(), 1U);
+}
+
+TEST_F(StoreTest, FreedAddressesAreKeptInTheOrderOfTheirRelease) {
+    const auto address = [](const char* text) { return IpAddr::parse(text).value(); };
+    const std::array first{address("10.77.0.7"), address("fd77::7")};
+    const std::array second{address("10.77.0.5")};
+    {
+        auto store = open();
+        ASSERT_TRUE(store->put_endpoint(endpoint(7)));
+        ASSERT_TRUE(store->put_endpoint(endpoint(5)));
+        ASSERT_TRUE(store->remove_endpoint(7, first));
+        ASSERT_TRUE(store->remove_endpoint(5, second));
+        ASSERT_TRUE(store->remove_endpoint(5, second));  // what a retry does
+    }
+    auto store = open();
+    EXPECT_THAT(store->freed_addresses().value(), ElementsAre(first[0], first[1], second[0]));
+    ASSERT_TRUE(store->put_endpoint(endpoint(7)));  // which has 10.77.0.7
+    EXPECT_THAT(store->freed_addresses().value(), ElementsAre(first[1], second[0]));
+    store = fail(ErrorKind::unavailable, "closed");
+    store = open(kNextBoot);
+    EXPECT_TRUE(store->freed_addresses()->empty());
+}
+
+TEST_F(StoreTest, NetworksAreKeptUntilTheyAreForgotten) {
+    const NetworkRecord v4{.prefix = IpPrefix::parse("10.77.0.0/16").value(),
+                           .gateway = IpAddr::parse("10.77.0.1").value()};
+    const NetworkRecord v6{.prefix = IpPrefix::parse("fd77::/64").value(), .gateway = IpAddr::parse("fd77::1").value()};
+    {
+        auto store = open();
+        ASSERT_TRUE(store->record_network(v4));
+        ASSERT_TRUE(store->record_network(v6));
+        ASSERT_TRUE(store->record_network(v4));
+    }
+    auto store = open();
+    EXPECT_THAT(store->networks().value(), ElementsAre(v4, v6));
+    ASSERT_TRUE(store->forget_network(v4.prefix));
+    EXPECT_THAT(store->networks().value(), ElementsAre(v6));
+    store = fail(ErrorKind::unavailable, "closed");
+    store = open(kNextBoot);
+    EXPECT_TRUE(store->networks()->empty());
 }
 
 TEST_F(StoreTest, TextIsData) {
@@ -241,7 +281,7 @@ TEST_F(StoreTest, TheLogDoesNotGrowForEver) {
     ASSERT_TRUE(store);
     for (int i = 0; i < 3000; ++i) {
         ASSERT_TRUE(store->put_endpoint(endpoint(1)));
-        ASSERT_TRUE(store->remove_endpoint(1));
+        ASSERT_TRUE(store->remove_endpoint(1, {}));
     }
     EXPECT_LT(fs::file_size(path() + "-wal"), 8UL * 1024 * 1024);
 }
@@ -285,8 +325,8 @@ TEST_F(StoreTest, AnotherProgramsDatabaseIsLeftAlone) {
 
 TEST_F(StoreTest, ANewerSchemaIsRefusedByItsVersion) {
     ASSERT_TRUE(open());
-    sql("PRAGMA user_version = 2");
-    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr("schema is version 2"), HasSubstr("knows version 1")));
+    sql("PRAGMA user_version = 3");
+    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr("schema is version 3"), HasSubstr("knows version 2")));
 }
 
 TEST_F(StoreTest, APathThatCannotBeIsNamed) {
@@ -296,42 +336,15 @@ TEST_F(StoreTest, APathThatCannotBeIsNamed) {
                 AllOf(HasSubstr("create directory"), HasSubstr("Not a directory")));
 }
 
-// A small file system on the test's directory, in a mount namespace that only this process sees.
-class SmallFileSystem {
-public:
-    explicit SmallFileSystem(fs::path where) : where_(std::move(where)) {
-        mounted_ = unshare(CLONE_NEWNS) == 0 && mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                   mount("tmpfs", where_.c_str(), "tmpfs", 0, "size=256k") == 0;
-    }
-    ~SmallFileSystem() {
-        if (mounted_) {
-            umount2(where_.c_str(), MNT_DETACH);
-        }
-    }
-    SmallFileSystem(const SmallFileSystem&) = delete;
-    SmallFileSystem& operator=(const SmallFileSystem&) = delete;
-    SmallFileSystem(SmallFileSystem&&) = delete;
-    SmallFileSystem& operator=(SmallFileSystem&&) = delete;
-
-    [[nodiscard]] bool mounted() const { return mounted_; }
-    [[nodiscard]] bool make_read_only() const {
-        return mount("", where_.c_str(), "", MS_REMOUNT | MS_RDONLY, "size=256k") == 0;
-    }
-
-private:
-    fs::path where_;
-    bool mounted_;
-};
-
 TEST_F(StoreTest, AFullDiskLosesNothingAndIsOverWhenThereIsSpaceAgain) {
-    const SmallFileSystem small(directory_);
+    const test::SmallFileSystem small(directory_);
     if (!small.mounted()) {
         GTEST_SKIP() << "mounting a tmpfs needs root";
     }
     auto store = open();
     ASSERT_TRUE(store) << store.error().message();
     ASSERT_TRUE(store->put_endpoint(endpoint(1)));
-    std::ofstream(directory_ / "filler") << std::string(1024UL * 1024, 'x');
+    small.fill();
 
     std::uint32_t id = 2;
     auto result = store->put_endpoint(endpoint(id));
@@ -343,13 +356,13 @@ TEST_F(StoreTest, AFullDiskLosesNothingAndIsOverWhenThereIsSpaceAgain) {
     EXPECT_THAT(result.error().message(), AllOf(HasSubstr(path()), HasSubstr("the file system is full")));
     EXPECT_EQ(store->endpoints()->size(), id - 1);
 
-    fs::remove(directory_ / "filler");
+    small.make_room();
     EXPECT_TRUE(store->put_endpoint(endpoint(id)));
     EXPECT_EQ(store->endpoints()->size(), id);
 }
 
 TEST_F(StoreTest, AReadOnlyFileSystemIsNamed) {
-    const SmallFileSystem small(directory_);
+    const test::SmallFileSystem small(directory_);
     if (!small.mounted()) {
         GTEST_SKIP() << "mounting a tmpfs needs root";
     }

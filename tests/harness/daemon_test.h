@@ -1,0 +1,64 @@
+// netkitd itself, as a process on a host of the test's own, and a client of it: for what a node does with its time, its
+// signals and its death.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "harness/host_test.h"
+#include "ipc/protocol.h"
+
+namespace netkitd::test {
+
+// A process that does nothing, in a netns of its own: a container as far as a network is concerned. It ends with this.
+class ContainerProcess {
+public:
+    ContainerProcess();
+    ~ContainerProcess();
+    ContainerProcess(const ContainerProcess&) = delete;
+    ContainerProcess& operator=(const ContainerProcess&) = delete;
+
+    [[nodiscard]] const NetworkNamespace& netns() const { return netns_; }
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
+private:
+    ContainerNamespace netns_;
+    pid_t pid_ = 0;
+};
+
+class DaemonTest : public HostTest {
+protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    // As a process that ends with the test. Does not wait for anything.
+    void launch();
+    // launch(), and until it answers; false after half a minute.
+    [[nodiscard]] bool start();
+    // Sends the signal and waits for the end.
+    void stop(int signal);
+    void signal(int signal) const;
+
+    [[nodiscard]] Result<nlohmann::json> call(const ipc::Request& request,
+                                              std::chrono::milliseconds deadline = std::chrono::seconds(20)) const;
+    [[nodiscard]] Result<nlohmann::json> attach(const ContainerProcess& container, const std::string& id,
+                                                std::map<std::string, std::string> annotations = {}) const;
+    [[nodiscard]] Result<nlohmann::json> detach(const std::string& id) const;
+    // Throws where the daemon does not answer.
+    [[nodiscard]] nlohmann::json status() const;
+    [[nodiscard]] nlohmann::json endpoints() const;
+    [[nodiscard]] std::string log() const;
+
+private:
+    pid_t daemon_ = 0;
+};
+
+// Until `condition` holds, for at most half a minute.
+[[nodiscard]] bool eventually(const std::function<bool()>& condition);
+
+}  // namespace netkitd::test

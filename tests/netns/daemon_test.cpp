@@ -1,0 +1,156 @@
+// The daemon's own life: what it notices by itself, what it says, and that it is still when nothing happens.
+#include "harness/daemon_test.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <csignal>
+#include <thread>
+
+#include "harness/small_file_system.h"
+#include "link/monitor.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class DaemonLifeTest : public DaemonTest {
+protected:
+    void SetUp() override {
+        DaemonTest::SetUp();
+        if (!IsSkipped()) {
+            ASSERT_TRUE(start());
+        }
+    }
+    [[nodiscard]] std::string host_name_of(const std::string& id) const {
+        const json shown = call({.operation = ipc::Operation::endpoint_show, .id = id}).value();
+        return shown.at("host_interface").get<std::string>();
+    }
+    [[nodiscard]] std::string degraded() const { return status().at("degraded").dump(); }
+};
+
+TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    node().run("ip route del 10.77.0.2");
+    EXPECT_TRUE(eventually([&] { return node().run("ip route show 10.77.0.2") != ""; }));
+    node().run("ip -6 route del fd6e:6b64::2");
+    EXPECT_TRUE(eventually([&] { return node().run("ip -6 route show fd6e:6b64::2") != ""; }));
+    node().run("ip addr del 10.77.0.1/32 dev lo");
+    EXPECT_TRUE(eventually([&] { return web.netns().reaches("10.77.0.1"); }));
+    node().run("ip link set " + host_name_of("web") + " down");
+    EXPECT_TRUE(eventually([&] { return web.netns().reaches("10.77.0.1"); }));
+}
+
+TEST_F(DaemonLifeTest, AContainerWhosePairWasDeletedIsNamed) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    node().run("ip link del " + host_name_of("web"));
+    EXPECT_TRUE(eventually([&] { return endpoints().empty(); }));
+    EXPECT_THAT(degraded(), HasSubstr("container web has no network"));
+    ASSERT_TRUE(detach("web"));
+    EXPECT_THAT(degraded(), testing::Not(HasSubstr("web")));
+}
+
+TEST_F(DaemonLifeTest, AContainerThatEndsIsGivenBackAndNotCalledCutOff) {
+    {
+        const ContainerProcess web;
+        ASSERT_TRUE(attach(web, "web"));
+    }
+    EXPECT_TRUE(eventually([&] { return endpoints().empty(); }));
+    EXPECT_THAT(degraded(), testing::Not(HasSubstr("web")));
+}
+
+TEST_F(DaemonLifeTest, LostNotificationsAreMadeUpFor) {
+    const ContainerProcess web;
+    const ContainerProcess db;
+    ASSERT_TRUE(attach(web, "web"));
+    ASSERT_TRUE(attach(db, "db"));
+    const std::string host_name = host_name_of("web");
+    signal(SIGSTOP);
+    // More than its socket holds while it does not read, then the ones that matter.
+    node().run(
+        "ip link add noise type veth peer name other; seq 4000 | sed 's/.*/link set noise alias &/' | ip -batch -");
+    node().run("ip link del " + host_name + "; ip route del 10.77.0.3");
+    signal(SIGCONT);
+    EXPECT_TRUE(eventually([&] { return endpoints().size() == 1; }));
+    EXPECT_TRUE(eventually([&] { return db.netns().reaches("10.77.0.1"); }));
+    EXPECT_THAT(log(), HasSubstr("kernel notifications were lost"));
+}
+
+// Datagrams that the kernel sends to whoever follows the network, within `time`.
+std::size_t notifications(link::Monitor& monitor, std::chrono::milliseconds time) {
+    std::size_t count = 0;
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end) {
+        pollfd poll_fd{.fd = monitor.fd(), .events = POLLIN, .revents = 0};
+        ::poll(&poll_fd, 1, 50);
+        count += monitor.read().value().size();
+    }
+    return count;
+}
+
+TEST_F(DaemonLifeTest, AnIdleNodeIsQuiet) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    // Whatever the attach brought about is over by then, IPv6's own start on the uplink too.
+    std::this_thread::sleep_for(3s);
+    link::Monitor monitor = link::Monitor::open().value();
+    EXPECT_EQ(notifications(monitor, 3s), 0U);
+    // A look at everything, caused by one event, causes no further event.
+    node().run("ip link set up0 alias changed");
+    EXPECT_LE(notifications(monitor, 2s), 2U);
+}
+
+TEST_F(DaemonTest, AFullDiskIsNamedAndContainersGoOn) {
+    const SmallFileSystem disk(scratch("state"));
+    ASSERT_TRUE(disk.mounted());
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    const ContainerProcess db;
+    ASSERT_TRUE(attach(web, "web"));
+    disk.fill();
+    // What SQLite has of room in its log may do for some.
+    Result<json> reply = attach(db, "db");
+    for (int i = 0; reply && i < 1000; ++i) {
+        ASSERT_TRUE(detach("db"));
+        reply = attach(db, "db");
+    }
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), AllOf(HasSubstr("state.db"), HasSubstr("the file system is full")));
+    EXPECT_THAT(status().at("last_errors").dump(), HasSubstr("the file system is full"));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    EXPECT_FALSE(db.netns().succeeds("ip link show eth0"));
+    disk.make_room();
+    EXPECT_TRUE(attach(db, "db"));
+    EXPECT_TRUE(status().at("last_errors").empty());
+    stop(SIGTERM);
+}
+
+TEST_F(DaemonTest, AReadOnlyDiskKeepsItFromStartingAndIsNamed) {
+    const SmallFileSystem disk(scratch("state"));
+    ASSERT_TRUE(disk.mounted());
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    stop(SIGKILL);
+    ASSERT_TRUE(disk.make_read_only());
+    launch();
+    EXPECT_TRUE(eventually([&] { return log().contains("read-only"); })) << log();
+    EXPECT_THAT(log(), HasSubstr(scratch("state/state.db")));
+    stop(SIGKILL);
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    ASSERT_TRUE(disk.make_writable());
+    ASSERT_TRUE(start());
+    EXPECT_THAT(endpoints(), SizeIs(1));
+    stop(SIGTERM);
+}
+
+}  // namespace
+}  // namespace netkitd::test
