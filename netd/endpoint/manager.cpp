@@ -190,10 +190,9 @@ Result<link::DeviceMode> EndpointManager::device_mode(const AttachOptions& optio
 }
 
 Result<std::string> EndpointManager::free_host_name(const std::string& container_id) {
-    const auto devices = NK_TRY(plumbing_.host_devices());
     for (std::uint32_t attempt = 0; attempt < kHostNameAttempts; ++attempt) {
         std::string name = host_device_name(container_id, attempt);
-        if (!std::ranges::contains(devices, name, &link::Device::name)) {
+        if (!NK_TRY(plumbing_.find_host_device(name))) {
             return name;
         }
     }

@@ -69,6 +69,10 @@ Result<std::vector<link::Device>> KernelPlumbing::host_devices() {
     return link::list_devices(host_);
 }
 
+Result<std::optional<link::Device>> KernelPlumbing::find_host_device(const std::string& name) {
+    return link::find_device(host_, name);
+}
+
 Result<link::Pair> KernelPlumbing::create_pair(ContainerNetns& netns, const link::PairSpec& spec) {
     return link::create_pair(host_, netns.netlink, spec);
 }

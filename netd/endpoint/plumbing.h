@@ -38,6 +38,7 @@ public:
     // Whether an interface that is made in the container's netns now may have IPv6 addresses.
     [[nodiscard]] virtual Result<bool> container_takes_ipv6(ContainerNetns& netns) = 0;
     [[nodiscard]] virtual Result<std::vector<link::Device>> host_devices() = 0;
+    [[nodiscard]] virtual Result<std::optional<link::Device>> find_host_device(const std::string& name) = 0;
 
     [[nodiscard]] virtual Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) = 0;
     [[nodiscard]] virtual Result<void> remove_pair(std::uint32_t host_ifindex) = 0;
@@ -75,6 +76,7 @@ public:
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
     Result<bool> container_takes_ipv6(ContainerNetns& netns) override;
     Result<std::vector<link::Device>> host_devices() override;
+    Result<std::optional<link::Device>> find_host_device(const std::string& name) override;
     Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override;
     Result<void> remove_pair(std::uint32_t host_ifindex) override;
     Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) override;

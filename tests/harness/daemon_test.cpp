@@ -89,8 +89,9 @@ void DaemonTest::launch() {
     const UniqueFd output(::open(scratch("log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     daemon_ = fork_bound_to_us();
     if (daemon_ == 0) {
-        ::dup2(output.get(), STDOUT_FILENO);
-        ::dup2(output.get(), STDERR_FILENO);
+        if (!output || ::dup2(output.get(), STDOUT_FILENO) < 0 || ::dup2(output.get(), STDERR_FILENO) < 0) {
+            ::_exit(126);
+        }
         ::execl(NETKITD_PROGRAM, "netkitd", "--config", config.c_str(), "--socket", socket.c_str(), "--bpffs",
                 bpffs().c_str(), "--store", store.c_str(), nullptr);
         ::_exit(127);

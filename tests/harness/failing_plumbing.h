@@ -38,6 +38,9 @@ public:
     Result<std::vector<link::Device>> host_devices() override {
         return step("host_devices", [&] { return kernel_.host_devices(); });
     }
+    Result<std::optional<link::Device>> find_host_device(const std::string& name) override {
+        return step("find_host_device", [&] { return kernel_.find_host_device(name); });
+    }
     Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override {
         return step("create_pair", [&] { return kernel_.create_pair(netns, spec); });
     }

@@ -76,7 +76,7 @@ TEST_F(DaemonLifeTest, LostNotificationsAreMadeUpFor) {
     signal(SIGSTOP);
     // More than its socket holds while it does not read, then the ones that matter.
     node().run(
-        "ip link add noise type veth peer name other; seq 4000 | sed 's/.*/link set noise alias &/' | ip -batch -");
+        "ip link add noise up type veth peer name other; seq 4000 | sed 's/.*/link set noise alias &/' | ip -batch -");
     node().run("ip link del " + host_name + "; ip route del 10.77.0.3");
     signal(SIGCONT);
     EXPECT_TRUE(eventually([&] { return endpoints().size() == 1; }));

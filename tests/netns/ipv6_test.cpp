@@ -322,6 +322,7 @@ TEST_F(Ipv6Test, ANetworkMayGetItsPrefixWhileContainersRunAndKeepsItWhileTheyHav
     const NetworkNamespace old;
     ASSERT_TRUE(attach(old, "old"));
     ASSERT_TRUE(manager().reconfigure(default_config()));
+    ASSERT_TRUE(network().sync(default_config()));
     const NetworkNamespace web;
     EXPECT_EQ(attach(web, "web")->record.ipv6->to_string(), "fd6e:6b64::2");
     EXPECT_EQ(manager().find_container("old")->record.ipv6, std::nullopt);

@@ -116,9 +116,11 @@ TEST_F(MonitorTest, TellsOfDevicesThatAppearChangeAndGo) {
     Monitor monitor = Monitor::open().value();
     node().run("ip link add one type veth peer name two");
     const std::uint32_t one = index_of("one");
-    EXPECT_THAT(read(monitor), Contains(is(Kind::device_changed, one)));
+    EXPECT_THAT(read(monitor), Contains(is(Kind::device_down, one)));
     node().run("ip link set one up");
     EXPECT_THAT(read(monitor), Contains(is(Kind::device_changed, one)));
+    node().run("ip link set one down");
+    EXPECT_THAT(read(monitor), Contains(is(Kind::device_down, one)));
     node().run("ip link del one");
     EXPECT_THAT(read(monitor), Contains(is(Kind::device_removed, one)));
 }
@@ -142,7 +144,7 @@ TEST_F(MonitorTest, TellsThatADeviceIsGoneWhenItMovesToAnotherNamespace) {
 }
 
 TEST_F(MonitorTest, ADeviceThatLeavesABridgeIsNotGone) {
-    node().run("ip link add br0 type bridge && ip link add one type veth peer name two && ip link set one master br0");
+    node().run("ip link add br0 type bridge && ip link add one type veth peer name two && ip link set one up master br0");
     const std::uint32_t one = index_of("one");
     Monitor monitor = Monitor::open().value();
     node().run("ip link set one nomaster");
@@ -157,7 +159,7 @@ TEST_F(MonitorTest, TellsOfAddressesOfBothFamilies) {
         node().run(std::format("ip addr add {} dev one", address));
         EXPECT_THAT(read(monitor), Contains(is(Kind::address, one)));
         node().run(std::format("ip addr del {} dev one", address));
-        EXPECT_THAT(read(monitor), Contains(is(Kind::address, one)));
+        EXPECT_THAT(read(monitor), Contains(is(Kind::address_removed, one)));
     }
 }
 

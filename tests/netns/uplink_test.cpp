@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "harness/netns.h"
+#include "link/device.h"
 
 namespace netkitd::link {
 namespace {
@@ -144,6 +145,7 @@ TEST_F(UplinkTest, ConfiguredNamesAreTakenAsTheyAreAndMissingOnesLeftOut) {
 
 TEST_F(UplinkTest, AnEndpointsDeviceIsNeverOne) {
     add_wire("nk0a1b2c3d", 1);
+    node().run(std::format("ip link set nk0a1b2c3d group {}", kDeviceGroup));
     add_wire("nkwire", 2);
     node().run("ip route add default via 192.0.2.254 dev nk0a1b2c3d");
     node().run("ip route add default via 192.0.2.253 dev nkwire metric 7");
