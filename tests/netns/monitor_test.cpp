@@ -144,7 +144,8 @@ TEST_F(MonitorTest, TellsThatADeviceIsGoneWhenItMovesToAnotherNamespace) {
 }
 
 TEST_F(MonitorTest, ADeviceThatLeavesABridgeIsNotGone) {
-    node().run("ip link add br0 type bridge && ip link add one type veth peer name two && ip link set one up master br0");
+    node().run(
+        "ip link add br0 type bridge && ip link add one type veth peer name two && ip link set one up master br0");
     const std::uint32_t one = index_of("one");
     Monitor monitor = Monitor::open().value();
     node().run("ip link set one nomaster");
