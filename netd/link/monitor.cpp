@@ -21,6 +21,13 @@ namespace {
 // So that a flood of events cannot keep read() from returning: epoll reports the rest again at once.
 constexpr int kDatagramsPerRead = 256;
 
+// A new device is not up either, and announced as changed in every respect (rtnl_configure_link in
+// net/core/rtnetlink.c).
+bool went_down(const ifinfomsg& info) {
+    constexpr std::uint32_t kEverything = ~0U;
+    return (info.ifi_flags & IFF_UP) == 0 && (info.ifi_change & IFF_UP) != 0 && info.ifi_change != kEverything;
+}
+
 std::optional<LinkEvent> read_link(const nlmsghdr& message) {
     const auto info = fixed_part<ifinfomsg>(message);
     // Other families tell of a device's role (AF_BRIDGE: RTM_DELLINK when it leaves a bridge), not of the device.
@@ -31,7 +38,7 @@ std::optional<LinkEvent> read_link(const nlmsghdr& message) {
         return LinkEvent{.kind = LinkEvent::Kind::device_removed,
                          .ifindex = static_cast<std::uint32_t>(info->ifi_index)};
     }
-    const auto kind = (info->ifi_flags & IFF_UP) != 0 ? LinkEvent::Kind::device_changed : LinkEvent::Kind::device_down;
+    const auto kind = went_down(*info) ? LinkEvent::Kind::device_down : LinkEvent::Kind::device_changed;
     return LinkEvent{.kind = kind, .ifindex = static_cast<std::uint32_t>(info->ifi_index)};
 }
 

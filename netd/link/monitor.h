@@ -13,8 +13,8 @@ namespace netkitd::link {
 struct LinkEvent {
     enum class Kind {
         device_removed,     // RTM_DELLINK: `ifindex`
-        device_changed,     // RTM_NEWLINK: `ifindex`, which is up
-        device_down,        // RTM_NEWLINK: `ifindex`, which is not
+        device_changed,     // RTM_NEWLINK: `ifindex`, in any other way
+        device_down,        // RTM_NEWLINK: `ifindex` was up and is not any more
         address,            // an address of `ifindex` is new or changed
         address_removed,    // an address of `ifindex` is gone
         route,              // the main table changed, other than by kRouteProtocol
