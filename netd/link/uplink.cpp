@@ -13,6 +13,7 @@
 #include <set>
 
 #include "link/device.h"
+#include "link/netlink_align.h"
 #include "link/netlink_attributes.h"
 #include "link/netlink_request.h"
 
@@ -36,7 +37,7 @@ void read_multipath(std::span<const std::byte> hops, DeviceSet& devices) {
             return;
         }
         devices.insert(static_cast<std::uint32_t>(hop.rtnh_ifindex));
-        hops = hops.subspan(std::min<std::size_t>(hops.size(), RTNH_ALIGN(hop.rtnh_len)));
+        hops = hops.subspan(std::min<std::size_t>(hops.size(), netlink_align(hop.rtnh_len)));
     }
 }
 

@@ -10,6 +10,10 @@ lib=$checkout/tests/lib
 cache=${NETKITD_CACHE:-/var/cache/netkitd-test}
 # One build tree a checkout, outside of it, so that two checkouts share a cache but no object files.
 build=$cache/build/$(printf '%s' "$checkout" | sha256sum | cut -c1-12)
+# How it is built (CMakePresets.json); each way has a tree of its own.
+preset=${NETKITD_PRESET:-test}
+tree=$build/tree
+[[ $preset == test ]] || tree=$build/$preset
 
 say() {
     printf '%s\n' "$*" >&2

@@ -1,11 +1,10 @@
 // The attach transaction and the endpoints' life on a real kernel.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <set>
 
+#include "harness/full_disk.h"
 #include "harness/node_test.h"
 
 namespace netkitd::test {
@@ -81,14 +80,10 @@ TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
 TEST_F(AttachTest, AFullDiskFailsTheAttachAndLeavesNothingBehind) {
     const Container web;
     const std::string before = snapshot(web);
-    // No file may grow: what a full disk does to the database, and to nothing else here.
-    std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit none{.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
-    rlimit usual{};
-    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
-    const auto reply = attach(web, "web");
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    auto reply = [&] {
+        const FullDisk full;
+        return attach(web, "web");
+    }();
     ASSERT_FALSE(reply);
     EXPECT_THAT(reply.error().message(), HasSubstr("state.db"));
     EXPECT_EQ(snapshot(web), before);

@@ -2,12 +2,11 @@
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
-#include <csignal>
 
+#include "harness/full_disk.h"
 #include "harness/node_test.h"
 #include "link/device.h"
 
@@ -149,23 +148,6 @@ TEST_F(RepairTest, APairThatWasDeletedWhileNoDaemonRanIsNamedToo) {
     EXPECT_THAT(manager().cut_off(), IsEmpty());
     expect_whole();
 }
-
-// No file may grow: what a full disk does to the database, and to nothing else here.
-class FullDisk {
-public:
-    FullDisk() {
-        std::signal(SIGXFSZ, SIG_IGN);
-        getrlimit(RLIMIT_FSIZE, &usual_);
-        const rlimit none{.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
-        setrlimit(RLIMIT_FSIZE, &none);
-    }
-    ~FullDisk() { setrlimit(RLIMIT_FSIZE, &usual_); }
-    FullDisk(const FullDisk&) = delete;
-    FullDisk& operator=(const FullDisk&) = delete;
-
-private:
-    rlimit usual_{};
-};
 
 TEST_F(RepairTest, WhatAFullDiskKeptFromBeingForgottenIsForgottenLater) {
     {

@@ -15,6 +15,7 @@
 
 #include "harness/ipc.h"
 #include "harness/process.h"
+#include "harness/sanitized.h"
 #include "ipc/socket_address.h"
 
 namespace netkitd {
@@ -22,6 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using nlohmann::json;
+using test::kSanitized;
 using test::ProcessResult;
 using test::ProcessRun;
 using test::run_process;
@@ -29,12 +31,6 @@ using test::TestServer;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // What the daemon of the test has been asked.
 struct Asked {
