@@ -38,7 +38,7 @@ protected:
 
     // As a process that ends with the test. Does not wait for anything.
     void launch();
-    // launch(), and until it answers; false after half a minute.
+    // launch(), and until it answers; false after half a minute (in the VM, five).
     [[nodiscard]] bool start();
     // Sends the signal and waits for the end.
     void stop(int signal);
@@ -58,7 +58,7 @@ private:
     pid_t daemon_ = 0;
 };
 
-// Until `condition` holds, for at most half a minute.
+// Until `condition` holds, for at most half a minute (in the VM, five).
 [[nodiscard]] bool eventually(const std::function<bool()>& condition);
 
 }  // namespace netkitd::test

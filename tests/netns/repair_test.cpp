@@ -36,10 +36,14 @@ protected:
     }
 
     void expect_whole() const {
-        EXPECT_TRUE(web_->reaches("10.77.0.1"));
-        EXPECT_TRUE(web_->reaches("fd6e:6b64::1"));
-        EXPECT_TRUE(web_->reaches("198.51.100.2"));
-        EXPECT_TRUE(node().reaches(record_.ipv4->to_string()));
+        for (const char* address : {"10.77.0.1", "fd6e:6b64::1", "198.51.100.2"}) {
+            EXPECT_TRUE(answers(*web_, address)) << address;
+        }
+        EXPECT_TRUE(answers(node(), record_.ipv4->to_string()));
+    }
+    // Asked until it answers: other tests may keep the machine busy.
+    static bool answers(const NetworkNamespace& from, const std::string& address) {
+        return from.succeeds(std::format("ping -n -c 1 -i 0.5 -w 10 {}", address));
     }
 
     std::optional<ContainerNamespace> web_;

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <thread>
 
 #include "harness/daemon_test.h"
@@ -156,6 +157,9 @@ void transfer(const std::stop_token& stop, const NetworkNamespace& from, const A
         }
         ++tally.sent;
         ++tally.came_back;
+        if (in_vm()) {
+            std::this_thread::sleep_for(10ms);  // its processors are slow: leave the daemon a share
+        }
     }
     tally.retransmitted += retransmitted(socket.get());
 }
@@ -217,13 +221,17 @@ protected:
         ASSERT_TRUE(start());
     }
 
-    [[nodiscard]] std::uint64_t drops() const {
-        std::uint64_t sum = 0;
+    // The datapath's, by name; but not of what IPv6 says to its own link when an interface comes up.
+    [[nodiscard]] std::map<std::string, std::uint64_t> drops() const {
+        std::map<std::string, std::uint64_t> result;
         const json now = status();
         for (const json& counter : now.at("counters")) {
-            sum += counter.at("kind") == "drop" ? counter.at("packets").get<std::uint64_t>() : 0;
+            const auto packets = counter.at("packets").get<std::uint64_t>();
+            if (counter.at("kind") == "drop" && counter.at("name") != "link-scope" && packets > 0) {
+                result.emplace(counter.at("name").get<std::string>(), packets);
+            }
         }
-        return sum;
+        return result;
     }
     [[nodiscard]] std::string resets() const {
         return node().run("nstat -asz TcpOutRsts UdpNoPorts Icmp6OutDestUnreachs | tail -n +2");
@@ -274,7 +282,7 @@ TEST_F(RestartTest, NothingIsLostOverRestartsAndKills) {
         std::printf("%zu: %llu sent, %llu came back\n", i, static_cast<unsigned long long>(tally.sent),
                     static_cast<unsigned long long>(tally.came_back));
     }
-    EXPECT_EQ(drops(), 0U);
+    EXPECT_THAT(drops(), testing::IsEmpty());
     EXPECT_EQ(resets(), resets_before) << "the host's stack answered packets that were a container's";
 }
 
