@@ -51,7 +51,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                                        .no_ipv6 = node->network_.no_ipv6()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
-    node->resync();
+    node->resync_endpoints();
     return node;
 }
 
@@ -63,6 +63,10 @@ void Node::follow_network() {
 
 void Node::resync() {
     follow_network();
+    resync_endpoints();
+}
+
+void Node::resync_endpoints() {
     errors_.record("make the endpoints agree with the kernel", manager_->resync());
 }
 

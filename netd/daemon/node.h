@@ -58,6 +58,8 @@ public:
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
+    void resync_endpoints();
+
     Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode);
 
     link::Netlink host_;
