@@ -16,7 +16,7 @@
 #define NK_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
 #endif
 
-#define NETKITD_ABI_VERSION 2
+#define NETKITD_ABI_VERSION 3
 
 // Bounds of the node configuration; the daemon refuses a configuration that needs more.
 #define NK_MAX_NETWORKS 16
