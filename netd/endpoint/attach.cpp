@@ -20,6 +20,7 @@ public:
         NK_TRY(attach_program());
         NK_TRY(publish_entries());
         NK_TRY(configure_host());
+        NK_TRY(await_container());
         NK_TRY_CONTEXT("record the endpoint", store_.put_endpoint(record_));
         undo_.commit();
         return std::move(outcome_);
@@ -52,15 +53,18 @@ private:
             NK_TRY(plumbing_.set_local_ports(netns_, before));
             return {};
         });
-        const bool needs_neighbour = record_.device_mode == link::DeviceMode::veth;
-        const link::ContainerEnd end{.ifindex = peer_ifindex_,
-                                     .ipv4 = record_.ipv4,
-                                     .gateway4 = plan_.network.gateway4,
-                                     .ipv6 = record_.ipv6,
-                                     .gateway6 = record_.ipv6 ? plan_.network.gateway6 : std::nullopt,
-                                     .gateway_mac = needs_neighbour ? std::optional(record_.host_mac) : std::nullopt};
-        return with_context(plumbing_.configure_container_end(netns_, end),
+        return with_context(plumbing_.configure_container_end(netns_, container_end()),
                             std::format("configure {} in the container", record_.interface_name));
+    }
+
+    [[nodiscard]] link::ContainerEnd container_end() const {
+        const bool needs_neighbour = record_.device_mode == link::DeviceMode::veth;
+        return {.ifindex = peer_ifindex_,
+                .ipv4 = record_.ipv4,
+                .gateway4 = plan_.network.gateway4,
+                .ipv6 = record_.ipv6,
+                .gateway6 = record_.ipv6 ? plan_.network.gateway6 : std::nullopt,
+                .gateway_mac = needs_neighbour ? std::optional(record_.host_mac) : std::nullopt};
     }
 
     Result<void> attach_program() {
@@ -107,6 +111,12 @@ private:
         outcome_.record = record_;
         return with_context(plumbing_.configure_host_end(record_.host_name, host_end(record_, plan_.network)),
                             std::format("configure {}", record_.host_name));
+    }
+
+    // Who is told that it is networked may send at once.
+    Result<void> await_container() {
+        return with_context(plumbing_.await_container_end(netns_, container_end()),
+                            std::format("wait for {} in the container", record_.interface_name));
     }
 
     Plumbing& plumbing_;

@@ -1,10 +1,14 @@
 #include "endpoint/plumbing.h"
 
 #include "link/netns.h"
+#include "link/readiness.h"
 #include "link/sysctl.h"
 
 namespace netkitd {
 namespace {
+
+// It takes a millisecond unless others hold the kernel's rtnl lock. Nobody else is served meanwhile.
+constexpr std::chrono::seconds kReadinessPatience{2};
 
 std::string forwarding_sysctl(const std::string& host_name) {
     return std::format("ipv4/conf/{}/forwarding", host_name);
@@ -141,6 +145,10 @@ Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, co
 
 Result<std::set<link::HostRoute>> KernelPlumbing::host_routes() {
     return link::list_host_routes(host_);
+}
+
+Result<void> KernelPlumbing::await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) {
+    return link::await_readiness(netns.netlink, end.ifindex, end.ipv6, kReadinessPatience);
 }
 
 }  // namespace netkitd

@@ -65,6 +65,8 @@ public:
     // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
     [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
     [[nodiscard]] virtual Result<std::set<link::HostRoute>> host_routes() = 0;
+    // Returns when the container's end, both ends being up, sends and receives.
+    [[nodiscard]] virtual Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) = 0;
 };
 
 // The kernel itself. Borrows what the daemon owns.
@@ -92,6 +94,7 @@ public:
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
     Result<std::set<link::HostRoute>> host_routes() override;
+    Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override;
 
 private:
     link::Netlink& host_;

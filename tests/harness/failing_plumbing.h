@@ -84,6 +84,9 @@ public:
     Result<std::set<link::HostRoute>> host_routes() override {
         return step("host_routes", [&] { return kernel_.host_routes(); });
     }
+    Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override {
+        return step("await_container_end", [&] { return kernel_.await_container_end(netns, end); });
+    }
 
 private:
     template <typename Call>

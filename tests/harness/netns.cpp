@@ -94,6 +94,8 @@ void connect(const NetworkNamespace& a, const std::string& name_a, const Network
     a.run(std::format("ip link add {} type veth peer name {} netns {}", name_a, name_b, b.path()));
     a.run(std::format("ip link set {} up", name_a));
     b.run(std::format("ip link set {} up", name_b));
+    // The end that was first has its carrier when link watch has run; to ask for it runs it (link/readiness.cpp).
+    a.run(std::format("ip link show {}", name_a));
 }
 
 void NetnsTest::SetUp() {

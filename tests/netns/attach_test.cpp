@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <thread>
 
 #include "harness/full_disk.h"
 #include "harness/node_test.h"
@@ -46,6 +47,47 @@ TEST_F(AttachTest, TwoContainersReachEachOtherAndNobodyElseIsReachable) {
     EXPECT_FALSE(web.reaches("10.77.0.9"));
 }
 
+// Holds the kernel's rtnl lock most of the time, as a host does on which many devices come and go.
+class BusyHost {
+public:
+    BusyHost() {
+        for (int i = 0; i < 4; ++i) {
+            threads_.emplace_back([this](const std::stop_token& stop) { make_and_remove_pairs(stop); });
+        }
+    }
+
+private:
+    void make_and_remove_pairs(const std::stop_token& stop) const {
+        const NetworkNamespace other;
+        auto host = link::Netlink::open_in(elsewhere_.fd()).value();
+        auto container = link::Netlink::open_in(other.fd()).value();
+        const link::PairSpec spec{.mode = link::DeviceMode::veth,
+                                  .host_name = std::format("busy{}", other.fd()),
+                                  .host_alias = "",
+                                  .peer_netns = other.fd(),
+                                  .peer_name = "eth0",
+                                  .mtu = 1500};
+        while (!stop.stop_requested()) {
+            const auto pair = link::create_pair(host, container, spec);
+            ASSERT_TRUE(pair) << pair.error().message();
+            ASSERT_TRUE(link::remove_device(host, pair->host_ifindex));
+        }
+    }
+
+    NetworkNamespace elsewhere_;
+    std::vector<std::jthread> threads_;
+};
+
+TEST_F(AttachTest, WhoIsToldYesMaySendAtOnceOnABusyHostToo) {
+    const BusyHost busy;
+    for (int i = 0; i < 30; ++i) {
+        const Container container;
+        ASSERT_TRUE(attach(container, std::format("container-{}", i)));
+        EXPECT_TRUE(container.reaches("10.77.0.1")) << i;
+        EXPECT_TRUE(container.reaches("fd6e:6b64::1")) << i;
+    }
+}
+
 TEST_F(AttachTest, TheMtuIsTheUplinks) {
     node().run("ip link set up0 mtu 1400");
     start();
@@ -73,7 +115,7 @@ TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
     }
     EXPECT_THAT(failed, testing::IsSupersetOf({"enter", "container_takes_ipv6", "create_pair", "set_local_ports",
                                                "configure_container_end", "attach_program", "put_entry",
-                                               "configure_host_end"}));
+                                               "configure_host_end", "await_container_end"}));
     EXPECT_TRUE(web.reaches("198.51.100.2"));
 }
 

@@ -5,10 +5,12 @@
 
 #include "harness/netns.h"
 #include "link/monitor.h"
+#include "link/readiness.h"
 
 namespace netkitd::link {
 namespace {
 
+using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -64,11 +66,15 @@ protected:
         ASSERT_TRUE(ensure_network(host_socket(), prefix("10.77.0.0/16"), ip("10.77.0.1")));
         ASSERT_TRUE(ensure_network(host_socket(), prefix("fd77::/64"), ip("fd77::1")));
     }
+    void await_container(const std::optional<IpAddr>& ipv6 = ip("fd77::2")) {
+        ASSERT_TRUE(await_readiness(container_socket(), pair_.peer_ifindex, ipv6, 5s));
+    }
     void expect_reachable_both_ways() {
+        await_container();
         EXPECT_TRUE(container().reaches("10.77.0.1"));
-        EXPECT_TRUE(container().reaches("fd77::1"));
         EXPECT_TRUE(node().reaches("10.77.0.2"));
         EXPECT_TRUE(node().reaches("fd77::2"));
+        EXPECT_TRUE(container().reaches("fd77::1"));
         EXPECT_TRUE(container().reaches("127.0.0.1"));
     }
 
@@ -112,6 +118,19 @@ TEST_F(ConfigureTest, TheContainerHasAHostPrefixAddressAndADefaultRouteThroughTh
     EXPECT_THAT(container().run("ip route get 2001:db8::1"), HasSubstr("via fd77::1 dev eth0"));
 }
 
+TEST_F(ConfigureTest, AnEndWhosePeerIsDownIsNotReadyAndWhatItWaitsForIsNamed) {
+    ensure_networks();
+    ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
+    const auto not_yet = await_readiness(container_socket(), container_end().ifindex, ip("fd77::2"), 20ms);
+    ASSERT_FALSE(not_yet);
+    EXPECT_THAT(not_yet.error().message(), HasSubstr("it has no carrier"));
+    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
+    EXPECT_TRUE(await_readiness(container_socket(), container_end().ifindex, ip("fd77::2"), 5s));
+    const auto strange = await_readiness(container_socket(), container_end().ifindex, ip("fd77::3"), 20ms);
+    ASSERT_FALSE(strange);
+    EXPECT_THAT(strange.error().message(), HasSubstr("not in the local table"));
+}
+
 TEST_F(ConfigureTest, NoAddressIsEverResolved) {
     ensure_networks();
     ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
@@ -136,6 +155,7 @@ TEST_F(ConfigureTest, EitherFamilyWorksAlone) {
     host.ipv4 = host.gateway4 = std::nullopt;
     ASSERT_TRUE(configure_container_end(container_socket(), end));
     ASSERT_TRUE(configure_host_end(host_socket(), host));
+    await_container();
     EXPECT_TRUE(node().reaches("fd77::2"));
     EXPECT_EQ(container().run("ip route show"), "");
 
