@@ -158,9 +158,9 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 #define NK_DROP_REASONS(X) \
 	X(NK_DROP_SPOOFED_SOURCE,     "spoofed-source",      "the container used a source address that is not its own") \
 	X(NK_DROP_MALFORMED,          "malformed",           "the packet's headers are truncated or contradict each other") \
-	X(NK_DROP_NOT_IP,             "not-ip",              "the container sent something other than IPv4 or IPv6") \
+	X(NK_DROP_NOT_IP,             "not-ip",              "the container sent something other than IPv4, IPv6 or ARP") \
 	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which no network of this node has") \
-	X(NK_DROP_LINK_SCOPE,         "link-scope",          "IPv6 multicast or link-local (MLD, solicitations): it ends at the link") \
+	X(NK_DROP_LINK_SCOPE,         "link-scope",          "ARP and IPv6 that ends at the link: multicast, link-local, probes, announcements") \
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment cannot be masqueraded") \
 	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP and ICMP echo are)") \
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
@@ -185,7 +185,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_EVENT_FLOW_CREATED,      "flow-created",        "masqueraded flows begun") \
 	X(NK_EVENT_FLOW_ESTABLISHED,  "flow-established",    "masqueraded flows that got their first reply") \
 	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
-	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address")
+	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
+	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

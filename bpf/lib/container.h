@@ -1,9 +1,9 @@
 // A packet that leaves a container: the same for every kind of device, but for the few things in `struct nk_door`.
 //
-// In order: is it IP, is it whole, is its source the container's own; then to the host, to another container, or out by
-// the host's routing, masqueraded where its network says so. A packet of an established flow takes the way that the
-// flow remembers (route.h). What the fast path cannot do is handed to the host's stack (`door->pass`), which answers
-// with the right ICMP error; a packet that was rewritten never is.
+// In order: is it IP (or a question to its link, neighbour.h), is it whole, is its source the container's own; then to
+// the host, to another container, or out by the host's routing, masqueraded where its network says so. A packet of an
+// established flow takes the way that the flow remembers (route.h). What the fast path cannot do is handed to the
+// host's stack (`door->pass`), which answers with the right ICMP error; a packet that was rewritten never is.
 #pragma once
 
 #include "base.h"
@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "fast.h"
 #include "flow_create.h"
+#include "neighbour.h"
 #include "node.h"
 #include "parse.h"
 #include "rewrite.h"
@@ -219,7 +220,7 @@ static __noinline int nk_from_container6(struct __sk_buff *skb, int pass, bool p
 }
 
 // A VLAN tag would go out on the uplink with the packet, into a VLAN that is not the container's.
-static __always_inline bool nk_is_ip_frame(struct __sk_buff *skb)
+static __always_inline bool nk_is_what_it_says(struct __sk_buff *skb)
 {
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
 
@@ -234,13 +235,18 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 		verdict = nk_fast_out4(skb);
 		if (verdict != NK_LONG_WAY)
 			return verdict;
-		return nk_is_ip_frame(skb) ? nk_from_container4(skb, door->pass, door->peer)
-					   : nk_drop(skb, NK_DROP_NOT_IP);
+		return nk_is_what_it_says(skb) ? nk_from_container4(skb, door->pass, door->peer)
+					       : nk_drop(skb, NK_DROP_NOT_IP);
 	}
-	if (skb->protocol != bpf_htons(ETH_P_IPV6) || !nk_is_ip_frame(skb))
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return skb->protocol == bpf_htons(ETH_P_ARP) && nk_is_what_it_says(skb) ? nk_answer_arp(skb)
+											: nk_drop(skb, NK_DROP_NOT_IP);
+	if (!nk_is_what_it_says(skb))
 		return nk_drop(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
 		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
 	verdict = nk_fast_out6(skb);
-	return verdict == NK_LONG_WAY ? nk_from_container6(skb, door->pass, door->peer) : verdict;
+	if (verdict != NK_LONG_WAY)
+		return verdict;
+	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_from_container6(skb, door->pass, door->peer);
 }

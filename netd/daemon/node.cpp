@@ -21,7 +21,7 @@ Result<DeviceModeDecision> decide_device_mode(const Config& config) {
         return decision;
     }
     decision.modes.active = *config.device_mode;
-    if (decision.modes.active != link::DeviceMode::veth && !decision.modes.netkit_available) {
+    if (link::is_netkit(decision.modes.active) && !decision.modes.netkit_available) {
         return fail(ErrorKind::refused, "device_mode is {}, but {}: use auto or veth", decision.configured, kNoNetkit);
     }
     return decision;

@@ -185,7 +185,7 @@ Result<json> describe_status(Node& node) {
         {"kernel", kernel_release()},
         {"device_mode",
          {{"configured", mode.configured}, {"active", link::to_string(mode.modes.active)}, {"reason", mode.reason}}},
-        {"attach_mode", mode.modes.active == link::DeviceMode::veth ? "tcx" : "netkit"},
+        {"attach_mode", link::is_netkit(mode.modes.active) ? "netkit" : "tcx"},
         {"host_routing", "bpf"},
         {"masquerading", describe_masquerade(node)},
         {"services", "not available"},

@@ -165,13 +165,13 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
 
 Result<microseconds> Datapath::attach_endpoint(const std::string& host_name, std::uint32_t ifindex,
                                                link::DeviceMode mode) {
-    const bool veth = mode == link::DeviceMode::veth;
-    bpf_program* program = veth ? skeleton_->progs.veth_ingress : skeleton_->progs.netkit_peer;
+    const bool netkit = link::is_netkit(mode);
+    bpf_program* program = netkit ? skeleton_->progs.netkit_peer : skeleton_->progs.veth_ingress;
     const BpfLog log;
     const auto took = pin_or_update(pins_.link(host_name), *program, [&] {
         const int index = static_cast<int>(ifindex);
-        return veth ? bpf_program__attach_tcx(program, index, nullptr)
-                    : bpf_program__attach_netkit(program, index, nullptr);
+        return netkit ? bpf_program__attach_netkit(program, index, nullptr)
+                      : bpf_program__attach_tcx(program, index, nullptr);
     });
     return with_context(took, host_name);
 }

@@ -58,10 +58,7 @@ Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
 Result<void> parse_mode(std::string_view value, AttachOptions& options) {
     const auto mode = link::parse_device_mode(value);
     if (!mode) {
-        return fail(ErrorKind::invalid, "{} is not a device mode (netkit or veth)", quote(value));
-    }
-    if (*mode == link::DeviceMode::netkit_l2) {
-        return fail(ErrorKind::invalid, "{} is not supported by this version yet; use netkit or veth", quote(value));
+        return fail(ErrorKind::invalid, "{} is not a device mode (netkit, netkit-l2 or veth)", quote(value));
     }
     options.device_mode = *mode;
     return {};

@@ -58,13 +58,11 @@ private:
     }
 
     [[nodiscard]] link::ContainerEnd container_end() const {
-        const bool needs_neighbour = record_.device_mode == link::DeviceMode::veth;
         return {.ifindex = peer_ifindex_,
                 .ipv4 = record_.ipv4,
                 .gateway4 = plan_.network.gateway4,
                 .ipv6 = record_.ipv6,
-                .gateway6 = record_.ipv6 ? plan_.network.gateway6 : std::nullopt,
-                .gateway_mac = needs_neighbour ? std::optional(record_.host_mac) : std::nullopt};
+                .gateway6 = record_.ipv6 ? plan_.network.gateway6 : std::nullopt};
     }
 
     Result<void> attach_program() {
@@ -150,13 +148,12 @@ std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& reco
 }
 
 link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network) {
-    const bool needs_neighbour = record.device_mode == link::DeviceMode::veth;
     return {.ifindex = record.host_ifindex,
             .ipv4 = record.ipv4,
             .gateway4 = network.gateway4,
             .ipv6 = record.ipv6,
             .gateway6 = network.gateway6,
-            .peer_mac = needs_neighbour ? std::optional(record.peer_mac) : std::nullopt};
+            .peer_mac = link::has_link_addresses(record.device_mode) ? std::optional(record.peer_mac) : std::nullopt};
 }
 
 }  // namespace netkitd

@@ -198,10 +198,7 @@ Result<std::optional<link::DeviceMode>> read_device_mode(const ConfigObject& top
     }
     const auto mode = link::parse_device_mode(text);
     if (!mode) {
-        return fail(ErrorKind::invalid, "device_mode: {} is not auto, netkit or veth", quote(text));
-    }
-    if (*mode == link::DeviceMode::netkit_l2) {
-        return fail(ErrorKind::invalid, "device_mode: netkit-l2 is not supported by this version yet; use netkit");
+        return fail(ErrorKind::invalid, "device_mode: {} is not auto, netkit, netkit-l2 or veth", quote(text));
     }
     return *mode;
 }

@@ -181,7 +181,7 @@ std::uint32_t EndpointManager::mtu_for(const AttachOptions& options, const Netwo
 
 Result<link::DeviceMode> EndpointManager::device_mode(const AttachOptions& options) const {
     const link::DeviceMode mode = options.device_mode.value_or(settings_.modes.active);
-    if (mode != link::DeviceMode::veth && !settings_.modes.netkit_available) {
+    if (link::is_netkit(mode) && !settings_.modes.netkit_available) {
         return fail(ErrorKind::refused,
                     "io.netkitd.device-mode: this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has); "
                     "leave the annotation out or ask for veth");

@@ -97,9 +97,6 @@ NetlinkRequest add_neighbour(std::uint32_t ifindex, const IpAddr& address, const
 }
 
 void add_gateway(std::vector<NetlinkRequest>& batch, const ContainerEnd& end, const IpAddr& gateway) {
-    if (end.gateway_mac) {
-        batch.push_back(add_neighbour(end.ifindex, gateway, *end.gateway_mac));
-    }
     batch.push_back(add_link_route(end.ifindex, gateway, std::nullopt));
     batch.push_back(add_default_route(end.ifindex, gateway));
 }

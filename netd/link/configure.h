@@ -23,7 +23,6 @@ struct ContainerEnd {
     std::optional<IpAddr> gateway4;
     std::optional<IpAddr> ipv6;
     std::optional<IpAddr> gateway6;
-    std::optional<MacAddr> gateway_mac;  // veth: a permanent neighbour, so that no ARP is ever needed
 };
 // `lo` up; the host-prefix addresses (v6 with NODAD); up; a link-scope route to the gateway and the default route.
 [[nodiscard]] Result<void> configure_container_end(Netlink& container, const ContainerEnd& end);
@@ -34,7 +33,7 @@ struct HostEnd {
     std::optional<IpAddr> gateway4;  // preferred source of the host's own packets to it
     std::optional<IpAddr> ipv6;
     std::optional<IpAddr> gateway6;
-    std::optional<MacAddr> peer_mac;  // veth: a permanent neighbour
+    std::optional<MacAddr> peer_mac;  // a permanent neighbour, where the ends have link addresses
 };
 // Up, and the host's routes to the container. Idempotent: it also puts back what was removed by hand.
 [[nodiscard]] Result<void> configure_host_end(Netlink& host, const HostEnd& end);

@@ -26,11 +26,19 @@ enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
 [[nodiscard]] std::string_view to_string(DeviceMode mode);
 [[nodiscard]] Result<DeviceMode> parse_device_mode(std::string_view text);
 
+// The kind of device that both ends are; else they are veth.
+[[nodiscard]] constexpr bool is_netkit(DeviceMode mode) {
+    return mode != DeviceMode::veth;
+}
+// Whether the ends have Ethernet addresses: then a packet needs to know that of the other end.
+[[nodiscard]] constexpr bool has_link_addresses(DeviceMode mode) {
+    return mode != DeviceMode::netkit;
+}
 // IFLA_GROUP of the host's end of every pair ("nk"), there from its birth: what a kill leaves behind is known by it.
 inline constexpr std::uint32_t kDeviceGroup = 0x6e6b;
 
 struct PairSpec {
-    DeviceMode mode{};  // netkit or veth; netkit_l2 is not built yet
+    DeviceMode mode{};
     std::string host_name;
     std::string host_alias;  // IFLA_IFALIAS, cut to IFALIASZ
     int peer_netns = -1;     // the container's netns; the peer is born there, under its final name

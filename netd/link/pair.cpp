@@ -27,9 +27,6 @@ Result<void> check_name(const std::string& name) {
 }
 
 Result<void> check(const PairSpec& spec) {
-    if (spec.mode == DeviceMode::netkit_l2) {
-        return fail(ErrorKind::invalid, "device mode netkit-l2 is not supported; use netkit or veth");
-    }
     NK_TRY(check_name(spec.host_name));
     return check_name(spec.peer_name);
 }
@@ -49,14 +46,14 @@ void put_peer(NetlinkRequest& request, std::uint16_t type, const PairSpec& spec,
         .put_string(IFLA_IFNAME, spec.peer_name)
         .put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(spec.peer_netns))
         .put_u32(IFLA_MTU, spec.mtu);
-    if (spec.mode == DeviceMode::veth) {
+    if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.peer_mac);
     }
     request.end_nest(nest);
 }
 
 void put_netkit(NetlinkRequest& request, const PairSpec& spec, const Pair& pair) {
-    request.put_u32(IFLA_NETKIT_MODE, NETKIT_L3)
+    request.put_u32(IFLA_NETKIT_MODE, has_link_addresses(spec.mode) ? NETKIT_L2 : NETKIT_L3)
         .put_u32(IFLA_NETKIT_POLICY, NETKIT_PASS)
         .put_u32(IFLA_NETKIT_PEER_POLICY, NETKIT_DROP)
         .put_u32(IFLA_NETKIT_SCRUB, NETKIT_SCRUB_NONE)
@@ -70,13 +67,13 @@ NetlinkRequest creation(const PairSpec& spec, const Pair& pair) {
         .put_string(IFLA_IFNAME, spec.host_name)
         .put_u32(IFLA_GROUP, kDeviceGroup)
         .put_u32(IFLA_MTU, spec.mtu);
-    if (spec.mode == DeviceMode::veth) {
+    if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.host_mac);
     }
     const auto link_info = request.start_nest(IFLA_LINKINFO);
-    request.put_string(IFLA_INFO_KIND, to_string(spec.mode));
+    request.put_string(IFLA_INFO_KIND, is_netkit(spec.mode) ? "netkit" : "veth");
     const auto data = request.start_nest(IFLA_INFO_DATA);
-    if (spec.mode == DeviceMode::netkit) {
+    if (is_netkit(spec.mode)) {
         put_netkit(request, spec, pair);
     } else {
         put_peer(request, VETH_INFO_PEER, spec, pair);
@@ -122,7 +119,7 @@ Result<void> read_back(Netlink& host, const PairSpec& spec, Pair& pair) {
         pair.host_ifindex = static_cast<std::uint32_t>(info->ifi_index);
         pair.peer_ifindex = attributes.u32(IFLA_LINK).value_or(0);
         const NetlinkAttributes data = attributes.nested(IFLA_LINKINFO).nested(IFLA_INFO_DATA);
-        if (spec.mode == DeviceMode::netkit && !data.u32(IFLA_NETKIT_SCRUB)) {
+        if (is_netkit(spec.mode) && !data.u32(IFLA_NETKIT_SCRUB)) {
             pair.left_out.emplace_back("scrub (needs Linux 6.13, or Debian's 6.12)");
         }
     });
@@ -167,7 +164,7 @@ Result<void> complete(Netlink& host, Netlink& container, const PairSpec& spec, c
 Result<Pair> create_pair(Netlink& host, Netlink& container, const PairSpec& spec) {
     NK_TRY(check(spec));
     Pair pair;
-    if (spec.mode == DeviceMode::veth) {
+    if (has_link_addresses(spec.mode)) {
         // Explicit, because systemd's MACAddressPolicy=persistent rewrites what the kernel chose (systemd.link(5)).
         pair.host_mac = NK_TRY(MacAddr::random());
         pair.peer_mac = NK_TRY(MacAddr::random());

@@ -249,7 +249,7 @@ std::vector<VerdictCase> refused_frames() {
     VerdictCase no_ipv6 = dropped("Ipv6WithoutAnIpv6Network", "ipv6-disabled", from_web(ipv6()));
     no_ipv6.prepare = [](TestNode& node) { node.settings().network6_count = 0; };
     return {
-        dropped("Arp", "not-ip", Packet().arp()),
+        dropped("LinkLayerDiscovery", "not-ip", from_web(ipv4()).ether_type(0x88cc)),
         dropped("VlanTag", "not-ip", from_web(ipv4()).vlan(5)),
         dropped("VlanTagBeforeIpv6", "not-ip", from_web(ipv6()).vlan(5)),
         dropped("UnknownEtherType", "not-ip", from_web(ipv4()).ether_type(ETH_P_MPLS_UC)),

@@ -10,8 +10,8 @@ std::ostream& operator<<(std::ostream& out, const VerdictTable& table) {
 
 std::vector<VerdictTable> all_tables() {
     std::vector<VerdictTable> tables = container_tables();
-    for (VerdictTable& table : uplink_tables()) {
-        tables.push_back(std::move(table));
+    for (auto& more : {neighbour_tables(), uplink_tables()}) {
+        tables.insert(tables.end(), more.begin(), more.end());
     }
     return tables;
 }

@@ -39,6 +39,7 @@ std::ostream& operator<<(std::ostream& out, const VerdictTable& table);
 
 // From a container; each table for netkit_peer and for veth_ingress.
 [[nodiscard]] std::vector<VerdictTable> container_tables();
+[[nodiscard]] std::vector<VerdictTable> neighbour_tables();
 [[nodiscard]] std::vector<VerdictTable> uplink_tables();
 [[nodiscard]] std::vector<VerdictTable> all_tables();
 

@@ -152,7 +152,7 @@ protected:
         attach(Program::uplink_egress, "eth0");
     }
 
-    // Each with a neighbour that is known, as the daemon makes them.
+    // As the daemon makes them: the host's end knows its neighbour, the container has to ask.
     void move_container(const std::string& name, const std::string& host_end, const std::string& address,
                         const NetworkNamespace& netns) {
         const NetworkNamespace& host = NetnsTest::node();
@@ -160,7 +160,6 @@ protected:
         netns.run(
             std::format("ip link set {0} name eth0; ip link set eth0 address 02:00:00:00:77:01 up;"
                         "ip addr add {1} dev eth0 $(echo {1} | grep -q : && echo nodad); ip route add {2} dev eth0;"
-                        "ip neigh add {2} lladdr 02:00:00:00:77:02 dev eth0 nud permanent;"
                         "ip route add default via {2}",
                         name, address, net.gateway));
         host.run(
@@ -234,6 +233,17 @@ TEST_P(WireTest, PingToOutsideTheGatewayTheNodeAndAnotherContainer) {
     EXPECT_FALSE(web.reaches(net.nobody));
 }
 
+TEST_P(WireTest, TheProgramAnswersWhatTheContainerAsksItsLink) {
+    attach_containers();
+    ASSERT_TRUE(web.reaches(net.gateway));
+    EXPECT_THAT(node().counted(), Contains(Key("neighbour-answered")));
+    EXPECT_THAT(web.run("ip neigh show " + net.gateway), HasSubstr("lladdr 02:00:00:00:77:02"));
+    // Whoever flushes it, and whatever a route says is on the link.
+    web.run("ip neigh flush dev eth0; ip route add " + net.db + " dev eth0");
+    EXPECT_TRUE(web.reaches(net.db));
+    EXPECT_THAT(web.run("ip neigh show " + net.db), HasSubstr("lladdr 02:00:00:00:77:02"));
+}
+
 TEST_P(WireTest, ANeighbourThatIsNotKnownYetIsResolved) {
     attach_containers();
     NetnsTest::node().run("ip neigh del 203.0.113.1 dev eth0; ip neigh del 2001:db8:113::1 dev eth0");
@@ -288,6 +298,8 @@ TEST_P(WireTest, NobodyUnaskedGetsIn) {
 TEST_P(WireTest, NothingUntranslatedLeaves) {
     forward_everything();
     outside.run("ip route add 10.77.0.0/16 via 203.0.113.2; ip route add 2001:db8:77::/64 via 2001:db8:113::2");
+    // Nor does it answer what the container asks its link.
+    web.run(std::format("ip neigh add {} lladdr 02:00:00:00:77:02 dev eth0", net.gateway));
     EXPECT_FALSE(web.reaches(net.remote));
     EXPECT_THAT(node().counted(), Contains(Key("untranslated-source")));
     EXPECT_THAT(node().counted(), Not(Contains(Key("unsolicited")))) << "no answer came: nothing got out";

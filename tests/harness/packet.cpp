@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 
+#include <format>
 #include <stdexcept>
 
 namespace netkitd::test {
@@ -48,6 +49,21 @@ Bytes parse_address(std::string_view text) {
     return address;
 }
 
+// RFC 826, for Ethernet and IPv4.
+Bytes arp_packet(std::uint16_t operation, const Mac& sender_mac, std::string_view sender, const Mac& target_mac,
+                 std::string_view target) {
+    Bytes bytes;
+    put16(bytes, 1);
+    put16(bytes, ETH_P_IP);
+    bytes.insert(bytes.end(), {6, 4});
+    put16(bytes, operation);
+    append(bytes, sender_mac);
+    append(bytes, parse_address(sender));
+    append(bytes, target_mac);
+    append(bytes, parse_address(target));
+    return bytes;
+}
+
 std::uint32_t sum16(std::span<const std::uint8_t> bytes) {
     std::uint32_t sum = 0;
     for (std::size_t i = 0; i < bytes.size(); i++) {
@@ -89,9 +105,48 @@ Packet& Packet::vlan(std::uint16_t id) {
     return *this;
 }
 
-Packet& Packet::arp() {
+Packet& Packet::arp(Bytes bytes) {
     network_ = Network::arp;
+    arp_ = std::move(bytes);
     return *this;
+}
+
+Packet& Packet::arp_request(const Mac& asker, std::string_view source, std::string_view asked) {
+    constexpr std::uint16_t kRequest = 1;
+    return arp(arp_packet(kRequest, asker, source, {}, asked));
+}
+
+Packet& Packet::arp_reply(const Mac& answer, std::string_view asked, const Mac& asker, std::string_view source) {
+    constexpr std::uint16_t kReply = 2;
+    return arp(arp_packet(kReply, answer, asked, asker, source));
+}
+
+Packet& Packet::neighbour_message(std::uint8_t type, std::uint8_t flags, std::string_view target, std::uint8_t option,
+                                  const Mac& mac) {
+    constexpr std::uint8_t kHopLimit = 255;
+    icmp_rest_ = std::uint32_t{flags} << 24;
+    payload_ = parse_address(target);
+    payload_.insert(payload_.end(), {option, 1});
+    append(payload_, mac);
+    return ttl(kHopLimit).icmp(type, 0);
+}
+
+Packet& Packet::neighbour_solicitation(const Mac& asker, std::string_view source, std::string_view asked) {
+    // RFC 4291, 2.7.1: to the solicited-node group of the last three bytes.
+    const Bytes target = parse_address(asked);
+    return ip(source, std::format("ff02::1:ff{:02x}:{:02x}{:02x}", target[13], target[14], target[15]))
+        .neighbour_message(135, 0, asked, 1, asker);
+}
+
+Packet& Packet::neighbour_option(std::uint8_t type, std::uint8_t length) {
+    payload_.at(16) = type;
+    payload_.at(17) = length;
+    return *this;
+}
+
+Packet& Packet::neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view source) {
+    constexpr std::uint8_t kSolicitedAndOverride = 0x60;
+    return ip(asked, source).neighbour_message(136, kSolicitedAndOverride, asked, 2, answer);
 }
 
 Packet& Packet::ip(std::string_view source, std::string_view destination) {
@@ -300,8 +355,7 @@ Bytes Packet::transport_packet() const {
         bytes = {icmp_type_, icmp_code_};
         checksum_offset = bytes.size();
         put16(bytes, 0);
-        put16(bytes, source_port_);
-        put16(bytes, 1);  // sequence
+        put32(bytes, icmp_rest_.value_or(std::uint32_t{source_port_} << 16 | 1));  // id, and the sequence number
     }
     append(bytes, payload_);
     if (transport_ == Transport::none || (transport_ == Transport::udp && !udp_checksum_)) {
@@ -360,7 +414,7 @@ Bytes Packet::ipv6_headers(std::size_t payload_size) const {
 
 Bytes Packet::network_packet() const {
     if (network_ == Network::arp) {
-        return Bytes(28);  // RFC 826, for Ethernet and IPv4
+        return arp_;
     }
     const Bytes transport = transport_packet();
     Bytes bytes;

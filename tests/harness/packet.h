@@ -29,7 +29,17 @@ public:
     Packet& ether_type(std::uint16_t type);
     Packet& vlan(std::uint16_t id);
 
-    Packet& arp();
+    // Who asks, by which address, for which one; RFC 826 and, for IPv6, RFC 4861 with the option that names the
+    // asker's.
+    Packet& arp_request(const Mac& asker, std::string_view source, std::string_view asked);
+    Packet& neighbour_solicitation(const Mac& asker, std::string_view source, std::string_view asked);
+    // Another type or length of its option.
+    Packet& neighbour_option(std::uint8_t type, std::uint8_t length);
+    // The answers to both.
+    Packet& arp_reply(const Mac& answer, std::string_view asked, const Mac& asker, std::string_view source);
+    Packet& neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view source);
+    // What follows the Ethernet header, where a test wants it otherwise.
+    Packet& arp(Bytes bytes = Bytes(28));
     Packet& ip(std::string_view source, std::string_view destination);
     // Or the hop limit.
     Packet& ttl(std::uint8_t value);
@@ -75,6 +85,8 @@ public:
 
 private:
     enum class Network { none, arp, ipv4, ipv6 };
+    Packet& neighbour_message(std::uint8_t type, std::uint8_t flags, std::string_view target, std::uint8_t option,
+                              const Mac& mac);
     enum class Transport { none, tcp, udp, icmp };
 
     [[nodiscard]] Bytes ethernet_header() const;
@@ -88,6 +100,7 @@ private:
     std::optional<std::uint16_t> ether_type_;
     std::optional<std::uint16_t> vlan_;
     Network network_ = Network::none;
+    Bytes arp_;
     Bytes source_;  // as in the header
     Bytes destination_;
     std::vector<std::pair<std::uint8_t, Bytes>> extensions_;
@@ -107,6 +120,7 @@ private:
     bool udp_checksum_ = true;
     std::uint8_t icmp_type_ = 0;
     std::uint8_t icmp_code_ = 0;
+    std::optional<std::uint32_t> icmp_rest_;  // in the place of id and sequence
     Bytes payload_;
     std::optional<std::size_t> cut_;
 };

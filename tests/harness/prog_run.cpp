@@ -365,15 +365,18 @@ Result<void> TestNode::attach(Program program, std::string_view device) {
     return {};
 }
 
-Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const {
+Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
+                                    nk_device_mode mode) const {
     const nk_addr key = parse(address);  // that of IPv4 is its first word
     const bpf_map* map = is_ipv6(address) ? skeleton_->maps.endpoints6 : skeleton_->maps.endpoints4;
     nk_endpoint endpoint{};
     endpoint.ifindex = if_nametoindex(std::string(device).c_str());
     endpoint.id = id;
-    endpoint.device_mode = NK_DEVICE_VETH;
-    std::ranges::copy(kContainerMac, endpoint.peer_mac);
-    std::ranges::copy(kHostEndMac, endpoint.host_mac);
+    endpoint.device_mode = mode;
+    if (mode != NK_DEVICE_NETKIT) {
+        std::ranges::copy(kContainerMac, endpoint.peer_mac);
+        std::ranges::copy(kHostEndMac, endpoint.host_mac);
+    }
     if (bpf_map_update_elem(bpf_map__fd(map), &key, &endpoint, BPF_ANY) != 0) {
         return fail_errno(errno, "add endpoint {}", address);
     }

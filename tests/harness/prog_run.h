@@ -97,7 +97,8 @@ public:
     // Packets, by the counter's name; only what is not zero.
     [[nodiscard]] std::map<std::string, std::uint64_t> counted() const;
 
-    [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id) const;
+    [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
+                                            nk_device_mode mode = NK_DEVICE_VETH) const;
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;

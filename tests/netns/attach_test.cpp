@@ -201,7 +201,8 @@ TEST_F(AttachTest, BeforeTheProgramIsAttachedNothingLeaks) {
     };
     ASSERT_TRUE(attach(web, "web"));
     EXPECT_TRUE(looked);
-    EXPECT_TRUE(web.reaches("198.51.100.2"));
+    // Asked into the void, it gives its neighbour up after three seconds, and asks anew.
+    EXPECT_TRUE(web.succeeds("for try in 1 2 3 4 5; do ping -n -c 1 -W 2 198.51.100.2 && exit; done; exit 1"));
 }
 
 TEST_F(AttachTest, NetkitWhereTheKernelHasNoneIsRefused) {

@@ -51,8 +51,7 @@ protected:
                 .ipv4 = ip("10.77.0.2"),
                 .gateway4 = ip("10.77.0.1"),
                 .ipv6 = ip("fd77::2"),
-                .gateway6 = ip("fd77::1"),
-                .gateway_mac = pair_.host_mac};
+                .gateway6 = ip("fd77::1")};
     }
     [[nodiscard]] HostEnd host_end() const {
         return {.ifindex = pair_.host_ifindex,
@@ -69,8 +68,16 @@ protected:
     void await_container(const std::optional<IpAddr>& ipv6 = ip("fd77::2")) {
         ASSERT_TRUE(await_readiness(container_socket(), pair_.peer_ifindex, ipv6, 5s));
     }
+    // What a program answers a container that asks (bpf/lib/neighbour.h); there is none here.
+    void answer_for_the_program() {
+        for (const char* gateway : {"10.77.0.1", "fd77::1"}) {
+            container().run(std::format("ip neigh replace {} lladdr {} dev eth0 nud permanent", gateway,
+                                        pair_.host_mac.to_string()));
+        }
+    }
     void expect_reachable_both_ways() {
         await_container();
+        answer_for_the_program();
         EXPECT_TRUE(container().reaches("10.77.0.1"));
         EXPECT_TRUE(node().reaches("10.77.0.2"));
         EXPECT_TRUE(node().reaches("fd77::2"));
@@ -131,7 +138,7 @@ TEST_F(ConfigureTest, AnEndWhosePeerIsDownIsNotReadyAndWhatItWaitsForIsNamed) {
     EXPECT_THAT(strange.error().message(), HasSubstr("not in the local table"));
 }
 
-TEST_F(ConfigureTest, NoAddressIsEverResolved) {
+TEST_F(ConfigureTest, TheHostNeverAsksForTheContainersAddress) {
     ensure_networks();
     ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
     ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
@@ -143,7 +150,6 @@ TEST_F(ConfigureTest, NoAddressIsEverResolved) {
         }
     }
     expect_reachable_both_ways();
-    EXPECT_THAT(container().run("ip neigh show nud permanent"), AllOf(HasSubstr("10.77.0.1 "), HasSubstr("fd77::1 ")));
     EXPECT_THAT(node().run("ip neigh show nud permanent"), AllOf(HasSubstr("10.77.0.2 "), HasSubstr("fd77::2 ")));
 }
 
@@ -156,6 +162,7 @@ TEST_F(ConfigureTest, EitherFamilyWorksAlone) {
     ASSERT_TRUE(configure_container_end(container_socket(), end));
     ASSERT_TRUE(configure_host_end(host_socket(), host));
     await_container();
+    answer_for_the_program();
     EXPECT_TRUE(node().reaches("fd77::2"));
     EXPECT_EQ(container().run("ip route show"), "");
 

@@ -33,9 +33,9 @@ protected:
     Netlink& host_socket() { return *host_socket_; }
     Netlink& container_socket() { return *container_socket_; }
 
-    Result<Pair> create() {
+    Result<Pair> create(DeviceMode mode = DeviceMode::netkit) {
         return create_pair(host_socket(), container_socket(),
-                           {.mode = DeviceMode::netkit,
+                           {.mode = mode,
                             .host_name = "nk12ab34cd",
                             .host_alias = "netkitd web-1 default",
                             .peer_netns = container().fd(),
@@ -84,12 +84,13 @@ TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
     const auto gateway4 = IpAddr::parse("10.77.0.1").value();
     const auto ipv6 = IpAddr::parse("fd77::2").value();
     const auto gateway6 = IpAddr::parse("fd77::1").value();
-    const Result<void> container_done = configure_container_end(container_socket(), {.ifindex = pair.peer_ifindex,
-                                                                                     .ipv4 = ipv4,
-                                                                                     .gateway4 = gateway4,
-                                                                                     .ipv6 = ipv6,
-                                                                                     .gateway6 = gateway6,
-                                                                                     .gateway_mac = std::nullopt});
+    const Result<void> container_done = configure_container_end(container_socket(), {
+                                                                                        .ifindex = pair.peer_ifindex,
+                                                                                        .ipv4 = ipv4,
+                                                                                        .gateway4 = gateway4,
+                                                                                        .ipv6 = ipv6,
+                                                                                        .gateway6 = gateway6,
+                                                                                    });
     ASSERT_TRUE(container_done) << container_done.error().message();
     const Result<void> host_done = configure_host_end(host_socket(), {.ifindex = pair.host_ifindex,
                                                                       .ipv4 = ipv4,
@@ -110,6 +111,19 @@ TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
     EXPECT_TRUE(container().reaches("fd77::1"));
     EXPECT_TRUE(node().reaches("10.77.0.2"));
     EXPECT_TRUE(node().reaches("fd77::2"));
+}
+
+TEST_F(NetkitTest, IsL2WithTheAddressesThatWereGiven) {
+    const Result<Pair> pair = create(DeviceMode::netkit_l2);
+    ASSERT_TRUE(pair) << pair.error().message();
+    EXPECT_NE(pair->host_mac, MacAddr());
+    EXPECT_NE(pair->host_mac, pair->peer_mac);
+    const std::string host = node().run("ip -d link show nk12ab34cd");
+    EXPECT_THAT(host, AllOf(HasSubstr("netkit mode l2 type primary policy forward peer policy blackhole"),
+                            HasSubstr(pair->host_mac.to_string()), Not(HasSubstr("NOARP"))));
+    const std::string peer = container().run("ip -d link show eth0");
+    EXPECT_THAT(peer,
+                AllOf(HasSubstr("netkit mode l2"), HasSubstr(pair->peer_mac.to_string()), Not(HasSubstr("NOARP"))));
 }
 
 TEST_F(NetkitTest, IsRefusedWithTheWayOutIfTheContainerHasThatInterface) {

@@ -155,15 +155,6 @@ TEST_F(PairTest, CutsAnAliasThatIsTooLong) {
     EXPECT_EQ(find("nk12ab34cd").alias, std::string(255, 'a'));
 }
 
-TEST_F(PairTest, NetkitL2IsRefusedWithWhatToUseInstead) {
-    PairSpec wrong = spec();
-    wrong.mode = DeviceMode::netkit_l2;
-    const Result<Pair> pair = create(wrong);
-    ASSERT_FALSE(pair);
-    EXPECT_EQ(pair.error().kind(), ErrorKind::invalid);
-    EXPECT_THAT(pair.error().message(), HasSubstr("use netkit or veth"));
-}
-
 TEST_F(PairTest, RemovingOneEndRemovesBothAndTwiceIsFine) {
     const Pair pair = create(spec()).value();
     EXPECT_TRUE(remove_device(host_socket(), pair.host_ifindex));

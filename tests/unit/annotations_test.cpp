@@ -102,8 +102,9 @@ TEST(Annotations, WhatThisVersionCannotDoIsRefusedNotIgnored) {
         EXPECT_THAT(refusal({{std::string("io.netkitd.") + name, "x"}}),
                     AllOf(HasSubstr(name), HasSubstr("not supported by this version yet")));
     }
-    EXPECT_THAT(refusal({{"io.netkitd.device-mode", "netkit-l2"}}), HasSubstr("not supported by this version yet"));
-    EXPECT_THAT(refusal({{"io.netkitd.device-mode", "auto"}}), HasSubstr("not a device mode (netkit or veth)"));
+    EXPECT_EQ(parse_annotations({{"io.netkitd.device-mode", "netkit-l2"}})->device_mode, link::DeviceMode::netkit_l2);
+    EXPECT_THAT(refusal({{"io.netkitd.device-mode", "auto"}}),
+                HasSubstr("not a device mode (netkit, netkit-l2 or veth)"));
 }
 
 TEST(Annotations, HostileTextCannotForgeALogLineOrFloodIt) {

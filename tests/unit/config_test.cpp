@@ -241,14 +241,14 @@ TEST(Config, TheMasqueradePoolIsHighAndWideEnough) {
 TEST(Config, DeviceModes) {
     EXPECT_EQ(parse_config(R"({"device_mode": "auto"})", kFile)->device_mode, std::nullopt);
     EXPECT_EQ(parse_config(R"({"device_mode": "netkit"})", kFile)->device_mode, link::DeviceMode::netkit);
+    EXPECT_EQ(parse_config(R"({"device_mode": "netkit-l2"})", kFile)->device_mode, link::DeviceMode::netkit_l2);
     EXPECT_THAT(refusal(R"({"device_mode": "bridge"})"),
-                HasSubstr("device_mode: 'bridge' is not auto, netkit or veth"));
+                HasSubstr("device_mode: 'bridge' is not auto, netkit, netkit-l2 or veth"));
 }
 
 TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
     for (const auto& [text, key] : std::initializer_list<std::pair<const char*, const char*>>{
              {R"({"networks": {"default": {"isolated": true}}})", "networks.default.isolated"},
-             {R"({"device_mode": "netkit-l2"})", "device_mode"},
              {R"({"masquerade": {"non_masquerade_cidrs": ["10.0.0.0/8"]}})", "masquerade.non_masquerade_cidrs"},
              {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services"},
              {R"({"big_tcp": true})", "big_tcp"}}) {
