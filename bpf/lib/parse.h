@@ -27,6 +27,9 @@
 #define NK_L4_OFFSET_MASK 0xff
 #define NK_MAX_EXTENSIONS 4
 
+// RFC 2675, 2: a hop-by-hop header with nothing but the jumbo payload option.
+#define NK_JUMBO_HEADER_LEN 8
+
 // RFC 792 and RFC 4443, echo and echo reply. (linux/icmp.h draws in libc.)
 struct nk_icmp_echo {
 	__u8 type;
@@ -57,6 +60,7 @@ struct nk_ip {
 	__u8 ttl;	      // or hop limit
 	__u8 fragment;	      // enum nk_fragment
 	bool whole;	      // must not be fragmented on its way: DF, and all of IPv6
+	bool jumbo;	      // BIG TCP with the extension header that says how long it is
 	enum nk_family family;
 };
 
@@ -194,9 +198,12 @@ static __always_inline bool nk_parse_ipv6(struct __sk_buff *skb, struct nk_ip *i
 	*key = (struct nk_flow6_key){};
 	__builtin_memcpy(&key->saddr, &header->saddr, sizeof(key->saddr));
 	__builtin_memcpy(&key->daddr, &header->daddr, sizeof(key->daddr));
-	// BIG TCP: with or without a jumbo payload option (RFC 2675), the length is 0.
-	if (!header->payload_len && skb->gso_size)
+	// BIG TCP: the length is 0. Some kernels add the jumbo payload option (RFC 2675) inside the host, and take it
+	// away when the packet is cut into segments (ipv6_hopopt_jumbo_remove).
+	if (!header->payload_len && skb->gso_size) {
 		ip->len = skb->len - ETH_HLEN;
+		ip->jumbo = transport.proto == IPPROTO_HOPOPTS;
+	}
 	if (nk_is_extension(transport.proto))
 		nk_skip_extensions(skb, &transport);
 	ip->header_len = transport.header_len;

@@ -23,7 +23,8 @@
 // Network-layer bytes of the largest frame this packet becomes on the wire.
 static __always_inline __u32 nk_wire_len(const struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4)
 {
-	__u32 len = skb->gso_size ? ip->header_len + l4->header_len + skb->gso_size : skb->len - ETH_HLEN;
+	__u32 headers = ip->header_len + l4->header_len - (ip->jumbo ? NK_JUMBO_HEADER_LEN : 0);
+	__u32 len = skb->gso_size ? headers + skb->gso_size : skb->len - ETH_HLEN;
 
 	return len < NK_MAX_U16 ? len : NK_MAX_U16;
 }

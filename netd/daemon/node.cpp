@@ -48,7 +48,8 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                                        .modes = node->device_mode_.modes,
                                        .uplink_mtu = node->network_.uplink_mtu(),
                                        .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
-                                       .no_ipv6 = node->network_.no_ipv6()};
+                                       .no_ipv6 = node->network_.no_ipv6(),
+                                       .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
     node->resync_endpoints();
@@ -59,6 +60,10 @@ void Node::follow_network() {
     errors_.record("follow the network", network_.sync(manager_->config()));
     manager_->set_uplink_mtu(network_.uplink_mtu());
     manager_->set_no_ipv6(network_.no_ipv6());
+    if (manager_->sizes() != network_.big_tcp().pair_sizes()) {
+        manager_->set_sizes(network_.big_tcp().pair_sizes());
+        resync_endpoints();
+    }
 }
 
 void Node::resync() {

@@ -72,7 +72,7 @@ Result<void> purge(const Options& options, const Config& config) {
         for (const NetworkRecord& network : NK_TRY(store.networks())) {
             NK_TRY(link::remove_network(host, network.prefix, network.gateway));
         }
-        NK_TRY(restore_host_changes(store));
+        NK_TRY(restore_host_changes(store, host));
     }
     NK_TRY(remove_state(store_path));
     log(LogLevel::info, "netkitd's devices, routes, pins and state are gone from this host");

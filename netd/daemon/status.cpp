@@ -86,6 +86,13 @@ json describe_masquerade(const Node& node) {
             {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)}};
 }
 
+json describe_big_tcp(const BigTcp& big_tcp) {
+    const link::SegmentSizes sizes = big_tcp.pair_sizes();
+    return {{"enabled", big_tcp.enabled()},        {"reason", big_tcp.why_off()},
+            {"gso_max_size", sizes.gso},           {"gro_max_size", sizes.gro},
+            {"gso_ipv4_max_size", sizes.gso_ipv4}, {"gro_ipv4_max_size", sizes.gro_ipv4}};
+}
+
 void describe_family_maps(const Node& node, IpFamily family, json& list) {
     const char version = family == IpFamily::v4 ? '4' : '6';
     const auto endpoints = std::ranges::count_if(node.endpoints().endpoints(), [&](const auto& entry) {
@@ -153,6 +160,12 @@ json describe_degraded(const Node& node) {
         result.push_back(std::format("container {} has no network: its {} was deleted while it runs; restart it",
                                      container, host_name));
     }
+    for (const auto& [container, reason] : node.endpoints().other_sizes()) {
+        result.push_back(
+            std::format("container {} keeps other packet sizes than this node's (BIG TCP) until it is "
+                        "restarted: {}",
+                        container, reason));
+    }
     for (const datapath::ForeignProgram& program : node.network().foreign_programs()) {
         if (program.before) {
             result.push_back(std::format(
@@ -189,7 +202,7 @@ Result<json> describe_status(Node& node) {
         {"host_routing", "bpf"},
         {"masquerading", describe_masquerade(node)},
         {"services", "not available"},
-        {"big_tcp", {{"enabled", false}}},
+        {"big_tcp", describe_big_tcp(node.network().big_tcp())},
         {"uplinks", describe_uplinks(node.network())},
         {"networks", describe_networks(node.endpoints())},
         {"endpoints", node.endpoints().endpoints().size()},

@@ -34,7 +34,8 @@ private:
                                                             record_.members.front().container_id, record_.network),
                                   .peer_netns = netns_.fd,
                                   .peer_name = record_.interface_name,
-                                  .mtu = record_.mtu};
+                                  .mtu = record_.mtu,
+                                  .sizes = plan_.sizes};
         const link::Pair pair = NK_TRY(plumbing_.create_pair(netns_, spec));
         undo_.push("remove the pair", [this, index = pair.host_ifindex] { return plumbing_.remove_pair(index); });
         record_.host_ifindex = pair.host_ifindex;

@@ -31,6 +31,7 @@ struct AttachPlan {
     EndpointRecord record;  // complete but for what creating the pair yields
     NetworkPlace network;
     PortRange local_ports;
+    link::SegmentSizes sizes;
     // The same container's former endpoint. What both have of addresses (static ones) moves to this one.
     std::optional<EndpointRecord> predecessor;
 };

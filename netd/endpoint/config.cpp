@@ -266,12 +266,12 @@ Result<Config> read_config(std::string_view text) {
     const ConfigObject top = NK_TRY(ConfigObject::of(
         json, "", {"networks", "uplinks", "device_mode", "masquerade", "services", "big_tcp", "store"}));
     NK_TRY(refuse_if_present(top, "services"));
-    NK_TRY(refuse_if_true(top, "big_tcp"));
     Config config;
     config.networks = NK_TRY(read_networks(top));
     config.uplinks = NK_TRY(read_uplinks(top));
     config.device_mode = NK_TRY(read_device_mode(top));
     NK_TRY(read_masquerade(top, config));
+    config.big_tcp = NK_TRY(top.boolean("big_tcp")).value_or(config.big_tcp);
     config.store = NK_TRY(read_store(top, config.store));
     return config;
 }

@@ -45,6 +45,7 @@ struct Config {
     std::optional<link::DeviceMode> device_mode;  // empty: auto
     bool masquerade = true;
     PortRange masquerade_ports;
+    bool big_tcp = true;
     std::string store = "/var/lib/netkitd/state.db";
 
     [[nodiscard]] const NetworkConfig* find_network(std::string_view name) const;

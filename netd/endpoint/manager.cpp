@@ -100,6 +100,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
 
     const std::uint32_t id = outcome.record.id;
     endpoints_.insert_or_assign(id, Endpoint{.record = outcome.record, .exited = {}});
+    peer_sizes_.insert_or_assign(id, attach_plan.sizes);
     if (predecessor != nullptr) {
         if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
             log(LogLevel::error, "{}: give back its former endpoint: {}", request.container_id,
@@ -123,6 +124,7 @@ Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, const Net
     AttachPlan result{.record = {},
                       .network = place_of(network),
                       .local_ports = settings_.config.masquerade_ports,
+                      .sizes = settings_.sizes,
                       .predecessor = std::nullopt};
     EndpointRecord& record = result.record;
     record.id = NK_TRY(store_.next_endpoint_id());
@@ -307,6 +309,7 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     keep_first(result, plumbing_.detach_program(record.host_name));
     keep_first(result, plumbing_.forget_flows(record.id));
     to_take_up_.erase(record.id);
+    forget_sizes(record);
     to_forget_.emplace(record.id, addresses);
     keep_first(result, forget_records());
     std::ranges::for_each(addresses, [this](const IpAddr& address) { release(address); });

@@ -72,6 +72,7 @@ public:
         std::uint32_t uplink_mtu = 1500;
         std::uint64_t host_netns_cookie = 0;
         std::string no_ipv6 = {};  // empty, or why this host has no IPv6
+        link::SegmentSizes sizes = {};
     };
     // Borrows all three for its life.
     EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
@@ -99,6 +100,9 @@ public:
     [[nodiscard]] Result<void> reconfigure(const Config& config);
     void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }
     void set_no_ipv6(std::string reason) { settings_.no_ipv6 = std::move(reason); }
+    // Of both ends of every pair. Running containers get them from the next resync().
+    void set_sizes(const link::SegmentSizes& sizes) { settings_.sizes = sizes; }
+    [[nodiscard]] const link::SegmentSizes& sizes() const { return settings_.sizes; }
 
     [[nodiscard]] const Config& config() const { return settings_.config; }
     [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
@@ -106,6 +110,8 @@ public:
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
     // Containers that run, but whose pair somebody deleted, with its name. Only they can say what to do about it.
     [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return cut_off_; }
+    // Running containers whose end of the pair did not get the sizes that it should have, and why.
+    [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return other_sizes_; }
     struct PoolUse {
         std::size_t in_use = 0;
         std::uint64_t capacity = 0;
@@ -147,6 +153,10 @@ private:
     [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
+    // Of an endpoint that is there already; a new one is made with them (netd/endpoint/sizes.cpp).
+    [[nodiscard]] Result<void> give_sizes(const EndpointRecord& record, const std::vector<link::Device>& devices);
+    [[nodiscard]] Result<void> give_sizes_to_peer(const EndpointRecord& record);
+    void forget_sizes(const EndpointRecord& record);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
     void watch_members(Endpoint& endpoint);
@@ -167,10 +177,12 @@ private:
     Store& store_;
     Plumbing& plumbing_;
     ProcessWatch& watch_;
-    std::map<std::uint32_t, Endpoint> endpoints_;  // by id
-    std::map<IpPrefix, AddressPool> pools_;        // of every prefix of the configuration
-    std::map<std::string, std::string> cut_off_;   // host name by container
-    std::set<std::uint32_t> to_take_up_;           // endpoints that the kernel refused to take up at start
+    std::map<std::uint32_t, Endpoint> endpoints_;             // by id
+    std::map<IpPrefix, AddressPool> pools_;                   // of every prefix of the configuration
+    std::map<std::string, std::string> cut_off_;              // host name by container
+    std::set<std::uint32_t> to_take_up_;                      // endpoints that the kernel refused to take up at start
+    std::map<std::uint32_t, link::SegmentSizes> peer_sizes_;  // what the container's end has or was refused, by id
+    std::map<std::string, std::string> other_sizes_;          // why, by container
     // Endpoints that are gone but not from the database (a full disk), by id, with the addresses that they gave back.
     std::map<std::uint32_t, std::vector<IpAddr>> to_forget_;
 };

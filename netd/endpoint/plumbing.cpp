@@ -127,6 +127,24 @@ Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
     return datapath::FlowTable(datapath_).remove_endpoint(endpoint_id);
 }
 
+Result<void> KernelPlumbing::set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) {
+    return link::set_segment_sizes(host_, host_ifindex, sizes);
+}
+
+Result<std::optional<link::PeerEnd>> KernelPlumbing::look_at_peer(std::uint32_t host_ifindex) {
+    return link::look_at_peer(host_, host_ifindex);
+}
+
+Result<void> KernelPlumbing::set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
+                                            const link::SegmentSizes& sizes) {
+    // setns(2) takes a pidfd too: no descriptor of the netns is ever there that could keep it alive.
+    link::Netlink container = NK_TRY(link::Netlink::open_in(process));
+    if (NK_TRY(container.netns_cookie()) != netns_cookie) {
+        return fail(ErrorKind::not_found, "the container's process has gone to another network namespace");
+    }
+    return link::set_segment_sizes(container, peer_ifindex, sizes);
+}
+
 Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {
     bool all = NK_TRY(link::read_sysctl(forwarding_sysctl(host_name))) == "1";
     for (const char* setting : {"forwarding", "force_forwarding"}) {

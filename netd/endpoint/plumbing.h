@@ -60,6 +60,12 @@ public:
     [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
     [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
 
+    // Segment sizes of the host's end, and of the other one: its netns is found by `process`, a pidfd, and left again.
+    [[nodiscard]] virtual Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) = 0;
+    [[nodiscard]] virtual Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) = 0;
+    [[nodiscard]] virtual Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie,
+                                                      std::uint32_t peer_ifindex, const link::SegmentSizes& sizes) = 0;
+
     // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
     [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
     // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
@@ -91,6 +97,10 @@ public:
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<IpAddr>> entries() override;
     Result<void> forget_flows(std::uint32_t endpoint_id) override;
+    Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) override;
+    Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) override;
+    Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
+                                const link::SegmentSizes& sizes) override;
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
     Result<std::set<link::HostRoute>> host_routes() override;

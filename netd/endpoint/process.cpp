@@ -47,6 +47,16 @@ Result<UniqueFd> open_pidfd(std::int32_t pid) {
     return fd;
 }
 
+Result<UniqueFd> open_process(std::int32_t pid, std::uint64_t start_time) {
+    // The pidfd is opened first: then the start time belongs to the process that it refers to.
+    auto pidfd = open_pidfd(pid);
+    const auto found = process_start_time(pid);
+    if (!pidfd || !found || *found != start_time || process_is_over(pidfd->get())) {
+        return fail(ErrorKind::not_found, "process {} is over", pid);
+    }
+    return pidfd;
+}
+
 bool process_is_over(int pidfd) {
     pollfd query{.fd = pidfd, .events = POLLIN, .revents = 0};
     return poll(&query, 1, 0) == 1 && (query.revents & POLLIN) != 0;

@@ -12,6 +12,8 @@ namespace netkitd {
 // boot.
 [[nodiscard]] Result<std::uint64_t> process_start_time(std::int32_t pid);
 [[nodiscard]] Result<UniqueFd> open_pidfd(std::int32_t pid);
+// A pidfd of the process that began then; not_found when it is over, whoever has its pid now.
+[[nodiscard]] Result<UniqueFd> open_process(std::int32_t pid, std::uint64_t start_time);
 // A pidfd becomes readable when its process is over, pidfd_open(2).
 [[nodiscard]] bool process_is_over(int pidfd);
 

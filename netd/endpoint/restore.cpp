@@ -113,11 +113,8 @@ bool EndpointManager::watch_process(const Member& member) {
     if (!member.pid) {
         return false;
     }
-    // The pidfd is opened first: then the start time belongs to the process that it refers to.
-    auto pidfd = open_pidfd(*member.pid);
-    const auto start_time = process_start_time(*member.pid);
-    return pidfd && start_time && *start_time == member.pid_start_time && !process_is_over(pidfd->get()) &&
-           start_watch(member.container_id, std::move(*pidfd));
+    auto process = open_process(*member.pid, member.pid_start_time);
+    return process && start_watch(member.container_id, std::move(*process));
 }
 
 }  // namespace netkitd

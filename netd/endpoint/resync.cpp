@@ -58,6 +58,7 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
             NK_TRY(plumbing_.put_entry(entry));
         }
     }
+    NK_TRY(give_sizes(record, found.devices));
     const link::HostEnd end = host_end_of(record);
     const auto device = std::ranges::find(found.devices, record.host_ifindex, &link::Device::ifindex);
     const auto has_route = [&](const std::optional<IpAddr>& address) {

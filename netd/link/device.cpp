@@ -27,6 +27,8 @@ std::optional<Device> read_device(const nlmsghdr& message) {
         .mtu = attributes.u32(IFLA_MTU).value_or(0),
         .hardware_type = info->ifi_type,
         .up = (info->ifi_flags & IFF_UP) != 0,
+        .sizes = read_segment_sizes(attributes),
+        .tso_max_size = attributes.u32(IFLA_TSO_MAX_SIZE).value_or(kLegacySegmentSize),
     };
 }
 

@@ -11,6 +11,7 @@
 #include "base/ip_addr.h"
 #include "base/result.h"
 #include "link/netlink.h"
+#include "link/segment_sizes.h"
 
 namespace netkitd::link {
 
@@ -25,7 +26,6 @@ struct MacAddr {
 enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
 [[nodiscard]] std::string_view to_string(DeviceMode mode);
 [[nodiscard]] Result<DeviceMode> parse_device_mode(std::string_view text);
-
 // The kind of device that both ends are; else they are veth.
 [[nodiscard]] constexpr bool is_netkit(DeviceMode mode) {
     return mode != DeviceMode::veth;
@@ -34,6 +34,7 @@ enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
 [[nodiscard]] constexpr bool has_link_addresses(DeviceMode mode) {
     return mode != DeviceMode::netkit;
 }
+
 // IFLA_GROUP of the host's end of every pair ("nk"), there from its birth: what a kill leaves behind is known by it.
 inline constexpr std::uint32_t kDeviceGroup = 0x6e6b;
 
@@ -44,6 +45,7 @@ struct PairSpec {
     int peer_netns = -1;     // the container's netns; the peer is born there, under its final name
     std::string peer_name;
     std::uint32_t mtu = 0;
+    SegmentSizes sizes = {};  // of both ends
 };
 
 struct Pair {
@@ -69,6 +71,8 @@ struct Device {
     std::uint32_t mtu = 0;
     std::uint16_t hardware_type = 0;  // ARPHRD_*
     bool up = false;
+    SegmentSizes sizes;
+    std::uint32_t tso_max_size = kLegacySegmentSize;  // how large `sizes` may be for what it sends
 
     // The host's end of a pair that create_pair() made.
     [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && (kind == "netkit" || kind == "veth"); }

@@ -46,6 +46,7 @@ void put_peer(NetlinkRequest& request, std::uint16_t type, const PairSpec& spec,
         .put_string(IFLA_IFNAME, spec.peer_name)
         .put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(spec.peer_netns))
         .put_u32(IFLA_MTU, spec.mtu);
+    put_segment_sizes(request, spec.sizes);
     if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.peer_mac);
     }
@@ -67,6 +68,7 @@ NetlinkRequest creation(const PairSpec& spec, const Pair& pair) {
         .put_string(IFLA_IFNAME, spec.host_name)
         .put_u32(IFLA_GROUP, kDeviceGroup)
         .put_u32(IFLA_MTU, spec.mtu);
+    put_segment_sizes(request, spec.sizes);
     if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.host_mac);
     }

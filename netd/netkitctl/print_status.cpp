@@ -26,9 +26,12 @@ std::string masquerading(const json& status) {
 
 std::string big_tcp(const json& status) {
     const json& sizes = object_at(status, "big_tcp");
-    return is_true(sizes, "enabled") ? std::format("GSO up to {}, GRO up to {} bytes", text_at(sizes, "gso_max_size"),
-                                                   text_at(sizes, "gro_max_size"))
-                                     : "off";
+    if (!is_true(sizes, "enabled")) {
+        return std::format("off: {}", text_at(sizes, "reason"));
+    }
+    return std::format("IPv4: GSO {}, GRO {}; IPv6: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"),
+                       text_at(sizes, "gro_ipv4_max_size"), text_at(sizes, "gso_max_size"),
+                       text_at(sizes, "gro_max_size"));
 }
 
 std::string overview(const json& status) {

@@ -1,6 +1,8 @@
 #include "node/host_changes.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <ranges>
 
 #include "link/sysctl.h"
@@ -10,6 +12,7 @@ namespace netkitd {
 namespace {
 
 constexpr std::string_view kSysctlPrefix = "sysctl net/";
+constexpr std::string_view kSizesPrefix = "packet sizes of device ";  // "3 (eth0)"
 
 std::string what(const std::string& sysctl) {
     return std::format("{}{}", kSysctlPrefix, sysctl);
@@ -25,6 +28,22 @@ Result<void> restore_sysctl(const std::string& sysctl, const std::string& value)
     }
     return written;
 }
+
+Result<void> undo_sysctl(link::Netlink& /*host*/, const HostChange& change) {
+    return restore_sysctl(change.what.substr(kSysctlPrefix.size()), change.before);
+}
+
+Result<void> undo_sizes(link::Netlink& host, const HostChange& change) {
+    const auto sizes = recorded_sizes(change);
+    return sizes ? restore_sizes(host, *sizes)
+                 : fail(ErrorKind::internal, "{}: {} cannot be undone", change.what, change.before);
+}
+
+struct Kind {
+    std::string_view prefix;
+    Result<void> (*undo)(link::Netlink& host, const HostChange& change);
+};
+constexpr std::array<Kind, 2> kKinds{{{kSysctlPrefix, undo_sysctl}, {kSizesPrefix, undo_sizes}}};
 
 }  // namespace
 
@@ -52,10 +71,52 @@ std::optional<std::string> recorded_sysctl(const HostChange& change) {
                                                   : std::nullopt;
 }
 
-Result<void> restore_host_changes(Store& store) {
+Result<void> record_sizes(Store& store, const link::Device& device, const link::SegmentSizes& before,
+                          const link::SegmentSizes& after) {
+    return store.record_host_change({.what = std::format("{}{} ({})", kSizesPrefix, device.ifindex, device.name),
+                                     .before = before.to_string(),
+                                     .after = after.to_string()});
+}
+
+std::optional<RecordedSizes> recorded_sizes(const HostChange& change) {
+    if (!change.what.starts_with(kSizesPrefix)) {
+        return std::nullopt;
+    }
+    const std::string_view device = std::string_view(change.what).substr(kSizesPrefix.size());
+    std::uint32_t ifindex = 0;
+    const auto before = link::SegmentSizes::parse(change.before);
+    const auto after = link::SegmentSizes::parse(change.after);
+    if (std::from_chars(device.data(), device.data() + device.size(), ifindex).ec != std::errc() || !before || !after) {
+        return std::nullopt;
+    }
+    return RecordedSizes{.what = change.what, .ifindex = ifindex, .before = *before, .after = *after};
+}
+
+std::optional<RecordedSizes> find_recorded_sizes(const std::vector<HostChange>& changes, std::uint32_t ifindex) {
+    for (const HostChange& change : changes) {
+        if (auto sizes = recorded_sizes(change); sizes && sizes->ifindex == ifindex) {
+            return sizes;
+        }
+    }
+    return std::nullopt;
+}
+
+Result<void> restore_sizes(link::Netlink& host, const RecordedSizes& sizes) {
+    const auto devices = NK_TRY(link::list_devices(host));
+    const auto device = std::ranges::find(devices, sizes.ifindex, &link::Device::ifindex);
+    if (device == devices.end() || device->sizes != sizes.after) {
+        return {};
+    }
+    Result<void> set = link::set_segment_sizes(host, sizes.ifindex, sizes.before);
+    return !set && set.error().system_error() == ENODEV ? Result<void>() : set;
+}
+
+Result<void> restore_host_changes(Store& store, link::Netlink& host) {
     for (const HostChange& change : std::views::reverse(NK_TRY(store.host_changes()))) {
-        if (const auto sysctl = recorded_sysctl(change)) {
-            NK_TRY(restore_sysctl(*sysctl, change.before));
+        for (const Kind& kind : kKinds) {
+            if (change.what.starts_with(kind.prefix)) {
+                NK_TRY(kind.undo(host, change));
+            }
         }
         NK_TRY(store.forget_host_change(change.what));
     }

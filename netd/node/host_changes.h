@@ -1,5 +1,5 @@
-// Sysctls of the host that netkitd changes: recorded before they are, so that --purge can restore them whenever the
-// daemon was stopped.
+// What netkitd changes of the host, recorded before it is, so that --purge can restore it whenever the daemon was
+// stopped: sysctls, and the segment sizes of uplinks. Each kind has a way of its own to be undone.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,9 @@
 
 #include "base/result.h"
 #include "endpoint/store.h"
+#include "link/device.h"
+#include "link/netlink.h"
+#include "link/segment_sizes.h"
 
 namespace netkitd {
 
@@ -21,7 +24,22 @@ namespace netkitd {
 // The sysctl that was changed; empty when it was something else.
 [[nodiscard]] std::optional<std::string> recorded_sysctl(const HostChange& change);
 
+struct RecordedSizes {
+    std::string what;  // of the record
+    std::uint32_t ifindex = 0;
+    link::SegmentSizes before;
+    link::SegmentSizes after;
+};
+[[nodiscard]] Result<void> record_sizes(Store& store, const link::Device& device, const link::SegmentSizes& before,
+                                        const link::SegmentSizes& after);
+// Empty when it was something else that was changed.
+[[nodiscard]] std::optional<RecordedSizes> recorded_sizes(const HostChange& change);
+[[nodiscard]] std::optional<RecordedSizes> find_recorded_sizes(const std::vector<HostChange>& changes,
+                                                               std::uint32_t ifindex);
+// A device that has not what it was given any more is left alone: it is another one, or somebody else changed it.
+[[nodiscard]] Result<void> restore_sizes(link::Netlink& host, const RecordedSizes& sizes);
+
 // Undoes every recorded change, the last one first, and forgets it; --purge only.
-[[nodiscard]] Result<void> restore_host_changes(Store& store);
+[[nodiscard]] Result<void> restore_host_changes(Store& store, link::Netlink& host);
 
 }  // namespace netkitd

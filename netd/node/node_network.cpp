@@ -44,7 +44,8 @@ Result<void> NodeNetwork::sync(const Config& config) {
     NK_TRY(sync_uplinks(config));
     NK_TRY(sync_ipv6(config));
     NK_TRY(sync_networks(config));
-    return reserve_ports(config.masquerade_ports);
+    NK_TRY(reserve_ports(config.masquerade_ports));
+    return big_tcp_.sync(config.big_tcp, uplinks_);
 }
 
 std::uint32_t NodeNetwork::uplink_mtu() const {

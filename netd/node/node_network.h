@@ -16,6 +16,7 @@
 #include "endpoint/store.h"
 #include "link/netlink.h"
 #include "link/uplink.h"
+#include "node/big_tcp.h"
 
 namespace netkitd {
 
@@ -23,7 +24,7 @@ class NodeNetwork {
 public:
     // Borrows all three for its life.
     NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store)
-        : host_(host), datapath_(datapath), store_(store) {}
+        : host_(host), datapath_(datapath), store_(store), big_tcp_(host, store) {}
 
     [[nodiscard]] Result<void> sync(const Config& config);
 
@@ -33,6 +34,7 @@ public:
     [[nodiscard]] std::uint32_t uplink_mtu() const;
     // Programs of others on an uplink, beside netkitd's, as of the last sync.
     [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const { return foreign_programs_; }
+    [[nodiscard]] const BigTcp& big_tcp() const { return big_tcp_; }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return no_ipv6_; }
 
@@ -48,6 +50,7 @@ private:
     link::Netlink& host_;
     datapath::Datapath& datapath_;
     Store& store_;
+    BigTcp big_tcp_;
     std::vector<link::Uplink> uplinks_;
     std::vector<datapath::ForeignProgram> foreign_programs_;
     std::string no_ipv6_;

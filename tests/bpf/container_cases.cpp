@@ -149,7 +149,16 @@ std::vector<VerdictCase> segment_cases(const Net& net) {
     VerdictCase big_tcp =
         masqueraded("BigTcpHasNoTotalLength", Packet(big).ip_total_length(0), out(Packet(big).ip_total_length(0)));
     big_tcp.run.gso_size = kRouteMtu - headers;
-    return {fits, too_big, big_tcp};
+    std::vector<VerdictCase> rows{fits, too_big, big_tcp};
+    if (net.name == "V6") {
+        // As some kernels have it inside the host: with a header that no segment has.
+        const Packet jumbo = Packet(big).extension(IPPROTO_HOPOPTS, 8).ip_total_length(0);
+        rows.push_back(masqueraded("BigTcpWithAJumboPayloadOption", jumbo, out(jumbo)));
+        rows.back().run.gso_size = kRouteMtu - headers;
+        rows.push_back(to_stack("BigTcpWhoseSegmentsAreLargerThanTheMtu", "stack-too-big", jumbo));
+        rows.back().run.gso_size = kRouteMtu - headers + 1;
+    }
+    return rows;
 }
 
 std::vector<VerdictCase> routed_cases(const Net& net) {

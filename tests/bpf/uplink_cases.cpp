@@ -124,12 +124,21 @@ std::vector<VerdictCase> replies(const Net& net) {
         reply("EchoReply", ping, 50000, known, net.icmp),
         reply("EchoReplyToAChangedId", ping, 1000, known, net.icmp),
     };
+    // As receive offload joins it: BIG TCP, longer than its header can say.
+    rows.push_back(reply("BigTcp", to_node(net).tcp(443, 50000).ack().payload(2000).ip_total_length(0), 50000, known,
+                         IPPROTO_TCP));
+    rows.back().run.gso_size = 1400;
     if (net.icmp == IPPROTO_ICMP) {
         rows.push_back(
             reply("ReplyWithIpOptions", reply_to_web(net).ip_options({1, 1, 1, 0}), 1000, known, IPPROTO_TCP));
     } else {
         rows.push_back(
             reply("ReplyWithAnExtension", reply_to_web(net).extension(IPPROTO_DSTOPTS, 8), 1000, known, IPPROTO_TCP));
+        rows.push_back(
+            reply("BigTcpWithAJumboPayloadOption",
+                  to_node(net).tcp(443, 50000).ack().payload(2000).extension(IPPROTO_HOPOPTS, 8).ip_total_length(0),
+                  50000, known, IPPROTO_TCP));
+        rows.back().run.gso_size = 1400;
     }
     return rows;
 }

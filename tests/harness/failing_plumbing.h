@@ -75,6 +75,17 @@ public:
     Result<void> forget_flows(std::uint32_t endpoint_id) override {
         return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
     }
+    Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) override {
+        return step("set_host_sizes", [&] { return kernel_.set_host_sizes(host_ifindex, sizes); });
+    }
+    Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) override {
+        return step("look_at_peer", [&] { return kernel_.look_at_peer(host_ifindex); });
+    }
+    Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
+                                const link::SegmentSizes& sizes) override {
+        return step("set_peer_sizes",
+                    [&] { return kernel_.set_peer_sizes(process, netns_cookie, peer_ifindex, sizes); });
+    }
     Result<bool> forwards(const std::string& host_name, bool ipv6) override {
         return step("forwards", [&] { return kernel_.forwards(host_name, ipv6); });
     }

@@ -62,7 +62,8 @@ Result<void> NodeTest::try_start() {
         .modes = {.active = *config_.device_mode, .netkit_available = config_.device_mode == link::DeviceMode::netkit},
         .uplink_mtu = node.network->uplink_mtu(),
         .host_netns_cookie = *link::current_netns_cookie(),
-        .no_ipv6 = node.network->no_ipv6()};
+        .no_ipv6 = node.network->no_ipv6(),
+        .sizes = node.network->big_tcp().pair_sizes()};
     node.manager = std::make_unique<EndpointManager>(std::move(settings), *node.store, *node.failing, watch_);
     before_restore_(*node.failing);
     NK_TRY(node.manager->restore());

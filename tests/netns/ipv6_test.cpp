@@ -36,7 +36,8 @@ protected:
     }
     // As --purge does.
     void restore_host() {
-        const auto restored = restore_host_changes(store());
+        link::Netlink host = link::Netlink::open().value();
+        const auto restored = restore_host_changes(store(), host);
         ASSERT_TRUE(restored) << restored.error().message();
         EXPECT_THAT(*store().host_changes(), IsEmpty());
     }

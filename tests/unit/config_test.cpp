@@ -246,12 +246,18 @@ TEST(Config, DeviceModes) {
                 HasSubstr("device_mode: 'bridge' is not auto, netkit, netkit-l2 or veth"));
 }
 
+TEST(Config, BigTcpIsOnUnlessItIsTurnedOff) {
+    EXPECT_TRUE(default_config().big_tcp);
+    EXPECT_TRUE(parse_config(R"({"big_tcp": true})", kFile)->big_tcp);
+    EXPECT_FALSE(parse_config(R"({"big_tcp": false})", kFile)->big_tcp);
+    EXPECT_THAT(refusal(R"({"big_tcp": 196608})"), HasSubstr("big_tcp"));
+}
+
 TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
     for (const auto& [text, key] : std::initializer_list<std::pair<const char*, const char*>>{
              {R"({"networks": {"default": {"isolated": true}}})", "networks.default.isolated"},
              {R"({"masquerade": {"non_masquerade_cidrs": ["10.0.0.0/8"]}})", "masquerade.non_masquerade_cidrs"},
-             {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services"},
-             {R"({"big_tcp": true})", "big_tcp"}}) {
+             {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services"}}) {
         EXPECT_THAT(refusal(text), AllOf(HasSubstr(key), HasSubstr("not supported by this version yet"))) << text;
     }
 }

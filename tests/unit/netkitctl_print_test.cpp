@@ -46,7 +46,7 @@ json sample_status() {
         "device_mode": {"configured": "auto", "active": "veth", "reason": "no netkit here"},
         "attach_mode": "tcx", "host_routing": "bpf",
         "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535"},
-        "services": "not available", "big_tcp": {"enabled": false}, "endpoints": 2,
+        "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
@@ -74,7 +74,7 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                                 "Host routing  bpf\n"
                                 "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
                                 "Services      not available\n"
-                                "BIG TCP       off\n"
+                                "BIG TCP       off: the uplink eth0 is small\n"
                                 "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
