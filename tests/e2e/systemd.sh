@@ -43,6 +43,31 @@ check "podman run" container web -- sleep 1000
 contains "the container has its interface" 'netkit mode l3' "$(in_container web ip -details link show dev eth0)"
 check "the gateway answers" in_container web ping -c 1 -W 10 10.77.0.1
 check "the outside answers" in_container web ping -c 1 -W 10 "$far4"
+
+# The others that manage networks leave its host's end and our routes alone, and nothing else because of us.
+host_end=$(netkitctl endpoint show "$(podman inspect --format "{{.Id}}" web)" --json | jq -r .host_interface)
+udevadm settle
+contains "NetworkManager is told to leave the host's end alone" '^E: NM_UNMANAGED=1' \
+    "$(udevadm info "/sys/class/net/$host_end")"
+contains "udev too" '^E: ID_NET_LINK_FILE=.*/05-netkitd.link' "$(udevadm info "/sys/class/net/$host_end")"
+equals "but not the uplink" '' "$(udevadm info /sys/class/net/up0 | grep -E 'NM_UNMANAGED|05-netkitd' || :)"
+routes() {
+    ip route show proto 120
+    ip -6 route show proto 120
+    ip address show dev lo
+}
+printf '%s\n' '[Match]' 'Name=*' '[Network]' 'KeepConfiguration=yes' 'LinkLocalAddressing=no' 'IPv6AcceptRA=no' \
+    >/etc/systemd/network/50-all.network
+before=$(routes)
+check "systemd-networkd starts, to manage all devices" systemctl start systemd-networkd.service
+check "it manages the uplink" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
+contains "it leaves the host's end alone" unmanaged "$(networkctl --no-legend list "$host_end")"
+check "it is restarted" systemctl restart systemd-networkd.service
+check "it manages the uplink again" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
+equals "routes and gateways are as before" "$before" "$(routes)"
+check "and the outside answers" in_container web ping -c 1 -W 10 "$far4"
+systemctl stop systemd-networkd.service systemd-networkd.socket
+rm /etc/systemd/network/50-all.network
 contains "status counts it" '^ *Endpoints' "$(netkitctl status)"
 contains "the journal has what the daemon says" 'netkitd\[[0-9]+\]: attached ' "$(journal)"
 
