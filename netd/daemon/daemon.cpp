@@ -89,6 +89,7 @@ void Daemon::read_monitor() {
         return;
     }
     bool network_changed = false;
+    std::set<std::uint32_t> forwarding_off;  // a new device says so several times
     for (const link::LinkEvent& event : *events) {
         network_changed = network_changed || concerns_network(event);
         switch (event.kind) {
@@ -96,7 +97,7 @@ void Daemon::read_monitor() {
                 node_->device_removed(event.ifindex);
                 break;
             case link::LinkEvent::Kind::forwarding_off:
-                node_->errors().record("repair forwarding", node_->endpoints().repair_forwarding(event.ifindex));
+                forwarding_off.insert(event.ifindex);
                 break;
             case link::LinkEvent::Kind::overrun:
                 log(LogLevel::notice, "kernel notifications were lost: reading everything again");
@@ -114,6 +115,9 @@ void Daemon::read_monitor() {
                 break;
         }
     }
+    for (const std::uint32_t ifindex : forwarding_off) {
+        node_->errors().record("repair forwarding", node_->endpoints().repair_forwarding(ifindex));
+    }
     if (network_changed) {
         follow_network_soon();
     }
@@ -123,15 +127,15 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
     switch (event.kind) {
         case link::LinkEvent::Kind::route:
         case link::LinkEvent::Kind::overrun:
-        case link::LinkEvent::Kind::device_removed:
         case link::LinkEvent::Kind::forwarding_off_everywhere:
             return true;
+        case link::LinkEvent::Kind::device_removed:
         case link::LinkEvent::Kind::device_changed:
         case link::LinkEvent::Kind::device_down:
         case link::LinkEvent::Kind::address:
         case link::LinkEvent::Kind::address_removed:
             // Putting the gateways on lo is announced too: following that would never end.
-            return event.ifindex != kLoopbackIfindex && !node_->endpoints().has_device(event.ifindex);
+            return event.ifindex != kLoopbackIfindex && !node_->endpoints().has_or_had_device(event.ifindex);
         case link::LinkEvent::Kind::forwarding_off:
         case link::LinkEvent::Kind::own_route_removed:
             return false;

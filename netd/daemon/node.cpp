@@ -27,12 +27,13 @@ Result<DeviceModeDecision> decide_device_mode(const Config& config) {
     return decision;
 }
 
-Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode)
+Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
+           DeviceModeDecision device_mode)
     : host_(std::move(host)),
       store_(std::move(store)),
       datapath_(std::move(datapath)),
       device_mode_(std::move(device_mode)),
-      plumbing_(host_, datapath_),
+      plumbing_(host_, std::move(sysctls), datapath_),
       network_(host_, datapath_, store_) {}
 
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
@@ -40,9 +41,10 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     Store store = NK_TRY(Store::open(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
     DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
     link::Netlink host = NK_TRY(link::Netlink::open());
+    link::Sysctls sysctls = NK_TRY(link::Sysctls::open());
     datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path));
     std::unique_ptr<Node> node(
-        new Node(std::move(host), std::move(store), std::move(datapath), std::move(device_mode)));
+        new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
     NK_TRY(node->network_.sync(config));
     EndpointManager::Settings settings{.config = std::move(config),
                                        .modes = node->device_mode_.modes,

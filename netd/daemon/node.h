@@ -60,7 +60,8 @@ public:
 private:
     void resync_endpoints();
 
-    Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode);
+    Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
+         DeviceModeDecision device_mode);
 
     link::Netlink host_;
     Store store_;

@@ -50,7 +50,7 @@ Result<AttachReply> EndpointManager::attach(AttachRequest request) {
                     "the container uses the host's network namespace: run it with `--network none` instead of "
                     "`--network host`, or without the io.netkitd.network annotation");
     }
-    if (Endpoint* endpoint = find_by_cookie(netns.cookie)) {
+    if (Endpoint* endpoint = endpoints_.find_by_netns(netns.cookie)) {
         return join(*endpoint, std::move(request));
     }
     return attach_new(std::move(request), std::move(netns));
@@ -71,8 +71,9 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     std::erase_if(updated.members, [&](const Member& m) { return m.container_id == request.container_id; });
     updated.members.push_back(NK_TRY(member_of(request)));
     NK_TRY(store_.put_endpoint(updated));
-    endpoint.record = updated;
-    endpoint.exited.erase(request.container_id);
+    std::set<std::string> exited = endpoint.exited;
+    exited.erase(request.container_id);
+    endpoints_.put({.record = updated, .exited = std::move(exited)});
     NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
     return AttachReply{
         .record = updated, .network = place_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
@@ -85,7 +86,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
                     "networking its pod), or choose another name with the io.netkitd.interface annotation",
                     request.options.interface_name);
     }
-    Endpoint* predecessor = find_member(request.container_id);
+    const Endpoint* predecessor = endpoints_.find_by_container(request.container_id);
     const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
     AttachPlan attach_plan = NK_TRY(plan(request, network, netns.cookie));
     UndoStack undo;
@@ -98,9 +99,8 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     undo.commit();
     cut_off_.erase(request.container_id);
 
-    const std::uint32_t id = outcome.record.id;
-    endpoints_.insert_or_assign(id, Endpoint{.record = outcome.record, .exited = {}});
-    peer_sizes_.insert_or_assign(id, attach_plan.sizes);
+    peer_sizes_.insert_or_assign(outcome.record.id, attach_plan.sizes);
+    endpoints_.put({.record = outcome.record});
     if (predecessor != nullptr) {
         if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
             log(LogLevel::error, "{}: give back its former endpoint: {}", request.container_id,
@@ -279,28 +279,27 @@ Result<void> EndpointManager::detach(const std::string& container_id) {
     if (cut_off_.erase(container_id) > 0) {
         watch_.forget(container_id);
     }
-    const Endpoint* endpoint = find_member(container_id);
+    const Endpoint* endpoint = find_container(container_id);
     return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
 }
 
 Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::string& container_id) {
-    Endpoint& endpoint = endpoints_.at(endpoint_id);
+    Endpoint endpoint = endpoints_.at(endpoint_id);
     watch_.forget(container_id);
     if (endpoint.record.members.size() <= 1) {
         return remove(endpoint_id);
     }
     std::erase_if(endpoint.record.members, [&](const Member& m) { return m.container_id == container_id; });
     endpoint.exited.erase(container_id);
-    return store_.put_endpoint(endpoint.record);
+    return store_.put_endpoint(endpoints_.put(std::move(endpoint)).record);
 }
 
 Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
-    const auto node = endpoints_.extract(endpoint_id);
-    const EndpointRecord& record = node.mapped().record;
+    const EndpointRecord record = endpoints_.take(endpoint_id).record;
+    removed_devices_.insert(record.host_ifindex);
     std::vector<IpAddr> addresses = record.addresses();
-    std::erase_if(addresses, [this](const IpAddr& address) {  // moved on, with the container
-        return std::ranges::any_of(endpoints_, [&](const auto& other) { return other.second.record.has(address); });
-    });
+    // Moved on, with the container.
+    std::erase_if(addresses, [this](const IpAddr& address) { return endpoints_.has_address(address); });
     Result<void> result;
     for (const IpAddr& address : addresses) {
         keep_first(result, plumbing_.remove_entry(address));
@@ -317,17 +316,18 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
 }
 
 Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
-    const auto found = std::ranges::find_if(
-        endpoints_, [&](const auto& entry) { return entry.second.record.host_ifindex == host_ifindex; });
-    if (found == endpoints_.end()) {
+    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
+    if (endpoint == nullptr) {
+        removed_devices_.erase(host_ifindex);
         return {};
     }
-    const EndpointRecord record = found->second.record;
+    const EndpointRecord record = endpoint->record;
     for (const Member& member : record.members) {
         watch_.forget(member.container_id);
     }
     note_cut_off(record);
     Result<void> removed = remove(record.id);
+    removed_devices_.erase(host_ifindex);
     log(LogLevel::info, "endpoint {} of {} is gone with its device; freed: {}", record.id, first_container(record),
         record.address_text());
     return removed;
@@ -346,30 +346,29 @@ void EndpointManager::note_cut_off(const EndpointRecord& record) {
 void EndpointManager::process_exited(const std::string& container_id) {
     watch_.forget(container_id);
     cut_off_.erase(container_id);
-    if (Endpoint* endpoint = find_member(container_id)) {
+    if (Endpoint* endpoint = endpoints_.find_by_container(container_id)) {
         endpoint->exited.insert(container_id);
     }
 }
 
 Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
-    for (const auto& [id, endpoint] : endpoints_) {
-        if (endpoint.record.host_ifindex == host_ifindex) {
-            // A new device says "off" too, and by now it is on; one that is gone needs nothing.
-            const link::HostEnd end = host_end_of(endpoint.record);
-            const auto on = plumbing_.forwards(endpoint.record.host_name, end.ipv6.has_value());
-            if (on ? *on : on.error().kind() == ErrorKind::not_found) {
-                return {};
-            }
-            log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it",
-                endpoint.record.host_name);
-            return plumbing_.configure_host_end(endpoint.record.host_name, end);
-        }
+    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
+    if (endpoint == nullptr) {
+        return {};
     }
-    return {};
+    // A new device says "off" too, and by now it is on; one that is gone needs nothing.
+    const std::string& name = endpoint->record.host_name;
+    const link::HostEnd end = host_end_of(endpoint->record);
+    const auto on = plumbing_.forwards(name, end.ipv6.has_value());
+    if (on ? *on : on.error().kind() == ErrorKind::not_found) {
+        return {};
+    }
+    log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it", name);
+    return plumbing_.configure_host_end(name, end);
 }
 
 Result<void> EndpointManager::reconfigure(const Config& config) {
-    for (const auto& [id, endpoint] : endpoints_) {
+    for (const auto& [id, endpoint] : endpoints_.all()) {
         const NetworkConfig* before = settings_.config.find_network(endpoint.record.network);
         const NetworkConfig* after = config.find_network(endpoint.record.network);
         if (after == nullptr || before == nullptr || !keeps(*before, *after, endpoint.record)) {
@@ -388,7 +387,7 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
     }
     pools_ = std::move(pools);
     settings_.config = config;
-    for (const auto& [id, endpoint] : endpoints_) {
+    for (const auto& [id, endpoint] : endpoints_.all()) {
         for (const auto& entry : datapath_entries(endpoint.record, place_of(endpoint.record))) {
             NK_TRY(plumbing_.put_entry(entry));
         }
@@ -397,28 +396,15 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
 }
 
 bool EndpointManager::has_device(std::uint32_t host_ifindex) const {
-    return std::ranges::any_of(endpoints_,
-                               [&](const auto& entry) { return entry.second.record.host_ifindex == host_ifindex; });
+    return endpoints_.find_by_device(host_ifindex) != nullptr;
+}
+
+bool EndpointManager::has_or_had_device(std::uint32_t host_ifindex) const {
+    return has_device(host_ifindex) || removed_devices_.contains(host_ifindex);
 }
 
 const Endpoint* EndpointManager::find_container(const std::string& container_id) const {
-    for (const auto& [id, endpoint] : endpoints_) {
-        if (std::ranges::contains(endpoint.record.members, container_id, &Member::container_id)) {
-            return &endpoint;
-        }
-    }
-    return nullptr;
-}
-
-Endpoint* EndpointManager::find_member(const std::string& container_id) {
-    const Endpoint* found = find_container(container_id);
-    return found == nullptr ? nullptr : &endpoints_.at(found->record.id);
-}
-
-Endpoint* EndpointManager::find_by_cookie(std::uint64_t netns_cookie) {
-    const auto found = std::ranges::find_if(
-        endpoints_, [&](const auto& entry) { return entry.second.record.netns_cookie == netns_cookie; });
-    return found == endpoints_.end() ? nullptr : &found->second;
+    return endpoints_.find_by_container(container_id);
 }
 
 EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {

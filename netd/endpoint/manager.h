@@ -20,6 +20,7 @@
 #include "endpoint/annotations.h"
 #include "endpoint/attach.h"
 #include "endpoint/config.h"
+#include "endpoint/endpoint_table.h"
 #include "endpoint/ipam.h"
 #include "endpoint/plumbing.h"
 #include "endpoint/store.h"
@@ -39,13 +40,6 @@ public:
 struct DeviceModes {
     link::DeviceMode active{};      // for containers that ask for none
     bool netkit_available = false;  // the kernel has it
-};
-
-struct Endpoint {
-    EndpointRecord record;
-    std::set<std::string> exited;  // members whose process is over
-    // The last process is gone, the netns not yet.
-    [[nodiscard]] bool dying() const { return !exited.empty() && exited.size() == record.members.size(); }
 };
 
 struct AttachRequest {
@@ -105,8 +99,10 @@ public:
     [[nodiscard]] const link::SegmentSizes& sizes() const { return settings_.sizes; }
 
     [[nodiscard]] const Config& config() const { return settings_.config; }
-    [[nodiscard]] const std::map<std::uint32_t, Endpoint>& endpoints() const { return endpoints_; }
+    [[nodiscard]] const EndpointTable::ById& endpoints() const { return endpoints_.all(); }
     [[nodiscard]] bool has_device(std::uint32_t host_ifindex) const;
+    // Or had, and the kernel's notice that it is gone (device_removed) has not come yet.
+    [[nodiscard]] bool has_or_had_device(std::uint32_t host_ifindex) const;
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
     // Containers that run, but whose pair somebody deleted, with its name. Only they can say what to do about it.
     [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return cut_off_; }
@@ -170,14 +166,13 @@ private:
     [[nodiscard]] link::HostEnd host_end_of(const EndpointRecord& record) const;
     [[nodiscard]] NetworkPlace place_of(const EndpointRecord& record) const;
     void release(const IpAddr& address);
-    [[nodiscard]] Endpoint* find_by_cookie(std::uint64_t netns_cookie);
-    [[nodiscard]] Endpoint* find_member(const std::string& container_id);
 
     Settings settings_;
     Store& store_;
     Plumbing& plumbing_;
     ProcessWatch& watch_;
-    std::map<std::uint32_t, Endpoint> endpoints_;             // by id
+    EndpointTable endpoints_;
+    std::set<std::uint32_t> removed_devices_;                 // that the kernel has not announced as removed yet
     std::map<IpPrefix, AddressPool> pools_;                   // of every prefix of the configuration
     std::map<std::string, std::string> cut_off_;              // host name by container
     std::set<std::uint32_t> to_take_up_;                      // endpoints that the kernel refused to take up at start

@@ -2,7 +2,6 @@
 
 #include "link/netns.h"
 #include "link/readiness.h"
-#include "link/sysctl.h"
 
 namespace netkitd {
 namespace {
@@ -21,34 +20,41 @@ std::string ipv6_sysctl(const std::string& host_name, std::string_view setting) 
 // `forwarding` for the datapath's route look-ups, `force_forwarding` for the stack; a kernel without the latter
 // forwards everywhere (node/ipv6_forwarding). Written only where it changes something: see there what else a write
 // does.
-Result<void> turn_on_forwarding6(const std::string& host_name) {
+Result<void> turn_on_forwarding6(const link::Sysctls& sysctls, const std::string& host_name) {
     for (const char* setting : {"forwarding", "force_forwarding"}) {
         const std::string sysctl = ipv6_sysctl(host_name, setting);
-        if (NK_TRY(link::read_sysctl_if_there(sysctl)) == "0") {
-            NK_TRY(link::write_sysctl(sysctl, "1"));
+        if (NK_TRY(sysctls.read_if_there(sysctl)) == "0") {
+            NK_TRY(sysctls.write(sysctl, "1"));
         }
     }
     return {};
 }
 
 // Whatever the host's `default` says about new devices.
-Result<void> turn_on_ipv6(const std::string& host_name) {
+Result<void> turn_on_ipv6(const link::Sysctls& sysctls, const std::string& host_name) {
     const std::string disabled = ipv6_sysctl(host_name, "disable_ipv6");
-    if (NK_TRY(link::read_sysctl(disabled)) != "0") {
-        NK_TRY(link::write_sysctl(disabled, "0"));
+    if (NK_TRY(sysctls.read(disabled)) != "0") {
+        NK_TRY(sysctls.write(disabled, "0"));
     }
     // A container is no router of the host's.
-    NK_TRY(link::write_sysctl(ipv6_sysctl(host_name, "accept_ra"), "0"));
-    return turn_on_forwarding6(host_name);
+    NK_TRY(sysctls.write(ipv6_sysctl(host_name, "accept_ra"), "0"));
+    return turn_on_forwarding6(sysctls, host_name);
 }
 
 }  // namespace
 
 Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
     NK_TRY(link::require_netns(netns_fd));
-    link::Netlink netlink = NK_TRY(link::Netlink::open_in(netns_fd));
-    const std::uint64_t cookie = NK_TRY(netlink.netns_cookie());
-    return ContainerNetns{.fd = netns_fd, .netlink = std::move(netlink), .cookie = cookie};
+    std::optional<link::Netlink> netlink;
+    std::optional<link::Sysctls> sysctls;
+    NK_TRY(link::in_netns(netns_fd, [&]() -> Result<void> {
+        netlink = NK_TRY(link::Netlink::open());
+        sysctls = NK_TRY(link::Sysctls::open());
+        return {};
+    }));
+    const std::uint64_t cookie = NK_TRY(netlink->netns_cookie());
+    return ContainerNetns{
+        .fd = netns_fd, .netlink = std::move(*netlink), .sysctls = std::move(*sysctls), .cookie = cookie};
 }
 
 Result<std::optional<link::Device>> KernelPlumbing::find_container_device(ContainerNetns& netns,
@@ -61,7 +67,7 @@ Result<bool> KernelPlumbing::container_takes_ipv6(ContainerNetns& netns) {
     NK_TRY(link::in_netns(netns.fd, [&]() -> Result<void> {
         // A new interface begins with `default`; `all` says what the container wants although it was set before.
         for (const char* path : {"ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"}) {
-            const auto disabled = NK_TRY(link::read_sysctl_if_there(path));
+            const auto disabled = NK_TRY(netns.sysctls.read_if_there(path));
             takes = takes && disabled == "0";
         }
         return {};
@@ -88,8 +94,8 @@ Result<void> KernelPlumbing::remove_pair(std::uint32_t host_ifindex) {
 Result<std::string> KernelPlumbing::set_local_ports(ContainerNetns& netns, const std::string& range) {
     std::string before;
     NK_TRY(link::in_netns(netns.fd, [&]() -> Result<void> {
-        before = NK_TRY(link::read_sysctl("ipv4/ip_local_port_range"));
-        return link::write_sysctl("ipv4/ip_local_port_range", range);
+        before = NK_TRY(netns.sysctls.read("ipv4/ip_local_port_range"));
+        return netns.sysctls.write("ipv4/ip_local_port_range", range);
     }));
     return before;
 }
@@ -146,17 +152,17 @@ Result<void> KernelPlumbing::set_peer_sizes(int process, std::uint64_t netns_coo
 }
 
 Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {
-    bool all = NK_TRY(link::read_sysctl(forwarding_sysctl(host_name))) == "1";
+    bool all = NK_TRY(sysctls_.read(forwarding_sysctl(host_name))) == "1";
     for (const char* setting : {"forwarding", "force_forwarding"}) {
-        all = all && (!ipv6 || NK_TRY(link::read_sysctl_if_there(ipv6_sysctl(host_name, setting))) != "0");
+        all = all && (!ipv6 || NK_TRY(sysctls_.read_if_there(ipv6_sysctl(host_name, setting))) != "0");
     }
     return all;
 }
 
 Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, const link::HostEnd& end) {
-    NK_TRY(link::write_sysctl(forwarding_sysctl(host_name), "1"));
+    NK_TRY(sysctls_.write(forwarding_sysctl(host_name), "1"));
     if (end.ipv6) {
-        NK_TRY(turn_on_ipv6(host_name));
+        NK_TRY(turn_on_ipv6(sysctls_, host_name));
     }
     return link::configure_host_end(host_, end);
 }

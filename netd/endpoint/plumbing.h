@@ -18,6 +18,7 @@
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/netlink.h"
+#include "link/sysctl.h"
 
 namespace netkitd {
 
@@ -25,6 +26,7 @@ namespace netkitd {
 struct ContainerNetns {
     int fd = -1;  // borrowed
     link::Netlink netlink;
+    link::Sysctls sysctls;
     std::uint64_t cookie = 0;
 };
 
@@ -75,10 +77,11 @@ public:
     [[nodiscard]] virtual Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) = 0;
 };
 
-// The kernel itself. Borrows what the daemon owns.
+// The kernel itself. Borrows what the daemon owns; the sysctls are the host's.
 class KernelPlumbing final : public Plumbing {
 public:
-    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
+    KernelPlumbing(link::Netlink& host, link::Sysctls sysctls, datapath::Datapath& datapath)
+        : host_(host), sysctls_(std::move(sysctls)), datapath_(datapath) {}
 
     Result<ContainerNetns> enter(int netns_fd) override;
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
@@ -108,6 +111,7 @@ public:
 
 private:
     link::Netlink& host_;
+    link::Sysctls sysctls_;
     datapath::Datapath& datapath_;
 };
 

@@ -47,7 +47,7 @@ Result<void> EndpointManager::restore() {
         }
         const std::string what = std::format("take up endpoint {} ({})", record.id, record.host_name);
         NK_TRY_CONTEXT(what, reserve_addresses(record));
-        watch_members(endpoints_.insert_or_assign(record.id, Endpoint{.record = record, .exited = {}}).first->second);
+        watch_members(endpoints_.put({.record = record}));
         if (const auto taken_up = take_up(record); !taken_up) {
             // Its netns may have ended since the devices were listed; else resync() tries again, and says what is
             // wrong.

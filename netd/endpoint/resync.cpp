@@ -7,9 +7,10 @@
 
 namespace netkitd {
 Result<void> EndpointManager::resync() {
+    removed_devices_.clear();  // what was to be heard of them may be lost
     const Found found = NK_TRY(look_at_kernel());
     Result<void> result = give_back_vanished(found.devices);
-    for (const auto& [id, endpoint] : endpoints_) {
+    for (const auto& [id, endpoint] : endpoints_.all()) {
         keep_first(result, with_context(repair(endpoint.record, found),
                                         std::format("repair endpoint {} ({})", id, endpoint.record.host_name)));
     }
@@ -30,7 +31,7 @@ Result<EndpointManager::Found> EndpointManager::look_at_kernel() {
 
 Result<void> EndpointManager::give_back_vanished(const std::vector<link::Device>& devices) {
     std::vector<std::uint32_t> gone;
-    for (const auto& [id, endpoint] : endpoints_) {
+    for (const auto& [id, endpoint] : endpoints_.all()) {
         if (!std::ranges::contains(devices, endpoint.record.host_ifindex, &link::Device::ifindex)) {
             gone.push_back(endpoint.record.host_ifindex);
         }
@@ -75,7 +76,7 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
 Result<void> EndpointManager::remove_strays(const Found& found) {
     std::set<std::string> names;
     std::set<IpAddr> addresses;
-    for (const auto& [id, endpoint] : endpoints_) {
+    for (const auto& [id, endpoint] : endpoints_.all()) {
         names.insert(endpoint.record.host_name);
         std::ranges::copy(endpoint.record.addresses(), std::inserter(addresses, addresses.end()));
     }

@@ -35,6 +35,12 @@ std::string describe(const PairSpec& spec) {
     return std::format("create {} pair {}/{}", to_string(spec.mode), spec.host_name, spec.peer_name);
 }
 
+// With more than one queue a device, the kernel takes the others away again right after it made them (veth_init_queues
+// in drivers/net/veth.c), and waits for a grace period for each end.
+void put_one_queue(NetlinkRequest& request) {
+    request.put_u32(IFLA_NUM_TX_QUEUES, 1).put_u32(IFLA_NUM_RX_QUEUES, 1);
+}
+
 void put_mac(NetlinkRequest& request, const MacAddr& mac) {
     request.put_bytes(IFLA_ADDRESS, std::as_bytes(std::span(mac.bytes)));
 }
@@ -47,6 +53,9 @@ void put_peer(NetlinkRequest& request, std::uint16_t type, const PairSpec& spec,
         .put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(spec.peer_netns))
         .put_u32(IFLA_MTU, spec.mtu);
     put_segment_sizes(request, spec.sizes);
+    if (spec.mode == DeviceMode::veth) {
+        put_one_queue(request);
+    }
     if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.peer_mac);
     }
@@ -69,6 +78,9 @@ NetlinkRequest creation(const PairSpec& spec, const Pair& pair) {
         .put_u32(IFLA_GROUP, kDeviceGroup)
         .put_u32(IFLA_MTU, spec.mtu);
     put_segment_sizes(request, spec.sizes);
+    if (spec.mode == DeviceMode::veth) {
+        put_one_queue(request);
+    }
     if (has_link_addresses(spec.mode)) {
         put_mac(request, pair.host_mac);
     }

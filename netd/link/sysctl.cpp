@@ -15,13 +15,17 @@ namespace {
 // Longer than any value under net/ that is read or written here.
 constexpr std::size_t kMaxValueBytes = 4096;
 
-Result<UniqueFd> open_sysctl(std::string_view path, int flags) {
+std::string proc_path(std::string_view path) {
+    return std::format("/proc/sys/net/{}", path);
+}
+
+// `name`: below `directory`, or absolute.
+Result<UniqueFd> open_at(int directory, const std::string& name, std::string_view path, int flags) {
     // A device's name may be part of the path, and comes from outside.
     if (path.empty() || path.starts_with('/') || std::format("/{}/", path).contains("/../")) {
         return fail(ErrorKind::invalid, "{} is not a path under /proc/sys/net", quote(path));
     }
-    // /proc/sys/net shows the netns of whoever opens it, thread by thread.
-    UniqueFd fd(::open(std::format("/proc/sys/net/{}", path).c_str(), flags | O_CLOEXEC));
+    UniqueFd fd(::openat(directory, name.c_str(), flags | O_CLOEXEC));
     if (!fd) {
         const int error = errno;
         const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
@@ -31,10 +35,12 @@ Result<UniqueFd> open_sysctl(std::string_view path, int flags) {
     return fd;
 }
 
-}  // namespace
+// /proc/sys/net shows the netns of whoever opens it, thread by thread.
+Result<UniqueFd> open_here(std::string_view path, int flags) {
+    return open_at(AT_FDCWD, proc_path(path), path, flags);
+}
 
-Result<std::string> read_sysctl(std::string_view path) {
-    const UniqueFd fd = NK_TRY(open_sysctl(path, O_RDONLY));
+Result<std::string> read_from(const UniqueFd& fd, std::string_view path) {
     std::array<char, kMaxValueBytes> buffer{};
     const ssize_t size = ::read(fd.get(), buffer.data(), buffer.size());
     if (size < 0) {
@@ -47,12 +53,41 @@ Result<std::string> read_sysctl(std::string_view path) {
     return value;
 }
 
-Result<std::optional<std::string>> read_sysctl_if_there(std::string_view path) {
-    Result<std::string> value = read_sysctl(path);
+Result<void> write_to(const UniqueFd& fd, std::string_view path, std::string_view value) {
+    // With its newline: nothing at all is not written, so an empty value would leave the old one.
+    const std::string line = std::format("{}\n", value);
+    const ssize_t size = ::write(fd.get(), line.data(), line.size());
+    if (size < 0) {
+        return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
+    }
+    if (static_cast<std::size_t>(size) != line.size()) {
+        return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value), quote(path),
+                    size);
+    }
+    return {};
+}
+
+// Empty instead of not_found.
+Result<std::optional<std::string>> if_there(Result<std::string> value) {
     if (!value && value.error().kind() == ErrorKind::not_found) {
         return std::nullopt;
     }
     return NK_TRY(std::move(value));
+}
+
+// Of a whole family; none where the kernel lacks it.
+UniqueFd open_family(const char* family) {
+    return UniqueFd(::open(proc_path(family).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+}  // namespace
+
+Result<std::string> read_sysctl(std::string_view path) {
+    return read_from(NK_TRY(open_here(path, O_RDONLY)), path);
+}
+
+Result<std::optional<std::string>> read_sysctl_if_there(std::string_view path) {
+    return if_there(read_sysctl(path));
 }
 
 Result<std::vector<std::string>> list_sysctls(std::string_view path) {
@@ -70,18 +105,38 @@ Result<std::vector<std::string>> list_sysctls(std::string_view path) {
 }
 
 Result<void> write_sysctl(std::string_view path, std::string_view value) {
-    const UniqueFd fd = NK_TRY(open_sysctl(path, O_WRONLY));
-    // With its newline: nothing at all is not written, so an empty value would leave the old one.
-    const std::string line = std::format("{}\n", value);
-    const ssize_t size = ::write(fd.get(), line.data(), line.size());
-    if (size < 0) {
-        return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
+    return write_to(NK_TRY(open_here(path, O_WRONLY)), path, value);
+}
+
+Result<Sysctls> Sysctls::open() {
+    Sysctls sysctls;
+    sysctls.ipv4_ = open_family("ipv4");
+    if (!sysctls.ipv4_) {
+        return fail_errno(errno, "open /proc/sys/net/ipv4");
     }
-    if (static_cast<std::size_t>(size) != line.size()) {
-        return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value), quote(path),
-                    size);
+    sysctls.ipv6_ = open_family("ipv6");
+    return sysctls;
+}
+
+Result<UniqueFd> Sysctls::open_sysctl(std::string_view path, int flags) const {
+    for (const auto& [family, directory] : {std::pair(std::string_view("ipv4/"), &ipv4_), {"ipv6/", &ipv6_}}) {
+        if (path.starts_with(family) && *directory) {
+            return open_at(directory->get(), std::string(path.substr(family.size())), path, flags);
+        }
     }
-    return {};
+    return open_here(path, flags);
+}
+
+Result<std::string> Sysctls::read(std::string_view path) const {
+    return read_from(NK_TRY(open_sysctl(path, O_RDONLY)), path);
+}
+
+Result<std::optional<std::string>> Sysctls::read_if_there(std::string_view path) const {
+    return if_there(read(path));
+}
+
+Result<void> Sysctls::write(std::string_view path, std::string_view value) const {
+    return write_to(NK_TRY(open_sysctl(path, O_WRONLY)), path, value);
 }
 
 }  // namespace netkitd::link

@@ -55,7 +55,8 @@ Result<void> NodeTest::try_start() {
     node.datapath = unwrap(datapath::Datapath::open(bpffs()));
     node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
     NK_TRY(node.network->sync(config_));
-    node.kernel = std::make_unique<KernelPlumbing>(*node.host, *node.datapath);
+    node.kernel =
+        std::make_unique<KernelPlumbing>(*node.host, std::move(*unwrap(link::Sysctls::open())), *node.datapath);
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointManager::Settings settings{
         .config = config_,

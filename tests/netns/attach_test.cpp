@@ -296,6 +296,20 @@ TEST_F(AttachTest, AProcessThatEndsMakesItDyingAndTheKernelsNoticeFreesIt) {
     EXPECT_EQ(manager().pool_use("default").in_use, 0U);
 }
 
+// So that what the kernel says of it meanwhile is not taken for a change of the node's network.
+TEST_F(AttachTest, ADeviceIsItsOwnUntilTheKernelSaysThatItIsGone) {
+    const Container web;
+    const auto reply = attach(web, "web");
+    ASSERT_TRUE(reply) << reply.error().message();
+    const std::uint32_t device = reply->record.host_ifindex;
+    EXPECT_TRUE(manager().has_device(device));
+    ASSERT_TRUE(manager().detach("web"));
+    EXPECT_FALSE(manager().has_device(device));
+    EXPECT_TRUE(manager().has_or_had_device(device));
+    ASSERT_TRUE(manager().device_removed(device));
+    EXPECT_FALSE(manager().has_or_had_device(device));
+}
+
 TEST_F(AttachTest, DetachOfAnUnknownContainerIsDone) {
     EXPECT_TRUE(manager().detach("nobody"));
 }

@@ -232,6 +232,25 @@ TEST_F(NetlinkTest, SysctlsAreThoseOfTheThreadsNamespace) {
     EXPECT_EQ(container.run("cat /proc/sys/net/ipv4/conf/all/forwarding"), "1\n");
 }
 
+TEST_F(NetlinkTest, ANetnsHasSysctlsOfItsOwn) {
+    test::NetworkNamespace container;
+    const Sysctls host = Sysctls::open().value();
+    ASSERT_TRUE(host.write("ipv4/conf/all/forwarding", "0"));
+    EXPECT_TRUE(in_netns(container.fd(), []() -> Result<void> {
+        const Sysctls sysctls = NK_TRY(Sysctls::open());
+        NK_TRY(sysctls.write("ipv4/conf/all/forwarding", "1"));
+        NK_TRY(sysctls.write("ipv6/conf/lo/forwarding", "1"));
+        return {};
+    }));
+    EXPECT_EQ(host.read("ipv4/conf/all/forwarding").value(), "0");
+    EXPECT_EQ(container.run("cat /proc/sys/net/ipv4/conf/all/forwarding /proc/sys/net/ipv6/conf/lo/forwarding"),
+              "1\n1\n");
+    EXPECT_EQ(host.read_if_there("ipv6/conf/nosuch0/forwarding").value(), std::nullopt);
+    EXPECT_EQ(host.read("ipv6/conf/nosuch0/forwarding").error().kind(), ErrorKind::not_found);
+    EXPECT_EQ(host.read("ipv4/../../kernel/hostname").error().kind(), ErrorKind::invalid);
+    EXPECT_EQ(host.read("core/somaxconn").value(), read_sysctl("core/somaxconn").value());
+}
+
 TEST_F(NetlinkTest, ASysctlThatDoesNotExistIsNotFound) {
     EXPECT_EQ(read_sysctl("ipv4/conf/nosuch0/forwarding").error().kind(), ErrorKind::not_found);
     EXPECT_EQ(write_sysctl("ipv4/conf/nosuch0/forwarding", "1").error().kind(), ErrorKind::not_found);

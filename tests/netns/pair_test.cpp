@@ -52,10 +52,11 @@ TEST_F(PairTest, HasOneEndOnTheNodeAndTheOtherInTheContainerUnderItsFinalName) {
     const std::string host = node().run("ip -d link show nk12ab34cd");
     EXPECT_THAT(host, AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("alias netkitd web-1 default"),
                             HasSubstr("group 28267"), HasSubstr("addrgenmode none"), HasSubstr("state DOWN"),
-                            HasSubstr(pair->host_mac.to_string())));
+                            HasSubstr("numtxqueues 1 numrxqueues 1 "), HasSubstr(pair->host_mac.to_string())));
     const std::string peer = container().run("ip -d link show eth0");
-    EXPECT_THAT(peer, AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none"),
-                            HasSubstr("state DOWN"), HasSubstr(pair->peer_mac.to_string())));
+    EXPECT_THAT(peer,
+                AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none"), HasSubstr("state DOWN"),
+                      HasSubstr("numtxqueues 1 numrxqueues 1 "), HasSubstr(pair->peer_mac.to_string())));
     EXPECT_TRUE(host.starts_with(std::format("{}: ", pair->host_ifindex))) << host;
     EXPECT_TRUE(peer.starts_with(std::format("{}: ", pair->peer_ifindex))) << peer;
     EXPECT_TRUE(pair->left_out.empty());
