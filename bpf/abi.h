@@ -142,11 +142,12 @@ struct nk_flow {
 	// For as long as the stamp is the current one, the rest of this entry is believed (bpf/lib/fast.h). Zero never
 	// is.
 	__u32 stamp;
-	// forward: the device that it comes from, and the way to the next hop
+	// forward, and reverse as long as there is no forward half: the device that it comes from, and the way to the
+	// next hop
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
-	__u32 unused; // zero
+	__u32 uplink_ifindex;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 

@@ -247,11 +247,13 @@ static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerad
 	return true;
 }
 
-// Whether a flow that was found is still this container's (its address may have a new owner), and still leaves by the
-// uplink whose address it has: out of another one, no reply would ever come back.
-static __always_inline bool nk_flow_valid(const struct nk_masquerade *m, const struct nk_flow *flow)
+// Whether a flow that was found is still this container's (its address may have a new owner), still leaves by the
+// uplink whose address it has (out of another one, no reply would ever come back), and the host still has that address.
+static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m,
+					  const struct nk_flow *flow)
 {
-	return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->route->fib.ifindex;
+	return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->route->fib.ifindex &&
+	       nk_may_be_source(skb, m->family, m->key, m->route, &flow->addr);
 }
 
 // Removes both halves of a flow that is no longer valid.
@@ -264,27 +266,27 @@ static __always_inline void nk_flow_forget(enum nk_family family, enum nk_stage 
 	nk_flow_delete(family, stage, key);
 }
 
-static __noinline bool nk_flow_established(struct nk_masquerade *m)
+static __noinline bool nk_flow_established(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, m->key);
 
 	if (!flow)
 		return false;
-	if (nk_flow_valid(m, flow))
+	if (nk_flow_valid(skb, m, flow))
 		return nk_flow_use(NK_STAGE_ESTABLISHED, m, flow);
 	nk_flow_forget(m->family, NK_STAGE_ESTABLISHED, m->key, flow);
 	return false;
 }
 
 // A flow without a reply yet. Its reverse half may have been evicted, and the port may have gone to another since.
-static __noinline bool nk_flow_unanswered(struct nk_masquerade *m)
+static __noinline bool nk_flow_unanswered(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_NEW, m->key);
 	enum nk_claim claim;
 
 	if (!flow)
 		return false;
-	if (nk_flow_valid(m, flow)) {
+	if (nk_flow_valid(skb, m, flow)) {
 		claim = nk_flow_claim(m, &flow->addr, flow->port);
 		if (claim != NK_CLAIM_TAKEN && claim != NK_CLAIM_FAILED)
 			return nk_flow_use(NK_STAGE_NEW, m, flow);
@@ -298,10 +300,10 @@ static __noinline bool nk_flow_unanswered(struct nk_masquerade *m)
 // NK_OK with m->addr and m->port set, or the reason to drop.
 static __always_inline int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m)
 {
-	if (nk_flow_established(m) || nk_flow_unanswered(m))
+	if (nk_flow_established(skb, m) || nk_flow_unanswered(skb, m))
 		return NK_OK;
 	// It may have been established between these two looks; but not a connection that only begins.
-	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(m))
+	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(skb, m))
 		return NK_OK;
 	return nk_flow_create(skb, m);
 }

@@ -24,10 +24,9 @@ struct nk_delivery {
 };
 
 // The forward half of a reply's flow: the one in the new map, or made from the reverse half if there is none. A SYN
-// that came back answers one that went out.
-static __always_inline struct nk_flow nk_flow_forward_half(const struct nk_flow *found,
-							   const struct nk_flow6_key *reverse_key,
-							   const struct nk_flow *reverse, __u32 uplink)
+// that came back answers one that went out. It may have come in by another uplink than that went out by.
+static __always_inline struct nk_flow
+nk_flow_forward_half(const struct nk_flow *found, const struct nk_flow6_key *reverse_key, const struct nk_flow *reverse)
 {
 	struct nk_flow forward = *reverse;
 
@@ -36,7 +35,7 @@ static __always_inline struct nk_flow nk_flow_forward_half(const struct nk_flow 
 	forward.addr = reverse_key->daddr;
 	forward.port = reverse_key->dport;
 	forward.flags = reverse->flags & NK_FLOW_SYN;
-	forward.ifindex = uplink;
+	forward.ifindex = reverse->uplink_ifindex;
 	return forward;
 }
 
@@ -49,7 +48,7 @@ static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const
 	struct nk_flow6_key forward_key = nk_flow_other_key(to->key, &reverse);
 	bool one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse.port, to->key->dport);
 	struct nk_flow *found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);
-	struct nk_flow forward = nk_flow_forward_half(found, to->key, &reverse, skb->ifindex);
+	struct nk_flow forward = nk_flow_forward_half(found, to->key, &reverse);
 	long error;
 
 	if (!nk_flow_is(family, &forward, &to->key->daddr, to->key->dport, reverse.endpoint_id))

@@ -29,6 +29,20 @@ static __always_inline __u32 nk_wire_len(const struct __sk_buff *skb, const stru
 	return len < NK_MAX_U16 ? len : NK_MAX_U16;
 }
 
+struct bpf_fib_lookup___marked {
+	__u32 mark;
+} __attribute__((preserve_access_index));
+
+// For policy rules that look at marks. A container's packet has one only if another program gave it one, on the host's
+// end before this one. Before Linux 6.10 the FIB cannot be asked with it; rules then see none.
+static __always_inline __u32 nk_with_mark(const struct __sk_buff *skb, struct bpf_fib_lookup *fib)
+{
+	if (!skb->mark || !bpf_core_field_exists(struct bpf_fib_lookup___marked, mark))
+		return 0;
+	fib->mark = skb->mark;
+	return BPF_FIB_LOOKUP_MARK;
+}
+
 // The helper's result (BPF_FIB_LKUP_RET_*, or a negative errno), with `fib` filled.
 static __always_inline long nk_ask_fib4(struct __sk_buff *skb, const struct nk_flow6_key *key, __u8 tos, __u32 wire_len,
 					struct bpf_fib_lookup *fib)
@@ -43,7 +57,7 @@ static __always_inline long nk_ask_fib4(struct __sk_buff *skb, const struct nk_f
 	fib->tos = tos;
 	fib->ipv4_src = key->saddr.word[0];
 	fib->ipv4_dst = key->daddr.word[0];
-	return bpf_fib_lookup(skb, fib, sizeof(*fib), BPF_FIB_LOOKUP_SRC);
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), BPF_FIB_LOOKUP_SRC | nk_with_mark(skb, fib));
 }
 
 // Without the flow label: like IPv4's, all flows between two addresses take the same one of several next hops.
@@ -60,7 +74,7 @@ static __always_inline long nk_ask_fib6(struct __sk_buff *skb, const struct nk_f
 	fib->flowinfo = traffic_class;
 	__builtin_memcpy(fib->ipv6_src, &key->saddr, sizeof(fib->ipv6_src));
 	__builtin_memcpy(fib->ipv6_dst, &key->daddr, sizeof(fib->ipv6_dst));
-	return bpf_fib_lookup(skb, fib, sizeof(*fib), flags);
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), flags | nk_with_mark(skb, fib));
 }
 
 // Who asked, and for where to: all that an answer depends on where the host routes by addresses (skb.h). A container
@@ -92,6 +106,7 @@ struct nk_route {
 	struct nk_addr source6;
 	bool source6_known;
 	__u8 unused[3];
+	struct nk_addr own; // another address that was found to be the host's; unset if none was
 };
 
 #define NK_ROUTES_BITS 8
@@ -142,6 +157,7 @@ static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, con
 	route->key = route_key;
 	route->stamp = stamp;
 	route->source6_known = false;
+	route->own = (struct nk_addr){};
 	if (ip->family == NK_IPV4)
 		route->result = nk_ask_fib4(skb, key, ip->tos, wire_len, &route->fib);
 	else
@@ -182,10 +198,61 @@ static __always_inline struct nk_addr nk_route_source(struct __sk_buff *skb, enu
 	return route->source6;
 }
 
+static __noinline long nk_ask_way(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
+				  const struct nk_addr *daddr)
+{
+	struct bpf_fib_lookup fib = {.family = family, .ifindex = skb->ifindex};
+
+	if (family == NK_IPV4) {
+		fib.ipv4_src = key->saddr.word[0];
+		fib.ipv4_dst = daddr->word[0];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, &key->saddr, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, daddr, sizeof(fib.ipv6_dst));
+	}
+	return bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH);
+}
+
+// Whether the host has this address. The FIB gives one answer for the host's own addresses and for those that no route
+// leads to, so it means something only where there is a default route: one that leads to what nobody has, 240.0.0.1
+// (RFC 1112, 4) or 4000:: (RFC 4291, 2.4, not assigned).
+static __noinline bool nk_is_own(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
+				 const struct nk_addr *addr)
+{
+	struct nk_addr nobody = {.word = {bpf_htonl(family == NK_IPV4 ? 0xf0000001 : 0x40000000)}};
+
+	long result;
+
+	if (nk_ask_way(skb, family, key, addr) != BPF_FIB_LKUP_RET_NOT_FWDED)
+		return false;
+	result = nk_ask_way(skb, family, key, &nobody);
+	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
+// Whether a flow may still have this source: what the route's is now, or another that the host has (its choice may have
+// changed since the flow began). One that was taken away must not leave any more.
+static __always_inline bool nk_may_be_source(struct __sk_buff *skb, enum nk_family family,
+					     const struct nk_flow6_key *key, struct nk_route *route,
+					     const struct nk_addr *addr)
+{
+	struct nk_addr own = *addr;
+
+	if (family == NK_IPV4 ? addr->word[0] == route->fib.ipv4_src
+			      : route->source6_known && nk_addr_equal(family, addr, &route->source6))
+		return true;
+	if (nk_addr_equal(family, addr, &route->own))
+		return true;
+	if (!nk_is_own(skb, family, key, &own))
+		return false;
+	route->own = own;
+	return true;
+}
+
 // Two CPUs may do this at once: the stamp is written last, so that it never vouches for what is not there yet.
 static __always_inline void nk_route_remember(struct nk_flow *flow, const struct nk_route *route,
 					      __u32 container_ifindex)
 {
+	flow->uplink_ifindex = route->fib.ifindex;
 	if (route->result != BPF_FIB_LKUP_RET_SUCCESS)
 		return;
 	flow->mtu = route->fib.mtu_result;

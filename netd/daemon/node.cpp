@@ -1,8 +1,12 @@
 #include "daemon/node.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/log.h"
 #include "link/device.h"
 #include "link/netns.h"
+#include "link/uplink.h"
 
 namespace netkitd {
 namespace {
@@ -55,6 +59,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
     node->resync_endpoints();
+    node->errors_.record("end the flows of addresses that are gone", node->end_flows_of_former_addresses());
     return node;
 }
 
@@ -66,6 +71,27 @@ void Node::follow_network() {
         manager_->set_sizes(network_.big_tcp().pair_sizes());
         resync_endpoints();
     }
+    errors_.record("end the flows of addresses that are gone", end_flows_of_former_addresses());
+}
+
+Result<void> Node::end_flows_of_former_addresses() {
+    std::vector<IpAddr> own = NK_TRY(link::own_addresses(host_));
+    std::vector<IpAddr> gone;
+    if (own_addresses_) {
+        std::ranges::set_difference(*own_addresses_, own, std::back_inserter(gone));
+    }
+    // What went before the first look is not known by its name.
+    if (!own_addresses_ || !gone.empty()) {
+        const auto is_gone = [&](const IpAddr& address) {
+            return own_addresses_ ? std::ranges::binary_search(gone, address)
+                                  : !std::ranges::binary_search(own, address);
+        };
+        if (const std::uint32_t ended = NK_TRY(flows().remove_translated(is_gone)); ended > 0) {
+            log(LogLevel::notice, "flows of an address that is gone: {} entries removed", ended);
+        }
+    }
+    own_addresses_ = std::move(own);
+    return {};
 }
 
 void Node::resync() {

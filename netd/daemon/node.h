@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "daemon/options.h"
 #include "daemon/recent_errors.h"
@@ -59,6 +61,8 @@ public:
 
 private:
     void resync_endpoints();
+    // Flows keep the address that they began with for as long as the host has it.
+    [[nodiscard]] Result<void> end_flows_of_former_addresses();
 
     Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
          DeviceModeDecision device_mode);
@@ -72,6 +76,7 @@ private:
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;
     datapath::FlowTable::Sweep last_sweep_;
+    std::optional<std::vector<IpAddr>> own_addresses_;  // as of the last look
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };
 

@@ -222,6 +222,23 @@ Result<void> remove_endpoint_from(const Datapath::FlowMaps& maps, std::uint32_t 
     return {};
 }
 
+template <typename Key>
+Result<std::uint32_t> remove_translated_from(const Datapath::FlowMaps& maps, const FlowTable::IsGone& is_gone) {
+    std::uint32_t removed = 0;
+    for (const int map : {maps.established, maps.fresh}) {
+        NK_TRY(walk<Key>(map, [&](const Entry<Key>& entry) {
+            const IpAddr translated =
+                to_address(entry.key.direction == NK_FLOW_REVERSE ? entry.key.daddr : address_in<Key>(entry.value));
+            if (is_gone(translated)) {
+                bpf_map_delete_elem(map, &entry.key);
+                ++removed;
+            }
+            return true;
+        }));
+    }
+    return removed;
+}
+
 }  // namespace
 
 std::string_view to_string(FlowState state) {
@@ -285,6 +302,11 @@ Result<FlowTable::Sweep> FlowTable::sweep(const FlowLifetimes& lifetimes) {
 Result<void> FlowTable::remove_endpoint(std::uint32_t endpoint_id) {
     NK_TRY(remove_endpoint_from<nk_flow4_key>(maps4_, endpoint_id));
     return remove_endpoint_from<nk_flow6_key>(maps6_, endpoint_id);
+}
+
+Result<std::uint32_t> FlowTable::remove_translated(const IsGone& is_gone) {
+    return NK_TRY(remove_translated_from<nk_flow4_key>(maps4_, is_gone)) +
+           NK_TRY(remove_translated_from<nk_flow6_key>(maps6_, is_gone));
 }
 
 }  // namespace netkitd::datapath

@@ -74,6 +74,9 @@ public:
     [[nodiscard]] Result<Sweep> sweep(const FlowLifetimes& lifetimes);
     // Forgets every flow of an endpoint that is gone.
     [[nodiscard]] Result<void> remove_endpoint(std::uint32_t endpoint_id);
+    // Forgets every flow whose translated address is gone; how many entries those were.
+    using IsGone = std::function<bool(const IpAddr&)>;
+    [[nodiscard]] Result<std::uint32_t> remove_translated(const IsGone& is_gone);
 
 private:
     Datapath::FlowMaps maps4_;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -122,9 +123,9 @@ struct HostAddress {
 
 using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifindex
 
-void read_address(const nlmsghdr& message, AddressMap& addresses) {
+void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addresses) {
     const auto info = fixed_part<ifaddrmsg>(message);
-    if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope != RT_SCOPE_UNIVERSE) {
+    if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope > narrowest_scope) {
         return;
     }
     const NetlinkAttributes attributes(message, sizeof(ifaddrmsg));
@@ -138,11 +139,12 @@ void read_address(const nlmsghdr& message, AddressMap& addresses) {
     }
 }
 
-Result<AddressMap> list_addresses(Netlink& host) {
+// Scopes are numbered from the universe (linux/rtnetlink.h): up to `narrowest_scope`.
+Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope) {
     NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
     request.put_struct(ifaddrmsg{});
     AddressMap addresses;
-    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, addresses); }));
+    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, narrowest_scope, addresses); }));
     return addresses;
 }
 
@@ -169,7 +171,7 @@ std::string why_unusable(const Device& device) {
 
 Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured) {
     const DeviceSet chosen = configured.empty() ? NK_TRY(devices_of_default_routes(host)) : DeviceSet();
-    AddressMap addresses = NK_TRY(list_addresses(host));
+    AddressMap addresses = NK_TRY(list_addresses(host, RT_SCOPE_UNIVERSE));
     std::vector<Uplink> uplinks;
     for (const Device& device : NK_TRY(list_devices(host))) {
         const bool wanted =
@@ -184,6 +186,15 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
     }
     std::ranges::sort(uplinks, {}, &Uplink::ifindex);
     return uplinks;
+}
+
+Result<std::vector<IpAddr>> own_addresses(Netlink& host) {
+    std::vector<IpAddr> own;
+    for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
+        std::ranges::transform(addresses, std::back_inserter(own), &HostAddress::address);
+    }
+    std::ranges::sort(own);
+    return own;
 }
 
 }  // namespace netkitd::link

@@ -25,4 +25,7 @@ struct Uplink {
 // Ordered by ifindex.
 [[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
 
+// Every address that this host has and may use, of any device and scope, sorted.
+[[nodiscard]] Result<std::vector<IpAddr>> own_addresses(Netlink& host);
+
 }  // namespace netkitd::link

@@ -132,6 +132,7 @@ nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
     value.flags = forward ? flow.forward_flags : flow.reverse_flags;
     value.ifindex = if_nametoindex(forward ? "eth0" : "nkweb");
     value.endpoint_id = flow.endpoint_id;
+    value.uplink_ifindex = if_nametoindex("eth0");
     return value;
 }
 
@@ -447,6 +448,7 @@ Result<RunResult> TestNode::run(Program program, std::string_view device, const 
     __sk_buff context{};
     context.ifindex = if_nametoindex(std::string(device).c_str());
     context.gso_size = options.gso_size;
+    context.mark = options.mark;
     bpf_test_run_opts run{};
     run.sz = sizeof(run);
     run.data_in = in.data();

@@ -1,0 +1,213 @@
+#include "harness/traffic.h"
+
+#include <netdb.h>
+#include <netinet/tcp.h>
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kEchoPort = "7";
+constexpr auto kUdpInterval = 1ms;
+constexpr auto kConnectionInterval = 5ms;  // 200 a second
+
+void set_patience(int socket, std::chrono::microseconds patience) {
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(patience);
+    const timeval limit{.tv_sec = seconds.count(), .tv_usec = (patience - seconds).count()};
+    ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+void echo(int connection) {
+    std::array<char, 65536> buffer{};
+    for (ssize_t count = 0; (count = ::recv(connection, buffer.data(), buffer.size(), 0)) > 0;) {
+        for (ssize_t sent = 0, now = 0; sent < count; sent += now) {
+            now = ::send(connection, buffer.data() + sent, static_cast<std::size_t>(count - sent), MSG_NOSIGNAL);
+            if (now <= 0) {
+                return;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+bool in_vm() {
+    return std::getenv("NETKITD_VM") != nullptr;
+}
+
+Address echo_at(const std::string& text) {
+    addrinfo hints{};
+    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+    addrinfo* found = nullptr;
+    EXPECT_EQ(::getaddrinfo(text.c_str(), kEchoPort, &hints, &found), 0) << text;
+    Address address{.storage = {}, .size = found->ai_addrlen};
+    std::memcpy(&address.storage, found->ai_addr, address.size);
+    ::freeaddrinfo(found);
+    return address;
+}
+
+UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type) {
+    UniqueFd socket;
+    netns.inside([&] { socket = UniqueFd(::socket(address.storage.ss_family, type | SOCK_CLOEXEC, 0)); });
+    set_patience(socket.get(), 5s);
+    const int large = 8 << 20;
+    ::setsockopt(socket.get(), SOL_SOCKET, type == SOCK_DGRAM ? SO_RCVBUFFORCE : SO_KEEPALIVE, &large, sizeof(large));
+    return socket;
+}
+
+EchoServer::EchoServer(const NetworkNamespace& netns, const std::string& address)
+    : stream_(socket_in(netns, echo_at(address), SOCK_STREAM)),
+      datagrams_(socket_in(netns, echo_at(address), SOCK_DGRAM)) {
+    const Address local = echo_at(address);
+    const int on = 1;
+    ::setsockopt(stream_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    for (const UniqueFd* socket : {&stream_, &datagrams_}) {
+        EXPECT_EQ(::bind(socket->get(), local.get(), local.size), 0) << std::strerror(errno);
+    }
+    ::listen(stream_.get(), SOMAXCONN);
+    acceptor_ = std::jthread([this](const std::stop_token& stop) { accept(stop); });
+    echoer_ = std::jthread([this](const std::stop_token& stop) { echo_datagrams(stop); });
+}
+
+EchoServer::~EchoServer() {
+    acceptor_.request_stop();
+    echoer_.request_stop();
+    ::shutdown(stream_.get(), SHUT_RDWR);
+    ::shutdown(datagrams_.get(), SHUT_RDWR);
+}
+
+void EchoServer::accept(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+        const int accepted = ::accept4(stream_.get(), nullptr, nullptr, SOCK_CLOEXEC);
+        if (accepted >= 0) {
+            std::thread([connection = UniqueFd(accepted)] { echo(connection.get()); }).detach();
+        }
+    }
+}
+
+void EchoServer::echo_datagrams(const std::stop_token& stop) {
+    std::array<char, 2048> buffer{};
+    while (!stop.stop_requested()) {
+        sockaddr_storage from{};
+        socklen_t size = sizeof(from);
+        auto* peer = reinterpret_cast<sockaddr*>(&from);
+        const ssize_t count = ::recvfrom(datagrams_.get(), buffer.data(), buffer.size(), 0, peer, &size);
+        if (count > 0) {
+            ::sendto(datagrams_.get(), buffer.data(), static_cast<std::size_t>(count), 0, peer, size);
+        }
+    }
+}
+
+Mirror::Mirror(const NetworkNamespace& netns, const std::string& address)
+    : socket_(socket_in(netns, echo_at(address), SOCK_DGRAM)) {
+    const Address local = echo_at(address);
+    EXPECT_EQ(::bind(socket_.get(), local.get(), local.size), 0) << std::strerror(errno);
+    set_patience(socket_.get(), 100ms);
+    thread_ = std::jthread([socket = socket_.get()](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+            std::array<char, 16> question{};
+            sockaddr_storage from{};
+            socklen_t size = sizeof(from);
+            auto* peer = reinterpret_cast<sockaddr*>(&from);
+            if (::recvfrom(socket, question.data(), question.size(), 0, peer, &size) < 0) {
+                continue;
+            }
+            std::array<char, NI_MAXHOST> text{};
+            ::getnameinfo(peer, size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST);
+            ::sendto(socket, text.data(), std::strlen(text.data()), 0, peer, size);
+        }
+    });
+}
+
+std::string seen_as(int socket, const Address& mirror, std::chrono::milliseconds patience) {
+    set_patience(socket, patience);
+    std::array<char, NI_MAXHOST> answer{};
+    if (::sendto(socket, "?", 1, 0, mirror.get(), mirror.size) != 1) {
+        return std::format("cannot ask: {}", std::strerror(errno));
+    }
+    const ssize_t size = ::recv(socket, answer.data(), answer.size(), 0);
+    return size < 0 ? std::string() : std::string(answer.data(), static_cast<std::size_t>(size));
+}
+
+std::uint32_t retransmitted(int socket) {
+    tcp_info info{};
+    socklen_t size = sizeof(info);
+    ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_total_retrans;
+}
+
+void transfer(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
+    const UniqueFd socket = socket_in(from, to, SOCK_STREAM);
+    if (::connect(socket.get(), to.get(), to.size) != 0) {
+        ++tally.failed;
+        return;
+    }
+    std::array<char, 16384> data{};
+    std::array<char, 16384> echoed{};
+    while (!stop.stop_requested()) {
+        data.fill(static_cast<char>(tally.sent));
+        if (::send(socket.get(), data.data(), data.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(data.size()) ||
+            ::recv(socket.get(), echoed.data(), echoed.size(), MSG_WAITALL) != static_cast<ssize_t>(echoed.size()) ||
+            data != echoed) {
+            ++tally.failed;
+            return;
+        }
+        ++tally.sent;
+        ++tally.came_back;
+        if (in_vm()) {
+            std::this_thread::sleep_for(10ms);  // its processors are slow: leave the daemon a share
+        }
+    }
+    tally.retransmitted += retransmitted(socket.get());
+}
+
+void stream(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
+    const UniqueFd socket = socket_in(from, to, SOCK_DGRAM);
+    ::connect(socket.get(), to.get(), to.size);
+    std::jthread receiver([&](const std::stop_token& done) {
+        std::uint64_t number = 0;
+        while (::recv(socket.get(), &number, sizeof(number), 0) == sizeof(number) || !done.stop_requested()) {
+            ++tally.came_back;
+            if (done.stop_requested() && tally.came_back == tally.sent) {
+                return;
+            }
+        }
+    });
+    while (!stop.stop_requested()) {
+        const std::uint64_t number = tally.sent;
+        if (::send(socket.get(), &number, sizeof(number), 0) == sizeof(number)) {
+            ++tally.sent;
+        } else {
+            ++tally.failed;
+        }
+        std::this_thread::sleep_for(kUdpInterval);
+    }
+}
+
+void connect_anew(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
+    auto next = std::chrono::steady_clock::now();
+    while (!stop.stop_requested()) {
+        const UniqueFd socket = socket_in(from, to, SOCK_STREAM);
+        std::array<char, 16> answer{};
+        constexpr ssize_t kSize = answer.size();
+        ++tally.sent;
+        if (::connect(socket.get(), to.get(), to.size) == 0 &&
+            ::send(socket.get(), "what time is it?", kSize, MSG_NOSIGNAL) == kSize &&
+            ::recv(socket.get(), answer.data(), kSize, MSG_WAITALL) == kSize) {
+            ++tally.came_back;
+            tally.retransmitted += retransmitted(socket.get());
+        } else {
+            ++tally.failed;
+        }
+        next += in_vm() ? 20 * kConnectionInterval : kConnectionInterval;
+        std::this_thread::sleep_until(next);
+    }
+}
+
+}  // namespace netkitd::test

@@ -1,0 +1,80 @@
+// Traffic whose every packet is counted: what a change of the host's network, or of the daemon, cost it.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <thread>
+
+#include "base/unique_fd.h"
+#include "harness/netns.h"
+
+namespace netkitd::test {
+
+// The VM's processors are slow.
+[[nodiscard]] bool in_vm();
+
+struct Address {
+    sockaddr_storage storage{};
+    socklen_t size = 0;
+
+    [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+// The echo service (RFC 862) at an address.
+[[nodiscard]] Address echo_at(const std::string& text);
+// A socket of that netns, for any thread. Reads end after five seconds.
+[[nodiscard]] UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type);
+
+// Sends back whatever it gets, by TCP and UDP, on `address` in `netns`, until it is destroyed.
+class EchoServer {
+public:
+    EchoServer(const NetworkNamespace& netns, const std::string& address);
+    ~EchoServer();
+    EchoServer(const EchoServer&) = delete;
+    EchoServer& operator=(const EchoServer&) = delete;
+
+private:
+    void accept(const std::stop_token& stop);
+    void echo_datagrams(const std::stop_token& stop);
+
+    UniqueFd stream_;
+    UniqueFd datagrams_;
+    std::jthread acceptor_;
+    std::jthread echoer_;
+};
+
+// Answers each datagram, on the echo service's port, with the address that it came from, as text.
+class Mirror {
+public:
+    Mirror(const NetworkNamespace& netns, const std::string& address);
+
+private:
+    UniqueFd socket_;
+    std::jthread thread_;
+};
+// Asks a mirror; empty if it does not answer within `patience`.
+[[nodiscard]] std::string seen_as(int socket, const Address& mirror,
+                                  std::chrono::milliseconds patience = std::chrono::seconds(2));
+
+[[nodiscard]] std::uint32_t retransmitted(int socket);
+
+struct Tally {
+    std::atomic<std::uint64_t> sent = 0;
+    std::atomic<std::uint64_t> came_back = 0;
+    std::atomic<std::uint64_t> failed = 0;         // connections that were refused, reset or timed out
+    std::atomic<std::uint64_t> retransmitted = 0;  // segments
+};
+
+// Each until it is told to stop:
+// one long connection; every byte comes back in its place.
+void transfer(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally);
+// Numbered datagrams, one a millisecond.
+void stream(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally);
+// A connection, a question, its answer, the end: 200 a second.
+void connect_anew(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally);
+
+}  // namespace netkitd::test

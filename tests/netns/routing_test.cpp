@@ -1,0 +1,330 @@
+// Which way a container's packets take and with which address, when the host has several of either, and when they
+// change under running traffic. The outside tells what it sees.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "harness/daemon_test.h"
+#include "harness/traffic.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing::UnorderedElementsAre;
+
+struct Family {
+    std::string name;
+    std::string option;
+    std::string remote;  // an address that both outside hosts have
+    std::string container;
+    std::array<std::string, 2> node;     // on up0 and on up1
+    std::array<std::string, 2> gateway;  // their outside hosts
+    std::string second;                  // that a test may add to up0
+    int prefix_length = 0;
+    std::string hash_policy;  // the sysctl
+
+    [[nodiscard]] std::string via(std::size_t uplink) const {
+        return std::format("via {} dev up{}", gateway.at(uplink), uplink);
+    }
+    [[nodiscard]] std::string with_prefix(const std::string& address) const {
+        return std::format("{}/{}{}", address, prefix_length, option == "-6" ? " nodad" : "");
+    }
+};
+
+const std::array<Family, 2> kFamilies{Family{.name = "V4",
+                                             .option = "-4",
+                                             .remote = "192.0.2.10",
+                                             .container = "10.77.0.2",
+                                             .node = {"198.51.100.1", "203.0.113.1"},
+                                             .gateway = {"198.51.100.2", "203.0.113.2"},
+                                             .second = "198.51.100.9",
+                                             .prefix_length = 24,
+                                             .hash_policy = "/proc/sys/net/ipv4/fib_multipath_hash_policy"},
+                                      Family{.name = "V6",
+                                             .option = "-6",
+                                             .remote = "2001:db8:10::10",
+                                             .container = "fd6e:6b64::2",
+                                             .node = {"2001:db8:1::1", "2001:db8:2::1"},
+                                             .gateway = {"2001:db8:1::2", "2001:db8:2::2"},
+                                             .second = "2001:db8:1::9",
+                                             .prefix_length = 64,
+                                             .hash_policy = "/proc/sys/net/ipv6/fib_multipath_hash_policy"}};
+
+// A daemon on a host with two uplinks, up0 and up1; the default routes lead out of up0.
+class RoutingTest : public DaemonTest, public testing::WithParamInterface<Family> {
+protected:
+    void SetUp() override {
+        DaemonTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        connect(node(), "up1", second_, "eth0");
+        for (const Family& family : kFamilies) {
+            for (const auto& [host, i] : {std::pair(&outside(), 0U), {&second_, 1U}}) {
+                host->run(std::format("ip addr replace {} dev eth0; ip addr add {} dev lo; ip link set lo up",
+                                      family.with_prefix(family.gateway.at(i)), family.remote));
+                node().run(std::format("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
+            }
+            node().run(std::format("ip {} route replace default {}", family.option, family.via(0)));
+            node().run(std::format("ip {} route add default {} metric 4000", family.option, family.via(1)));
+        }
+        node().run("echo 1 > /proc/sys/net/ipv4/conf/all/promote_secondaries");
+        ASSERT_TRUE(start());
+        ASSERT_TRUE(attach(web_, "web"));
+    }
+
+    // ip(8) of this family, on the node.
+    void ip(const std::string& command) const { node().run(std::format("ip {} {}", net.option, command)); }
+    [[nodiscard]] UniqueFd socket(int type = SOCK_DGRAM) const { return socket_in(web_.netns(), to_, type); }
+    // What the outside sees of a new flow.
+    [[nodiscard]] std::string seen() const { return seen_as(socket().get(), to_); }
+    // The same, once the daemon has seen what was changed just now.
+    [[nodiscard]] bool comes_to_be_seen_as(const std::string& address) const {
+        return eventually([&] { return seen() == address; });
+    }
+    // Translated addresses of the flows that there are.
+    [[nodiscard]] std::set<std::string> addresses_of_flows() const {
+        std::set<std::string> addresses;
+        const json list = call({.operation = ipc::Operation::flow_list}).value();
+        for (const json& flow : list.at("flows")) {
+            addresses.insert(flow.at("translated").get<std::string>());
+        }
+        return addresses;
+    }
+
+    const Family& net = GetParam();
+    NetworkNamespace second_;
+    ContainerProcess web_;
+    Address to_ = echo_at(net.remote);
+};
+
+class SourceTest : public RoutingTest {
+protected:
+    void SetUp() override {
+        RoutingTest::SetUp();
+        if (!IsSkipped()) {
+            mirrors_.emplace_back(std::make_unique<Mirror>(outside(), net.remote));
+            mirrors_.emplace_back(std::make_unique<Mirror>(second_, net.remote));
+            // The kernel may still be bringing up the container's end.
+            ASSERT_TRUE(comes_to_be_seen_as(net.node[0]));
+        }
+    }
+
+private:
+    std::vector<std::unique_ptr<Mirror>> mirrors_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, SourceTest, testing::ValuesIn(kFamilies),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(SourceTest, IsWhatTheRouteSays) {
+    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(std::format("route replace default {} src {}", net.via(0), net.second));
+    EXPECT_TRUE(comes_to_be_seen_as(net.second));
+    ip(std::format("route add {} {}", net.remote, net.via(1)));
+    EXPECT_TRUE(comes_to_be_seen_as(net.node[1])) << "a route of its own, by the other uplink";
+}
+
+TEST_P(SourceTest, FollowsPolicyRules) {
+    ip(std::format("route add default {} table 100", net.via(1)));
+    for (const std::string& selector :
+         {std::string("iif ") + endpoints().at(0).at("host_interface").get<std::string>(), "from " + net.container,
+          "to " + net.remote, std::string("not fwmark 7"), std::string("ipproto udp dport 7")}) {
+        SCOPED_TRACE(selector);
+        ip(std::format("rule add {} lookup 100", selector));
+        EXPECT_TRUE(comes_to_be_seen_as(net.node[1]));
+        ip(std::format("rule del {} lookup 100", selector));
+        EXPECT_TRUE(comes_to_be_seen_as(net.node[0]));
+    }
+    ip(std::format("rule add from {} lookup 100", net.node[0]));
+    EXPECT_EQ(seen(), net.node[0]) << "a rule for the host's own address is not about containers";
+}
+
+TEST_P(SourceTest, MultipathSpreadsFlowsAndKeepsEachOnItsPath) {
+    node().run("echo 1 > " + net.hash_policy);
+    ip(std::format("route del default {} metric 4000", net.via(1)));
+    ip(std::format("route replace default nexthop {} nexthop {}", net.via(0), net.via(1)));
+    constexpr std::size_t kFlows = 32;
+    std::vector<UniqueFd> sockets;
+    std::vector<std::string> first;
+    for (std::size_t i = 0; i < kFlows; i++) {
+        sockets.push_back(socket());
+        first.push_back(seen_as(sockets.back().get(), to_));
+    }
+    EXPECT_THAT(std::set<std::string>(first.begin(), first.end()), UnorderedElementsAre(net.node[0], net.node[1]));
+    for (int round = 0; round < 3; round++) {
+        std::this_thread::sleep_for(700ms);  // what flows remember is asked again meanwhile
+        for (std::size_t i = 0; i < kFlows; i++) {
+            EXPECT_EQ(seen_as(sockets.at(i).get(), to_), first.at(i)) << "flow " << i << ", round " << round;
+        }
+    }
+}
+
+TEST_P(SourceTest, OfAFlowStaysWhenAnAddressIsAddedOrPreferred) {
+    const UniqueFd flow = socket();
+    ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
+    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(std::format("route replace default {} src {}", net.via(0), net.second));
+    EXPECT_TRUE(comes_to_be_seen_as(net.second)) << "new flows have it";
+    EXPECT_EQ(seen_as(flow.get(), to_), net.node[0]);
+}
+
+// As when a DHCP server gives another address.
+TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGone) {
+    const UniqueFd flow = socket();
+    ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
+    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(std::format("addr del {}/{} dev up0", net.node[0], net.prefix_length));
+    ip(std::format("route replace default {}", net.via(0)));
+    EXPECT_TRUE(eventually([&] { return log().contains("flows of an address that is gone"); }));
+    EXPECT_THAT(addresses_of_flows(), testing::Not(testing::Contains(net.node[0])));
+    EXPECT_EQ(seen_as(flow.get(), to_), net.second);
+}
+
+TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGoneWhileNoDaemonRuns) {
+    const UniqueFd flow = socket();
+    ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
+    stop(SIGKILL);
+    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(std::format("addr del {}/{} dev up0", net.node[0], net.prefix_length));
+    ip(std::format("route replace default {}", net.via(0)));
+    EXPECT_TRUE(eventually([&] { return seen_as(flow.get(), to_, 500ms) == net.second; }));
+    ASSERT_TRUE(start());
+    EXPECT_TRUE(eventually([&] { return !addresses_of_flows().contains(net.node[0]); }));
+    EXPECT_EQ(seen_as(flow.get(), to_), net.second);
+}
+
+// With traffic of every kind out of up0 while something changes.
+class TrafficTest : public RoutingTest {
+protected:
+    static constexpr std::array<const char*, 3> kKinds{"the transfer", "the stream", "new connections"};
+
+    void SetUp() override {
+        RoutingTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        servers_.emplace_back(std::make_unique<EchoServer>(outside(), net.remote));
+        servers_.emplace_back(std::make_unique<EchoServer>(second_, net.remote));
+        // The kernel may still be bringing up the container's end.
+        ASSERT_TRUE(eventually([&] { return web_.netns().succeeds("ping -c 1 -W 1 " + net.remote); }));
+    }
+    void begin() {
+        for (std::size_t i = 0; i < kKinds.size(); i++) {
+            traffic_.emplace_back([this, i](const std::stop_token& stop) {
+                std::array{transfer, stream, connect_anew}.at(i)(stop, web_.netns(), to_, tallies_.at(i));
+            });
+        }
+        ASSERT_TRUE(
+            eventually([&] { return std::ranges::all_of(tallies_, [](const Tally& t) { return t.sent > 10; }); }));
+    }
+    void end() {
+        for (auto& thread : traffic_) {
+            thread.request_stop();
+        }
+        traffic_.clear();
+    }
+    void expect_nothing_lost() {
+        std::this_thread::sleep_for(3s);  // long enough for all that is remembered to be asked again
+        end();
+        for (std::size_t i = 0; i < kKinds.size(); i++) {
+            const Tally& tally = tallies_.at(i);
+            SCOPED_TRACE(kKinds.at(i));
+            EXPECT_EQ(tally.came_back, tally.sent);
+            EXPECT_EQ(tally.failed, 0U);
+            EXPECT_EQ(tally.retransmitted, 0U);
+        }
+    }
+    // Those of an uplink's programs.
+    [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
+        return node().run(std::format("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
+    }
+    [[nodiscard]] std::set<std::string> uplinks() const {
+        std::set<std::string> names;
+        const json now = status();
+        for (const json& uplink : now.at("uplinks")) {
+            names.insert(uplink.at("name").get<std::string>());
+        }
+        return names;
+    }
+    [[nodiscard]] std::uint32_t ifindex(const std::string& name) const {
+        return static_cast<std::uint32_t>(
+            std::stoul(node().run(std::format("ip -j link show {} | jq .[0].ifindex", name))));
+    }
+    void add_uplink(std::size_t i) {
+        connect(node(), std::format("up{}", i), second_, "eth0");
+        for (const Family& family : kFamilies) {
+            second_.run(std::format("ip addr replace {} dev eth0", family.with_prefix(family.gateway.at(i))));
+            node().run(std::format("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
+            node().run(std::format("ip {} route add default {} metric 4000", family.option, family.via(i)));
+        }
+    }
+
+    std::array<Tally, 3> tallies_;
+
+private:
+    std::vector<std::unique_ptr<EchoServer>> servers_;
+    std::vector<std::jthread> traffic_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, TrafficTest, testing::ValuesIn(kFamilies),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(TrafficTest, LosesNothingWhenOtherAddressesComeAndGo) {
+    begin();
+    for (int i = 0; i < 5; i++) {
+        // Of IPv6, the kernel would prefer it for new flows if it were not deprecated.
+        ip(std::format("addr add {} dev up0 preferred_lft 0", net.with_prefix(net.second)));
+        ip(std::format("addr del {}/{} dev up1", net.node[1], net.prefix_length));
+        std::this_thread::sleep_for(200ms);
+        ip(std::format("addr del {}/{} dev up0", net.second, net.prefix_length));
+        ip(std::format("addr add {} dev up1", net.with_prefix(net.node[1])));
+        std::this_thread::sleep_for(200ms);
+    }
+    expect_nothing_lost();
+}
+
+TEST_P(TrafficTest, LosesNothingWhenTheUplinkIsRenamed) {
+    begin();
+    node().run("ip link set up0 name wan0");
+    EXPECT_TRUE(eventually([&] { return uplinks() == std::set<std::string>{"wan0", "up1"}; }));
+    expect_nothing_lost();
+}
+
+TEST_P(TrafficTest, LosesNothingWhenAnotherUplinkVanishesAndAppears) {
+    const std::uint32_t former = ifindex("up1");
+    EXPECT_NE(link_pins(former), "");
+    begin();
+    node().run("ip link del up1");
+    EXPECT_TRUE(eventually([&] { return uplinks() == std::set<std::string>{"up0"}; }));
+    EXPECT_EQ(link_pins(former), "");
+    add_uplink(1);
+    EXPECT_TRUE(eventually([&] { return uplinks().contains("up1"); }));
+    EXPECT_NE(link_pins(ifindex("up1")), "");
+    expect_nothing_lost();
+}
+
+// The remote does not know the connection under its new address, and says so at once.
+TEST_P(TrafficTest, EndsWithAResetWhenItsUplinkVanishesAndGoesOnByTheOther) {
+    const UniqueFd connection = socket(SOCK_STREAM);
+    ASSERT_EQ(::connect(connection.get(), to_.get(), to_.size), 0);
+    begin();
+    node().run("ip link del up0");
+    std::array<char, 1> byte{};
+    ASSERT_EQ(::send(connection.get(), byte.data(), 1, MSG_NOSIGNAL), 1);
+    EXPECT_EQ(::recv(connection.get(), byte.data(), 1, 0), -1);
+    EXPECT_EQ(errno, ECONNRESET);
+    const std::uint64_t answered = tallies_[2].came_back;
+    EXPECT_TRUE(eventually([&] { return tallies_[2].came_back > answered + 10; })) << "new connections";
+    end();
+    EXPECT_THAT(addresses_of_flows(), testing::ElementsAre(net.node[1]));
+}
+
+}  // namespace
+}  // namespace netkitd::test
