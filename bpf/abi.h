@@ -172,7 +172,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
-	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset or echo reply that belongs to no flow") \
+	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow") \
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)")
@@ -187,7 +187,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_EVENT_FLOW_ESTABLISHED,  "flow-established",    "masqueraded flows that got their first reply") \
 	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
 	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
-	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered")
+	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered") \
+	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

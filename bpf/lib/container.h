@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "fast.h"
 #include "flow_create.h"
+#include "icmp_error.h"
 #include "neighbour.h"
 #include "node.h"
 #include "parse.h"
@@ -83,8 +84,11 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 {
 	int result = nk_check_masquerade(out);
 
-	if (result == NK_OK)
-		result = nk_flow_outbound(skb, m);
+	if (result != NK_OK)
+		return result;
+	if (out->l4_result == NK_L4_ICMP_ERROR)
+		return nk_error_from_container(skb, &out->ip, m);
+	result = nk_flow_outbound(skb, m);
 	if (result != NK_OK)
 		return result;
 	return nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &m->addr, m->port) ? NK_OK

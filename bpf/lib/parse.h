@@ -41,7 +41,12 @@ struct nk_icmp_echo {
 
 enum nk_icmp_type {
 	NK_ICMP_ECHOREPLY = 0,
+	NK_ICMP_UNREACHABLE = 3,
 	NK_ICMP_ECHO = 8,
+	NK_ICMP_TIME_EXCEEDED = 11,
+	NK_ICMP_PARAMETER_PROBLEM = 12,
+	NK_ICMP6_UNREACHABLE = 1,
+	NK_ICMP6_PARAMETER_PROBLEM = 4, // between them: packet too big, time exceeded
 	NK_ICMP6_ECHO = 128,
 	NK_ICMP6_ECHOREPLY = 129,
 };
@@ -81,6 +86,7 @@ enum nk_tcp_flag {
 enum nk_l4_result {
 	NK_L4_OK,
 	NK_L4_MALFORMED,
+	NK_L4_ICMP_ERROR,  // no ports: the packet that it is about has them (icmp_error.h)
 	NK_L4_UNSUPPORTED, // no ports: a protocol, or an ICMP message, that cannot be masqueraded
 };
 
@@ -224,14 +230,18 @@ static __always_inline __u8 nk_icmp_proto(enum nk_family family)
 	return family == NK_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 }
 
-static __always_inline __u32 nk_l4_offset(const struct nk_ip *ip)
+// An offset that was compared with the mask, for the verifier.
+static __always_inline __u32 nk_bounded(__u32 offset)
 {
-	__u32 offset = ETH_HLEN + ip->header_len;
-
-	// The compiler knows from earlier checks that the mask changes nothing, and would leave it out; 6.12's verifier
-	// does not.
+	// The compiler knows from that comparison that the mask changes nothing, and would leave it out; 6.12's
+	// verifier does not.
 	barrier_var(offset);
 	return offset & NK_L4_OFFSET_MASK;
+}
+
+static __always_inline __u32 nk_l4_offset(const struct nk_ip *ip)
+{
+	return nk_bounded(ETH_HLEN + ip->header_len);
 }
 
 // A transport header of `size` bytes (a constant), if the packet says and has as much.
@@ -271,6 +281,14 @@ static __always_inline enum nk_l4_result nk_parse_udp(struct __sk_buff *skb, con
 	return NK_L4_OK;
 }
 
+// The errors that quote the packet they are about. (A redirect is for the link.)
+static __always_inline bool nk_is_icmp_error(enum nk_family family, __u8 type)
+{
+	if (family == NK_IPV6)
+		return type >= NK_ICMP6_UNREACHABLE && type <= NK_ICMP6_PARAMETER_PROBLEM;
+	return type == NK_ICMP_UNREACHABLE || type == NK_ICMP_TIME_EXCEEDED || type == NK_ICMP_PARAMETER_PROBLEM;
+}
+
 static __always_inline enum nk_l4_result nk_parse_icmp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
 						       struct nk_flow6_key *key)
 {
@@ -282,6 +300,8 @@ static __always_inline enum nk_l4_result nk_parse_icmp(struct __sk_buff *skb, co
 		return NK_L4_MALFORMED;
 	l4->header_len = sizeof(*header);
 	l4->echo_reply = header->type == reply;
+	if (nk_is_icmp_error(ip->family, header->type))
+		return NK_L4_ICMP_ERROR;
 	if (header->code || (header->type != request && header->type != reply))
 		return NK_L4_UNSUPPORTED;
 	if (header->type == request)

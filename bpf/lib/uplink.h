@@ -2,7 +2,8 @@
 //
 // In: a packet to an address of a masqueraded network was never asked for (the outside knows the node's address only)
 // and is dropped, whatever it is; a packet to a port of the masquerade pool may be a reply and goes straight to its
-// container; all else is the host's. Out: the safety net behind the containers' programs, one comparison.
+// container; so does an ICMP error about a packet from there; all else is the host's. Out: the safety net behind the
+// containers' programs, one comparison.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -11,21 +12,10 @@
 #include "counters.h"
 #include "fast.h"
 #include "flow_promote.h"
+#include "icmp_error.h"
 #include "node.h"
 #include "parse.h"
 #include "rewrite.h"
-
-// Whether this may be a reply to a masqueraded flow; the key has its port in the pool then.
-static __always_inline bool nk_may_be_reply(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
-					    struct nk_flow6_key *key)
-{
-	// Later fragments have no ports. The host's stack waits for the first one, which is dropped below, in vain.
-	if (ip->fragment & NK_FRAGMENT_LATER)
-		return false;
-	if (nk_parse_l4(skb, ip, l4, key) != NK_L4_OK)
-		return false;
-	return nk_in_pool(key->dport);
-}
 
 static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_delivery *to)
 {
@@ -34,6 +24,7 @@ static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip 
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
+// A packet to a port of the masquerade pool: it may be the host's nevertheless.
 static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4,
 				    const struct nk_flow6_key *key)
 {
@@ -56,11 +47,28 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	return nk_deliver(skb, ip, &to);
 }
 
+static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_flow6_key *key)
+{
+	struct nk_l4 l4 = {};
+
+	// Later fragments have no ports. The host's stack waits for the first one, which is dropped above, in vain.
+	if (ip->fragment & NK_FRAGMENT_LATER)
+		return TCX_NEXT;
+	switch (nk_parse_l4(skb, ip, &l4, key)) {
+	case NK_L4_OK:
+		key->direction = NK_FLOW_REVERSE;
+		return nk_in_pool(key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
+	case NK_L4_ICMP_ERROR:
+		return ip->fragment ? TCX_NEXT : nk_error_from_uplink(skb, ip, key);
+	default:
+		return TCX_NEXT;
+	}
+}
+
 static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
 	struct nk_flow6_key key;
-	struct nk_l4 l4 = {};
 	struct nk_ip ip;
 
 	// To another machine, or to a macvlan or bridge on this device: the stack knows.
@@ -72,10 +80,9 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	if (network)
 		return nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNSOLICITED) : TCX_NEXT;
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST || !nk_may_be_reply(skb, &ip, &l4, &key))
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
-	key.direction = NK_FLOW_REVERSE;
-	return nk_reply(skb, &ip, &l4, &key);
+	return nk_to_node(skb, &ip, &key);
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.

@@ -12,7 +12,8 @@ namespace netkitd::test {
 namespace {
 
 constexpr std::uint8_t kSctp = 132;  // a protocol with ports that is not masqueraded
-constexpr std::uint8_t kIcmpUnreachable = 3;
+constexpr std::uint8_t kIcmpRedirect = 5;
+constexpr std::uint8_t kIcmp6Redirect = 137;
 constexpr std::uint8_t kIcmpTimestamp = 13;
 constexpr std::uint32_t kRouteMtu = 1300;          // of special route 6
 const Bytes kRouterAlert{0x94, 0x04, 0x00, 0x00};  // RFC 2113
@@ -302,7 +303,7 @@ std::vector<VerdictCase> refused_masquerade(const Net& net) {
         dropped("LaterFragment", "fragment", from_web(net).fragment(100, false)),
         dropped("OtherProtocol", "protocol", Packet().ip(net.web, net.remote).protocol(kSctp)),
         dropped("IcmpTimestamp", "protocol", icmp(kIcmpTimestamp, 0)),
-        dropped("IcmpError", "protocol", icmp(kIcmpUnreachable, 1)),
+        dropped("IcmpRedirect", "protocol", icmp(net.icmp == IPPROTO_ICMP ? kIcmpRedirect : kIcmp6Redirect, 1)),
         dropped("EchoRequestWithACode", "protocol", from_web_ping(net).icmp(net.icmp == IPPROTO_ICMP ? 8 : 128, 1)),
         dropped("IcmpOfTheOtherFamily", "protocol", from_web_ping(net).protocol(other_icmp)),
         dropped("EchoReplyToOutside", "no-flow", Packet().ip(net.web, net.remote).echo_reply(50000)),

@@ -1,5 +1,7 @@
 #include "bpf/verdict_table.h"
 
+#include <algorithm>
+#include <iterator>
 #include <ostream>
 
 namespace netkitd::test {
@@ -10,8 +12,8 @@ std::ostream& operator<<(std::ostream& out, const VerdictTable& table) {
 
 std::vector<VerdictTable> all_tables() {
     std::vector<VerdictTable> tables = container_tables();
-    for (auto& more : {neighbour_tables(), uplink_tables()}) {
-        tables.insert(tables.end(), more.begin(), more.end());
+    for (std::vector<VerdictTable> more : {neighbour_tables(), uplink_tables(), icmp_error_tables()}) {
+        std::ranges::move(more, std::back_inserter(tables));
     }
     return tables;
 }

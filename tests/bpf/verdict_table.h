@@ -41,6 +41,7 @@ std::ostream& operator<<(std::ostream& out, const VerdictTable& table);
 [[nodiscard]] std::vector<VerdictTable> container_tables();
 [[nodiscard]] std::vector<VerdictTable> neighbour_tables();
 [[nodiscard]] std::vector<VerdictTable> uplink_tables();
+[[nodiscard]] std::vector<VerdictTable> icmp_error_tables();
 [[nodiscard]] std::vector<VerdictTable> all_tables();
 
 }  // namespace netkitd::test

@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <format>
 #include <stdexcept>
 
@@ -278,6 +279,12 @@ Packet& Packet::icmp(std::uint8_t type, std::uint8_t code) {
     protocol_ = static_cast<std::uint8_t>(network_ == Network::ipv6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP});
     icmp_type_ = type;
     icmp_code_ = code;
+    return *this;
+}
+
+Packet& Packet::quoting(const Packet& packet, std::size_t size) {
+    payload_ = packet.network_packet();
+    payload_.resize(std::min(payload_.size(), size));
     return *this;
 }
 

@@ -1,0 +1,114 @@
+// What lies between a container and a host far outside: a router, and behind it a link with a smaller MTU. In veth
+// mode, with the kernel's own stack in every part.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <format>
+
+#include "bpf/wire.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::Key;
+
+constexpr int kPathMtu = 1300;
+
+// `outside` routes to `far`, which has the remote's address.
+class PathTest : public WireTest {
+protected:
+    void SetUp() override {
+        WireTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) {
+            return;
+        }
+        outside.run(std::format("ip addr del {} dev lo", net.remote));
+        for (const NetworkNamespace* netns : {&outside, &far}) {
+            netns->run("cd /proc/sys/net/ipv6/conf; echo 0 >all/accept_dad; echo 0 >default/accept_dad");
+        }
+        connect(outside, "far0", far, "eth0");
+        outside.run(std::format(
+            "ip link set far0 mtu {0}; ip addr add 198.51.100.254/24 dev far0; ip addr add 2001:db8:51::fe/64 dev far0 "
+            "nodad; echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
+            kPathMtu));
+        far.run(
+            std::format("ip link set lo up; ip link set eth0 mtu {0}; ip addr add 198.51.100.1/24 dev eth0;"
+                        "ip addr add 2001:db8:51::1/64 dev eth0 nodad; ip route add default via 198.51.100.254;"
+                        "ip route add default via 2001:db8:51::fe",
+                        kPathMtu));
+        attach_containers();
+        let_the_stack_answer();
+    }
+
+    [[nodiscard]] bool v4() const { return net.name == "V4"; }
+    [[nodiscard]] std::string router() const { return v4() ? "203.0.113.1" : "2001:db8:113::1"; }
+
+    NetworkNamespace far;
+};
+INSTANTIATE_TEST_SUITE_P(Family, PathTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(PathTest, TracerouteShowsTheRouterAndTheHostBehindIt) {
+    for (const char* method : {"-U", "-I", "-T", ""}) {
+        const std::string hops = web.run(std::format("traceroute -n -q 1 -w 2 -m 4 {} {}", method, net.remote));
+        EXPECT_THAT(hops,
+                    AllOf(HasSubstr(std::format(" 2  {}  ", router())), HasSubstr(std::format(" 3  {}  ", net.remote))))
+            << method;
+    }
+    EXPECT_THAT(node().counted(), Contains(Key("icmp-error")));
+}
+
+TEST_P(PathTest, TracepathFindsTheMtuBehindTheRouter) {
+    const std::string hops = web.run("tracepath -n " + net.remote);
+    EXPECT_THAT(hops, AllOf(HasSubstr(std::format("pmtu {}", kPathMtu)), ContainsRegex("[ ]" + router() + "[ ]"),
+                            HasSubstr("reached")));
+}
+
+TEST_P(PathTest, PingWithDfIsToldTheMtu) {
+    const std::string answer = web.run(std::format("ping -c 1 -W 2 -M do -s 1350 {} || true", net.remote));
+    EXPECT_THAT(answer, HasSubstr(std::format("mtu{}{}", v4() ? " = " : "=", kPathMtu)));
+}
+
+TEST_P(PathTest, TcpFindsItsWayThroughASmallerMtu) {
+    // The far end would offer a segment size that fits: it is made to believe that its link is like the others.
+    far.run("ip link set eth0 mtu 1500");
+    const Connection connection = connect_tcp(web, {net.web, 50000}, far, {net.remote, 443});
+    EXPECT_EQ(connection.seen, (Address{net.node, 50000}));
+    EXPECT_EQ(transfer(connection.client.get(), connection.server.get()), "");
+    EXPECT_THAT(node().counted(), Contains(Key("icmp-error")));
+}
+
+TEST_P(PathTest, AClosedPortOfTheRemoteIsToldToTheContainer) {
+    const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
+    connect_to(client.get(), {net.remote, 443});
+    EXPECT_EQ(::send(client.get(), "hello", 5, 0), 5);
+    ASSERT_TRUE(readable(client.get()));
+    std::array<char, 8> buffer{};
+    EXPECT_EQ(::recv(client.get(), buffer.data(), buffer.size(), 0), -1);
+    EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+TEST_P(PathTest, AClosedPortOfTheContainerIsToldToTheRemote) {
+    const UniqueFd server = bound_socket(far, SOCK_DGRAM, {net.remote, 443});
+    connect_to(server.get(), {net.node, 50000});
+    std::array<char, 8> buffer{};
+    {
+        const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
+        connect_to(client.get(), {net.remote, 443});
+        EXPECT_EQ(::send(client.get(), "hello", 5, 0), 5);
+        ASSERT_TRUE(readable(server.get()));
+        EXPECT_EQ(::recv(server.get(), buffer.data(), buffer.size(), 0), 5);
+    }
+    EXPECT_EQ(::send(server.get(), "late", 4, 0), 4);
+    ASSERT_TRUE(readable(server.get()));
+    EXPECT_EQ(::recv(server.get(), buffer.data(), buffer.size(), 0), -1);
+    EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+}  // namespace
+}  // namespace netkitd::test
