@@ -125,9 +125,9 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow6_key) == 40, "nk_flow6_key");
 
 // What this half has seen; the other half has its own. A lifetime follows from both (netd/datapath/flows).
 enum nk_flow_flag {
-	NK_FLOW_SYN = 1 << 0, // a SYN went this way
+	NK_FLOW_SYN = 1 << 0, // a SYN, or SCTP's INIT, went this way
 	NK_FLOW_FIN = 1 << 1, // a FIN went this way
-	NK_FLOW_RST = 1 << 2, // a RST was seen, either way (written to both halves)
+	NK_FLOW_RST = 1 << 2, // a RST, or SCTP's ABORT, was seen, either way (written to both halves)
 };
 
 struct nk_flow {
@@ -162,20 +162,21 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_NOT_IP,             "not-ip",              "the container sent something other than IPv4, IPv6 or ARP") \
 	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which no network of this node has") \
 	X(NK_DROP_LINK_SCOPE,         "link-scope",          "ARP and IPv6 that ends at the link: multicast, link-local, probes, announcements") \
-	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment cannot be masqueraded") \
-	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP and ICMP echo are)") \
+	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment whose first one was not seen, or holds no ports") \
+	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP, UDP-Lite, SCTP, ICMP are)") \
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the uplink has no address to masquerade with") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
 	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.<host end>.forwarding was turned off") \
-	X(NK_DROP_TOO_BIG,            "too-big",             "larger than the path's MTU and may be fragmented: masquerade cannot") \
+	X(NK_DROP_TOO_BIG,            "too-big",             "segments larger than the path's MTU that may be fragmented: masquerade cannot") \
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
 	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow") \
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
-	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)")
+	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
+	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept")
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
 #define NK_EVENTS(X) \
@@ -188,7 +189,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
 	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
 	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered") \
-	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated")
+	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated") \
+	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "fast.h"
 #include "flow_create.h"
+#include "fragment.h"
 #include "icmp_error.h"
 #include "neighbour.h"
 #include "node.h"
@@ -68,10 +69,10 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 // NK_OK, or why this packet cannot be masqueraded.
 static __always_inline int nk_check_masquerade(const struct nk_out *out)
 {
-	if (out->ip.fragment)
-		return NK_DROP_FRAGMENT;
 	if (out->l4_result == NK_L4_MALFORMED)
-		return NK_DROP_MALFORMED;
+		return out->ip.fragment ? NK_DROP_FRAGMENT : NK_DROP_MALFORMED;
+	if (out->l4_result == NK_L4_ICMP_ERROR && out->ip.fragment)
+		return NK_DROP_FRAGMENT;
 	if (out->l4_result == NK_L4_UNSUPPORTED)
 		return NK_DROP_PROTOCOL;
 	if (out->l4.echo_reply)
@@ -79,11 +80,23 @@ static __always_inline int nk_check_masquerade(const struct nk_out *out)
 	return NK_OK;
 }
 
+// The later ones will follow it.
+static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struct nk_out *out,
+					      const struct nk_masquerade *m)
+{
+	__be16 id = nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, m->route->fib.ifindex);
+
+	return out->ip.family == NK_IPV6 || nk_write_id(skb, id);
+}
+
 // NK_OK with the packet rewritten, or the reason to drop it.
 static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
-	int result = nk_check_masquerade(out);
+	int result;
 
+	if (out->ip.fragment & NK_FRAGMENT_LATER)
+		return nk_later_fragment_outbound(skb, &out->ip, out->key, m->route->fib.ifindex);
+	result = nk_check_masquerade(out);
 	if (result != NK_OK)
 		return result;
 	if (out->l4_result == NK_L4_ICMP_ERROR)
@@ -91,6 +104,8 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 	result = nk_flow_outbound(skb, m);
 	if (result != NK_OK)
 		return result;
+	if (out->ip.fragment && !nk_first_fragment(skb, out, m))
+		return NK_DROP_REWRITE_FAILED;
 	return nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &m->addr, m->port) ? NK_OK
 											: NK_DROP_REWRITE_FAILED;
 }
@@ -113,12 +128,42 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 	return nk_send(skb, m->route);
 }
 
-// The stack answers a packet that must not be fragmented; one that may be, it would fragment and send on as it is:
-// right for a routed network, untranslated for a masqueraded one.
-static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
+// Hands a packet that may be fragmented, and has to be, to the stack as it is, when it is known what its fragments
+// are to be translated to; that is done where they leave (fragment.h). The segments of a large one have
+// identifications of their own, which are not known yet.
+static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+					   struct nk_masquerade *m)
 {
-	if (out->masquerade && !out->ip.whole)
+	int result;
+
+	if (skb->gso_size || out->l4_result == NK_L4_ICMP_ERROR)
 		return nk_drop(skb, NK_DROP_TOO_BIG);
+	if (out->ip.ttl <= 1)
+		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+	if (out->ip.fragment & NK_FRAGMENT_LATER)
+		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
+	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
+	m->route->result = nk_ask_fib4(skb, out->key, out->ip.tos, m->route->fib.mtu_result, &m->route->fib);
+	if (m->route->result != BPF_FIB_LKUP_RET_SUCCESS && m->route->result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return nk_drop(skb, NK_DROP_TOO_BIG);
+	if (!nk_is_uplink(m->route->fib.ifindex))
+		return nk_drop(skb, NK_DROP_NO_UPLINK);
+	result = nk_check_masquerade(out);
+	if (result == NK_OK)
+		result = nk_flow_outbound(skb, m);
+	if (result != NK_OK)
+		return nk_drop(skb, result);
+	nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, m->route->fib.ifindex);
+	return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
+}
+
+// The stack answers a packet that must not be fragmented; one that may be, it fragments and sends on as it is: right
+// for a routed network, but not for a masqueraded one.
+static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+				      struct nk_masquerade *m)
+{
+	if (out->ip.family == NK_IPV4 && out->masquerade && !out->ip.whole)
+		return nk_let_fragment(skb, door, out, m);
 	return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
 }
 
@@ -138,7 +183,7 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	case BPF_FIB_LKUP_RET_PROHIBIT:
 		return nk_to_stack(skb, door, NK_EVENT_STACK_NO_ROUTE);
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return nk_too_big(skb, door, out);
+		return nk_too_big(skb, door, out, m);
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return nk_drop(skb, NK_DROP_FORWARDING_OFF);
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
@@ -170,6 +215,17 @@ static __always_inline bool nk_stays_on_link(enum nk_family family, const struct
 	       (nk_link_scope6(&key->saddr) || nk_link_scope6(&key->daddr) || nk_addr_is_unset(NK_IPV6, &key->saddr));
 }
 
+// The ports, which the routing decision may be by; a later fragment's are those of its first one, or it has none
+// (false). Where nothing is translated, no fragment's ports are looked at, so that all of one packet go one way.
+static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *out)
+{
+	if (out->masquerade && (out->ip.fragment & NK_FRAGMENT_LATER))
+		return nk_fragment_ports(out->key, out->ip.id);
+	if (out->masquerade || !out->ip.fragment)
+		out->l4_result = nk_parse_l4(skb, &out->ip, &out->l4, out->key);
+	return true;
+}
+
 static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const struct nk_door *door,
 						enum nk_family family)
 {
@@ -189,12 +245,12 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 		return nk_to_prefix(skb, door, &out, network);
 	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
-	if (!out.ip.fragment)
-		out.l4_result = nk_parse_l4(skb, &out.ip, &out.l4, &key);
 	network = nk_network(family, &key.saddr);
 	// An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves
 	// untranslated.
 	out.masquerade = !network || nk_masqueraded(network);
+	if (!nk_find_ports(skb, &out))
+		return nk_drop(skb, NK_DROP_FRAGMENT);
 	return nk_to_outside(skb, door, &out);
 }
 

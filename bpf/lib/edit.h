@@ -48,11 +48,32 @@ static __always_inline __u64 nk_edit_check(struct nk_edit *edit, __u32 offset, _
 static __always_inline __u64 nk_edit_l4_check(struct nk_edit *edit, __u32 offset, __u8 proto, enum nk_summed summed,
 					      __u64 addr_change, __u64 port_change)
 {
-	__sum16 old = nk_edit_load(edit, offset), check = old;
+	__sum16 old, check;
 
+	// Its CRC covers no addresses, and its ports are kept.
+	if (proto == IPPROTO_SCTP)
+		return 0;
+	old = check = nk_edit_load(edit, offset);
 	nk_update_l4_check(proto, summed, &check, addr_change, port_change);
 	nk_edit_store(edit, offset, check);
 	return nk_csum_change16(old, check);
+}
+
+// Where the transport checksum is in its header.
+static __always_inline __u32 nk_check_offset(__u8 proto)
+{
+	if (proto == IPPROTO_TCP)
+		return offsetof(struct tcphdr, check);
+	if (proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE)
+		return offsetof(struct udphdr, check);
+	return offsetof(struct nk_icmp_echo, checksum);
+}
+
+static __always_inline __u32 nk_port_offset(__u8 proto, enum nk_side side)
+{
+	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
+		return offsetof(struct nk_icmp_echo, id);
+	return side == NK_SOURCE ? offsetof(struct udphdr, source) : offsetof(struct udphdr, dest);
 }
 
 // The offset of an address in an IP header that begins at `ip_offset`.

@@ -136,6 +136,7 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 	return nk_addr_equal(family, &flow->addr, addr) && flow->port == port && flow->endpoint_id == endpoint_id;
 }
 
+// TCP and SCTP.
 static __always_inline bool nk_flow_closed(const struct nk_flow *one, const struct nk_flow *other)
 {
 	return ((one->flags | other->flags) & NK_FLOW_RST) || (one->flags & other->flags & NK_FLOW_FIN);

@@ -121,7 +121,9 @@ static __always_inline __u32 nk_reply_tuple(const struct nk_masquerade *m, __be1
 }
 
 // Whether a socket of the host would receive what comes back to this port: listening, connected or bound. (The pool is
-// reserved against automatic choice; this is about programs that bind a port of it by number.)
+// reserved against automatic choice; this is about programs that bind a port of it by number.) There is no look-up for
+// sockets of SCTP and UDP-Lite: what a remote sends to such a one that has a port of the pool, a container gets if it
+// uses the same port towards the same remote port.
 static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_masquerade *m, __be16 port)
 {
 	struct bpf_sock_tuple tuple;
@@ -209,9 +211,17 @@ static __always_inline bool nk_flow_needs_forward(const struct nk_masquerade *m,
 	return claim == NK_CLAIM_ESTABLISHED || !nk_flow_begins_with_one_half(m->key->proto, m->key->sport, m->port);
 }
 
+// A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
+// it must be of the pool.
+static __always_inline bool nk_keeps_port(__u8 proto)
+{
+	return proto == IPPROTO_SCTP;
+}
+
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
+	bool keeps_port = nk_keeps_port(m->key->proto);
 	int result = NK_OK;
 
 	if (m->tcp_flags & NK_TCP_RST)
@@ -222,10 +232,12 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_NO_SOURCE;
 	if (!node.port_first || node.port_last < node.port_first)
 		return NK_DROP_PORTS_EXHAUSTED;
-	if (!nk_port_try(0, &search))
+	if (keeps_port && !nk_in_pool(m->key->sport))
+		return NK_DROP_SCTP_PORT;
+	if (!nk_port_try(0, &search) && !keeps_port)
 		bpf_loop(NK_PORT_TRIES - 1, nk_port_try_again, &search, 0);
 	if (search.claim == NK_CLAIM_TAKEN)
-		return NK_DROP_PORTS_EXHAUSTED;
+		return keeps_port ? NK_DROP_SCTP_PORT : NK_DROP_PORTS_EXHAUSTED;
 	if (search.claim == NK_CLAIM_FAILED)
 		return NK_DROP_FLOW_TABLE_FULL;
 	if (nk_flow_needs_forward(m, search.claim))

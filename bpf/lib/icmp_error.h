@@ -98,7 +98,8 @@ static __always_inline enum nk_quote_result nk_parse_quoted_l4(struct __sk_buff 
 
 	if (quote->l4_offset + NK_QUOTED_L4 > quote->end || bpf_skb_load_bytes(skb, quote->l4_offset, &l4, sizeof(l4)))
 		return NK_QUOTE_MALFORMED;
-	if (quote->key.proto == IPPROTO_TCP || quote->key.proto == IPPROTO_UDP) {
+	if (quote->key.proto == IPPROTO_TCP || quote->key.proto == IPPROTO_UDP || quote->key.proto == IPPROTO_UDPLITE ||
+	    quote->key.proto == IPPROTO_SCTP) {
 		quote->key.sport = l4.ports.destination;
 		quote->key.dport = l4.ports.source;
 		return NK_QUOTE_OK;
@@ -131,29 +132,13 @@ static __noinline enum nk_quote_result nk_parse_quote(struct __sk_buff *skb, con
 	return result == NK_QUOTE_OK ? nk_parse_quoted_l4(skb, ip->family, quote) : result;
 }
 
-// Where the transport checksum is in its header.
-static __always_inline __u32 nk_quoted_check_offset(__u8 proto)
-{
-	if (proto == IPPROTO_TCP)
-		return offsetof(struct tcphdr, check);
-	return proto == IPPROTO_UDP ? offsetof(struct udphdr, check) : offsetof(struct nk_icmp_echo, checksum);
-}
-
-static __always_inline __u32 nk_quoted_port_offset(__u8 proto, enum nk_side side)
-{
-	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
-		return offsetof(struct nk_icmp_echo, id);
-	return side == NK_SOURCE ? offsetof(struct udphdr, source) : offsetof(struct udphdr, dest);
-}
-
 // Writes address and port into the quoted packet; what that adds to the sum over the error.
 static __always_inline __u64 nk_edit_quote(struct nk_edit *edit, enum nk_family family, const struct nk_quote *quote,
 					   enum nk_side side)
 {
-	__u32 check_offset = quote->l4_offset + nk_quoted_check_offset(quote->key.proto);
+	__u32 check_offset = quote->l4_offset + nk_check_offset(quote->key.proto);
 	__u64 addr_change = nk_edit_ip(edit, family, quote->ip_offset, side, &quote->addr);
-	__u64 port_change =
-	    nk_edit_word(edit, quote->l4_offset + nk_quoted_port_offset(quote->key.proto, side), quote->port);
+	__u64 port_change = nk_edit_word(edit, quote->l4_offset + nk_port_offset(quote->key.proto, side), quote->port);
 	// IPv4's checksum has made up for the address.
 	__u64 change = port_change + (family == NK_IPV6 ? addr_change : 0);
 

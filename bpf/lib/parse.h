@@ -51,6 +51,24 @@ enum nk_icmp_type {
 	NK_ICMP6_ECHOREPLY = 129,
 };
 
+// RFC 9260, 3.1 and 3.2: the common header, and the beginning of the first chunk.
+struct nk_sctp {
+	__be16 source;
+	__be16 dest;
+	__be32 tag;
+	__le32 checksum; // CRC32c over the header and all chunks
+	__u8 chunk_type;
+	__u8 chunk_flags;
+	__be16 chunk_len;
+};
+
+enum nk_sctp_chunk {
+	NK_SCTP_INIT = 1,
+	NK_SCTP_INIT_ACK = 2,
+	NK_SCTP_ABORT = 6,
+	NK_SCTP_SHUTDOWN_COMPLETE = 14,
+};
+
 enum nk_fragment {
 	NK_FRAGMENT = 1 << 0,	    // a part of a packet
 	NK_FRAGMENT_LATER = 1 << 1, // not its first part: there is no transport header
@@ -61,6 +79,7 @@ struct nk_ip {
 	__u32 header_len;     // up to the transport header
 	__u32 len;	      // headers and payload, as the header says (BIG TCP: as the buffer says)
 	__be32 traffic_class; // IPv6
+	__u32 id;	      // what the fragments of one packet have in common beside the addresses
 	__u8 tos;	      // IPv4
 	__u8 ttl;	      // or hop limit
 	__u8 fragment;	      // enum nk_fragment
@@ -71,7 +90,7 @@ struct nk_ip {
 
 struct nk_l4 {
 	__u32 header_len;
-	__u8 tcp_flags; // enum nk_tcp_flag
+	__u8 tcp_flags; // enum nk_tcp_flag; SCTP: what is like it
 	bool echo_reply;
 };
 
@@ -119,6 +138,13 @@ static __always_inline bool nk_lengths_agree(const struct __sk_buff *skb, const 
 	return ip->len >= ip->header_len && ip->len <= skb->len - ETH_HLEN;
 }
 
+// RFC 791, 3.2: fragments of one packet have one identification and one protocol. (Of IPv6, RFC 8200, 4.5, it is 32
+// bits of identification alone: what follows the fragment header may be another extension.)
+static __always_inline __u32 nk_fragment_id4(__be16 id, __u8 proto)
+{
+	return id | (__u32)proto << 16;
+}
+
 static __always_inline bool nk_parse_ipv4(struct __sk_buff *skb, struct nk_ip *ip, struct nk_flow6_key *key)
 {
 	struct iphdr *header = nk_header(skb, ETH_HLEN, sizeof(*header));
@@ -135,6 +161,7 @@ static __always_inline bool nk_parse_ipv4(struct __sk_buff *skb, struct nk_ip *i
 	*ip = (struct nk_ip){
 	    .header_len = header->ihl * 4,
 	    .len = bpf_ntohs(header->tot_len),
+	    .id = nk_fragment_id4(header->id, header->protocol),
 	    .tos = header->tos,
 	    .ttl = header->ttl,
 	    .fragment = (fragment & (NK_IP_MF | NK_IP_OFFSET) ? NK_FRAGMENT : 0) |
@@ -156,6 +183,7 @@ static __always_inline bool nk_is_extension(__u8 next)
 }
 
 struct nk_transport {
+	__u32 id;	  // of a fragment
 	__u16 header_len; // of all the headers before it
 	__u8 proto;
 	__u8 fragment; // enum nk_fragment
@@ -176,6 +204,7 @@ static __noinline void nk_skip_extensions(struct __sk_buff *skb, struct nk_trans
 			fragment = bpf_ntohs(*(__be16 *)(header + 2));
 			found->fragment = (fragment & (NK_IP6_MF | NK_IP6_OFFSET) ? NK_FRAGMENT : 0) |
 					  (fragment & NK_IP6_OFFSET ? NK_FRAGMENT_LATER : 0);
+			found->id = *(__u32 *)(header + 4);
 			found->header_len += 8;
 		} else {
 			found->header_len += (header[1] + 1) * 8;
@@ -215,6 +244,7 @@ static __always_inline bool nk_parse_ipv6(struct __sk_buff *skb, struct nk_ip *i
 	ip->header_len = transport.header_len;
 	key->proto = transport.proto;
 	ip->fragment = transport.fragment;
+	ip->id = transport.id;
 	return nk_lengths_agree(skb, ip);
 }
 
@@ -275,9 +305,37 @@ static __always_inline enum nk_l4_result nk_parse_udp(struct __sk_buff *skb, con
 
 	if (!header)
 		return NK_L4_MALFORMED;
+	// RFC 3828, 3.1: UDP-Lite has no packets without a checksum. (It covers the ports, whatever else it covers.)
+	if (key->proto == IPPROTO_UDPLITE && !header->check)
+		return NK_L4_MALFORMED;
 	key->sport = header->source;
 	key->dport = header->dest;
 	l4->header_len = sizeof(*header);
+	return NK_L4_OK;
+}
+
+// An association begins and ends like a connection: INIT, INIT ACK and ABORT are its SYN, SYN-ACK and RST; behind
+// SHUTDOWN COMPLETE too there is nothing more.
+static __always_inline __u8 nk_sctp_flags(__u8 chunk_type)
+{
+	if (chunk_type == NK_SCTP_INIT)
+		return NK_TCP_SYN;
+	if (chunk_type == NK_SCTP_INIT_ACK)
+		return NK_TCP_SYN | NK_TCP_ACK;
+	return chunk_type == NK_SCTP_ABORT || chunk_type == NK_SCTP_SHUTDOWN_COMPLETE ? NK_TCP_RST : 0;
+}
+
+static __always_inline enum nk_l4_result nk_parse_sctp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
+						       struct nk_flow6_key *key)
+{
+	struct nk_sctp *header = nk_l4_header(skb, ip, sizeof(*header));
+
+	if (!header)
+		return NK_L4_MALFORMED;
+	key->sport = header->source;
+	key->dport = header->dest;
+	l4->header_len = offsetof(struct nk_sctp, chunk_type);
+	l4->tcp_flags = nk_sctp_flags(header->chunk_type);
 	return NK_L4_OK;
 }
 
@@ -320,8 +378,10 @@ static __always_inline enum nk_l4_result nk_parse_l4(struct __sk_buff *skb, cons
 		return NK_L4_UNSUPPORTED;
 	if (key->proto == IPPROTO_TCP)
 		return nk_parse_tcp(skb, ip, l4, key);
-	if (key->proto == IPPROTO_UDP)
+	if (key->proto == IPPROTO_UDP || key->proto == IPPROTO_UDPLITE)
 		return nk_parse_udp(skb, ip, l4, key);
+	if (key->proto == IPPROTO_SCTP)
+		return nk_parse_sctp(skb, ip, l4, key);
 	if (key->proto == nk_icmp_proto(ip->family))
 		return nk_parse_icmp(skb, ip, l4, key);
 	return NK_L4_UNSUPPORTED;

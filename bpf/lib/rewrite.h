@@ -36,7 +36,7 @@ static __always_inline bool nk_find_l4_fields(struct __sk_buff *skb, const struc
 		fields->check = &tcp->check;
 		return true;
 	}
-	if (proto == IPPROTO_UDP) {
+	if (proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE) {
 		udp = nk_header(skb, nk_l4_offset(ip), sizeof(*udp));
 		if (!udp)
 			return false;
@@ -67,7 +67,7 @@ static __always_inline void nk_update_l4_check(__u8 proto, enum nk_summed summed
 	if (proto == IPPROTO_UDP && !*check)
 		return;
 	nk_csum_update(check, port_change + (pseudo ? addr_change : 0));
-	if (proto == IPPROTO_UDP && !*check)
+	if (!*check && (proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE))
 		*check = 0xffff;
 }
 
@@ -147,12 +147,33 @@ static __always_inline void nk_translate(struct __sk_buff *skb, enum nk_family f
 	nk_update_complete(skb, summed, sum + port_change + nk_csum_change16(old_check, *l4->check));
 }
 
+// Where there is no transport header, or its checksum does not cover addresses: writes the address, and takes one off
+// the TTL.
+static __always_inline bool nk_rewrite_addr(struct __sk_buff *skb, const struct nk_ip *ip, enum nk_side side,
+					    const struct nk_addr *addr)
+{
+	void *header = nk_ip_header(skb, ip->family);
+	__u64 sum;
+
+	if (!header)
+		return false;
+	sum = nk_write_addr(header, ip->family, side, addr) + nk_write_ttl(header, ip->family);
+	sum = nk_update_ip_check(header, ip->family, sum);
+	if (ip->family == NK_IPV6)
+		nk_update_complete(skb, nk_summed(skb, nk_l4_offset(ip)), sum);
+	return true;
+}
+
+// Address, port and TTL. SCTP's checksum, a CRC, can't be updated for another port: its ports are kept (flow_create.h),
+// and addresses are not part of it, whoever is to compute it.
 static __always_inline bool nk_rewrite(struct __sk_buff *skb, const struct nk_ip *ip, __u8 proto, enum nk_side side,
 				       const struct nk_addr *addr, __be16 port)
 {
 	struct nk_l4_fields l4;
 	void *header;
 
+	if (proto == IPPROTO_SCTP)
+		return nk_rewrite_addr(skb, ip, side, addr);
 	if (!nk_find_l4_fields(skb, ip, proto, side, &l4))
 		return false;
 	// What the transport header is behind of is linear as well; nothing may be pulled from here on.
@@ -160,6 +181,20 @@ static __always_inline bool nk_rewrite(struct __sk_buff *skb, const struct nk_ip
 	if (!header)
 		return false;
 	nk_translate(skb, ip->family, proto, nk_summed(skb, nk_l4_offset(ip)), header, &l4, side, addr, port);
+	return true;
+}
+
+// IPv4's identification.
+static __always_inline bool nk_write_id(struct __sk_buff *skb, __be16 id)
+{
+	struct iphdr *header = nk_ip_header(skb, NK_IPV4);
+	__u64 change;
+
+	if (!header)
+		return false;
+	change = nk_csum_change16(header->id, id);
+	header->id = id;
+	nk_csum_update(&header->check, change);
 	return true;
 }
 

@@ -20,12 +20,18 @@
 
 #define NK_MAX_U16 0xffff
 
+// include/linux/skbuff.h: GSO_BY_FRAGS
+#define NK_GSO_BY_FRAGS 0xffff
+
 // Network-layer bytes of the largest frame this packet becomes on the wire.
 static __always_inline __u32 nk_wire_len(const struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4)
 {
 	__u32 headers = ip->header_len + l4->header_len - (ip->jumbo ? NK_JUMBO_HEADER_LEN : 0);
 	__u32 len = skb->gso_size ? headers + skb->gso_size : skb->len - ETH_HLEN;
 
+	// SCTP's segments are of any size, and were made by the MTU of the container's path.
+	if (skb->gso_size == NK_GSO_BY_FRAGS)
+		return ip->header_len + l4->header_len;
 	return len < NK_MAX_U16 ? len : NK_MAX_U16;
 }
 

@@ -12,6 +12,7 @@
 #include "counters.h"
 #include "fast.h"
 #include "flow_promote.h"
+#include "fragment.h"
 #include "icmp_error.h"
 #include "node.h"
 #include "parse.h"
@@ -35,8 +36,6 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	};
 	int result;
 
-	if (ip->fragment)
-		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_FRAGMENT) : TCX_NEXT;
 	if (ip->ttl <= 1)
 		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
 	result = nk_flow_inbound(skb, &to);
@@ -44,19 +43,19 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 		return TCX_NEXT;
 	if (result != NK_OK)
 		return nk_drop(skb, result);
+	if (ip->fragment)
+		nk_fragment_remember(key, ip->id, &to.addr, 0, to.ifindex);
 	return nk_deliver(skb, ip, &to);
 }
 
+// A whole packet to the node, or a first fragment.
 static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_flow6_key *key)
 {
 	struct nk_l4 l4 = {};
 
-	// Later fragments have no ports. The host's stack waits for the first one, which is dropped above, in vain.
-	if (ip->fragment & NK_FRAGMENT_LATER)
-		return TCX_NEXT;
+	key->direction = NK_FLOW_REVERSE;
 	switch (nk_parse_l4(skb, ip, &l4, key)) {
 	case NK_L4_OK:
-		key->direction = NK_FLOW_REVERSE;
 		return nk_in_pool(key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
 	case NK_L4_ICMP_ERROR:
 		return ip->fragment ? TCX_NEXT : nk_error_from_uplink(skb, ip, key);
@@ -70,6 +69,7 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	const volatile struct nk_network *network;
 	struct nk_flow6_key key;
 	struct nk_ip ip;
+	int verdict;
 
 	// To another machine, or to a macvlan or bridge on this device: the stack knows.
 	if (skb->pkt_type == PACKET_OTHERHOST)
@@ -82,7 +82,12 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
 	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
-	return nk_to_node(skb, &ip, &key);
+	if (ip.fragment & NK_FRAGMENT_LATER)
+		return nk_later_fragment_inbound(skb, &ip, &key);
+	verdict = nk_to_node(skb, &ip, &key);
+	if (ip.fragment && verdict == TCX_NEXT)
+		nk_fragment_forget(&key, ip.id);
+	return verdict;
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.
@@ -106,11 +111,17 @@ static __noinline int nk_from_uplink6(struct __sk_buff *skb)
 	return nk_from_uplink(skb, NK_IPV6);
 }
 
-static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, const void *source)
+// Behind a VLAN tag, or of IPv6, nothing was handed to the stack to be translated here.
+static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset,
+					   const void *source)
 {
 	const volatile struct nk_network *network = nk_network(family, source);
 
-	return network && nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
+	if (!network || !nk_masqueraded(network))
+		return TCX_NEXT;
+	if (family == NK_IPV4 && offset == ETH_HLEN && !skb->vlan_present)
+		return nk_fragment_of_stack(skb);
+	return nk_drop(skb, NK_DROP_UNTRANSLATED);
 }
 
 // `offset`: of the network header, whose type is `protocol`.
@@ -121,11 +132,11 @@ static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
-		return ip4 ? nk_check_source(skb, NK_IPV4, &ip4->saddr) : TCX_NEXT;
+		return ip4 ? nk_check_source(skb, NK_IPV4, offset, &ip4->saddr) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
-		return ip6 ? nk_check_source(skb, NK_IPV6, &ip6->saddr) : TCX_NEXT;
+		return ip6 ? nk_check_source(skb, NK_IPV6, offset, &ip6->saddr) : TCX_NEXT;
 	}
 	return TCX_NEXT;
 }

@@ -23,6 +23,10 @@ std::string protocol_name(std::uint8_t protocol) {
             return "icmp";
         case IPPROTO_ICMPV6:
             return "icmpv6";
+        case IPPROTO_UDPLITE:
+            return "udplite";
+        case IPPROTO_SCTP:
+            return "sctp";
         default:
             return std::to_string(protocol);
     }

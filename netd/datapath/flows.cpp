@@ -257,7 +257,7 @@ std::string_view to_string(FlowState state) {
 
 FlowState flow_state(bool established, std::uint8_t protocol, std::uint32_t forward_flags,
                      std::uint32_t reverse_flags) {
-    if (protocol == IPPROTO_TCP) {
+    if (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) {
         const bool forward_fin = (forward_flags & NK_FLOW_FIN) != 0;
         const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;
         if (((forward_flags | reverse_flags) & NK_FLOW_RST) != 0 || (forward_fin && reverse_fin)) {
@@ -281,10 +281,17 @@ std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, s
         case FlowState::established:
             break;
     }
-    if (protocol == IPPROTO_TCP) {
-        return lifetimes.tcp_established;
+    switch (protocol) {
+        case IPPROTO_TCP:
+            return lifetimes.tcp_established;
+        case IPPROTO_UDP:
+        case IPPROTO_UDPLITE:
+            return lifetimes.udp;
+        case IPPROTO_SCTP:
+            return lifetimes.sctp;
+        default:
+            return lifetimes.icmp;
     }
-    return protocol == IPPROTO_UDP ? lifetimes.udp : lifetimes.icmp;
 }
 
 Result<FlowTable::Listing> FlowTable::list(std::size_t limit) const {

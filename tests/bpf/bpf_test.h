@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "base/unique_fd.h"
 #include "harness/netns.h"
@@ -37,6 +38,17 @@ protected:
     }
 
     [[nodiscard]] TestNode& node() { return *node_; }
+
+    // NOLINTBEGIN(modernize-use-nodiscard): most packets are sent for what they do.
+    RunResult run(Program program, std::string_view device, const Packet& packet) {
+        auto result = node().run(program, device, packet);
+        EXPECT_TRUE(result) << result.error().message();
+        return result ? *result : RunResult{};
+    }
+    RunResult out(const Packet& packet) { return run(Program::veth_ingress, "nkweb", packet); }
+    RunResult out_of_db(const Packet& packet) { return run(Program::veth_ingress, "nkdb", packet); }
+    RunResult in(const Packet& packet) { return run(Program::uplink_ingress, "eth0", packet); }
+    // NOLINTEND(modernize-use-nodiscard)
 
     // For a test that needs another node than the usual: set in its constructor.
     TestNode::Options options;

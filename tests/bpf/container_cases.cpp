@@ -11,7 +11,11 @@
 namespace netkitd::test {
 namespace {
 
-constexpr std::uint8_t kSctp = 132;  // a protocol with ports that is not masqueraded
+constexpr std::uint8_t kDccp = 33;  // a protocol with ports that is not masqueraded
+constexpr std::uint8_t kSctpInit = 1;
+constexpr std::uint8_t kSctpData = 0;
+constexpr std::uint8_t kSctpAbort = 6;
+constexpr std::uint32_t kGsoByFrags = 0xffff;
 constexpr std::uint8_t kIcmpRedirect = 5;
 constexpr std::uint8_t kIcmp6Redirect = 137;
 constexpr std::uint8_t kIcmpTimestamp = 13;
@@ -55,6 +59,10 @@ Packet web_to(const Net& net, std::string_view destination) {
     return Packet().ip(net.web, destination).tcp(50000, 443).syn();
 }
 
+Packet from_web_udplite(const Net& net, std::uint16_t coverage) {
+    return Packet().ip(net.web, net.remote).udplite(50000, 443, coverage).payload("hello");
+}
+
 Packet routed_to(const Net& net, std::string_view destination) {
     return Packet().ip(net.routed, destination).tcp(1000, 443).syn();
 }
@@ -84,6 +92,14 @@ std::vector<VerdictCase> masquerade_cases(const Net& net) {
         row.node.port_first = row.node.port_last = 61000;
         return row;
     };
+    // The first of the node's own identifications. IPv6 keeps its own.
+    const auto fragment = [&](const char* name, const Packet& packet) {
+        Packet becomes = Packet(packet).from(net.node, 50000);
+        return masqueraded(name, packet, net.icmp == IPPROTO_ICMP ? becomes.identification(1) : becomes);
+    };
+    VerdictCase sctp_segments =
+        translated("SctpSegments", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpData).payload(2000));
+    sctp_segments.run.gso_size = kGsoByFrags;
     VerdictCase unresolved = translated("NeighbourUnknown", web_to(net, net.silent_neighbour));
     unresolved.counted["neighbour-missing"] = 1;
     const auto with_flow = [&](const char* name, Stage stage) {
@@ -100,8 +116,17 @@ std::vector<VerdictCase> masquerade_cases(const Net& net) {
         with_port("TcpPortOutsideThePoolChanges", from_web(net)),
         with_port("UdpPortOutsideThePoolChanges", from_web_udp(net)),
         with_port("UdpWithoutChecksumAndPortChanges", from_web_udp(net).without_udp_checksum()),
+        translated("UdpLiteIsMasqueraded", from_web_udplite(net, 0)),
+        translated("UdpLiteThatCoversAPart", from_web_udplite(net, 9)),
+        with_port("UdpLitePortOutsideThePoolChanges", from_web_udplite(net, 8)),
+        translated("SctpIsMasqueraded", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpInit).payload(20)),
+        translated("SctpInMidAssociation", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpData).payload(20)),
+        sctp_segments,
         with_port("PingIdOutsideThePoolChanges", from_web_ping(net)),
         with_port("PortZeroChanges", Packet().ip(net.web, net.remote).udp(0, 53)),
+        fragment("FirstFragmentOfTcp", from_web(net).fragment(0, true)),
+        fragment("FirstFragmentOfUdp", from_web_udp(net).fragment(0, true)),
+        fragment("FirstFragmentOfAPing", from_web_ping(net).fragment(0, true)),
         unresolved,
         with_flow("EstablishedFlowKeepsItsPort", Stage::established),
         with_flow("UnansweredFlowKeepsItsPort", Stage::fresh),
@@ -171,7 +196,7 @@ std::vector<VerdictCase> routed_cases(const Net& net) {
     return {
         routed("RoutedNetworkIsNotTranslated", routed_to(net, net.remote)),
         routed("RoutedFragment", routed_to(net, net.remote).fragment(100, true)),
-        routed("RoutedProtocolWithoutPorts", Packet().ip(net.routed, net.remote).protocol(kSctp)),
+        routed("RoutedProtocolWithoutPorts", Packet().ip(net.routed, net.remote).protocol(kDccp)),
         to_stack("RoutedTooBigIsForTheStack", "stack-too-big", routed_to(net, net.special_route(6)).payload(1400),
                  "nkrouted"),
         to_stack("RoutedTtlUsedUp", "stack-ttl", routed_to(net, net.remote).ttl(1), "nkrouted"),
@@ -189,7 +214,7 @@ std::vector<VerdictCase> local_cases(const Net& net) {
         to_container("ToAnotherContainer", web_to(net, net.db)),
         to_container("ToAContainerOfARoutedNetwork", web_to(net, net.routed)),
         to_container("FragmentToAnotherContainer", web_to(net, net.db).fragment(185, false)),
-        to_container("AnyProtocolToAnotherContainer", Packet().ip(net.web, net.db).protocol(kSctp)),
+        to_container("AnyProtocolToAnotherContainer", Packet().ip(net.web, net.db).protocol(kDccp)),
         to_container("EchoReplyToAnotherContainer", Packet().ip(net.web, net.db).echo_reply(1)),
         to_stack("TtlUsedUpTowardsAContainer", "stack-ttl", web_to(net, net.db).ttl(1)),
         to_stack("ToAnAddressWithoutContainer", "stack-no-route", web_to(net, net.nobody)),
@@ -299,9 +324,21 @@ std::vector<VerdictCase> refused_masquerade(const Net& net) {
     };
     const std::uint8_t other_icmp = (net.name == "V4" ? ipv6() : ipv4()).icmp;
     return {
-        dropped("FirstFragment", "fragment", from_web(net).fragment(0, true)),
-        dropped("LaterFragment", "fragment", from_web(net).fragment(100, false)),
-        dropped("OtherProtocol", "protocol", Packet().ip(net.web, net.remote).protocol(kSctp)),
+        dropped("TinyFirstFragment", "fragment",
+                from_web(net).fragment(0, true).ip_total_length(net.icmp == IPPROTO_ICMP ? 39 : 8 + 19)),
+        dropped("IcmpErrorInFragments", "fragment",
+                icmp(net.icmp == IPPROTO_ICMP ? 3 : 1, 1).fragment(0, true).payload(1000)),
+        dropped("LaterFragmentWithoutItsFirst", "fragment", from_web(net).fragment(100, false)),
+        dropped("UdpLiteWithoutChecksum", "malformed",
+                Packet().ip(net.web, net.remote).udplite(50000, 443).without_udp_checksum()),
+        dropped("SctpPortOutsideThePool", "sctp-port", Packet().ip(net.web, net.remote).sctp(5000, 443, kSctpInit)),
+        dropped("SctpWithoutAChunk", "malformed",
+                Packet()
+                    .ip(net.web, net.remote)
+                    .sctp(50000, 443, kSctpInit)
+                    .ip_total_length(net.icmp == IPPROTO_ICMP ? 32 : 12)),
+        dropped("SctpAbortOfNoFlow", "no-flow", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpAbort)),
+        dropped("OtherProtocol", "protocol", Packet().ip(net.web, net.remote).protocol(kDccp)),
         dropped("IcmpTimestamp", "protocol", icmp(kIcmpTimestamp, 0)),
         dropped("IcmpRedirect", "protocol", icmp(net.icmp == IPPROTO_ICMP ? kIcmpRedirect : kIcmp6Redirect, 1)),
         dropped("EchoRequestWithACode", "protocol", from_web_ping(net).icmp(net.icmp == IPPROTO_ICMP ? 8 : 128, 1)),
@@ -311,8 +348,26 @@ std::vector<VerdictCase> refused_masquerade(const Net& net) {
     };
 }
 
-std::vector<VerdictCase> refused_fragmentation() {
-    return {dropped("TooBigMayBeFragmented", "too-big", web_to(ipv4(), ipv4().special_route(6)).payload(1400))};
+std::vector<VerdictCase> fragmentation() {
+    const Packet packet = web_to(ipv4(), ipv4().special_route(6)).payload(1400);
+    const auto fragmented = [](const char* name, const Packet& big) {
+        VerdictCase row = to_stack(name, "stack-fragments", big);
+        row.counted["flow-created"] = 1;
+        return row;
+    };
+    VerdictCase segments = dropped("SegmentsTooBig", "too-big", packet);
+    segments.run.gso_size = kRouteMtu;
+    return {
+        fragmented("TooBigMayBeFragmented", packet),
+        fragmented("FirstFragmentTooBig", Packet(packet).fragment(0, true)),
+        to_stack("TooBigAndTtlUsedUp", "stack-ttl", Packet(packet).ttl(1)),
+        dropped("LaterFragmentTooBigWithoutItsFirst", "fragment", Packet(packet).fragment(200, true)),
+        dropped("TooBigIcmpError", "too-big",
+                Packet().ip(ipv4().web, ipv4().special_route(6)).icmp(3, 3).payload(1400)),
+        dropped("TooBigOfAnotherProtocol", "protocol",
+                Packet().ip(ipv4().web, ipv4().special_route(6)).protocol(IPPROTO_GRE).payload(1400)),
+        segments,
+    };
 }
 
 VerdictCase with_pool(VerdictCase row, std::uint16_t first, std::uint16_t last) {
@@ -337,6 +392,16 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         flow.endpoint_id = 2;
         insert(n, Stage::fresh, flow);
     };
+    VerdictCase sctp_taken =
+        dropped("SctpPortTaken", "sctp-port", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpInit));
+    sctp_taken.prepare = [=](TestNode& n) {
+        Flow flow = flow_of(net);
+        flow.protocol = IPPROTO_SCTP;
+        flow.source = net.db;
+        flow.translated_port = 50000;
+        flow.endpoint_id = 2;
+        insert(n, Stage::fresh, flow);
+    };
     VerdictCase no_uplinks = dropped("NoUplinkConfigured", "no-uplink", from_web(net));
     no_uplinks.prepare = [](TestNode& n) { n.settings().uplink_count = 0; };
     VerdictCase no_networks =
@@ -351,6 +416,7 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         with_pool(dropped("PoolNotConfigured", "ports-exhausted", from_web(net)), 0, 0),
         with_pool(dropped("PoolEndsBeforeItBegins", "ports-exhausted", from_web(net)), 60000, 50000),
         exhausted,
+        sctp_taken,
         no_uplinks,
         no_networks,
     };
@@ -383,7 +449,7 @@ std::vector<VerdictTable> container_tables() {
         tables.push_back({program, "LinkScope", link_scope()});
         tables.push_back({program, "RefusedFrames", refused_frames()});
         tables.push_back({program, "Malformed", malformed_packets()});
-        tables.push_back({program, "RefusedFragmentation", refused_fragmentation()});
+        tables.push_back({program, "Fragmentation", fragmentation()});
     }
     return tables;
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <format>
 
 #include "bpf/packets.h"
@@ -50,6 +51,10 @@ Packet of_protocol(Packet packet, std::uint8_t protocol, std::uint16_t source_po
             return packet.tcp(source_port, destination_port).syn();
         case IPPROTO_UDP:
             return packet.udp(source_port, destination_port).payload("hello");
+        case IPPROTO_UDPLITE:
+            return packet.udplite(source_port, destination_port, 8).payload("hello");
+        case IPPROTO_SCTP:
+            return packet.sctp(source_port, destination_port, 0).payload("hello");
         default:
             return packet.echo_request(source_port).payload("hello");
     }
@@ -128,10 +133,14 @@ VerdictCase left_to_the_host(std::string name, const Packet& packet) {
 }
 
 std::vector<VerdictCase> every_type_inbound(const Net& net) {
+    const std::array<std::uint8_t, 5> protocols{IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP, net.icmp};
     std::vector<VerdictCase> rows;
     for (const IcmpType icmp : error_types(net)) {
-        for (const std::uint8_t protocol : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}, net.icmp}) {
+        for (const std::uint8_t protocol : protocols) {
             for (const std::uint16_t port : {kPort, kOtherPort}) {
+                if (protocol == IPPROTO_SCTP && port != kPort) {
+                    continue;  // that keeps its port
+                }
                 rows.push_back(with_flow(
                     net,
                     delivered(std::format("Type{}Code{}Protocol{}Port{}", icmp.type, icmp.code, protocol, port),

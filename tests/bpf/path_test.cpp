@@ -2,6 +2,7 @@
 // mode, with the kernel's own stack in every part.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <format>
@@ -16,6 +17,7 @@ using ::testing::Contains;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Key;
+using ::testing::Not;
 
 constexpr int kPathMtu = 1300;
 
@@ -81,6 +83,60 @@ TEST_P(PathTest, TcpFindsItsWayThroughASmallerMtu) {
     EXPECT_EQ(connection.seen, (Address{net.node, 50000}));
     EXPECT_EQ(transfer(connection.client.get(), connection.server.get()), "");
     EXPECT_THAT(node().counted(), Contains(Key("icmp-error")));
+}
+
+// Sends this much in one datagram, and gets it back.
+std::string echo_udp(int client, int server, std::size_t size) {
+    const std::string sent(size, 'x');
+    std::string received(size + 1, '\0');
+    for (const auto& [from, to] : {std::pair(client, server), {server, client}}) {
+        if (::send(from, sent.data(), sent.size(), 0) != static_cast<ssize_t>(size)) {
+            return std::format("send: {}", std::strerror(errno));
+        }
+        if (!readable(to)) {
+            return from == client ? "nothing arrived" : "nothing came back";
+        }
+        const ssize_t count = ::recv(to, received.data(), received.size(), 0);
+        if (count < 0 || std::string_view(received).substr(0, static_cast<std::size_t>(count)) != sent) {
+            return std::format("{} of {} bytes arrived right", count, size);
+        }
+    }
+    return "";
+}
+
+TEST_P(PathTest, LargeDatagramsGoInFragmentsThereAndBack) {
+    // The first datagram that is too big for the path tells the container so.
+    EXPECT_FALSE(web.succeeds("ping -c 1 -W 1 -M do -s 1350 " + net.remote));
+    node().settings().port_first = node().settings().port_last = 61000;
+    const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
+    const UniqueFd server = bound_socket(far, SOCK_DGRAM, {net.remote, 443});
+    connect_to(client.get(), {net.remote, 443});
+    connect_to(server.get(), {net.node, 61000});
+    for (const std::size_t size : {1000U, 1400U, 4000U, 60000U}) {
+        EXPECT_EQ(echo_udp(client.get(), server.get(), size), "") << size;
+    }
+    EXPECT_TRUE(web.succeeds("ping -c 1 -W 2 -s 4000 " + net.remote));
+}
+
+// The first hop's MTU, not known to the container, and no DF: the node's stack fragments.
+TEST_P(PathTest, WithoutDfWhatIsTooBigForTheFirstHopIsFragmented) {
+    if (!v4()) {
+        GTEST_SKIP() << "only IPv4 is fragmented on its way";
+    }
+    NetnsTest::node().run("ip route replace default via 203.0.113.1 mtu lock 1200");
+    node().settings().route_generation++;
+    node().settings().port_first = node().settings().port_last = 61000;
+    const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
+    const UniqueFd server = bound_socket(far, SOCK_DGRAM, {net.remote, 443});
+    const int dont = IP_PMTUDISC_DONT;
+    ASSERT_EQ(::setsockopt(client.get(), IPPROTO_IP, IP_MTU_DISCOVER, &dont, sizeof(dont)), 0);
+    connect_to(client.get(), {net.remote, 443});
+    connect_to(server.get(), {net.node, 61000});
+    for (const std::size_t size : {1000U, 1300U, 4000U, 60000U}) {
+        EXPECT_EQ(echo_udp(client.get(), server.get(), size), "") << size;
+    }
+    EXPECT_TRUE(web.succeeds("ping -c 1 -W 2 -M dont -s 1300 " + net.remote));
+    EXPECT_THAT(node().counted(), AllOf(Contains(Key("stack-fragments")), Not(Contains(Key("untranslated-source")))));
 }
 
 TEST_P(PathTest, AClosedPortOfTheRemoteIsToldToTheContainer) {

@@ -10,6 +10,9 @@
 namespace netkitd::test {
 namespace {
 
+constexpr std::uint8_t kSctpInitAck = 2;
+constexpr std::uint8_t kSctpAbort = 6;
+
 using Counted = std::map<std::string, std::uint64_t>;
 
 VerdictCase row(std::string name, Verdict verdict, Counted counted, Packet packet) {
@@ -62,7 +65,7 @@ std::vector<VerdictCase> host_traffic(const Net& net) {
         in_pass("EchoReplyWithoutFlow", to_node(net).echo_reply(50000)),
         in_pass("EchoReplyOutsideThePool", to_node(net).echo_reply(7)),
         in_pass("IcmpError", to_node(net).icmp(3, 1)),
-        in_pass("OtherProtocol", to_node(net).protocol(132).payload(40)),
+        in_pass("OtherProtocol", to_node(net).protocol(IPPROTO_GRE).payload(40)),
         in_pass("OtherIpVersion", to_web(net).tcp(443, 50000).ip_version(7)),
         in_pass("TcpHeaderCut", to_node(net).tcp(443, 50000).ip_total_length(10)),
         in_pass("ToAContainerOfARoutedNetwork",
@@ -70,7 +73,12 @@ std::vector<VerdictCase> host_traffic(const Net& net) {
         in_pass("ForAnotherMachine", to_web(net).eth(kRouterMac, kUplinkMac).tcp(443, 80)),
         with_flow(net, in_pass("ReplyByBroadcast", reply_to_web(net).eth({255, 255, 255, 255, 255, 255}, kRouterMac)),
                   Stage::established),
-        with_flow(net, in_pass("LaterFragment", reply_to_web(net).fragment(100, false)), Stage::established),
+        with_flow(net,
+                  in_pass("TinyFirstFragment",
+                          reply_to_web(net).fragment(0, true).ip_total_length(net.icmp == IPPROTO_ICMP ? 39 : 8 + 19)),
+                  Stage::established),
+        with_flow(net, in_pass("LaterFragmentWithoutItsFirst", reply_to_web(net).fragment(100, false)),
+                  Stage::established),
         with_flow(net, in_pass("FromAnotherRemote", to_node_from(net, net.other_remote).tcp(443, 50000)),
                   Stage::established),
         with_flow(net, in_pass("FromAnotherRemotePort", to_node(net).tcp(444, 50000)), Stage::established),
@@ -94,7 +102,7 @@ std::vector<VerdictCase> guarded(const Net& net) {
         unsolicited("Tcp", to_web(net).tcp(443, 80).syn()),
         unsolicited("Ping", to_web(net).echo_request(1)),
         unsolicited("Fragment", to_web(net).fragment(100, true).protocol(17).payload(8)),
-        unsolicited("OtherProtocol", to_web(net).protocol(132)),
+        unsolicited("OtherProtocol", to_web(net).protocol(IPPROTO_GRE)),
         unsolicited("ToTheGateway", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.gateway).echo_request(1)),
         unsolicited("ToAnAddressOfNobody", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.nobody).tcp(1, 2)),
         unsolicited("FromInside", Packet().eth(kUplinkMac, kRouterMac).ip(net.db, net.web).tcp(1, 2)),
@@ -118,9 +126,17 @@ std::vector<VerdictCase> replies(const Net& net) {
         reply("FirstReply", reply_to_web(net), 50000, Stage::fresh, IPPROTO_TCP, {{"flow-established", 1}}),
         reply("ResetIsDeliveredButEstablishesNothing", to_node(net).tcp(443, 50000).rst().ack(), 50000, Stage::fresh,
               IPPROTO_TCP),
+        reply("FirstFragment", reply_to_web(net).fragment(0, true), 1000, known, IPPROTO_TCP),
+        reply("FirstFragmentOfAnUnansweredFlow", reply_to_web(net).fragment(0, true), 50000, Stage::fresh, IPPROTO_TCP,
+              {{"flow-established", 1}}),
         reply("UdpReply", udp, 50000, known, IPPROTO_UDP),
         reply("UdpReplyToAChangedPort", udp, 1000, known, IPPROTO_UDP),
         reply("UdpReplyWithoutChecksum", Packet(udp).without_udp_checksum(), 1000, known, IPPROTO_UDP),
+        reply("UdpLiteReply", to_node(net).udplite(443, 50000, 8).payload("answer"), 1000, known, IPPROTO_UDPLITE),
+        reply("SctpReply", to_node(net).sctp(443, 50000, kSctpInitAck), 50000, Stage::fresh, IPPROTO_SCTP,
+              {{"flow-established", 1}}),
+        reply("SctpAbortEstablishesNothing", to_node(net).sctp(443, 50000, kSctpAbort), 50000, Stage::fresh,
+              IPPROTO_SCTP),
         reply("EchoReply", ping, 50000, known, net.icmp),
         reply("EchoReplyToAChangedId", ping, 1000, known, net.icmp),
     };
@@ -148,12 +164,7 @@ std::vector<VerdictCase> refused_replies(const Net& net) {
         with_flow(net, in_drop("FirstReplyFindsTheTableFull", "flow-table-full", reply_to_web(net)), Stage::fresh);
     full.node.established_flows = 1;  // room for one half
     full.own_node = true;
-    const auto fragment = [&](const char* name, Stage stage) {
-        return with_flow(net, in_drop(name, "fragment", reply_to_web(net).fragment(0, true)), stage);
-    };
     return {
-        fragment("FirstFragmentOfAFlow", Stage::established),
-        fragment("FirstFragmentOfAnUnansweredFlow", Stage::fresh),
         with_flow(net, in_drop("TtlUsedUp", "ttl-expired", reply_to_web(net).ttl(1)), Stage::established),
         full,
     };

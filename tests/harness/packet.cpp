@@ -176,10 +176,15 @@ Packet& Packet::fragment(std::uint16_t offset, bool more) {
     if (network_ == Network::ipv6) {
         Bytes header(2);
         put16(header, static_cast<std::uint16_t>(offset << 3 | (more ? 1 : 0)));  // RFC 8200, 4.5
-        put32(header, 0x12345678);
+        put32(header, identification_.value_or(0x12345678));
         extensions_.emplace_back(IPPROTO_FRAGMENT, header);
     }
     fragment_ = static_cast<std::uint16_t>(offset | (more ? kMoreFragments : 0));
+    return *this;
+}
+
+Packet& Packet::identification(std::uint32_t value) {
+    identification_ = value;
     return *this;
 }
 
@@ -264,6 +269,23 @@ Packet& Packet::without_udp_checksum() {
     return *this;
 }
 
+Packet& Packet::udplite(std::uint16_t source_port, std::uint16_t destination_port, std::uint16_t coverage) {
+    udp(source_port, destination_port);
+    transport_ = Transport::udplite;
+    protocol_ = IPPROTO_UDPLITE;
+    udplite_coverage_ = coverage;
+    return *this;
+}
+
+Packet& Packet::sctp(std::uint16_t source_port, std::uint16_t destination_port, std::uint8_t chunk_type) {
+    transport_ = Transport::sctp;
+    protocol_ = IPPROTO_SCTP;
+    source_port_ = source_port;
+    destination_port_ = destination_port;
+    sctp_chunk_ = chunk_type;
+    return *this;
+}
+
 Packet& Packet::echo_request(std::uint16_t id) {
     source_port_ = id;
     return icmp(network_ == Network::ipv6 ? kEchoRequest6 : kEchoRequest, 0);
@@ -342,7 +364,7 @@ Bytes Packet::ethernet_header() const {
 Bytes Packet::transport_packet() const {
     Bytes bytes;
     std::size_t checksum_offset = 0;
-    if (transport_ == Transport::tcp || transport_ == Transport::udp) {
+    if (transport_ != Transport::none && transport_ != Transport::icmp) {
         put16(bytes, source_port_);
         put16(bytes, destination_port_);
     }
@@ -354,10 +376,17 @@ Bytes Packet::transport_packet() const {
         put16(bytes, 0xfaf0);  // window
         checksum_offset = bytes.size();
         put32(bytes, 0);
-    } else if (transport_ == Transport::udp) {
-        put16(bytes, static_cast<std::uint16_t>(8 + payload_.size()));
+    } else if (transport_ == Transport::udp || transport_ == Transport::udplite) {
+        put16(bytes,
+              transport_ == Transport::udp ? static_cast<std::uint16_t>(8 + payload_.size()) : udplite_coverage_);
         checksum_offset = bytes.size();
         put16(bytes, 0);
+    } else if (transport_ == Transport::sctp) {
+        put32(bytes, 3);           // verification tag
+        put32(bytes, 0xdeadbeef);  // checksum
+        bytes.push_back(sctp_chunk_);
+        bytes.push_back(0);
+        put16(bytes, 4);  // length
     } else if (transport_ == Transport::icmp) {
         bytes = {icmp_type_, icmp_code_};
         checksum_offset = bytes.size();
@@ -365,18 +394,24 @@ Bytes Packet::transport_packet() const {
         put32(bytes, icmp_rest_.value_or(std::uint32_t{source_port_} << 16 | 1));  // id, and the sequence number
     }
     append(bytes, payload_);
-    if (transport_ == Transport::none || (transport_ == Transport::udp && !udp_checksum_)) {
-        return bytes;
+    const bool has_checksum = transport_ != Transport::none && transport_ != Transport::sctp;
+    if (has_checksum && udp_checksum_) {
+        put16_at(bytes, checksum_offset, transport_checksum(bytes));
     }
+    return bytes;
+}
+
+std::uint16_t Packet::transport_checksum(const Bytes& bytes) const {
     Bytes addresses = source_;
     append(addresses, destination_);
     const Bytes pseudo = pseudo_header(addresses, protocol_, bytes.size());
-    std::uint16_t checksum = internet_checksum(protocol_ == IPPROTO_ICMP ? Bytes{} : pseudo, bytes);
-    if (transport_ == Transport::udp && checksum == 0) {
-        checksum = 0xffff;  // RFC 768
+    std::span<const std::uint8_t> covered = bytes;
+    if (transport_ == Transport::udplite && udplite_coverage_ != 0) {
+        covered = covered.first(udplite_coverage_);
     }
-    put16_at(bytes, checksum_offset, checksum);
-    return bytes;
+    const std::uint16_t checksum = internet_checksum(protocol_ == IPPROTO_ICMP ? Bytes{} : pseudo, covered);
+    const bool zero_is_none = transport_ == Transport::udp || transport_ == Transport::udplite;
+    return checksum == 0 && zero_is_none ? 0xffff : checksum;  // RFC 768
 }
 
 Bytes Packet::ipv4_header(std::size_t payload_size) const {
@@ -386,7 +421,7 @@ Bytes Packet::ipv4_header(std::size_t payload_size) const {
     bytes.push_back(static_cast<std::uint8_t>(ip_version_.value_or(4) << 4 | words));
     bytes.push_back(tos_);
     put16(bytes, ip_total_length_.value_or(static_cast<std::uint16_t>(size + payload_size)));
-    put16(bytes, 0x1234);  // identification
+    put16(bytes, static_cast<std::uint16_t>(identification_.value_or(0x1234)));
     put16(bytes, fragment_);
     bytes.push_back(ttl_);
     bytes.push_back(protocol_);

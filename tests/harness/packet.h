@@ -48,6 +48,8 @@ public:
     Packet& dont_fragment();
     // `offset` in units of 8 bytes.
     Packet& fragment(std::uint16_t offset, bool more);
+    // IPv4's; IPv6 has one in the fragment header: give it first.
+    Packet& identification(std::uint32_t value);
     // IPv6: one more extension header, padded, `size` bytes long (a multiple of 8).
     Packet& extension(std::uint8_t number, std::size_t size);
     // IPv4. Padded with zeros (end of options) to a multiple of 4.
@@ -67,7 +69,11 @@ public:
     // In 32-bit words.
     Packet& tcp_header_words(std::uint8_t words);
     Packet& udp(std::uint16_t source_port, std::uint16_t destination_port);
-    Packet& without_udp_checksum();
+    Packet& without_udp_checksum();  // or UDP-Lite's
+    // RFC 3828. `coverage`: how many bytes the checksum covers; 0 is all.
+    Packet& udplite(std::uint16_t source_port, std::uint16_t destination_port, std::uint16_t coverage = 0);
+    // RFC 9260: the common header and an empty chunk. Its checksum is a constant: no translation may change it.
+    Packet& sctp(std::uint16_t source_port, std::uint16_t destination_port, std::uint8_t chunk_type);
     Packet& echo_request(std::uint16_t id);
     Packet& echo_reply(std::uint16_t id);
     Packet& icmp(std::uint8_t type, std::uint8_t code);
@@ -89,13 +95,14 @@ private:
     enum class Network { none, arp, ipv4, ipv6 };
     Packet& neighbour_message(std::uint8_t type, std::uint8_t flags, std::string_view target, std::uint8_t option,
                               const Mac& mac);
-    enum class Transport { none, tcp, udp, icmp };
+    enum class Transport { none, tcp, udp, udplite, sctp, icmp };
 
     [[nodiscard]] Bytes ethernet_header() const;
     [[nodiscard]] Bytes network_packet() const;
     [[nodiscard]] Bytes ipv4_header(std::size_t payload_size) const;
     [[nodiscard]] Bytes ipv6_headers(std::size_t payload_size) const;
     [[nodiscard]] Bytes transport_packet() const;
+    [[nodiscard]] std::uint16_t transport_checksum(const Bytes& bytes) const;
 
     Mac destination_mac_{};
     Mac source_mac_{};
@@ -109,6 +116,7 @@ private:
     std::uint8_t ttl_ = 64;
     std::uint8_t tos_ = 0;
     std::uint16_t fragment_ = 0;
+    std::optional<std::uint32_t> identification_;
     Bytes options_;
     std::optional<std::uint8_t> ip_version_;
     std::optional<std::uint8_t> ip_header_words_;
@@ -120,6 +128,8 @@ private:
     std::uint8_t tcp_flags_ = 0;
     std::uint8_t tcp_header_words_ = 5;
     bool udp_checksum_ = true;
+    std::uint16_t udplite_coverage_ = 0;
+    std::uint8_t sctp_chunk_ = 0;
     std::uint8_t icmp_type_ = 0;
     std::uint8_t icmp_code_ = 0;
     std::optional<std::uint32_t> icmp_rest_;  // in the place of id and sequence

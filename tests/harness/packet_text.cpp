@@ -63,7 +63,8 @@ std::string transport_verdict(std::span<const std::uint8_t> addresses, const Rea
         return "no checksum";
     }
     const Bytes pseudo = pseudo_header(addresses, protocol, l4.size());
-    return verdict(internet_checksum(pseudo, l4.all()));
+    const std::size_t coverage = protocol == IPPROTO_UDPLITE && l4.u16(4) != 0 ? l4.u16(4) : l4.size();
+    return verdict(internet_checksum(pseudo, l4.first(coverage)));
 }
 
 std::string tcp_flags(unsigned flags) {
@@ -83,6 +84,13 @@ std::string describe_transport(std::span<const std::uint8_t> addresses, const Re
                    hex(l4.from(20));
         case IPPROTO_UDP:
             return std::format("udp {} > {} length {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) + hex(l4.from(8));
+        case IPPROTO_UDPLITE:
+            return std::format("udplite {} > {} coverage {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) +
+                   hex(l4.from(8));
+        case IPPROTO_SCTP:
+            return std::format("sctp {} > {} checksum {:#x}{:04x} chunk {}\n", l4.u16(0), l4.u16(2), l4.u16(8),
+                               l4.u16(10), l4.u8(12)) +
+                   hex(l4.from(16));
         case IPPROTO_ICMP:
         case IPPROTO_ICMPV6:
             return std::format("icmp type {} code {} id {} sequence {}, {}\n", l4.u8(0), l4.u8(1), l4.u16(4), l4.u16(6),

@@ -7,6 +7,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ostream>
 
 #include "datapath/bpf_log.h"
@@ -210,15 +211,30 @@ std::string flag_names(std::uint32_t flags) {
     return text;
 }
 
+std::string_view protocol_name(std::uint8_t protocol) {
+    switch (protocol) {
+        case IPPROTO_TCP:
+            return "tcp";
+        case IPPROTO_UDP:
+            return "udp";
+        case IPPROTO_UDPLITE:
+            return "udplite";
+        case IPPROTO_SCTP:
+            return "sctp";
+        default:
+            return "icmp";
+    }
+}
+
 std::string to_text(const nk_flow6_key& key, const nk_flow& value) {
-    const char* protocol = key.proto == IPPROTO_TCP ? "tcp" : key.proto == IPPROTO_UDP ? "udp" : "icmp";
     std::array<char, IF_NAMESIZE> device{};
     if (if_indextoname(value.ifindex, device.data()) == nullptr) {
         device = {"gone"};
     }
-    return std::format("{} {} > {} {} {} [{}] endpoint {} {}", protocol, host_port(key.saddr, key.sport),
-                       host_port(key.daddr, key.dport), key.direction == NK_FLOW_FORWARD ? "from" : "to",
-                       host_port(value.addr, value.port), flag_names(value.flags), value.endpoint_id, device.data());
+    return std::format("{} {} > {} {} {} [{}] endpoint {} {}", protocol_name(key.proto),
+                       host_port(key.saddr, key.sport), host_port(key.daddr, key.dport),
+                       key.direction == NK_FLOW_FORWARD ? "from" : "to", host_port(value.addr, value.port),
+                       flag_names(value.flags), value.endpoint_id, device.data());
 }
 
 Result<Verdict> to_verdict(Program program, std::uint32_t value) {
@@ -317,6 +333,8 @@ void TestNode::reset(const Options& options) const {
     configure(settings(), options);
     clear_array(*skeleton_->maps.next_hops, 1);
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
+    clear_array(*skeleton_->maps.fragment_ids, 1);
+    for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
     for (const Stage stage : {Stage::fresh, Stage::established}) {
         for (const auto& [key, value] : entries(stage)) {
             with_key(key, [&, map = flow_map(stage, is_ipv6(key.saddr))](const void* k) {
@@ -324,6 +342,33 @@ void TestNode::reset(const Options& options) const {
             });
         }
     }
+}
+
+void TestNode::for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const {
+    const bpf_map* map = skeleton_->maps.fragments;
+    const int fd = bpf_map__fd(map);
+    Bytes key(bpf_map__key_size(map));
+    std::vector<Bytes> keys;
+    for (int error = bpf_map_get_next_key(fd, nullptr, key.data()); error == 0;
+         error = bpf_map_get_next_key(fd, key.data(), key.data())) {
+        keys.push_back(key);
+    }
+    for (const Bytes& found : keys) {
+        Bytes value(bpf_map__value_size(map));
+        if (bpf_map_lookup_elem(fd, found.data(), value.data()) == 0) {
+            use(fd, found, value);
+        }
+    }
+}
+
+void TestNode::age_fragments(std::chrono::nanoseconds time) const {
+    for_each_fragment([&](int map, const Bytes& key, Bytes& value) {
+        std::uint64_t seen_ns = 0;  // the value's first member
+        std::memcpy(&seen_ns, value.data(), sizeof(seen_ns));
+        seen_ns -= static_cast<std::uint64_t>(time.count());
+        std::memcpy(value.data(), &seen_ns, sizeof(seen_ns));
+        bpf_map_update_elem(map, key.data(), value.data(), BPF_EXIST);
+    });
 }
 
 nk_node& TestNode::settings() const {

@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -110,6 +111,9 @@ public:
     [[nodiscard]] std::vector<std::pair<nk_flow6_key, nk_flow>> entries(Stage stage) const;
     [[nodiscard]] Result<void> update(Stage stage, const nk_flow6_key& key, const nk_flow& value) const;
 
+    // As if so much time had gone by since the first fragments that are remembered.
+    void age_fragments(std::chrono::nanoseconds time) const;
+
     // Instructions of a loaded program after the kernel's rewriting.
     [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
     [[nodiscard]] nk_node& settings() const;
@@ -128,6 +132,8 @@ private:
     [[nodiscard]] bpf_program* program(Program program) const;
     [[nodiscard]] int flow_map(Stage stage, bool ipv6) const;
     [[nodiscard]] int program_fd(Program program) const;
+    // Calls `use` with the map, and the key and value of each of its entries.
+    void for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const;
 
     Skeleton skeleton_;
     std::vector<Link> links_;

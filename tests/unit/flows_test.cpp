@@ -17,6 +17,8 @@ TEST(FlowState, IsNewUntilAReplyWasSeen) {
     EXPECT_EQ(tcp(true, NK_FLOW_SYN, NK_FLOW_SYN), FlowState::established);
     EXPECT_EQ(flow_state(false, IPPROTO_UDP, 0, 0), FlowState::fresh);
     EXPECT_EQ(flow_state(true, IPPROTO_UDP, 0, 0), FlowState::established);
+    EXPECT_EQ(flow_state(true, IPPROTO_SCTP, NK_FLOW_SYN, NK_FLOW_SYN), FlowState::established);
+    EXPECT_EQ(flow_state(true, IPPROTO_SCTP, NK_FLOW_SYN, NK_FLOW_RST), FlowState::closed) << "ABORT";
 }
 
 TEST(FlowState, ClosesByBothFinsOrOneReset) {
@@ -33,6 +35,8 @@ TEST(FlowLifetime, KeepsIdleTcpForTwoHoursAndClosedOnesBriefly) {
     EXPECT_GE(lifetime(lifetimes, FlowState::half_closed, IPPROTO_TCP), 4min);
     EXPECT_EQ(lifetime(lifetimes, FlowState::closed, IPPROTO_TCP), 10s);
     EXPECT_EQ(lifetime(lifetimes, FlowState::established, IPPROTO_UDP), 5min);
+    EXPECT_EQ(lifetime(lifetimes, FlowState::established, IPPROTO_UDPLITE), 5min);
+    EXPECT_GE(lifetime(lifetimes, FlowState::established, IPPROTO_SCTP), 5min) << "many heartbeats, of 30 s";
     EXPECT_EQ(lifetime(lifetimes, FlowState::established, IPPROTO_ICMP), 60s);
     EXPECT_EQ(lifetime(lifetimes, FlowState::fresh, IPPROTO_UDP), 60s);
 }

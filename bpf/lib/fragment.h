@@ -1,0 +1,223 @@
+// Fragments of masqueraded packets, in either direction.
+//
+// Only the first fragment has the ports. What it was translated to is remembered under what all fragments of its packet
+// have in common (RFC 791, 3.2; RFC 8200, 4.5), and the later ones follow it; their checksum is in the first one too. A
+// later fragment whose first one was not seen, or that comes before it, is dropped by name if it comes from a
+// container, and is the host's if it comes from outside. A first fragment must hold the whole transport header (RFC
+// 1858, 3): a container's that does not is dropped.
+//
+// IPv4's identification is 16 bits wide, and all containers' packets leave with one address: two of them with one
+// identification would be mixed at their destination (RFC 6864, 5.3.1). So a fragmented packet gets a new one, of the
+// node's own sequence. That of IPv6 is 32 bits wide and begins at random for each pair of addresses and container
+// (RFC 7739): it is left as it is.
+//
+// What the host's stack has to fragment (larger than the route's MTU, and without DF) is remembered likewise, and
+// handed to it as the container sent it. Its fragments are translated where they leave (uplink.h), and by what is
+// remembered here alone: what is not is dropped there.
+#pragma once
+
+#include "base.h"
+#include "counters.h"
+#include "edit.h"
+#include "flow.h"
+#include "parse.h"
+#include "rewrite.h"
+
+struct nk_fragment_key {
+	struct nk_addr saddr;
+	struct nk_addr daddr;
+	__u32 id;	 // nk_ip.id
+	__u32 direction; // enum nk_flow_direction
+};
+
+struct nk_fragmented {
+	__u64 seen_ns;	     // the first fragment
+	struct nk_addr addr; // to write
+	__u32 ifindex;	     // reverse: the container's host end; forward: the uplink that the address is of
+	__be16 port;	     // to write into the first fragment, if the stack makes it
+	__be16 sport;	     // as the first fragment had them
+	__be16 dport;
+	__be16 id; // to write; IPv4, forward
+	__u32 unused;
+};
+
+// Fragments of one packet travel together: an entry is of use for milliseconds, and is believed for 15 seconds (what
+// RFC 791, 3.2 gives a reassembly); then its identification may be another packet's. 8192 is what comes of fragmented
+// packets in that time at 550 a second; beyond that, the least recently used are overwritten before they are that old,
+// which hurts only where a packet's fragments are that far apart.
+#define NK_FRAGMENT_LIFETIME_NS 15000000000ULL
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct nk_fragment_key);
+	__type(value, struct nk_fragmented);
+} fragments SEC(".maps");
+
+// The node's sequence of identifications.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} fragment_ids SEC(".maps");
+
+static __always_inline __be16 nk_fragment_new_id(void)
+{
+	__u32 index = 0;
+	__u32 *last = bpf_map_lookup_elem(&fragment_ids, &index);
+
+	return last ? bpf_htons(__sync_fetch_and_add(last, 1) + 1) : 0;
+}
+
+static __always_inline struct nk_fragment_key nk_fragment_key(const struct nk_flow6_key *key, __u32 id)
+{
+	return (struct nk_fragment_key){
+	    .saddr = key->saddr,
+	    .daddr = key->daddr,
+	    .id = id,
+	    .direction = key->direction,
+	};
+}
+
+// `key` is of the packet before it is translated, with the first fragment's ports and its direction. Returns the
+// identification to write (IPv4, forward).
+static __noinline __u16 nk_fragment_remember(const struct nk_flow6_key *flow_key, __u32 id, const struct nk_addr *addr,
+					     __be16 port, __u32 ifindex)
+{
+	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
+	struct nk_fragmented value = {
+	    .seen_ns = bpf_ktime_get_coarse_ns(),
+	    .addr = *addr,
+	    .ifindex = ifindex,
+	    .port = port,
+	    .sport = flow_key->sport,
+	    .dport = flow_key->dport,
+	    .id = flow_key->direction == NK_FLOW_FORWARD ? nk_fragment_new_id() : 0,
+	};
+
+	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+	return value.id;
+}
+
+// Not by its key alone: it may be so old that its identification is another packet's.
+static __always_inline struct nk_fragmented *nk_fragment_find(const struct nk_fragment_key *key)
+{
+	struct nk_fragmented *known = bpf_map_lookup_elem(&fragments, key);
+
+	return known && bpf_ktime_get_coarse_ns() - known->seen_ns < NK_FRAGMENT_LIFETIME_NS ? known : NULL;
+}
+
+// A first fragment that is not translated: a later one must not follow one of the past with the same identification.
+static __noinline void nk_fragment_forget(const struct nk_flow6_key *flow_key, __u32 id)
+{
+	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
+
+	bpf_map_delete_elem(&fragments, &key);
+}
+
+// A later fragment gets the ports of its first one, for the routing decision. False if that was not seen.
+static __noinline bool nk_fragment_ports(struct nk_flow6_key *flow_key, __u32 id)
+{
+	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
+	struct nk_fragmented *known = nk_fragment_find(&key);
+
+	if (!known)
+		return false;
+	flow_key->sport = known->sport;
+	flow_key->dport = known->dport;
+	return true;
+}
+
+// A later fragment's translation, copied: an LRU map's entry may become another's at any time.
+struct nk_fragment_answer {
+	struct nk_addr addr;
+	__u32 ifindex;
+	__be16 id;
+};
+
+static __noinline bool nk_fragment_answer(const struct nk_flow6_key *flow_key, __u32 id,
+					  struct nk_fragment_answer *answer)
+{
+	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
+	struct nk_fragmented *known = nk_fragment_find(&key);
+
+	if (!known)
+		return false;
+	answer->addr = known->addr;
+	answer->ifindex = known->ifindex;
+	answer->id = known->id;
+	return true;
+}
+
+// From outside. What is not known may be the host's.
+static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, const struct nk_ip *ip,
+						     struct nk_flow6_key *key)
+{
+	struct nk_fragment_answer to;
+
+	key->direction = NK_FLOW_REVERSE;
+	if (!nk_fragment_answer(key, ip->id, &to))
+		return TCX_NEXT;
+	if (ip->ttl <= 1)
+		return nk_drop(skb, NK_DROP_TTL);
+	if (!nk_rewrite_addr(skb, ip, NK_DESTINATION, &to.addr))
+		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+	return bpf_redirect_peer(to.ifindex, 0);
+}
+
+// From a container. NK_OK, or the reason to drop.
+static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, const struct nk_ip *ip,
+						      const struct nk_flow6_key *key, __u32 uplink)
+{
+	struct nk_fragment_answer to;
+
+	if (!nk_fragment_answer(key, ip->id, &to) || to.ifindex != uplink)
+		return NK_DROP_FRAGMENT;
+	if (ip->family == NK_IPV4 && !nk_write_id(skb, to.id))
+		return NK_DROP_REWRITE_FAILED;
+	return nk_rewrite_addr(skb, ip, NK_SOURCE, &to.addr) ? NK_OK : NK_DROP_REWRITE_FAILED;
+}
+
+// An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
+// over (and to this uplink), it is translated. Nothing is written directly: that would make the kernel copy the headers
+// of every packet of the host's own.
+static __noinline int nk_fragment_of_stack(struct __sk_buff *skb)
+{
+	struct nk_edit edit = {.skb = skb};
+	struct nk_fragment_key key = {.direction = NK_FLOW_FORWARD};
+	struct nk_fragmented *known;
+	struct nk_addr addr;
+	__be16 port, id;
+	__u32 l4_offset, port_offset;
+	__u64 addr_change, port_change;
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return nk_drop(skb, NK_DROP_UNTRANSLATED);
+	key.saddr = nk_addr4(ip.saddr);
+	key.daddr = nk_addr4(ip.daddr);
+	key.id = nk_fragment_id4(ip.id, ip.protocol);
+	known = nk_fragment_find(&key);
+	if (!known || known->ifindex != skb->ifindex)
+		return nk_drop(skb, NK_DROP_UNTRANSLATED);
+	addr = known->addr;
+	port = known->port;
+	id = known->id;
+	l4_offset = ETH_HLEN + ip.ihl * 4;
+	if (!(ip.frag_off & bpf_htons(NK_IP_OFFSET))) {
+		port_offset = l4_offset + nk_port_offset(ip.protocol, NK_SOURCE);
+		// Somebody else's packet with the same identification has other ports.
+		if (nk_edit_load(&edit, port_offset) != known->sport)
+			return nk_drop(skb, NK_DROP_UNTRANSLATED);
+		port_change = nk_edit_word(&edit, port_offset, port);
+		addr_change = nk_csum_change(ip.saddr, addr.word[0]);
+		port_change += nk_edit_l4_check(&edit, l4_offset + nk_check_offset(ip.protocol), ip.protocol,
+						nk_summed(skb, l4_offset), addr_change, port_change);
+		nk_edit_complete(&edit, port_change);
+	}
+	nk_edit_check(&edit, ETH_HLEN + offsetof(struct iphdr, check),
+		      nk_edit_word(&edit, ETH_HLEN + offsetof(struct iphdr, id), id));
+	nk_edit_ip(&edit, NK_IPV4, ETH_HLEN, NK_SOURCE, &addr);
+	return edit.failed ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
+}

@@ -1,0 +1,259 @@
+// Fragmented packets, fragment by fragment, through masquerade and back.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <array>
+#include <ranges>
+#include <vector>
+
+#include "bpf/bpf_test.h"
+#include "bpf/packets.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+using Counted = std::map<std::string, std::uint64_t>;
+
+constexpr std::uint32_t kId = 4711;
+constexpr std::uint32_t kOtherId = 4712;
+constexpr std::chrono::seconds kLifetime{15};
+// Of later fragments, in 8 bytes.
+constexpr std::array<std::uint16_t, 3> kOffsets{126, 189, 252};
+
+class FragmentTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
+protected:
+    RunResult leave(const Packet& packet, std::string_view uplink = "eth0") {
+        return run(Program::uplink_egress, uplink, packet);
+    }
+
+    [[nodiscard]] bool v4() const { return net.name == "V4"; }
+    // As it leaves: IPv4 has got the node's first identification.
+    [[nodiscard]] Packet with_id(Packet packet) const { return v4() ? packet.identification(1) : packet; }
+
+    const Net& net = *GetParam();
+};
+INSTANTIATE_TEST_SUITE_P(Family, FragmentTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+Packet first(const std::string& source, const std::string& destination, std::uint16_t source_port,
+             std::uint16_t destination_port, std::uint32_t id = kId) {
+    return Packet()
+        .ip(source, destination)
+        .identification(id)
+        .fragment(0, true)
+        .udp(source_port, destination_port)
+        .payload(1000);
+}
+
+Packet later(const std::string& source, const std::string& destination, std::uint16_t offset, std::uint32_t id = kId) {
+    return Packet()
+        .ip(source, destination)
+        .identification(id)
+        .fragment(offset, offset < 200)
+        .protocol(IPPROTO_UDP)
+        .payload(500);
+}
+
+Packet at_uplink(Packet packet) {
+    return packet.eth(kUplinkMac, kRouterMac);
+}
+
+std::uint16_t id_of(const RunResult& ipv4) {
+    return static_cast<std::uint16_t>(ipv4.packet.at(18) << 8 | ipv4.packet.at(19));
+}
+
+TEST_P(FragmentTest, LaterOnesLeaveAsTheFirstDid) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    const RunResult sent = out(first(net.web, net.remote, 50000, 443));
+    EXPECT_EQ(describe(sent.packet), describe(forwarded(with_id(first(net.node, net.remote, 61000, 443))).bytes()));
+    for (const std::uint16_t offset : kOffsets) {
+        const RunResult followed = out(later(net.web, net.remote, offset));
+        EXPECT_EQ(followed.verdict, Verdict::redirect);
+        EXPECT_THAT(followed.counted, IsEmpty());
+        EXPECT_EQ(describe(followed.packet),
+                  describe(on_the_wire(with_id(later(net.node, net.remote, offset))).bytes()));
+    }
+}
+
+// Only the first one shows what is behind the extension.
+TEST_P(FragmentTest, AnExtensionBehindTheFragmentHeader) {
+    if (v4()) {
+        GTEST_SKIP() << "IPv4 has no extensions";
+    }
+    const auto with_extension = [](const std::string& source, const std::string& destination) {
+        return Packet()
+            .ip(source, destination)
+            .identification(kId)
+            .fragment(0, true)
+            .extension(IPPROTO_DSTOPTS, 16)
+            .udp(50000, 443)
+            .payload(1000);
+    };
+    EXPECT_EQ(describe(out(with_extension(net.web, net.remote)).packet),
+              describe(forwarded(with_extension(net.node, net.remote)).bytes()));
+    EXPECT_EQ(out(later(net.web, net.remote, 128).protocol(IPPROTO_DSTOPTS)).verdict, Verdict::redirect);
+}
+
+TEST_P(FragmentTest, LaterOnesArriveWhereTheFirstDid) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    out(first(net.web, net.remote, 50000, 443));
+    const RunResult delivered = in(at_uplink(first(net.remote, net.node, 443, 61000)));
+    EXPECT_EQ(describe(delivered.packet),
+              describe(at_uplink(forwarded(first(net.remote, net.web, 443, 50000))).bytes()));
+    for (const std::uint16_t offset : kOffsets | std::views::reverse) {
+        const RunResult followed = in(at_uplink(later(net.remote, net.node, offset)));
+        EXPECT_EQ(followed.verdict, Verdict::redirect);
+        EXPECT_EQ(describe(followed.packet),
+                  describe(at_uplink(forwarded(later(net.remote, net.web, offset))).bytes()));
+    }
+}
+
+TEST_P(FragmentTest, OfTwoContainersWithOneIdentificationLeaveWithTwo) {
+    const RunResult of_web = out(first(net.web, net.remote, 50000, 443));
+    const RunResult of_db = out_of_db(first(net.db, net.remote, 50001, 443));
+    if (v4()) {
+        EXPECT_NE(id_of(of_web), id_of(of_db));
+        EXPECT_EQ(id_of(out(later(net.web, net.remote, 126))), id_of(of_web));
+        EXPECT_EQ(id_of(out_of_db(later(net.db, net.remote, 126))), id_of(of_db));
+    } else {
+        EXPECT_EQ(describe(out(later(net.web, net.remote, 126)).packet),
+                  describe(on_the_wire(later(net.node, net.remote, 126)).bytes()))
+            << "32 bits that begin at random";
+    }
+}
+
+TEST_P(FragmentTest, OutOfAContainerTheyFollowNobodyElse) {
+    out(first(net.web, net.remote, 50000, 443));
+    std::vector<Packet> strangers{later(net.web, net.remote, 126, kOtherId), later(net.web, net.other_remote, 126)};
+    if (v4()) {
+        strangers.push_back(later(net.web, net.remote, 126).protocol(IPPROTO_TCP));
+    }
+    for (const Packet& stranger : strangers) {
+        const RunResult refused = out(stranger);
+        EXPECT_EQ(refused.verdict, Verdict::drop);
+        EXPECT_THAT(refused.counted, ElementsAre(Pair("fragment", 1)));
+    }
+    EXPECT_EQ(out_of_db(later(net.db, net.remote, 126)).verdict, Verdict::drop);
+    node().age_fragments(kLifetime);
+    EXPECT_EQ(out(later(net.web, net.remote, 126)).verdict, Verdict::drop) << "an old one is no longer believed";
+}
+
+TEST_P(FragmentTest, OutOfAnotherUplinkTheyWouldHaveTheWrongAddress) {
+    out(first(net.web, net.remote, 50000, 443));
+    NetnsTest::node().run(
+        "ip addr add 203.0.114.2/24 dev eth1; ip addr add 2001:db8:114::2/64 dev eth1 nodad;"
+        "ip route add 198.51.100.1 via 203.0.114.1; ip route add 2001:db8:51::1 via 2001:db8:114::1");
+    node().settings().route_generation++;
+    EXPECT_THAT(out(later(net.web, net.remote, 126)).counted, ElementsAre(Pair("fragment", 1)));
+}
+
+TEST_P(FragmentTest, FromOutsideWhatIsNotKnownIsTheHosts) {
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::pass);
+    out(first(net.web, net.remote, 50000, 443));
+    in(at_uplink(first(net.remote, net.node, 443, 50000)));
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126, kOtherId))).verdict, Verdict::pass);
+    EXPECT_EQ(in(at_uplink(later(net.other_remote, net.node, 126))).verdict, Verdict::pass);
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::redirect);
+    node().age_fragments(kLifetime);
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::pass);
+}
+
+TEST_P(FragmentTest, TheHostsPacketWithTheSameIdentificationIsItsOwn) {
+    out(first(net.web, net.remote, 50000, 443));
+    in(at_uplink(first(net.remote, net.node, 443, 50000)));
+    EXPECT_EQ(in(at_uplink(first(net.remote, net.node, 443, 7))).verdict, Verdict::pass);
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::pass);
+}
+
+TEST_P(FragmentTest, TtlUsedUp) {
+    out(first(net.web, net.remote, 50000, 443));
+    in(at_uplink(first(net.remote, net.node, 443, 50000)));
+    EXPECT_THAT(in(at_uplink(later(net.remote, net.node, 126)).ttl(1)).counted, ElementsAre(Pair("ttl-expired", 1)));
+    EXPECT_THAT(out(later(net.web, net.remote, 126).ttl(1)).counted, ElementsAre(Pair("stack-ttl", 1)));
+}
+
+// What the stack makes of a packet that was too big; IPv4 only.
+class StackFragmentTest : public FragmentTest {
+protected:
+    const std::string remote = net.special_route(6);  // MTU 1300
+
+    void hand_over() {
+        node().settings().port_first = node().settings().port_last = 61000;
+        const RunResult handed = out(Packet().ip(net.web, remote).identification(kId).udp(50000, 443).payload(2000));
+        EXPECT_EQ(handed.verdict, Verdict::pass);
+        EXPECT_EQ(handed.counted, (Counted{{"flow-created", 1}, {"port-changed", 1}, {"stack-fragments", 1}}));
+    }
+    void expect_untranslated(const Packet& packet, std::string_view uplink = "eth0") {
+        const RunResult refused = leave(packet, uplink);
+        EXPECT_EQ(refused.verdict, Verdict::drop);
+        EXPECT_THAT(refused.counted, ElementsAre(Pair("untranslated-source", 1)));
+    }
+    void expect_translated(const Packet& packet, const Packet& becomes) {
+        const RunResult left = leave(packet);
+        EXPECT_EQ(left.verdict, Verdict::pass);
+        EXPECT_THAT(left.counted, IsEmpty());
+        EXPECT_EQ(describe(left.packet), describe(becomes.bytes()));
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Family, StackFragmentTest, ::testing::Values(&ipv4()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(StackFragmentTest, AreTranslatedWhereTheyLeave) {
+    hand_over();
+    expect_translated(first(net.web, remote, 50000, 443), first(net.node, remote, 61000, 443, 1));
+    for (const std::uint16_t offset : kOffsets) {
+        expect_translated(later(net.web, remote, offset), later(net.node, remote, offset, 1));
+    }
+    expect_translated(first(net.web, remote, 50000, 443).without_udp_checksum(),
+                      first(net.node, remote, 61000, 443, 1).without_udp_checksum());
+}
+
+TEST_P(StackFragmentTest, IsTranslatedWholeWhereTheMtuHasGrownMeanwhile) {
+    hand_over();
+    expect_translated(Packet().ip(net.web, remote).identification(kId).udp(50000, 443).payload(2000),
+                      Packet().ip(net.node, remote).identification(1).udp(61000, 443).payload(2000));
+}
+
+TEST_P(StackFragmentTest, OfEveryProtocol) {
+    const auto tcp = [&](const std::string& source, std::uint32_t id) {
+        return Packet().ip(source, remote).identification(id).tcp(50000, 443).ack().payload(1400);
+    };
+    const auto ping = [&](const std::string& source, std::uint32_t id) {
+        return Packet().ip(source, remote).identification(id).echo_request(50000).payload(1400);
+    };
+    EXPECT_EQ(out(tcp(net.web, 7)).verdict, Verdict::pass);
+    EXPECT_EQ(out(ping(net.web, 8)).verdict, Verdict::pass);
+    expect_translated(tcp(net.web, 7), tcp(net.node, 1));
+    expect_translated(ping(net.web, 8), ping(net.node, 2));
+}
+
+TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
+    const Packet big = Packet().ip(net.web, remote).identification(kId).fragment(0, true).udp(50000, 443).payload(1400);
+    EXPECT_EQ(out(big).verdict, Verdict::pass);
+    EXPECT_EQ(out(later(net.web, remote, 176).payload(1400)).verdict, Verdict::pass);
+    EXPECT_EQ(describe(out(later(net.web, remote, 352)).packet),
+              describe(forwarded(later(net.node, remote, 352, 1)).bytes()))
+        << "one that fits goes its own way, with the same identification";
+    expect_translated(later(net.web, remote, 176), later(net.node, remote, 176, 1));
+}
+
+TEST_P(StackFragmentTest, NothingElseLeaves) {
+    expect_untranslated(later(net.web, remote, 126));
+    hand_over();
+    expect_untranslated(first(net.web, remote, 50001, 443));
+    expect_untranslated(first(net.web, remote, 50000, 443, kOtherId));
+    expect_untranslated(later(net.web, net.remote, 126));
+    expect_untranslated(later(net.db, remote, 126));
+    expect_untranslated(later(net.web, remote, 126), "eth1");
+    expect_untranslated(later(net.web, remote, 126).vlan(5));
+    node().age_fragments(kLifetime);
+    expect_untranslated(later(net.web, remote, 126));
+}
+
+}  // namespace
+}  // namespace netkitd::test
