@@ -21,6 +21,7 @@
 // Bounds of the node configuration; the daemon refuses a configuration that needs more.
 #define NK_MAX_NETWORKS 16
 #define NK_MAX_UPLINKS 16
+#define NK_MAX_MTUS 8
 
 // An IPv4 address uses the first word; the other three are zero.
 struct nk_addr {
@@ -50,12 +51,15 @@ struct nk_node {
 	__u16 port_first; // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
 	__u16 port_last;
 	__u32 route_generation; // raised by the daemon whenever a route that a flow remembers may be another now
-	__u32 reserved;
+	__u32 mtu_count;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
+	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
+	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
+	__u32 mtus[NK_MAX_MTUS];
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 24 + 64 + 2 * 16 * 56, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 24 + 64 + 32 + 2 * 16 * 56, "nk_node");
 
 // ---- Endpoints: map `endpoints4` (and `endpoints6`), address -> endpoint -----------------------------------------
 
@@ -151,6 +155,10 @@ struct nk_flow {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 
+// skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
+// the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
+#define NK_TC_INDEX_COPY 0x6e6b
+
 // ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
 //
 // X(symbol, name users see, what it means and what to do). One list: the BPF enum, status and metrics come from it.
@@ -190,7 +198,9 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
 	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered") \
 	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated") \
-	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates")
+	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates") \
+	X(NK_EVENT_STACK_NEIGHBOUR,   "stack-neighbour",     "the next hop is not known: the stack got a copy, to answer if none is found") \
+	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

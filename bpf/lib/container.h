@@ -89,6 +89,18 @@ static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struc
 	return out->ip.family == NK_IPV6 || nk_write_id(skb, id);
 }
 
+// The packet itself will wait for the next hop's address already translated; if there is no answer, the stack's error
+// is about the host's own address, and no use to the container. So the stack gets a copy as it was, which waits too: it
+// is answered with the right error, or ends at the uplink (uplink.h). In veth mode the copy meets this program once
+// more.
+static __noinline void nk_copy_to_stack(struct __sk_buff *skb)
+{
+	skb->tc_index = NK_TC_INDEX_COPY;
+	if (!bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS))
+		nk_count(skb, NK_EVENT_STACK_NEIGHBOUR);
+	skb->tc_index = 0;
+}
+
 // NK_OK with the packet rewritten, or the reason to drop it.
 static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
@@ -104,6 +116,8 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 	result = nk_flow_outbound(skb, m);
 	if (result != NK_OK)
 		return result;
+	if (m->route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
+		nk_copy_to_stack(skb);
 	if (out->ip.fragment && !nk_first_fragment(skb, out, m))
 		return NK_DROP_REWRITE_FAILED;
 	return nk_rewrite(skb, &out->ip, out->key->proto, NK_SOURCE, &m->addr, m->port) ? NK_OK
@@ -119,6 +133,8 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 		return nk_drop(skb, NK_DROP_NO_UPLINK);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+	if (skb->tc_index == NK_TC_INDEX_COPY)
+		return m->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
 	if (out->masquerade)
 		result = nk_masquerade(skb, out, m);
 	else

@@ -83,6 +83,37 @@ static __always_inline long nk_ask_fib6(struct __sk_buff *skb, const struct nk_f
 	return bpf_fib_lookup(skb, fib, sizeof(*fib), flags | nk_with_mark(skb, fib));
 }
 
+static __always_inline bool nk_stack_heeds_mtu(__u32 mtu)
+{
+	if (node.mtu_count > NK_MAX_MTUS)
+		return true;
+	for (__u32 i = 0; i < NK_MAX_MTUS && i < node.mtu_count; i++) {
+		if (node.mtus[i] == mtu)
+			return true;
+	}
+	return false;
+}
+
+// The packet is larger than the path's MTU. If that is one that the host learned for its own connections to the same
+// address, the stack forwards without regard to it (ip_forward_use_pmtu, Documentation/networking/ip-sysctl.rst), and
+// so do we: the router that minds will say so to the container. Else the answer stays, and the stack repeats it.
+static __noinline long nk_ask_past_learned_mtu(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class,
+					       __u32 wire_len, struct bpf_fib_lookup *fib)
+{
+	bool ipv4 = fib->family == NK_IPV4;
+	struct bpf_fib_lookup other;
+	long result;
+
+	if (nk_stack_heeds_mtu(fib->mtu_result))
+		return BPF_FIB_LKUP_RET_FRAG_NEEDED;
+	result = ipv4 ? nk_ask_fib4(skb, key, class, 0, &other) : nk_ask_fib6(skb, key, class, 0, 0, &other);
+	// Without a length to compare, the device's MTU comes back.
+	if (result != BPF_FIB_LKUP_RET_SUCCESS || wire_len > other.mtu_result)
+		return BPF_FIB_LKUP_RET_FRAG_NEEDED;
+	*fib = other;
+	return result;
+}
+
 // Who asked, and for where to: all that an answer depends on where the host routes by addresses (skb.h). A container
 // has one address of a family.
 struct nk_route_key {
@@ -168,6 +199,9 @@ static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, con
 		route->result = nk_ask_fib4(skb, key, ip->tos, wire_len, &route->fib);
 	else
 		route->result = nk_ask_fib6(skb, key, ip->traffic_class, wire_len, 0, &route->fib);
+	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		route->result = nk_ask_past_learned_mtu(skb, key, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class,
+							wire_len, &route->fib);
 	return route;
 }
 

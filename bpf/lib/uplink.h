@@ -119,6 +119,8 @@ static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family
 
 	if (!network || !nk_masqueraded(network))
 		return TCX_NEXT;
+	if (skb->tc_index == NK_TC_INDEX_COPY)
+		return nk_drop(skb, NK_EVENT_COPY_ENDED);
 	if (family == NK_IPV4 && offset == ETH_HLEN && !skb->vlan_present)
 		return nk_fragment_of_stack(skb);
 	return nk_drop(skb, NK_DROP_UNTRANSLATED);

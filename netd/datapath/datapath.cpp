@@ -153,11 +153,19 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     for (const std::uint32_t ifindex : settings.uplinks) {
         node.uplinks[uplinks++] = ifindex;
     }
+    std::uint32_t mtus = 0;
+    for (const std::uint32_t mtu : settings.mtus) {
+        if (mtus < NK_MAX_MTUS) {
+            node.mtus[mtus] = mtu;
+        }
+        ++mtus;
+    }
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
     __atomic_store_n(&node.network4_count, count4, __ATOMIC_RELEASE);
     __atomic_store_n(&node.network6_count, count6, __ATOMIC_RELEASE);
     __atomic_store_n(&node.uplink_count, uplinks, __ATOMIC_RELEASE);
+    __atomic_store_n(&node.mtu_count, mtus, __ATOMIC_RELEASE);
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
     __atomic_store_n(&node.route_generation, node.route_generation + 1, __ATOMIC_RELEASE);
     return {};

@@ -32,6 +32,7 @@ struct NodeNetwork {
 struct NodeSettings {
     std::vector<NodeNetwork> networks;   // of both families; the position within its own is the datapath's index
     std::vector<std::uint32_t> uplinks;  // ifindex
+    std::vector<std::uint32_t> mtus;     // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
 };

@@ -8,7 +8,9 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <set>
@@ -17,6 +19,7 @@
 #include "link/netlink_align.h"
 #include "link/netlink_attributes.h"
 #include "link/netlink_request.h"
+#include "link/sysctl.h"
 
 namespace netkitd::link {
 namespace {
@@ -97,19 +100,35 @@ Result<void> resolve_nexthop(Netlink& host, std::uint32_t id, DeviceSet& devices
     return {};
 }
 
-Result<DeviceSet> devices_of_default_routes(Netlink& host) {
-    DefaultRoutes defaults;
+// Of both families' main tables.
+Result<void> for_each_route(Netlink& host, const std::function<void(const nlmsghdr&)>& handle) {
     for (const int family : {AF_INET, AF_INET6}) {
         NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes of the main table");
         rtmsg filter{};
         filter.rtm_family = static_cast<std::uint8_t>(family);
         request.put_struct(filter).put_u32(RTA_TABLE, RT_TABLE_MAIN);
-        const Result<void> read = host.query(request, [&](const nlmsghdr& message) { read_route(message, defaults); });
+        const Result<void> read = host.query(request, handle);
         // ENOENT: no main table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
         if (!read && read.error().system_error() != ENOENT && read.error().system_error() != EOPNOTSUPP) {
-            return std::unexpected(read.error());
+            return read;
         }
     }
+    return {};
+}
+
+// Zero if the route has none, or one that forwarding does not heed.
+std::uint32_t locked_mtu(const nlmsghdr& message) {
+    if (message.nlmsg_type != RTM_NEWROUTE) {
+        return 0;
+    }
+    const NetlinkAttributes metrics = NetlinkAttributes(message, sizeof(rtmsg)).nested(RTA_METRICS);
+    const bool locked = (metrics.u32(RTAX_LOCK).value_or(0) & (1U << unsigned{RTAX_MTU})) != 0;
+    return locked ? metrics.u32(RTAX_MTU).value_or(0) : 0;
+}
+
+Result<DeviceSet> devices_of_default_routes(Netlink& host) {
+    DefaultRoutes defaults;
+    NK_TRY(for_each_route(host, [&](const nlmsghdr& message) { read_route(message, defaults); }));
     for (const std::uint32_t nexthop : defaults.nexthops) {
         NK_TRY(resolve_nexthop(host, nexthop, defaults.devices));
     }
@@ -186,6 +205,21 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
     }
     std::ranges::sort(uplinks, {}, &Uplink::ifindex);
     return uplinks;
+}
+
+Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks) {
+    std::set<std::uint32_t> mtus;
+    NK_TRY(for_each_route(host, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));
+    for (const Uplink& uplink : uplinks) {
+        const auto text = NK_TRY(read_sysctl_if_there(std::format("ipv6/conf/{}/mtu", uplink.name)));
+        std::uint32_t mtu = 0;
+        if (text && std::from_chars(text->data(), text->data() + text->size(), mtu).ec == std::errc() &&
+            mtu < uplink.mtu) {
+            mtus.insert(mtu);
+        }
+    }
+    mtus.erase(0);
+    return std::vector(mtus.begin(), mtus.end());
 }
 
 Result<std::vector<IpAddr>> own_addresses(Netlink& host) {

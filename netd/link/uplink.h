@@ -25,6 +25,10 @@ struct Uplink {
 // Ordered by ifindex.
 [[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
 
+// The MTUs below their device's that the kernel heeds when it forwards: of the main table's routes with a locked one, and
+// of IPv6 on these uplinks. Sorted, each once.
+[[nodiscard]] Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks);
+
 // Every address that this host has and may use, of any device and scope, sorted.
 [[nodiscard]] Result<std::vector<IpAddr>> own_addresses(Netlink& host);
 

@@ -17,9 +17,11 @@ namespace {
 constexpr std::uint32_t kMtuWithoutUplink = 1500;
 constexpr const char* kReservedPorts = "ipv4/ip_local_reserved_ports";
 
-datapath::NodeSettings settings_for(const Config& config, const std::vector<std::uint32_t>& uplinks) {
+datapath::NodeSettings settings_for(const Config& config, const std::vector<std::uint32_t>& uplinks,
+                                    const std::vector<std::uint32_t>& mtus) {
     datapath::NodeSettings settings{.networks = {},
                                     .uplinks = uplinks,
+                                    .mtus = mtus,
                                     .port_first = config.masquerade_ports.first,
                                     .port_last = config.masquerade_ports.last};
     for (const IpPrefix& prefix : config.prefixes()) {
@@ -149,7 +151,8 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
-    NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()})));
+    const std::vector<std::uint32_t> mtus = NK_TRY(link::forwarding_mtus(host_, uplinks_));
+    NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()}, mtus)));
     foreign_programs_.clear();
     for (link::Uplink& uplink : uplinks_) {
         if (!uplink.unusable.empty()) {
@@ -162,7 +165,7 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
         }
     }
     const std::vector<std::uint32_t> usable = usable_ifindexes(uplinks_);
-    NK_TRY(datapath_.configure(settings_for(config, usable)));
+    NK_TRY(datapath_.configure(settings_for(config, usable, mtus)));
     return detach_former_uplinks(config, usable);
 }
 

@@ -102,6 +102,7 @@ std::vector<VerdictCase> masquerade_cases(const Net& net) {
     sctp_segments.run.gso_size = kGsoByFrags;
     VerdictCase unresolved = translated("NeighbourUnknown", web_to(net, net.silent_neighbour));
     unresolved.counted["neighbour-missing"] = 1;
+    unresolved.counted["stack-neighbour"] = 1;
     const auto with_flow = [&](const char* name, Stage stage) {
         VerdictCase row = masqueraded(name, from_web(net), from_web(net).from(net.node, 61000), {});
         row.prepare = [=, &net](TestNode& n) { insert(n, stage, flow_of(net)); };

@@ -68,8 +68,44 @@ TEST_P(WireTest, TheProgramAnswersWhatTheContainerAsksItsLink) {
 TEST_P(WireTest, ANeighbourThatIsNotKnownYetIsResolved) {
     attach_containers();
     NetnsTest::node().run("ip neigh del 203.0.113.1 dev eth0; ip neigh del 2001:db8:113::1 dev eth0");
+    let_the_stack_answer();
+    const std::string received = "nstat -asz IcmpInEchos Icmp6InEchos | awk '{n += $2} END {print n}'";
+    const int before = std::stoi(outside.run(received));
     EXPECT_TRUE(web.reaches(net.remote));
-    EXPECT_THAT(node().counted(), Contains(Key("neighbour-missing")));
+    EXPECT_EQ(std::stoi(outside.run(received)), before + 1) << "what the stack had of it did not leave";
+    EXPECT_THAT(node().counted(), AllOf(Contains(Key("neighbour-missing")), Contains(Key("copy-ended")),
+                                        Not(Contains(Key("untranslated-source")))));
+}
+
+// The stack gives up after three seconds, and tells the container.
+TEST_P(WireTest, ANextHopThatNeverAnswersIsReported) {
+    attach_containers();
+    let_the_stack_answer();
+    EXPECT_THAT(web.run("ping -c 1 -W 8 " + net.silent_neighbour + " || true"),
+                HasSubstr(net.name == "V4" ? "Destination Host Unreachable" : "Address unreachable"));
+    EXPECT_THAT(web.run("bash -c ': > /dev/tcp/" + net.silent_neighbour + "/443' || true"),
+                HasSubstr("No route to host"));
+    EXPECT_THAT(node().counted(), Not(Contains(Key("untranslated-source"))));
+}
+
+// Behind the router is a link with a smaller MTU, and the host has learned of it from a connection of its own.
+TEST_P(WireTest, AnMtuThatTheHostLearnedIsNotInTheWay) {
+    attach_containers();
+    let_the_stack_answer();
+    const std::string beyond = net.name == "V4" ? "198.18.0.2" : "2001:db8:18::2";
+    outside.run(
+        "ip link add far mtu 1400 type veth peer name near; ip link set far up; ip link set near mtu 1400 up;"
+        "ip addr add 198.18.0.1/24 dev near; ip addr add 2001:db8:18::1/64 dev near nodad;"
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding;"
+        "ip link set wire0 up");
+    const auto ping = [&](const NetworkNamespace& from) {
+        return from.run("ping -M do -c 1 -W 2 -s 1432 " + beyond + " || true");
+    };
+    ping(NetnsTest::node());
+    ASSERT_THAT(NetnsTest::node().run("ip route get " + beyond), HasSubstr("mtu 1400"));
+    ping(web);
+    EXPECT_THAT(node().counted(), AllOf(Contains(Key("flow-created")), Not(Contains(Key("untranslated-source"))),
+                                        Not(Contains(Key("stack-too-big")))));
 }
 
 // The router's MAC changes without a word. A flow that knows the old one asks the kernel's neighbour once a second,

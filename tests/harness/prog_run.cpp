@@ -97,6 +97,8 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.uplinks[0] = if_nametoindex("eth0");
     node.uplinks[1] = if_nametoindex("eth1");
     node.uplink_count = 2;
+    node.mtus[0] = 1300;
+    node.mtu_count = 1;
     node.port_first = options.port_first;
     node.port_last = options.port_last;
 }
