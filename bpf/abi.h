@@ -22,6 +22,7 @@
 #define NK_MAX_NETWORKS 16
 #define NK_MAX_UPLINKS 16
 #define NK_MAX_MTUS 8
+#define NK_MAX_NON_MASQUERADE 1024 // prefixes, of each family
 
 // An IPv4 address uses the first word; the other three are zero.
 struct nk_addr {
@@ -32,17 +33,25 @@ NK_STATIC_ASSERT(sizeof(struct nk_addr) == 16, "nk_addr");
 // ---- Node configuration: one global in .data.node, written by the daemon through the mapped skeleton -------------
 
 enum nk_network_flag {
-	NK_NETWORK_MASQUERADE = 1 << 0, // sources of this network never leave an uplink untranslated
+	// Sources of this network leave an uplink translated, or to a `non_masquerade` prefix, or not at all.
+	NK_NETWORK_MASQUERADE = 1 << 0,
+	NK_NETWORK_ISOLATED = 1 << 1,	    // nothing goes to another network, nor comes from one
+	NK_NETWORK_FIXED_SOURCE = 1 << 2,   // masqueraded with `source` and no other address
+	NK_NETWORK_SOURCE_MISSING = 1 << 3, // which is not (yet) an address of the host
 };
 
+// A place that no network has: no unicast address begins like this.
+#define NK_NO_PREFIX 0xffffffff
+
 struct nk_network {
-	struct nk_addr prefix;
+	struct nk_addr prefix; // first word NK_NO_PREFIX: the place is free
 	struct nk_addr mask;
 	struct nk_addr gateway; // an address of the host, the containers' default gateway
+	struct nk_addr source;	// NK_NETWORK_FIXED_SOURCE
 	__u32 flags;		// enum nk_network_flag
 	__u32 reserved;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_network) == 56, "nk_network");
+NK_STATIC_ASSERT(sizeof(struct nk_network) == 72, "nk_network");
 
 struct nk_node {
 	__u32 network4_count;
@@ -50,7 +59,9 @@ struct nk_node {
 	__u32 uplink_count;
 	__u16 port_first; // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
 	__u16 port_last;
-	__u32 route_generation; // raised by the daemon whenever a route that a flow remembers may be another now
+	__u32 route_generation;	     // raised by the daemon whenever a route that a flow remembers may be another now
+	__u32 non_masquerade4_count; // prefixes in the maps `non_masquerade4` and `non_masquerade6`
+	__u32 non_masquerade6_count;
 	__u32 mtu_count;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
@@ -59,7 +70,24 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 24 + 64 + 32 + 2 * 16 * 56, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 32 + 64 + 32 + 2 * 16 * 72, "nk_node");
+
+// ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
+//
+// A masqueraded network's packet to such an address leaves with the container's own, and what comes from there gets in.
+// The value says nothing.
+
+struct nk_prefix4_key {
+	__u32 length; // in bits
+	__be32 addr;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_prefix4_key) == 8, "nk_prefix4_key");
+
+struct nk_prefix6_key {
+	__u32 length;
+	struct nk_addr addr;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_prefix6_key) == 20, "nk_prefix6_key");
 
 // ---- Endpoints: map `endpoints4` (and `endpoints6`), address -> endpoint -----------------------------------------
 
@@ -82,7 +110,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
 struct nk_endpoint {
 	__u32 ifindex;	   // the host's end: netkit primary or veth
 	__u32 id;	   // the daemon's endpoint number, never reused while flows of it exist
-	__u32 network;	   // index into nk_node.network4/6
+	__u32 unused;	   // zero
 	__u32 device_mode; // enum nk_device_mode
 	__u8 peer_mac[6];  // the container's end; zero in L3 netkit mode
 	__u8 host_mac[6];  // the host's end; zero in L3 netkit mode
@@ -173,7 +201,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment whose first one was not seen, or holds no ports") \
 	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP, UDP-Lite, SCTP, ICMP are)") \
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
-	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the uplink has no address to masquerade with") \
+	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the address to masquerade with is not there: the uplink's, or the network's own") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
 	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.<host end>.forwarding was turned off") \
 	X(NK_DROP_TOO_BIG,            "too-big",             "segments larger than the path's MTU that may be fragmented: masquerade cannot") \
@@ -184,7 +212,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
-	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept")
+	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept") \
+	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated")
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
 #define NK_EVENTS(X) \
@@ -217,5 +246,31 @@ struct nk_counter_value {
 	__u64 bytes;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_counter_value) == 16, "nk_counter_value");
+
+// ---- Port search: per-CPU array `port_tries`, __u64 a bucket: new flows by how many ports were tried -------------
+//
+// A flow that got the first port is in none of them: those are the rest of "flow-created". One that got none is counted
+// as "ports-exhausted".
+
+#define NK_PORT_TRIES 32
+
+enum nk_port_tries {
+	NK_PORT_TRIES_4, // two to four
+	NK_PORT_TRIES_8,
+	NK_PORT_TRIES_16,
+	NK_PORT_TRIES_32,
+	NK_PORT_TRIES_BUCKETS,
+};
+NK_STATIC_ASSERT(NK_PORT_TRIES == 4 << NK_PORT_TRIES_32, "the last bucket ends with the last try");
+
+// ---- How full the hashed maps are: what the program `map_counts` answers, which the daemon runs ------------------
+
+struct nk_map_counts {
+	__u64 flows4;
+	__u64 flows4_new;
+	__u64 flows6;
+	__u64 flows6_new;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_map_counts) == 32, "nk_map_counts");
 
 #endif

@@ -15,6 +15,7 @@
 #include "icmp_error.h"
 #include "neighbour.h"
 #include "node.h"
+#include "non_masquerade.h"
 #include "parse.h"
 #include "rewrite.h"
 #include "route.h"
@@ -31,6 +32,7 @@ struct nk_out {
 	enum nk_l4_result l4_result;
 	struct nk_flow6_key *key; // forward
 	const struct nk_endpoint *source;
+	const volatile struct nk_network *network; // the source's
 	bool masquerade;
 };
 
@@ -58,6 +60,8 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 {
 	const struct nk_endpoint *target;
 
+	if (nk_isolated(out->ip.family, network, &out->key->saddr))
+		return nk_drop(skb, NK_DROP_ISOLATED);
 	if (nk_is_gateway(out->ip.family, network, &out->key->daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
 	target = nk_endpoint(out->ip.family, &out->key->daddr);
@@ -218,10 +222,33 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	    .traffic_class = out->ip.traffic_class,
 	    .endpoint_id = out->source->id,
 	    .endpoint_ifindex = out->source->ifindex,
+	    .network = out->network,
 	    .tcp_flags = out->l4.tcp_flags,
 	};
 
 	return nk_by_route(skb, door, out, &m);
+}
+
+// A connection that was masqueraded before the configuration said otherwise stays so: its other end knows it by that
+// address.
+static __always_inline bool nk_was_masqueraded(const struct nk_out *out)
+{
+	const struct nk_flow *flow;
+
+	if (out->l4_result != NK_L4_OK)
+		return false;
+	flow = nk_flow_find(out->ip.family, NK_STAGE_ESTABLISHED, out->key);
+	return flow && flow->endpoint_id == out->source->id;
+}
+
+// An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves untranslated.
+static __always_inline bool nk_must_masquerade(const struct nk_out *out)
+{
+	if (!out->network)
+		return true;
+	if (nk_masqueraded(out->network) && !nk_is_non_masquerade(out->ip.family, &out->key->daddr))
+		return true;
+	return nk_was_masqueraded(out);
 }
 
 // What an IPv6 stack says to its link by itself is no attempt at anything, and ends here.
@@ -261,10 +288,8 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 		return nk_to_prefix(skb, door, &out, network);
 	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
-	network = nk_network(family, &key.saddr);
-	// An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves
-	// untranslated.
-	out.masquerade = !network || nk_masqueraded(network);
+	out.network = nk_network(family, &key.saddr);
+	out.masquerade = nk_must_masquerade(&out);
 	if (!nk_find_ports(skb, &out))
 		return nk_drop(skb, NK_DROP_FRAGMENT);
 	return nk_to_outside(skb, door, &out);

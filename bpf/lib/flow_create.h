@@ -5,10 +5,8 @@
 #include "counters.h"
 #include "flow.h"
 #include "node.h"
+#include "port_tries.h"
 #include "route.h"
-
-// Cilium's figure too; with half of the pool taken, 32 random tries fail once in 2^32.
-#define NK_PORT_TRIES 32
 
 // Who asks for a translation, and the answer.
 struct nk_masquerade {
@@ -20,7 +18,8 @@ struct nk_masquerade {
 	__u32 endpoint_id;
 	__u32 endpoint_ifindex;
 	struct nk_route *route;
-	__be16 port; // answer: to write as the source port, or the echo id
+	const volatile struct nk_network *network; // the container's; NULL if it is not known
+	__be16 port;				   // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
 };
 
@@ -144,6 +143,7 @@ struct nk_port_search {
 	struct __sk_buff *skb;
 	struct nk_masquerade *m;
 	__u32 start;
+	__u32 tries;
 	enum nk_claim claim;
 };
 
@@ -166,6 +166,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 {
 	struct nk_masquerade *m = search->m;
 
+	search->tries = attempt + 1;
 	m->port = nk_port_candidate(search, attempt);
 	if (nk_port_of_host(search->skb, m, m->port))
 		return 0;
@@ -218,6 +219,39 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 	return proto == IPPROTO_SCTP;
 }
 
+static __always_inline bool nk_has_fixed_source(const struct nk_masquerade *m)
+{
+	return m->network && m->network->flags & NK_NETWORK_FIXED_SOURCE;
+}
+
+// Unset while the host does not have it, which is the daemon's to say.
+static __always_inline struct nk_addr nk_fixed_source(const struct nk_masquerade *m)
+{
+	const volatile struct nk_network *network = m->network;
+
+	if (network->flags & NK_NETWORK_SOURCE_MISSING)
+		return (struct nk_addr){};
+	return (struct nk_addr){.word = {network->source.word[0], network->source.word[1], network->source.word[2],
+					 network->source.word[3]}};
+}
+
+static __always_inline bool nk_is_fixed_source(const struct nk_masquerade *m, const struct nk_addr *addr)
+{
+	struct nk_addr fixed;
+
+	if (!nk_has_fixed_source(m))
+		return false;
+	fixed = nk_fixed_source(m);
+	return nk_addr_equal(m->family, addr, &fixed);
+}
+
+// Unset if there is none.
+static __always_inline struct nk_addr nk_masquerade_source(struct __sk_buff *skb, struct nk_masquerade *m)
+{
+	return nk_has_fixed_source(m) ? nk_fixed_source(m)
+				      : nk_route_source(skb, m->family, m->key, m->traffic_class, m->route);
+}
+
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
@@ -226,7 +260,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
-	m->addr = nk_route_source(skb, m->family, m->key, m->traffic_class, m->route);
+	m->addr = nk_masquerade_source(skb, m);
 	// An uplink without an address lends one from another device, and that may be a gateway of ours.
 	if (nk_addr_is_unset(m->family, &m->addr) || nk_network(m->family, &m->addr))
 		return NK_DROP_NO_SOURCE;
@@ -244,6 +278,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		result = nk_flow_insert_forward(m, search.claim);
 	if (result == NK_OK && search.claim == NK_CLAIM_NEW) {
 		nk_count(skb, NK_EVENT_FLOW_CREATED);
+		nk_count_port_tries(search.tries);
 		if (m->port != m->key->sport)
 			nk_count(skb, NK_EVENT_PORT_CHANGED);
 	}
@@ -265,7 +300,7 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 					  const struct nk_flow *flow)
 {
 	return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->route->fib.ifindex &&
-	       nk_may_be_source(skb, m->family, m->key, m->route, &flow->addr);
+	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, m->key, m->route, &flow->addr));
 }
 
 // Removes both halves of a flow that is no longer valid.

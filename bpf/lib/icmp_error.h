@@ -19,6 +19,7 @@
 #include "flow.h"
 #include "flow_create.h"
 #include "node.h"
+#include "non_masquerade.h"
 #include "parse.h"
 #include "rewrite.h"
 #include "route.h"
@@ -217,7 +218,7 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 	}
 	if (quote->key.proto != IPPROTO_TCP)
 		return false;
-	quote->addr = nk_route_source(skb, m->family, m->key, m->traffic_class, m->route);
+	quote->addr = nk_masquerade_source(skb, m);
 	quote->port = quote->key.sport;
 	quote->key.sport = quote->key.dport;
 	quote->key.dport = quote->port;
@@ -251,6 +252,21 @@ static __noinline int nk_error_outbound(struct __sk_buff *skb, const struct nk_i
 	return nk_rewrite_error(skb, ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
 }
 
+// Whether this is an error about a packet that the container sent to where it is not masqueraded. Routers on the way
+// there have addresses of their own.
+static __noinline bool nk_is_about_non_masquerade(struct __sk_buff *skb, const struct nk_ip *ip,
+						  struct nk_flow6_key *outer)
+{
+	struct nk_quote *quote = nk_quote_place();
+	struct nk_l4 l4 = {};
+
+	if (!quote || ip->fragment || nk_parse_l4(skb, ip, &l4, outer) != NK_L4_ICMP_ERROR ||
+	    nk_parse_quote(skb, ip, quote) == NK_QUOTE_MALFORMED)
+		return false;
+	return nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr) &&
+	       nk_is_non_masquerade(ip->family, &quote->key.saddr);
+}
+
 // Copies are passed on, so that the callers' own stay in registers, and the family a constant.
 
 static __always_inline int nk_error_from_uplink(struct __sk_buff *skb, const struct nk_ip *ip,
@@ -260,6 +276,15 @@ static __always_inline int nk_error_from_uplink(struct __sk_buff *skb, const str
 	struct nk_ip copy = *ip;
 
 	return nk_error_inbound(skb, &copy, &key);
+}
+
+static __always_inline bool nk_error_is_about_non_masquerade(struct __sk_buff *skb, const struct nk_ip *ip,
+							     const struct nk_flow6_key *outer)
+{
+	struct nk_flow6_key key = *outer;
+	struct nk_ip copy = *ip;
+
+	return nk_is_about_non_masquerade(skb, &copy, &key);
 }
 
 static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,

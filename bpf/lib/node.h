@@ -1,7 +1,7 @@
 // The node's configuration, written by the daemon at run time through the skeleton's mapping of `.data.node`.
 //
-// The daemon may change it under running programs: each look at it must be right by itself, and a count is only raised
-// after the entry behind it was written.
+// The daemon may change it under running programs: each look at it must be right by itself. A network keeps its place
+// as long as it is there; a place is filled before it can be found (its prefix' first word, or the count, comes last).
 #pragma once
 
 #include "addr.h"
@@ -53,6 +53,19 @@ static __always_inline bool nk_is_gateway(enum nk_family family, const volatile 
 static __always_inline bool nk_masqueraded(const volatile struct nk_network *network)
 {
 	return network->flags & NK_NETWORK_MASQUERADE;
+}
+
+// Whether nothing may pass between a container with the address `saddr` and this network. Of a network that is not
+// known (a configuration that the programs have not seen yet), nothing may.
+static __always_inline bool nk_isolated(enum nk_family family, const volatile struct nk_network *network,
+					const struct nk_addr *saddr)
+{
+	const volatile struct nk_network *own;
+
+	if (nk_network_holds(family, network, saddr))
+		return false;
+	own = nk_network(family, saddr);
+	return !own || ((own->flags | network->flags) & NK_NETWORK_ISOLATED);
 }
 
 static __always_inline bool nk_is_uplink(__u32 ifindex)

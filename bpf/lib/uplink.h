@@ -1,20 +1,24 @@
 // The uplink's two directions.
 //
-// In: a packet to an address of a masqueraded network was never asked for (the outside knows the node's address only)
-// and is dropped, whatever it is; a packet to a port of the masquerade pool may be a reply and goes straight to its
-// container; so does an ICMP error about a packet from there; all else is the host's. Out: the safety net behind the
-// containers' programs, one comparison.
+// In: a packet to an address of a routed network goes straight to its container. To one of a masqueraded network it was
+// never asked for (the outside knows the node's address only) and is dropped, whatever it is, unless it comes from
+// where the containers' own addresses are known (non_masquerade.h). A packet to a port of the masquerade pool may be a
+// reply and goes to its container, and so does an ICMP error about a packet from there; all else is the host's. Out:
+// the safety net behind the containers' programs, one comparison.
 #pragma once
 
 #include <linux/if_packet.h>
 
 #include "base.h"
+#include "addr.h"
 #include "counters.h"
+#include "endpoint.h"
 #include "fast.h"
 #include "flow_promote.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "node.h"
+#include "non_masquerade.h"
 #include "parse.h"
 #include "rewrite.h"
 
@@ -64,6 +68,55 @@ static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip 
 	}
 }
 
+// What is not for a container. Of a routed network the stack knows what to do: it has the gateway's address, and
+// answers for those that nobody has.
+static __always_inline int nk_not_for_container(struct __sk_buff *skb, const volatile struct nk_network *network)
+{
+	return nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNSOLICITED) : TCX_NEXT;
+}
+
+// An address that nobody outside has: a container's (whoever uses it wants to be taken for one), or none at all.
+static __always_inline bool nk_is_inside_source(enum nk_family family, const struct nk_addr *saddr)
+{
+	return nk_network(family, saddr) || nk_never_forwarded(family, saddr) ||
+	       (family == NK_IPV6 && nk_link_scope6(saddr));
+}
+
+// Of what comes to a masqueraded network.
+static __always_inline bool nk_was_asked_for(struct __sk_buff *skb, const struct nk_ip *ip,
+					     const struct nk_flow6_key *key)
+{
+	return nk_has_non_masquerade(ip->family) &&
+	       (nk_find_non_masquerade(ip->family, &key->saddr) || nk_error_is_about_non_masquerade(skb, ip, key));
+}
+
+// To an address of the containers' own: routed to its container, whatever the stack would do with it. With its TTL used
+// up, it is for the stack to answer, if the host forwards.
+static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *key,
+					 const volatile struct nk_network *network)
+{
+	const struct nk_endpoint *target;
+
+	if (nk_is_inside_source(ip->family, &key->saddr) ||
+	    (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key)))
+		return nk_drop(skb, NK_DROP_UNSOLICITED);
+	// A tag leads to a VLAN device of the host, which may be an uplink itself.
+	if (skb->vlan_present)
+		return TCX_NEXT;
+	if (skb->pkt_type != PACKET_HOST || nk_is_gateway(ip->family, network, &key->daddr))
+		return nk_not_for_container(skb, network);
+	target = nk_endpoint(ip->family, &key->daddr);
+	if (!target)
+		return nk_not_for_container(skb, network);
+	if (ip->ttl <= 1) {
+		nk_count(skb, NK_EVENT_STACK_TTL);
+		return TCX_NEXT;
+	}
+	if (!nk_decrement_ttl(skb, ip))
+		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+	return bpf_redirect_peer(target->ifindex, 0);
+}
+
 static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
@@ -78,7 +131,7 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 		return TCX_NEXT;
 	network = nk_network(family, &key.daddr);
 	if (network)
-		return nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNSOLICITED) : TCX_NEXT;
+		return nk_to_network(skb, &ip, &key, network);
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
 	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
@@ -113,14 +166,18 @@ static __noinline int nk_from_uplink6(struct __sk_buff *skb)
 
 // Behind a VLAN tag, or of IPv6, nothing was handed to the stack to be translated here.
 static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset,
-					   const void *source)
+					   const void *source, const void *destination)
 {
 	const volatile struct nk_network *network = nk_network(family, source);
+	struct nk_addr daddr = {};
 
 	if (!network || !nk_masqueraded(network))
 		return TCX_NEXT;
 	if (skb->tc_index == NK_TC_INDEX_COPY)
 		return nk_drop(skb, NK_EVENT_COPY_ENDED);
+	__builtin_memcpy(&daddr, destination, family == NK_IPV4 ? sizeof(daddr.word[0]) : sizeof(daddr));
+	if (nk_is_non_masquerade(family, &daddr))
+		return TCX_NEXT;
 	if (family == NK_IPV4 && offset == ETH_HLEN && !skb->vlan_present)
 		return nk_fragment_of_stack(skb);
 	return nk_drop(skb, NK_DROP_UNTRANSLATED);
@@ -134,11 +191,11 @@ static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
-		return ip4 ? nk_check_source(skb, NK_IPV4, offset, &ip4->saddr) : TCX_NEXT;
+		return ip4 ? nk_check_source(skb, NK_IPV4, offset, &ip4->saddr, &ip4->daddr) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
-		return ip6 ? nk_check_source(skb, NK_IPV6, offset, &ip6->saddr) : TCX_NEXT;
+		return ip6 ? nk_check_source(skb, NK_IPV6, offset, &ip6->saddr, &ip6->daddr) : TCX_NEXT;
 	}
 	return TCX_NEXT;
 }

@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <span>
 #include <tuple>
+#include <utility>
 
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
+#include "datapath/prefix_map.h"
 #include "netkitd.skel.h"
 
 namespace netkitd::datapath {
@@ -65,19 +68,137 @@ nk_device_mode to_wire(link::DeviceMode mode) {
     return NK_DEVICE_VETH;
 }
 
+__u32 flag_if(bool condition, nk_network_flag flag) {
+    return condition ? static_cast<__u32>(flag) : 0;
+}
+
 nk_network to_wire(const NodeNetwork& network) {
     return {.prefix = to_wire(network.prefix.address()),
             .mask = mask_of(network.prefix),
             .gateway = to_wire(network.gateway),
-            .flags = network.masquerade ? static_cast<__u32>(NK_NETWORK_MASQUERADE) : 0U,
+            .source = network.source ? to_wire(*network.source) : nk_addr{},
+            .flags = flag_if(network.masquerade, NK_NETWORK_MASQUERADE) |
+                     flag_if(network.isolated, NK_NETWORK_ISOLATED) |
+                     flag_if(network.source.has_value(), NK_NETWORK_FIXED_SOURCE) |
+                     flag_if(network.source_missing, NK_NETWORK_SOURCE_MISSING),
             .reserved = 0};
+}
+
+bool is_equal(const nk_addr& one, const nk_addr& other) {
+    return std::ranges::equal(one.word, other.word);
+}
+
+// Packets read the networks while they are written, so one store makes the difference each time.
+template <typename T>
+void publish(T& place, T value) {
+    __atomic_store_n(&place, value, __ATOMIC_RELEASE);
+}
+
+bool is_free(const nk_network& place) {
+    return place.prefix.word[0] == NK_NO_PREFIX;
+}
+
+bool is_same(const nk_network& one, const nk_network& other) {
+    return is_equal(one.prefix, other.prefix) && is_equal(one.mask, other.mask);
+}
+
+void fill_place(nk_network& place, nk_network network) {
+    const __be32 first = std::exchange(network.prefix.word[0], NK_NO_PREFIX);
+    place = network;
+    publish(place.prefix.word[0], first);
+}
+
+void update_place(nk_network& place, const nk_network& network) {
+    if (!is_equal(place.source, network.source)) {
+        publish(place.flags, place.flags | NK_NETWORK_SOURCE_MISSING);
+        place.source = network.source;
+    }
+    publish(place.flags, network.flags);
+}
+
+// Networks keep their places. What is new comes before what is no more goes, if there is room.
+void write_networks(std::span<nk_network> places, __u32& count, const std::vector<nk_network>& wanted) {
+    const auto find = [&](const nk_network& network) {
+        return std::ranges::find_if(places, [&](const nk_network& place) { return is_same(place, network); });
+    };
+    const auto fill_free_places = [&] {
+        for (const nk_network& network : wanted) {
+            const auto free = std::ranges::find_if(places, is_free);
+            if (find(network) == places.end() && free != places.end()) {
+                fill_place(*free, network);
+                const auto used = static_cast<__u32>(free - places.begin()) + 1;
+                publish(count, std::max(count, used));
+            }
+        }
+    };
+    for (nk_network& place : places.subspan(count)) {
+        place.prefix.word[0] = NK_NO_PREFIX;
+    }
+    for (const nk_network& network : wanted) {
+        if (const auto place = find(network); place != places.end()) {
+            update_place(*place, network);
+        }
+    }
+    fill_free_places();
+    for (nk_network& place : places) {
+        if (std::ranges::none_of(wanted, [&](const nk_network& network) { return is_same(place, network); })) {
+            publish(place.prefix.word[0], static_cast<__be32>(NK_NO_PREFIX));
+        }
+    }
+    fill_free_places();
+    const auto last = std::ranges::find_if_not(places.rbegin(), places.rend(), is_free);
+    publish(count, static_cast<__u32>(places.rend() - last));
+}
+
+std::vector<nk_network> networks_of(const NodeSettings& settings, IpFamily family) {
+    std::vector<nk_network> result;
+    for (const NodeNetwork& network : settings.networks) {
+        if (network.prefix.address().family() == family) {
+            result.push_back(to_wire(network));
+        }
+    }
+    return result;
+}
+
+std::size_t count_non_masquerade(const NodeSettings& settings, IpFamily family) {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        settings.non_masquerade, [&](const IpPrefix& prefix) { return prefix.address().family() == family; }));
+}
+
+Result<void> check_bounds(const NodeSettings& settings) {
+    for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+        const std::size_t networks = networks_of(settings, family).size();
+        const std::size_t prefixes = count_non_masquerade(settings, family);
+        if (networks > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS ||
+            prefixes > NK_MAX_NON_MASQUERADE) {
+            return fail(ErrorKind::refused,
+                        "{} networks, {} uplinks and {} prefixes that are not masqueraded: at most {}, {} and {} are "
+                        "possible",
+                        networks, settings.uplinks.size(), prefixes, NK_MAX_NETWORKS, NK_MAX_UPLINKS,
+                        NK_MAX_NON_MASQUERADE);
+        }
+    }
+    return {};
+}
+
+// One value of a per-CPU array, of every CPU.
+template <typename T>
+Result<std::vector<T>> read_per_cpu(const bpf_map* map, std::uint32_t index) {
+    const int cpus = libbpf_num_possible_cpus();
+    if (cpus < 0) {
+        return fail_errno(-cpus, "count the CPUs");
+    }
+    std::vector<T> values(static_cast<std::size_t>(cpus));
+    if (bpf_map_lookup_elem(bpf_map__fd(map), &index, values.data()) != 0) {
+        return fail_errno(errno, "read {} of map {}", index, bpf_map__name(map));
+    }
+    return values;
 }
 
 nk_endpoint to_wire(const EndpointEntry& endpoint) {
     nk_endpoint wire{};
     wire.ifindex = endpoint.host_ifindex;
     wire.id = endpoint.id;
-    wire.network = endpoint.network;
     wire.device_mode = to_wire(endpoint.device_mode);
     std::ranges::copy(endpoint.peer_mac.bytes, std::begin(wire.peer_mac));
     std::ranges::copy(endpoint.host_mac.bytes, std::begin(wire.host_mac));
@@ -134,21 +255,16 @@ Result<Datapath> Datapath::open(const std::string& directory) {
 }
 
 Result<void> Datapath::configure(const NodeSettings& settings) {
-    const auto networks4 = static_cast<std::size_t>(std::ranges::count_if(
-        settings.networks, [](const NodeNetwork& network) { return network.prefix.address().is_v4(); }));
-    const std::size_t networks = std::max(networks4, settings.networks.size() - networks4);
-    if (networks > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS) {
-        return fail(ErrorKind::refused, "{} networks and {} uplinks: at most {} and {} are possible", networks,
-                    settings.uplinks.size(), NK_MAX_NETWORKS, NK_MAX_UPLINKS);
-    }
+    NK_TRY(check_bounds(settings));
     nk_node& node = skeleton_->data_node->node;
-    // Packets read this while it is written: entries first, then the counts that make them visible.
-    std::uint32_t count4 = 0;
-    std::uint32_t count6 = 0;
-    for (const NodeNetwork& network : settings.networks) {
-        nk_network& place = network.prefix.address().is_v4() ? node.network4[count4++] : node.network6[count6++];
-        place = to_wire(network);
-    }
+    const int non_masquerade4 = bpf_map__fd(skeleton_->maps.non_masquerade4);
+    const int non_masquerade6 = bpf_map__fd(skeleton_->maps.non_masquerade6);
+    NK_TRY(add_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
+    NK_TRY(add_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
+    publish(node.non_masquerade4_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v4)));
+    publish(node.non_masquerade6_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v6)));
+    write_networks(node.network4, node.network4_count, networks_of(settings, IpFamily::v4));
+    write_networks(node.network6, node.network6_count, networks_of(settings, IpFamily::v6));
     std::uint32_t uplinks = 0;
     for (const std::uint32_t ifindex : settings.uplinks) {
         node.uplinks[uplinks++] = ifindex;
@@ -162,12 +278,12 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     }
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
-    __atomic_store_n(&node.network4_count, count4, __ATOMIC_RELEASE);
-    __atomic_store_n(&node.network6_count, count6, __ATOMIC_RELEASE);
-    __atomic_store_n(&node.uplink_count, uplinks, __ATOMIC_RELEASE);
-    __atomic_store_n(&node.mtu_count, mtus, __ATOMIC_RELEASE);
+    publish(node.uplink_count, uplinks);
+    publish(node.mtu_count, mtus);
+    NK_TRY(remove_other_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
+    NK_TRY(remove_other_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
-    __atomic_store_n(&node.route_generation, node.route_generation + 1, __ATOMIC_RELEASE);
+    publish(node.route_generation, node.route_generation + 1);
     return {};
 }
 
@@ -286,18 +402,28 @@ Result<std::vector<Counter>> Datapath::counters() const {
     std::vector<Counter> result{NK_DROP_REASONS(NK_COUNTER_DROP) NK_EVENTS(NK_COUNTER_EVENT)};
 #undef NK_COUNTER_DROP
 #undef NK_COUNTER_EVENT
-    const int cpus = libbpf_num_possible_cpus();
-    if (cpus < 0) {
-        return fail_errno(-cpus, "count the CPUs");
-    }
-    std::vector<nk_counter_value> per_cpu(static_cast<std::size_t>(cpus));
     for (std::uint32_t index = 0; index < result.size(); ++index) {
-        if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, per_cpu.data()) != 0) {
-            return fail_errno(errno, "read counter {}", result[index].name);
-        }
-        for (const nk_counter_value& value : per_cpu) {
+        for (const nk_counter_value& value : NK_TRY(read_per_cpu<nk_counter_value>(skeleton_->maps.counters, index))) {
             result[index].packets += value.packets;
             result[index].bytes += value.bytes;
+        }
+    }
+    return result;
+}
+
+Result<std::uint64_t> Datapath::counted(nk_counter counter) const {
+    std::uint64_t packets = 0;
+    for (const nk_counter_value& value : NK_TRY(read_per_cpu<nk_counter_value>(skeleton_->maps.counters, counter))) {
+        packets += value.packets;
+    }
+    return packets;
+}
+
+Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> Datapath::port_tries() const {
+    std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS> result{};
+    for (std::uint32_t bucket = 0; bucket < result.size(); ++bucket) {
+        for (const std::uint64_t count : NK_TRY(read_per_cpu<std::uint64_t>(skeleton_->maps.port_tries, bucket))) {
+            result.at(bucket) += count;
         }
     }
     return result;
@@ -311,6 +437,17 @@ Datapath::FlowMaps Datapath::flow_maps(IpFamily family) const {
             .fresh = bpf_map__fd(fresh),
             .established_capacity = bpf_map__max_entries(established),
             .fresh_capacity = bpf_map__max_entries(fresh)};
+}
+
+Result<nk_map_counts> Datapath::flow_counts() const {
+    nk_map_counts counts{};
+    LIBBPF_OPTS(bpf_test_run_opts, run);
+    run.ctx_in = &counts;  // and out (kernel/bpf/syscall.c: bpf_prog_test_run_syscall)
+    run.ctx_size_in = sizeof(counts);
+    if (const int error = bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.map_counts), &run); error != 0) {
+        return fail_errno(-error, "count the flows");
+    }
+    return counts;
 }
 
 std::uint32_t Datapath::endpoint_capacity() const {

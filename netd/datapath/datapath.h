@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,12 +28,16 @@ struct NodeNetwork {
     IpPrefix prefix;
     IpAddr gateway;
     bool masquerade = true;
+    bool isolated = false;
+    std::optional<IpAddr> source = std::nullopt;  // to masquerade with, and no other
+    bool source_missing = false;                  // it is not (yet) an address of the host
 };
 
 struct NodeSettings {
-    std::vector<NodeNetwork> networks;   // of both families; the position within its own is the datapath's index
-    std::vector<std::uint32_t> uplinks;  // ifindex
-    std::vector<std::uint32_t> mtus;     // abi.h, nk_node.mtus
+    std::vector<NodeNetwork> networks;          // of both families
+    std::vector<IpPrefix> non_masquerade = {};  // of both families
+    std::vector<std::uint32_t> uplinks;         // ifindex
+    std::vector<std::uint32_t> mtus = {};       // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
 };
@@ -40,7 +45,6 @@ struct NodeSettings {
 struct EndpointEntry {
     IpAddr address;
     std::uint32_t id = 0;
-    std::uint32_t network = 0;  // among those of the address's family
     std::uint32_t host_ifindex = 0;
     link::DeviceMode device_mode{};
     link::MacAddr peer_mac;
@@ -79,7 +83,8 @@ public:
     Datapath& operator=(const Datapath&) = delete;
     ~Datapath();
 
-    // Takes effect for the next packet. Refused when it exceeds NK_MAX_NETWORKS or NK_MAX_UPLINKS.
+    // Takes effect for the next packet; what stays as it is is in force all the while. Refused when it exceeds
+    // NK_MAX_NETWORKS, NK_MAX_UPLINKS or NK_MAX_NON_MASQUERADE.
     [[nodiscard]] Result<void> configure(const NodeSettings& settings);
 
     // Attaches the container program to the host's end and pins the link under `host_name`; when a pinned link is
@@ -102,6 +107,10 @@ public:
     [[nodiscard]] Result<std::vector<std::uint32_t>> attached_uplinks() const;
 
     [[nodiscard]] Result<std::vector<Counter>> counters() const;
+    // Packets of one counter.
+    [[nodiscard]] Result<std::uint64_t> counted(nk_counter counter) const;
+    // New flows by how many ports were tried: enum nk_port_tries.
+    [[nodiscard]] Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> port_tries() const;
 
     // Descriptors of one family's flow maps, borrowed, for FlowTable.
     struct FlowMaps {
@@ -111,6 +120,8 @@ public:
         std::uint32_t fresh_capacity = 0;
     };
     [[nodiscard]] FlowMaps flow_maps(IpFamily family) const;
+    // Entries (a flow has two) of both families' flow maps, as the kernel counts them.
+    [[nodiscard]] Result<nk_map_counts> flow_counts() const;
     // Of each family.
     [[nodiscard]] std::uint32_t endpoint_capacity() const;
 

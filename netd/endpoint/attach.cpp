@@ -75,7 +75,7 @@ private:
     }
 
     Result<void> publish_entries() {
-        for (const datapath::EndpointEntry& entry : datapath_entries(record_, plan_.network)) {
+        for (const datapath::EndpointEntry& entry : datapath_entries(record_)) {
             NK_TRY(plumbing_.put_entry(entry));
             undo_.push("remove the endpoint entry", [this, address = entry.address] { return take_back(address); });
         }
@@ -84,7 +84,7 @@ private:
 
     Result<void> take_back(const IpAddr& address) {
         if (plan_.predecessor) {
-            for (const datapath::EndpointEntry& former : datapath_entries(*plan_.predecessor, plan_.network)) {
+            for (const datapath::EndpointEntry& former : datapath_entries(*plan_.predecessor)) {
                 if (former.address == address) {
                     return plumbing_.put_entry(former);
                 }
@@ -134,12 +134,11 @@ Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetn
     return AttachTransaction(plumbing, store, netns, plan).run();
 }
 
-std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record, const NetworkPlace& network) {
+std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record) {
     std::vector<datapath::EndpointEntry> entries;
     for (const IpAddr& address : record.addresses()) {
         entries.push_back({.address = address,
                            .id = record.id,
-                           .network = address.is_v4() ? network.index4 : network.index6,
                            .host_ifindex = record.host_ifindex,
                            .device_mode = record.device_mode,
                            .peer_mac = record.peer_mac,

@@ -23,8 +23,6 @@ namespace netkitd {
 struct NetworkPlace {
     IpAddr gateway4;
     std::optional<IpAddr> gateway6;
-    std::uint32_t index4 = 0;  // the datapath's
-    std::uint32_t index6 = 0;
 };
 
 struct AttachPlan {
@@ -46,8 +44,7 @@ struct AttachOutcome {
                                                const AttachPlan& plan);
 
 // The datapath's and the host's view of a record; also used to put them back at start.
-[[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record,
-                                                                    const NetworkPlace& network);
+[[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record);
 [[nodiscard]] link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network);
 
 }  // namespace netkitd

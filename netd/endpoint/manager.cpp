@@ -18,6 +18,10 @@ bool keeps(const NetworkConfig& before, const NetworkConfig& after, const Endpoi
     return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
 }
 
+NetworkPlace place_in(const NetworkConfig& network) {
+    return {.gateway4 = network.gateway4(), .gateway6 = network.gateway6()};
+}
+
 AddressPool pool_of(const IpPrefix& prefix) {
     return {prefix, {gateway_of(prefix)}};
 }
@@ -122,7 +126,7 @@ Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, const Net
                                          std::uint64_t netns_cookie) {
     const AttachOptions& options = request.options;
     AttachPlan result{.record = {},
-                      .network = place_of(network),
+                      .network = place_in(network),
                       .local_ports = settings_.config.masquerade_ports,
                       .sizes = settings_.sizes,
                       .predecessor = std::nullopt};
@@ -152,21 +156,9 @@ Result<const NetworkConfig*> EndpointManager::find_network(const std::string& na
                 known);
 }
 
-NetworkPlace EndpointManager::place_of(const NetworkConfig& network) const {
-    NetworkPlace place{.gateway4 = network.gateway4(), .gateway6 = network.gateway6()};
-    for (const NetworkConfig& other : settings_.config.networks) {
-        if (other.name == network.name) {
-            break;
-        }
-        ++place.index4;
-        place.index6 += other.ipv6 ? 1U : 0U;
-    }
-    return place;
-}
-
 NetworkPlace EndpointManager::place_of(const EndpointRecord& record) const {
     const NetworkConfig* network = settings_.config.find_network(record.network);
-    return network == nullptr ? NetworkPlace() : place_of(*network);
+    return network == nullptr ? NetworkPlace() : place_in(*network);
 }
 
 link::HostEnd EndpointManager::host_end_of(const EndpointRecord& record) const {
@@ -387,11 +379,6 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
     }
     pools_ = std::move(pools);
     settings_.config = config;
-    for (const auto& [id, endpoint] : endpoints_.all()) {
-        for (const auto& entry : datapath_entries(endpoint.record, place_of(endpoint.record))) {
-            NK_TRY(plumbing_.put_entry(entry));
-        }
-    }
     return {};
 }
 

@@ -121,7 +121,6 @@ private:
     [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, const NetworkConfig& network,
                                           std::uint64_t netns_cookie);
     [[nodiscard]] Result<const NetworkConfig*> find_network(const std::string& name) const;
-    [[nodiscard]] NetworkPlace place_of(const NetworkConfig& network) const;
     // Empty, or why this container gets no IPv6 address from a network that has some.
     [[nodiscard]] Result<std::string> obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu);
     [[nodiscard]] Result<link::DeviceMode> device_mode(const AttachOptions& options) const;

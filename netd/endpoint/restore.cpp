@@ -94,7 +94,7 @@ Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {
 }
 
 Result<void> EndpointManager::take_up(const EndpointRecord& record) {
-    for (const datapath::EndpointEntry& entry : datapath_entries(record, place_of(record))) {
+    for (const datapath::EndpointEntry& entry : datapath_entries(record)) {
         NK_TRY(plumbing_.put_entry(entry));
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));

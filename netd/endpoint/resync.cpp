@@ -55,7 +55,7 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
     const auto addresses = record.addresses();
     if (!std::ranges::all_of(addresses, [&](const IpAddr& a) { return found.entries.contains(a); })) {
         log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
-        for (const datapath::EndpointEntry& entry : datapath_entries(record, place_of(record))) {
+        for (const datapath::EndpointEntry& entry : datapath_entries(record)) {
             NK_TRY(plumbing_.put_entry(entry));
         }
     }

@@ -205,6 +205,102 @@ std::vector<VerdictCase> routed_cases(const Net& net) {
     };
 }
 
+// The remote, and the destination of special route 6, know the containers' own addresses.
+VerdictCase with_non_masquerade(const Net& net, VerdictCase row) {
+    row.prepare = [=, before = row.prepare](TestNode& node) {
+        if (before) {
+            before(node);
+        }
+        for (const std::string& prefix : {net.only_remote(), net.special_route(6) + (net.is_ipv6() ? "/128" : "/32")}) {
+            const auto added = node.add_non_masquerade(prefix);
+            EXPECT_TRUE(added) << added.error().message();
+        }
+    };
+    return row;
+}
+
+std::vector<VerdictCase> non_masquerade_cases(const Net& net) {
+    const auto routed = [&](const char* name, const Packet& packet) {
+        return with_non_masquerade(net, masqueraded(name, packet, packet, {}));
+    };
+    const auto with_flow = [&](const char* name, std::uint32_t endpoint_id) {
+        VerdictCase row = masqueraded(name, web_to(net, net.remote).ack(), web_to(net, net.remote).ack(), {});
+        row.prepare = [=, &net](TestNode& n) {
+            Flow flow = flow_of(net);
+            flow.endpoint_id = endpoint_id;
+            insert(n, Stage::established, flow);
+        };
+        return with_non_masquerade(net, row);
+    };
+    VerdictCase kept = with_flow("WhatWasEstablishedStaysMasqueraded", 1);
+    kept.becomes = forwarded(web_to(net, net.remote).ack().from(net.node, 61000));
+    return {
+        routed("TcpLeavesAsItIs", from_web(net)),
+        routed("UdpLeavesAsItIs", from_web_udp(net)),
+        routed("PingLeavesAsItIs", from_web_ping(net)),
+        routed("FragmentLeavesAsItIs", from_web(net).fragment(100, false)),
+        routed("AnyProtocolLeavesAsItIs", Packet().ip(net.web, net.remote).protocol(kSctp)),
+        with_non_masquerade(net, masqueraded("ElsewhereIsMasqueraded", web_to(net, net.other_remote),
+                                             web_to(net, net.other_remote).from(net.node, 50000))),
+        with_non_masquerade(net, to_stack("TtlUsedUp", "stack-ttl", from_web(net).ttl(1))),
+        with_non_masquerade(
+            net, to_stack("TooBigIsForTheStack", "stack-too-big", web_to(net, net.special_route(6)).payload(1400))),
+        kept,
+        with_flow("AnothersFlowIsNotKept", 2),
+    };
+}
+
+// `isolated`: one of the node's two networks.
+VerdictCase with_isolated(const Net& net, std::size_t isolated, VerdictCase row) {
+    row.prepare = [=](TestNode& node) { node.network(isolated, net.is_ipv6()).flags |= NK_NETWORK_ISOLATED; };
+    return row;
+}
+
+std::vector<VerdictCase> isolated_cases(const Net& net) {
+    const auto refused = [&](const char* name, std::size_t isolated, const Packet& packet) {
+        return with_isolated(net, isolated, dropped(name, "isolated", packet));
+    };
+    const auto allowed = [&](VerdictCase row) { return with_isolated(net, 0, std::move(row)); };
+    VerdictCase to_own_network = masqueraded("ToItsOwnNetwork", web_to(net, net.db), web_to(net, net.db), {});
+    to_own_network.becomes = delivered(web_to(net, net.db));
+    VerdictCase other_way = dropped("FromARoutedNetwork", "isolated", routed_to(net, net.web), "nkrouted");
+    return {
+        refused("ToAnotherNetwork", 0, web_to(net, net.routed)),
+        refused("ToAnIsolatedNetwork", 1, web_to(net, net.routed)),
+        allowed(other_way),
+        refused("FragmentToAnotherNetwork", 0, web_to(net, net.routed).fragment(185, false)),
+        refused("TtlUsedUpTowardsAnotherNetwork", 0, web_to(net, net.routed).ttl(1)),
+        refused("ToAnotherNetworksGateway", 0, web_to(net, net.routed_gateway)),
+        refused("ToAnIsolatedNetworksGateway", 1, Packet().ip(net.web, net.routed_gateway).echo_request(1)),
+        refused("ToNobodyInAnotherNetwork", 0, web_to(net, net.routed_nobody)),
+        allowed(to_own_network),
+        allowed(to_stack("ToNobodyInItsOwnNetwork", "stack-no-route", web_to(net, net.nobody))),
+        allowed(to_stack("ToItsOwnGateway", "stack-host", Packet().ip(net.web, net.gateway).echo_request(1))),
+        allowed(to_stack("ToTheNodeItself", "stack-host", web_to(net, net.node))),
+        allowed(masqueraded("ToOutside", from_web(net), from_web(net).from(net.node, 50000))),
+    };
+}
+
+std::vector<VerdictCase> fixed_source_cases(const Net& net) {
+    const auto with_source = [&](VerdictCase row, std::uint32_t flags) {
+        row.prepare = [=](TestNode& node) {
+            nk_network& network = node.network(0, net.is_ipv6());
+            network.source = to_nk_addr(net.other_node);
+            network.flags |= NK_NETWORK_FIXED_SOURCE | flags;
+        };
+        return row;
+    };
+    VerdictCase without_own = masqueraded("EvenWhereTheUplinkHasNone", web_to(net, net.special_route(8)),
+                                          web_to(net, net.special_route(8)).from(net.other_node, 50000));
+    without_own.counted["neighbour-missing"] = 1;
+    return {
+        with_source(masqueraded("IsWritten", from_web(net), from_web(net).from(net.other_node, 50000)), 0),
+        with_source(masqueraded("IntoUdpToo", from_web_udp(net), from_web_udp(net).from(net.other_node, 50000)), 0),
+        with_source(without_own, 0),
+        with_source(dropped("ThatIsNotThereIsMissed", "no-source-address", from_web(net)), NK_NETWORK_SOURCE_MISSING),
+    };
+}
+
 std::vector<VerdictCase> local_cases(const Net& net) {
     const auto to_container = [](const char* name, const Packet& packet) {
         VerdictCase row = masqueraded(name, packet, packet, {});
@@ -432,6 +528,9 @@ std::vector<VerdictTable> container_tables() {
         {"Masqueraded", masquerade_cases},
         {"Segments", segment_cases},
         {"Routed", routed_cases},
+        {"NonMasquerade", non_masquerade_cases},
+        {"Isolated", isolated_cases},
+        {"FixedSource", fixed_source_cases},
         {"Local", local_cases},
         {"ToTheStack", stack_cases},
         {"RefusedSources", refused_sources},

@@ -8,6 +8,7 @@
 
 #include <barrier>
 #include <functional>
+#include <numeric>
 #include <thread>
 
 #include "bpf/bpf_test.h"
@@ -172,6 +173,29 @@ TEST_F(FlowTest, GivesUpAfterItsTries) {
     const RunResult result = out(web_segment());
     EXPECT_THAT(result.counted, ElementsAre(std::pair("ports-exhausted", 1)));
     EXPECT_THAT(fresh(), IsEmpty());
+}
+
+// Of two ports the own one is taken: the second or the third try finds the other.
+TEST_F(FlowTest, TriesAreCountedByHowManyThereWere) {
+    node().settings().port_first = 50000;
+    node().settings().port_last = 50001;
+    insert(Stage::established, Flow{.source = "10.77.0.3", .translated_port = 50000, .endpoint_id = kDbId});
+    EXPECT_EQ(source_port(out(web_segment())), 50001);
+    EXPECT_THAT(node().port_tries(), ElementsAre(1, 0, 0, 0));
+    out(Packet().ip("10.77.0.2", "198.51.100.2").tcp(50000, 443));
+    EXPECT_THAT(node().port_tries(), ElementsAre(1, 0, 0, 0)) << "the first try is in no bucket";
+}
+
+// 31 of 32 ports taken, and walked from anywhere: all buckets together have what needed more than one try.
+TEST_F(FlowTest, ManyTriesAreCountedHigher) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60030;
+    for (std::uint16_t port = 1; port <= 31; port++) {
+        out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(port, 443));
+    }
+    const auto tries = node().port_tries();
+    EXPECT_GT(tries[NK_PORT_TRIES_8] + tries[NK_PORT_TRIES_16] + tries[NK_PORT_TRIES_32], 0U);
+    EXPECT_LE(std::accumulate(tries.begin(), tries.end(), std::uint64_t{0}), 31U);
 }
 
 class HostSocketTest : public FlowTest {

@@ -16,6 +16,8 @@ struct Net {
     std::string routed;
     std::string gateway;
     std::string nobody;  // in the prefix of web and db
+    std::string routed_gateway;
+    std::string routed_nobody;
     std::string node;
     std::string other_node;        // that a test may add
     std::string silent_neighbour;  // on the uplink's link, its MAC unknown
@@ -26,6 +28,9 @@ struct Net {
     std::uint8_t icmp = 0;
     std::uint8_t header_size = 0;
 
+    [[nodiscard]] bool is_ipv6() const { return header_size == 40; }
+    // A prefix that holds nothing but the remote.
+    [[nodiscard]] std::string only_remote() const { return remote + (is_ipv6() ? "/128" : "/32"); }
     [[nodiscard]] std::string special_route(int number) const { return special + std::to_string(number); }
 };
 [[nodiscard]] const Net& ipv4();

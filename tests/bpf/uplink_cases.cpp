@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "bpf/packets.h"
 #include "bpf/verdict_table.h"
 
@@ -68,8 +70,6 @@ std::vector<VerdictCase> host_traffic(const Net& net) {
         in_pass("OtherProtocol", to_node(net).protocol(IPPROTO_GRE).payload(40)),
         in_pass("OtherIpVersion", to_web(net).tcp(443, 50000).ip_version(7)),
         in_pass("TcpHeaderCut", to_node(net).tcp(443, 50000).ip_total_length(10)),
-        in_pass("ToAContainerOfARoutedNetwork",
-                Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 80)),
         in_pass("ForAnotherMachine", to_web(net).eth(kRouterMac, kUplinkMac).tcp(443, 80)),
         with_flow(net, in_pass("ReplyByBroadcast", reply_to_web(net).eth({255, 255, 255, 255, 255, 255}, kRouterMac)),
                   Stage::established),
@@ -108,6 +108,85 @@ std::vector<VerdictCase> guarded(const Net& net) {
         unsolicited("FromInside", Packet().eth(kUplinkMac, kRouterMac).ip(net.db, net.web).tcp(1, 2)),
         with_flow(net, unsolicited("PastTheTranslation", to_web(net).tcp(443, 50000)), Stage::established),
     };
+}
+
+VerdictCase in_delivered(std::string name, const Packet& packet) {
+    VerdictCase delivered = row(std::move(name), Verdict::redirect, {}, packet);
+    delivered.becomes = Packet(packet).ttl(63);
+    return delivered;
+}
+
+std::vector<VerdictCase> to_routed(const Net& net) {
+    const auto to = [&](std::string_view address) {
+        return Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, address);
+    };
+    const auto from = [&](std::string_view address) {
+        return Packet().eth(kUplinkMac, kRouterMac).ip(address, net.routed).tcp(443, 80);
+    };
+    const auto unsolicited = [](const char* name, const Packet& packet) {
+        return in_drop(name, "unsolicited", packet);
+    };
+    const Mac broadcast{255, 255, 255, 255, 255, 255};
+    return {
+        in_delivered("ToAContainer", to(net.routed).tcp(443, 80).syn()),
+        in_delivered("ToAContainersPortOfThePool", to(net.routed).tcp(443, 50000)),
+        in_delivered("Ping", to(net.routed).echo_request(1)),
+        in_delivered("Fragment", to(net.routed).fragment(100, true).protocol(17).payload(8)),
+        in_delivered("AnyProtocol", to(net.routed).protocol(132).payload(40)),
+        row("TtlUsedUp", Verdict::pass, {{"stack-ttl", 1}}, to(net.routed).tcp(443, 80).ttl(1)),
+        in_pass("ToTheGateway", to(net.routed_gateway).echo_request(1)),
+        in_pass("ToAnAddressOfNobody", to(net.routed_nobody).tcp(443, 80)),
+        in_pass("ByBroadcast", to(net.routed).tcp(443, 80).eth(broadcast, kRouterMac)),
+        unsolicited("FromAContainersAddress", from(net.db)),
+        unsolicited("FromANeighboursAddress", from(net.routed_nobody)),
+        unsolicited("FromLoopback", from(net.is_ipv6() ? "::1" : "127.0.0.1")),
+        unsolicited("FromAMulticastGroup", from(net.is_ipv6() ? "ff0e::1" : "224.0.0.1")),
+    };
+}
+
+// The remote knows the containers' own addresses; so does everybody in their own prefix, if one believes the prefix.
+VerdictCase with_non_masquerade(const Net& net, VerdictCase row) {
+    row.prepare = [=](TestNode& node) {
+        for (const std::string& prefix :
+             {net.only_remote(), std::string(net.is_ipv6() ? "2001:db8:77::/64" : "10.77.0.0/16")}) {
+            const auto added = node.add_non_masquerade(prefix);
+            EXPECT_TRUE(added) << added.error().message();
+        }
+    };
+    return row;
+}
+
+std::vector<VerdictCase> from_where_it_is_routed(const Net& net) {
+    const auto to_web_from = [&](std::string_view source) {
+        return Packet().eth(kUplinkMac, kRouterMac).ip(source, net.web);
+    };
+    // Time exceeded, of a router on the way.
+    const auto error_about = [&](std::string_view source, std::string_view destination) {
+        return to_web_from(net.other_remote)
+            .icmp(net.is_ipv6() ? 3 : 11, 0)
+            .quoting(Packet().ip(source, destination).udp(5000, 53).payload("hello"), 1200);
+    };
+    const Mac broadcast{255, 255, 255, 255, 255, 255};
+    std::vector<VerdictCase> rows{
+        in_delivered("ErrorAboutAPacketToThere", error_about(net.web, net.remote)),
+        in_drop("ErrorAboutAPacketToElsewhere", "unsolicited", error_about(net.web, net.other_remote)),
+        in_drop("ErrorAboutAnothersPacket", "unsolicited", error_about(net.db, net.remote)),
+        in_drop("PingFromElsewhere", "unsolicited", to_web_from(net.other_remote).echo_request(1)),
+        in_delivered("ToAContainer", to_web(net).tcp(443, 80).syn()),
+        in_delivered("ToAContainersPortOfThePool", to_web(net).tcp(443, 50000)),
+        in_delivered("Ping", to_web(net).echo_request(1)),
+        in_delivered("Fragment", to_web(net).fragment(100, true).protocol(17).payload(8)),
+        row("TtlUsedUp", Verdict::pass, {{"stack-ttl", 1}}, to_web(net).tcp(443, 80).ttl(1)),
+        in_drop("FromElsewhere", "unsolicited", to_web_from(net.other_remote).tcp(443, 80)),
+        in_drop("FromAContainersAddress", "unsolicited", to_web_from(net.db).tcp(443, 80)),
+        in_drop("ByBroadcast", "unsolicited", to_web(net).tcp(443, 80).eth(broadcast, kRouterMac)),
+        in_drop("ToTheGateway", "unsolicited",
+                Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.gateway).echo_request(1)),
+        in_drop("ToAnAddressOfNobody", "unsolicited",
+                Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.nobody).tcp(1, 2)),
+    };
+    std::ranges::transform(rows, rows.begin(), [&](VerdictCase r) { return with_non_masquerade(net, std::move(r)); });
+    return rows;
 }
 
 std::vector<VerdictCase> replies(const Net& net) {
@@ -186,6 +265,10 @@ std::vector<VerdictCase> outgoing(const Net& net) {
         drop("FragmentOfAContainer", from_web(net).fragment(100, false)),
         drop("OfAContainerInAVlan", from_web(net).vlan(5)),
         drop("OfTheGateway", Packet().ip(net.gateway, net.remote).icmp(3, 1)),
+        with_non_masquerade(net, pass("OfAContainerToWhereItIsRouted", from_web(net))),
+        with_non_masquerade(net, pass("FragmentToWhereItIsRouted", from_web(net).fragment(100, false))),
+        with_non_masquerade(net, pass("ToWhereItIsRoutedInAVlan", from_web(net).vlan(5))),
+        with_non_masquerade(net, drop("OfAContainerToElsewhere", Packet().ip(net.web, net.other_remote).tcp(1, 2))),
     };
 }
 
@@ -196,6 +279,8 @@ std::vector<VerdictTable> uplink_tables() {
     for (const Net* net : {&ipv4(), &ipv6()}) {
         tables.push_back({Program::uplink_ingress, "HostTraffic" + net->name, host_traffic(*net)});
         tables.push_back({Program::uplink_ingress, "Unsolicited" + net->name, guarded(*net)});
+        tables.push_back({Program::uplink_ingress, "ToARoutedNetwork" + net->name, to_routed(*net)});
+        tables.push_back({Program::uplink_ingress, "NonMasquerade" + net->name, from_where_it_is_routed(*net)});
         tables.push_back({Program::uplink_ingress, "Replies" + net->name, replies(*net)});
         tables.push_back({Program::uplink_ingress, "RefusedReplies" + net->name, refused_replies(*net)});
         tables.push_back({Program::uplink_egress, "SafetyNet" + net->name, outgoing(*net)});

@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <ostream>
+#include <span>
 
 #include "datapath/bpf_log.h"
+#include "datapath/prefix_map.h"
 #include "link/sysctl.h"
 #include "netkitd.skel.h"
 
@@ -84,7 +87,12 @@ nk_addr parse(std::string_view text) {
 }
 
 nk_network network(std::string_view prefix, std::string_view mask, std::string_view gateway, std::uint32_t flags) {
-    return {.prefix = parse(prefix), .mask = parse(mask), .gateway = parse(gateway), .flags = flags, .reserved = 0};
+    return {.prefix = parse(prefix),
+            .mask = parse(mask),
+            .gateway = parse(gateway),
+            .source = {},
+            .flags = flags,
+            .reserved = 0};
 }
 
 void configure(nk_node& node, const TestNode::Options& options) {
@@ -334,6 +342,9 @@ void TestNode::reset(const Options& options) const {
     settings() = {};
     configure(settings(), options);
     clear_array(*skeleton_->maps.next_hops, 1);
+    clear_array(*skeleton_->maps.port_tries, libbpf_num_possible_cpus());
+    (void)datapath::remove_other_prefixes(bpf_map__fd(skeleton_->maps.non_masquerade4), IpFamily::v4, {});
+    (void)datapath::remove_other_prefixes(bpf_map__fd(skeleton_->maps.non_masquerade6), IpFamily::v6, {});
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
@@ -375,6 +386,33 @@ void TestNode::age_fragments(std::chrono::nanoseconds time) const {
 
 nk_node& TestNode::settings() const {
     return skeleton_->data_node->node;
+}
+
+nk_network& TestNode::network(std::size_t index, bool ipv6) const {
+    return std::span(ipv6 ? settings().network6 : settings().network4)[index];
+}
+
+Result<void> TestNode::add_non_masquerade(std::string_view text) const {
+    const std::vector<IpPrefix> prefixes{NK_TRY(IpPrefix::parse(text))};
+    const IpFamily family = prefixes.front().address().family();
+    const bool v4 = family == IpFamily::v4;
+    const bpf_map* map = v4 ? skeleton_->maps.non_masquerade4 : skeleton_->maps.non_masquerade6;
+    ++(v4 ? settings().non_masquerade4_count : settings().non_masquerade6_count);
+    return datapath::add_prefixes(bpf_map__fd(map), family, prefixes);
+}
+
+std::vector<std::uint64_t> TestNode::port_tries() const {
+    std::vector<std::uint64_t> sums(NK_PORT_TRIES_BUCKETS);
+    std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    for (std::uint32_t bucket = 0; bucket < sums.size(); bucket++) {
+        bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.port_tries), &bucket, per_cpu.data());
+        sums[bucket] = std::accumulate(per_cpu.begin(), per_cpu.end(), std::uint64_t{0});
+    }
+    return sums;
+}
+
+nk_addr to_nk_addr(std::string_view text) {
+    return parse(text);
 }
 
 int TestNode::flow_map(Stage stage, bool ipv6) const {

@@ -99,6 +99,10 @@ public:
     // Packets, by the counter's name; only what is not zero.
     [[nodiscard]] std::map<std::string, std::uint64_t> counted() const;
 
+    // A destination that is not masqueraded, like 198.51.100.0/24.
+    [[nodiscard]] Result<void> add_non_masquerade(std::string_view prefix) const;
+    // New flows that needed more than one try for a port: enum nk_port_tries.
+    [[nodiscard]] std::vector<std::uint64_t> port_tries() const;
     [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
                                             nk_device_mode mode = NK_DEVICE_VETH) const;
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
@@ -117,6 +121,8 @@ public:
     // Instructions of a loaded program after the kernel's rewriting.
     [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
     [[nodiscard]] nk_node& settings() const;
+    // Networks 0 and 1, above.
+    [[nodiscard]] nk_network& network(std::size_t index, bool ipv6) const;
 
 private:
     struct Closer {
@@ -144,6 +150,8 @@ inline constexpr Mac kUplinkMac{0x02, 0, 0, 0, 0, 0x10};
 inline constexpr Mac kRouterMac{0x02, 0, 0, 0, 0, 0x01};
 inline constexpr Mac kContainerMac{0x02, 0, 0, 0, 0x77, 0x01};  // every container's own end
 inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every container's host end
+
+[[nodiscard]] nk_addr to_nk_addr(std::string_view text);
 
 // Every counter's name, and whether it is a drop.
 [[nodiscard]] std::vector<std::pair<std::string, bool>> counter_names();

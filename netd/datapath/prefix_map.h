@@ -1,0 +1,17 @@
+// A longest-prefix map of the datapath, which only says what is in it (bpf/lib/non_masquerade.h).
+//
+// In two steps, so that a prefix that stays is there at every moment: first what is new, later what is no more.
+#pragma once
+
+#include <span>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+
+namespace netkitd::datapath {
+
+// Of `wanted`, those of this map's family.
+[[nodiscard]] Result<void> add_prefixes(int map, IpFamily family, std::span<const IpPrefix> wanted);
+[[nodiscard]] Result<void> remove_other_prefixes(int map, IpFamily family, std::span<const IpPrefix> wanted);
+
+}  // namespace netkitd::datapath
