@@ -52,22 +52,16 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kUnusable
     {"ff00::/8", "multicast"},
 }};
 
-NetworkConfig default_network() {
+NetworkConfig default_network(bool masquerade) {
     return {.name = std::string(kDefaultNetwork),
             .ipv4 = *IpPrefix::parse(kDefaultPrefix4),
-            .ipv6 = *IpPrefix::parse(kDefaultPrefix6)};
+            .ipv6 = *IpPrefix::parse(kDefaultPrefix6),
+            .masquerade4 = {.enabled = masquerade},
+            .masquerade6 = {.enabled = masquerade}};
 }
 
 std::unexpected<Error> unsupported(std::string_view path) {
     return fail(ErrorKind::invalid, "{}: not supported by this version yet; remove it", path);
-}
-
-// `true` asks for something that is not there; `false` asks for nothing.
-Result<void> refuse_if_true(const ConfigObject& object, std::string_view key) {
-    if (NK_TRY(object.boolean(key)).value_or(false)) {
-        return unsupported(object.path_of(key));
-    }
-    return {};
 }
 
 Result<void> refuse_if_present(const ConfigObject& object, std::string_view key) {
@@ -114,10 +108,80 @@ Result<std::optional<IpPrefix>> read_ipv6(const ConfigObject& object, const std:
     return NK_TRY_CONTEXT(object.path_of("ipv6"), parse_network_prefix(*prefix, IpFamily::v6));
 }
 
-Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path) {
+// The unusable prefix that holds all of `prefix`, and its name; nothing if there is none.
+std::string why_unusable(const IpPrefix& prefix) {
+    for (const auto& [unusable, name] : kUnusablePrefixes) {
+        const auto whole = IpPrefix::parse(unusable);
+        if (whole && whole->length() <= prefix.length() && whole->contains(prefix.address())) {
+            return std::format("{}, {}", unusable, name);
+        }
+    }
+    return "";
+}
+
+Result<IpAddr> parse_masquerade_source(std::string_view text, IpFamily family) {
+    const char* const wanted = family == IpFamily::v4 ? "IPv4" : "IPv6";
+    const auto address = IpAddr::parse(text);
+    if (!address || address->family() != family) {
+        return fail(ErrorKind::invalid, "{} is not an {} address", quote(text), wanted);
+    }
+    const IpPrefix only(*address, static_cast<std::uint8_t>(address->size() * 8));
+    if (const std::string reason = why_unusable(only); !reason.empty()) {
+        return fail(ErrorKind::invalid, "{} is in {}; take an address of this host that others can reach",
+                    address->to_string(), reason);
+    }
+    return *address;
+}
+
+// true: masqueraded; false: routed; an address of this host: masqueraded with that one.
+Result<void> read_family_masquerade(const ConfigObject& object, std::string_view key, IpFamily family,
+                                    Masquerade& result) {
+    const ConfigJson* const value = object.find(key);
+    if (value == nullptr) {
+        return {};
+    }
+    if (value->is_boolean()) {
+        result = {.enabled = value->get<bool>()};
+        return {};
+    }
+    if (!value->is_string()) {
+        return fail(ErrorKind::invalid, "{}: must be true, false, or an address of this host, not {}",
+                    object.path_of(key), value->type_name());
+    }
+    result = {.enabled = true,
+              .source = NK_TRY_CONTEXT(object.path_of(key),
+                                       parse_masquerade_source(value->get_ref<const std::string&>(), family))};
+    return {};
+}
+
+Result<void> read_network_masquerade(const ConfigObject& object, NetworkConfig& network) {
+    const ConfigJson* const value = object.find("masquerade");
+    if (value == nullptr) {
+        return {};
+    }
+    const std::string path = object.path_of("masquerade");
+    if (value->is_boolean()) {
+        network.masquerade4.enabled = network.masquerade6.enabled = value->get<bool>();
+        return {};
+    }
+    if (!value->is_object()) {
+        return fail(ErrorKind::invalid, "{}: must be true, false, or an object with ipv4 and ipv6, not {}", path,
+                    value->type_name());
+    }
+    const ConfigObject families = NK_TRY(ConfigObject::of(*value, path, {"ipv4", "ipv6"}));
+    NK_TRY(read_family_masquerade(families, "ipv4", IpFamily::v4, network.masquerade4));
+    NK_TRY(read_family_masquerade(families, "ipv6", IpFamily::v6, network.masquerade6));
+    if (network.masquerade6.source && !network.ipv6) {
+        return fail(ErrorKind::invalid, "{}: the network has no IPv6 prefix", families.path_of("ipv6"));
+    }
+    return {};
+}
+
+Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path,
+                                   bool masquerade) {
     NK_TRY_CONTEXT("networks", check_network_name(name));
-    const ConfigObject object = NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated"}));
-    NK_TRY(refuse_if_true(object, "isolated"));
+    const ConfigObject object =
+        NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "masquerade"}));
     std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
     if (!prefix && name == kDefaultNetwork) {
         prefix = kDefaultPrefix4;
@@ -126,10 +190,36 @@ Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& va
         return fail(ErrorKind::invalid, "{}: missing; give the network a prefix, like \"10.78.0.0/16\"",
                     object.path_of("ipv4"));
     }
-    return NetworkConfig{.name = name,
-                         .ipv4 = NK_TRY_CONTEXT(object.path_of("ipv4"), parse_network_prefix(*prefix, IpFamily::v4)),
-                         .ipv6 = NK_TRY(read_ipv6(object, name)),
-                         .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu))};
+    NetworkConfig network{.name = name,
+                          .ipv4 = NK_TRY_CONTEXT(object.path_of("ipv4"), parse_network_prefix(*prefix, IpFamily::v4)),
+                          .ipv6 = NK_TRY(read_ipv6(object, name)),
+                          .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu)),
+                          .isolated = NK_TRY(object.boolean("isolated")).value_or(false),
+                          .masquerade4 = {.enabled = masquerade},
+                          .masquerade6 = {.enabled = masquerade}};
+    NK_TRY(read_network_masquerade(object, network));
+    return network;
+}
+
+// A container's address is not the host's, whichever network it is in.
+Result<void> check_sources(const std::vector<NetworkConfig>& networks) {
+    for (const NetworkConfig& network : networks) {
+        for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+            const auto& source = network.masquerade(family).source;
+            for (const NetworkConfig& other : networks) {
+                for (const IpPrefix& prefix : other.prefixes()) {
+                    if (source && prefix.contains(*source)) {
+                        return fail(ErrorKind::invalid,
+                                    "networks.{}.masquerade.{}: {} is in {} of the network {}; take an address of one "
+                                    "of this host's own devices",
+                                    network.name, family == IpFamily::v4 ? "ipv4" : "ipv6", source->to_string(),
+                                    prefix.to_string(), other.name);
+                    }
+                }
+            }
+        }
+    }
+    return {};
 }
 
 Result<void> check_overlap(std::string_view key, const NetworkConfig& first, const IpPrefix& first_prefix,
@@ -159,7 +249,7 @@ Result<void> check_networks(const std::vector<NetworkConfig>& networks) {
     return {};
 }
 
-Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top) {
+Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top, bool masquerade) {
     std::vector<NetworkConfig> networks;
     if (const ConfigJson* const value = top.find("networks"); value != nullptr) {
         if (!value->is_object()) {
@@ -167,13 +257,15 @@ Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top) {
                         value->type_name());
         }
         for (const auto& item : value->items()) {
-            networks.push_back(NK_TRY(read_network(item.key(), item.value(), std::format("networks.{}", item.key()))));
+            networks.push_back(
+                NK_TRY(read_network(item.key(), item.value(), std::format("networks.{}", item.key()), masquerade)));
         }
     }
     if (!std::ranges::contains(networks, kDefaultNetwork, &NetworkConfig::name)) {
-        networks.push_back(default_network());
+        networks.push_back(default_network(masquerade));
     }
     NK_TRY(check_networks(networks));
+    NK_TRY(check_sources(networks));
     return networks;
 }
 
@@ -233,17 +325,78 @@ Result<PortRange> check_port_range(std::string_view text) {
     return *range;
 }
 
+Result<IpPrefix> parse_non_masquerade(const std::string& text) {
+    const IpPrefix prefix = NK_TRY(IpPrefix::parse(text));
+    if (prefix.length() == 0) {
+        return fail(ErrorKind::invalid,
+                    "{} is everything: turn masquerade off instead, by masquerade.enabled or for a network by "
+                    "networks.NAME.masquerade",
+                    prefix.to_string());
+    }
+    if (const std::string reason = why_unusable(prefix); !reason.empty()) {
+        return fail(ErrorKind::invalid, "{} is in {}: no packet is ever routed there", prefix.to_string(), reason);
+    }
+    return prefix;
+}
+
+Result<std::vector<IpPrefix>> read_non_masquerade(const ConfigObject& object) {
+    constexpr std::string_view kKey = "non_masquerade_cidrs";
+    std::vector<IpPrefix> result;
+    std::array<std::size_t, 2> count{};  // of each family
+    for (const std::string& text : NK_TRY(object.strings(kKey))) {
+        const std::string path = std::format("{}[{}]", object.path_of(kKey), result.size());
+        const IpPrefix prefix = NK_TRY_CONTEXT(path, parse_non_masquerade(text));
+        if (std::ranges::contains(result, prefix)) {
+            return fail(ErrorKind::invalid, "{}: {} is there twice", path, prefix.to_string());
+        }
+        if (++count.at(prefix.address().is_v4() ? 0 : 1) > NK_MAX_NON_MASQUERADE) {
+            return fail(ErrorKind::invalid, "{}: more than {} prefixes of one family", object.path_of(kKey),
+                        NK_MAX_NON_MASQUERADE);
+        }
+        result.push_back(prefix);
+    }
+    return result;
+}
+
+// Idle times are noticed a few seconds late (abi.h, nk_flow.last_seen_ns): nothing shorter is meant seriously.
+constexpr std::uint32_t kShortestLife = 10;
+constexpr std::uint32_t kLongestLife = 7 * 24 * 3600;
+
+Result<datapath::FlowLifetimes> read_lifetimes(const ConfigObject& masquerade) {
+    datapath::FlowLifetimes result;
+    const ConfigJson* const value = masquerade.find("lifetimes");
+    if (value == nullptr) {
+        return result;
+    }
+    const ConfigObject object =
+        NK_TRY(ConfigObject::of(*value, masquerade.path_of("lifetimes"),
+                                {"new_seconds", "tcp_established_seconds", "tcp_half_closed_seconds",
+                                 "tcp_closed_seconds", "udp_seconds", "icmp_seconds"}));
+    const auto read = [&](std::string_view key, std::chrono::seconds& life) -> Result<void> {
+        if (const auto seconds = NK_TRY(object.number(key, kShortestLife, kLongestLife))) {
+            life = std::chrono::seconds(*seconds);
+        }
+        return {};
+    };
+    NK_TRY(read("new_seconds", result.fresh));
+    NK_TRY(read("tcp_established_seconds", result.tcp_established));
+    NK_TRY(read("tcp_half_closed_seconds", result.tcp_half_closed));
+    NK_TRY(read("tcp_closed_seconds", result.tcp_closed));
+    NK_TRY(read("udp_seconds", result.udp));
+    NK_TRY(read("icmp_seconds", result.icmp));
+    return result;
+}
+
 Result<void> read_masquerade(const ConfigObject& top, Config& config) {
     const ConfigJson* const value = top.find("masquerade");
     if (value == nullptr) {
         return {};
     }
     const ConfigObject object =
-        NK_TRY(ConfigObject::of(*value, "masquerade", {"enabled", "non_masquerade_cidrs", "ports"}));
+        NK_TRY(ConfigObject::of(*value, "masquerade", {"enabled", "non_masquerade_cidrs", "ports", "lifetimes"}));
     config.masquerade = NK_TRY(object.boolean("enabled")).value_or(config.masquerade);
-    if (!NK_TRY(object.strings("non_masquerade_cidrs")).empty()) {
-        return unsupported(object.path_of("non_masquerade_cidrs"));
-    }
+    config.non_masquerade = NK_TRY(read_non_masquerade(object));
+    config.lifetimes = NK_TRY(read_lifetimes(object));
     if (const auto ports = NK_TRY(object.string("ports"))) {
         config.masquerade_ports = NK_TRY_CONTEXT(object.path_of("ports"), check_port_range(*ports));
     }
@@ -267,10 +420,10 @@ Result<Config> read_config(std::string_view text) {
         json, "", {"networks", "uplinks", "device_mode", "masquerade", "services", "big_tcp", "store"}));
     NK_TRY(refuse_if_present(top, "services"));
     Config config;
-    config.networks = NK_TRY(read_networks(top));
+    NK_TRY(read_masquerade(top, config));
+    config.networks = NK_TRY(read_networks(top, config.masquerade));
     config.uplinks = NK_TRY(read_uplinks(top));
     config.device_mode = NK_TRY(read_device_mode(top));
-    NK_TRY(read_masquerade(top, config));
     config.big_tcp = NK_TRY(top.boolean("big_tcp")).value_or(config.big_tcp);
     config.store = NK_TRY(read_store(top, config.store));
     return config;
@@ -309,7 +462,7 @@ const NetworkConfig* Config::find_network(std::string_view name) const {
 
 Config default_config() {
     Config config;
-    config.networks.push_back(default_network());
+    config.networks.push_back(default_network(config.masquerade));
     return config;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
+#include "datapath/flow_lifetimes.h"
 #include "link/device.h"
 
 namespace netkitd {
@@ -18,12 +19,25 @@ namespace netkitd {
 // The first address of a network's prefix; the host owns it.
 [[nodiscard]] IpAddr gateway_of(const IpPrefix& prefix);
 
+// How a network's packets of one family leave the node.
+struct Masquerade {
+    bool enabled = true;                          // false: routed, with the containers' own addresses
+    std::optional<IpAddr> source = std::nullopt;  // an address of the host; default: the one that the route chooses
+    bool operator==(const Masquerade&) const = default;
+};
+
 struct NetworkConfig {
     std::string name;
     IpPrefix ipv4;
     std::optional<IpPrefix> ipv6 = std::nullopt;
     std::optional<std::uint32_t> mtu = std::nullopt;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
+    bool isolated = false;  // reaches the host and the outside, but no other network, nor is it reached from one
+    Masquerade masquerade4 = {};
+    Masquerade masquerade6 = {};
 
+    [[nodiscard]] const Masquerade& masquerade(IpFamily family) const {
+        return family == IpFamily::v4 ? masquerade4 : masquerade6;
+    }
     [[nodiscard]] IpAddr gateway4() const;
     [[nodiscard]] std::optional<IpAddr> gateway6() const;
     // Those that it has, IPv4 first.
@@ -43,8 +57,10 @@ struct Config {
     std::vector<NetworkConfig> networks;
     std::vector<std::string> uplinks;             // empty: automatic
     std::optional<link::DeviceMode> device_mode;  // empty: auto
-    bool masquerade = true;
+    bool masquerade = true;                       // of networks that don't say it themselves
+    std::vector<IpPrefix> non_masquerade;         // destinations that are routed also from masqueraded networks
     PortRange masquerade_ports;
+    datapath::FlowLifetimes lifetimes;
     bool big_tcp = true;
     std::string store = "/var/lib/netkitd/state.db";
 

@@ -17,19 +17,6 @@ namespace {
 constexpr std::uint32_t kMtuWithoutUplink = 1500;
 constexpr const char* kReservedPorts = "ipv4/ip_local_reserved_ports";
 
-datapath::NodeSettings settings_for(const Config& config, const std::vector<std::uint32_t>& uplinks,
-                                    const std::vector<std::uint32_t>& mtus) {
-    datapath::NodeSettings settings{.networks = {},
-                                    .uplinks = uplinks,
-                                    .mtus = mtus,
-                                    .port_first = config.masquerade_ports.first,
-                                    .port_last = config.masquerade_ports.last};
-    for (const IpPrefix& prefix : config.prefixes()) {
-        settings.networks.push_back({.prefix = prefix, .gateway = gateway_of(prefix), .masquerade = config.masquerade});
-    }
-    return settings;
-}
-
 std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& uplinks) {
     std::vector<std::uint32_t> result;
     for (const link::Uplink& uplink : uplinks) {
@@ -146,13 +133,57 @@ Result<void> NodeNetwork::reserve_ports(const PortRange& ports) {
     return {};
 }
 
+Result<void> NodeNetwork::sync_sources(const Config& config) {
+    missing_sources_.clear();
+    std::optional<std::vector<IpAddr>> present;  // asked for where somebody wants to know
+    for (const NetworkConfig& network : config.networks) {
+        for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+            const std::optional<IpAddr>& source = network.masquerade(family).source;
+            if (!source) {
+                continue;
+            }
+            if (!present) {
+                present = NK_TRY(link::own_addresses(host_));
+            }
+            if (!std::ranges::binary_search(*present, *source)) {
+                missing_sources_.push_back({.network = network.name, .address = *source});
+            }
+        }
+    }
+    return {};
+}
+
+Result<void> NodeNetwork::configure(const Config& config, const std::vector<std::uint32_t>& uplinks) {
+    datapath::NodeSettings settings{.networks = {},
+                                    .non_masquerade = config.non_masquerade,
+                                    .uplinks = uplinks,
+                                    .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks_)),
+                                    .port_first = config.masquerade_ports.first,
+                                    .port_last = config.masquerade_ports.last};
+    for (const NetworkConfig& network : config.networks) {
+        for (const IpPrefix& prefix : network.prefixes()) {
+            const Masquerade& masquerade = network.masquerade(prefix.address().family());
+            settings.networks.push_back(
+                {.prefix = prefix,
+                 .gateway = gateway_of(prefix),
+                 .masquerade = masquerade.enabled,
+                 .isolated = network.isolated,
+                 .source = masquerade.source,
+                 .source_missing = std::ranges::any_of(missing_sources_, [&](const MissingSource& missing) {
+                     return missing.address == masquerade.source;
+                 })});
+        }
+    }
+    return datapath_.configure(settings);
+}
+
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
+    NK_TRY(sync_sources(config));
     uplinks_ = NK_TRY(link::discover_uplinks(host_, config.uplinks));
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
-    const std::vector<std::uint32_t> mtus = NK_TRY(link::forwarding_mtus(host_, uplinks_));
-    NK_TRY(datapath_.configure(settings_for(config, {attached_.begin(), attached_.end()}, mtus)));
+    NK_TRY(configure(config, {attached_.begin(), attached_.end()}));
     foreign_programs_.clear();
     for (link::Uplink& uplink : uplinks_) {
         if (!uplink.unusable.empty()) {
@@ -165,7 +196,7 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
         }
     }
     const std::vector<std::uint32_t> usable = usable_ifindexes(uplinks_);
-    NK_TRY(datapath_.configure(settings_for(config, usable, mtus)));
+    NK_TRY(configure(config, usable));
     return detach_former_uplinks(config, usable);
 }
 

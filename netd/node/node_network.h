@@ -35,6 +35,13 @@ public:
     // Programs of others on an uplink, beside netkitd's, as of the last sync.
     [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const { return foreign_programs_; }
     [[nodiscard]] const BigTcp& big_tcp() const { return big_tcp_; }
+    // Networks whose address to masquerade with is not (yet) the host's, as of the last sync: their new flows are
+    // dropped.
+    struct MissingSource {
+        std::string network;
+        IpAddr address;
+    };
+    [[nodiscard]] const std::vector<MissingSource>& missing_sources() const { return missing_sources_; }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return no_ipv6_; }
 
@@ -43,7 +50,9 @@ private:
     [[nodiscard]] Result<void> sync_networks(const Config& config);
     [[nodiscard]] Result<void> remove_former_networks(const Config& config, const std::vector<NetworkRecord>& made);
     [[nodiscard]] Result<void> reserve_ports(const PortRange& ports);
+    [[nodiscard]] Result<void> sync_sources(const Config& config);
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
+    [[nodiscard]] Result<void> configure(const Config& config, const std::vector<std::uint32_t>& uplinks);
     [[nodiscard]] Result<void> attach_uplink(const link::Uplink& uplink);
     [[nodiscard]] Result<void> detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable);
 
@@ -53,6 +62,7 @@ private:
     BigTcp big_tcp_;
     std::vector<link::Uplink> uplinks_;
     std::vector<datapath::ForeignProgram> foreign_programs_;
+    std::vector<MissingSource> missing_sources_;
     std::string no_ipv6_;
     std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
     std::string reserved_ports_sysctl_;  // and what the kernel made of it

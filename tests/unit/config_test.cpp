@@ -46,13 +46,20 @@ TEST(Config, EveryKeyOfThisVersion) {
         // comments of both kinds
         {
             "networks": {
-                "web": {"ipv4": "10.80.0.0/24", "ipv6": "fd12:3456:789a::/64", "mtu": 1400, "isolated": false},
+                "web": {"ipv4": "10.80.0.0/24", "ipv6": "fd12:3456:789a::/64", "mtu": 1400, "isolated": true,
+                        "masquerade": {"ipv4": "192.0.2.7", "ipv6": true}},
                 "default": {"ipv4": "10.79.0.0/16", "ipv6": false}, /* in the order of the file */
-                "a": {"ipv4": "10.81.0.0/29"}
+                "a": {"ipv4": "10.81.0.0/29", "masquerade": true}
             },
             "uplinks": ["eth0", "wan.100"],
             "device_mode": "veth",
-            "masquerade": {"enabled": false, "non_masquerade_cidrs": [], "ports": "30000-40000"},
+            "masquerade": {
+                "enabled": false,
+                "non_masquerade_cidrs": ["10.0.0.0/8", "fd00::/8"],
+                "ports": "30000-40000",
+                "lifetimes": {"new_seconds": 30, "tcp_established_seconds": 86400, "tcp_half_closed_seconds": 120,
+                              "tcp_closed_seconds": 11, "udp_seconds": 90, "icmp_seconds": 20}
+            },
             "big_tcp": false,
             "store": "/tmp/state.db"
         })",
@@ -68,8 +75,24 @@ TEST(Config, EveryKeyOfThisVersion) {
     EXPECT_EQ(config->networks[2].gateway4().to_string(), "10.81.0.1");
     EXPECT_EQ(config->uplinks, (std::vector<std::string>{"eth0", "wan.100"}));
     EXPECT_EQ(config->device_mode, link::DeviceMode::veth);
+    EXPECT_TRUE(config->networks[0].isolated);
+    EXPECT_EQ(config->networks[0].masquerade4.source->to_string(), "192.0.2.7");
+    EXPECT_TRUE(config->networks[0].masquerade4.enabled);
+    EXPECT_TRUE(config->networks[0].masquerade6.enabled);
+    EXPECT_EQ(config->networks[0].masquerade6.source, std::nullopt);
     EXPECT_FALSE(config->masquerade);
+    EXPECT_FALSE(config->networks[1].isolated);
+    EXPECT_FALSE(config->networks[1].masquerade4.enabled) << "the node's, where the network does not say";
+    EXPECT_TRUE(config->networks[2].masquerade4.enabled);
+    EXPECT_THAT(config->non_masquerade,
+                testing::ElementsAre(*IpPrefix::parse("10.0.0.0/8"), *IpPrefix::parse("fd00::/8")));
     EXPECT_EQ(config->masquerade_ports, (PortRange{.first = 30000, .last = 40000}));
+    EXPECT_EQ(config->lifetimes.fresh.count(), 30);
+    EXPECT_EQ(config->lifetimes.tcp_established.count(), 86400);
+    EXPECT_EQ(config->lifetimes.tcp_half_closed.count(), 120);
+    EXPECT_EQ(config->lifetimes.tcp_closed.count(), 11);
+    EXPECT_EQ(config->lifetimes.udp.count(), 90);
+    EXPECT_EQ(config->lifetimes.icmp.count(), 20);
     EXPECT_EQ(config->store, "/tmp/state.db");
     EXPECT_EQ(config->find_network("web"), &config->networks[0]);
     EXPECT_EQ(config->find_network("wed"), nullptr);
@@ -86,7 +109,7 @@ TEST(Config, DefaultIsThereBesideOtherNetworks) {
 TEST(Config, AWrongKeyIsNamedWithItsPathAndTheRightOnes) {
     EXPECT_THAT(refusal(R"({"uplink": []})"), AllOf(HasSubstr("'uplink': no such key"), HasSubstr("uplinks")));
     EXPECT_THAT(refusal(R"({"networks": {"web": {"ipv4": "10.80.0.0/24", "MTU": 1}}})"),
-                AllOf(HasSubstr("networks.web.'MTU'"), HasSubstr("ipv4, ipv6, mtu, isolated")));
+                AllOf(HasSubstr("networks.web.'MTU'"), HasSubstr("ipv4, ipv6, mtu, isolated, masquerade")));
     EXPECT_THAT(refusal(R"({"masquerade": {"enable": true}})"), HasSubstr("masquerade.'enable'"));
 }
 
@@ -238,6 +261,78 @@ TEST(Config, TheMasqueradePoolIsHighAndWideEnough) {
     }
 }
 
+TEST(Config, DestinationsThatAreNotMasqueraded) {
+    const auto with = [](const std::string& prefixes) {
+        return refusal(R"({"masquerade": {"non_masquerade_cidrs": [)" + prefixes + "]}}");
+    };
+    EXPECT_EQ(with(""), "");
+    EXPECT_EQ(with(R"("10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32", "fd00::1/128")"), "");
+    EXPECT_THAT(with(R"("10.0.0.0/8", "10.1.0.0/8")"),
+                AllOf(HasSubstr("masquerade.non_masquerade_cidrs[1]: "), HasSubstr("did you mean 10.0.0.0/8?")));
+    EXPECT_THAT(with(R"("10.0.0.0/8", "fd00::/8", "10.0.0.0/8")"),
+                HasSubstr("masquerade.non_masquerade_cidrs[2]: 10.0.0.0/8 is there twice"));
+    EXPECT_THAT(with(R"("10.0.0.1")"), HasSubstr("non_masquerade_cidrs[0]: '10.0.0.1' is not a prefix"));
+    EXPECT_THAT(with(R"("10.0.0.0/33")"), HasSubstr("'33' is not a prefix length"));
+    EXPECT_THAT(with("7"), HasSubstr("non_masquerade_cidrs[0]: must be a string, not number"));
+    for (const char* everything : {R"("0.0.0.0/0")", R"("::/0")"}) {
+        EXPECT_THAT(with(everything), AllOf(HasSubstr("is everything"), HasSubstr("masquerade.enabled")));
+    }
+    for (const char* unrouted :
+         {R"("169.254.169.254/32")", R"("fe80::/10")", R"("224.0.0.0/24")", R"("127.0.0.0/8")"}) {
+        EXPECT_THAT(with(unrouted), HasSubstr("no packet is ever routed there")) << unrouted;
+    }
+    std::string many = R"("10.0.0.0/32")";
+    for (int i = 1; i < 1024; ++i) {
+        many += std::format(R"(, "10.0.{}.{}/32")", i / 256, i % 256);
+    }
+    EXPECT_EQ(with(many + R"(, "fd00::/8")"), "") << "as many of each family";
+    EXPECT_THAT(with(many + R"(, "10.1.0.0/16")"), HasSubstr("more than 1024 prefixes of one family"));
+}
+
+TEST(Config, ANetworkIsMasqueradedOrRoutedOrHasAnAddressForIt) {
+    const auto with = [](const std::string& value) {
+        return refusal(R"({"networks": {"web": {"ipv4": "10.80.0.0/24", "masquerade": )" + value + "}}}");
+    };
+    EXPECT_EQ(with("true"), "");
+    EXPECT_EQ(with("false"), "");
+    EXPECT_EQ(with("{}"), "");
+    EXPECT_EQ(with(R"({"ipv4": "192.0.2.7", "ipv6": false})"), "");
+    EXPECT_THAT(with(R"("yes")"), HasSubstr("networks.web.masquerade: must be true, false, or an object with ipv4"));
+    EXPECT_THAT(with(R"({"ipv5": true})"), HasSubstr("networks.web.masquerade.'ipv5': no such key; there are ipv4"));
+    EXPECT_THAT(with(R"({"ipv4": 7})"), HasSubstr("masquerade.ipv4: must be true, false, or an address of this host"));
+    EXPECT_THAT(with(R"({"ipv4": "2001:db8::7"})"), HasSubstr("ipv4: '2001:db8::7' is not an IPv4 address"));
+    EXPECT_THAT(with(R"({"ipv4": "eth0"})"), HasSubstr("'eth0' is not an IPv4 address"));
+    EXPECT_THAT(with(R"({"ipv4": "127.0.0.1"})"), HasSubstr("is in 127.0.0.0/8, loopback"));
+    EXPECT_THAT(with(R"({"ipv4": "10.77.0.1"})"), HasSubstr("is in 10.77.0.0/16 of the network default"));
+    EXPECT_THAT(with(R"({"ipv6": "2001:db8::7"})"), HasSubstr("masquerade.ipv6: the network has no IPv6 prefix"));
+}
+
+TEST(Config, MasqueradePerNetworkOverridesTheNodes) {
+    const auto config = parse_config(R"({"networks": {"default": {"masquerade": {"ipv6": false}}}})", kFile);
+    ASSERT_TRUE(config) << config.error().message();
+    EXPECT_TRUE(config->networks[0].masquerade(IpFamily::v4).enabled);
+    EXPECT_FALSE(config->networks[0].masquerade(IpFamily::v6).enabled);
+    const auto off = parse_config(R"({"masquerade": {"enabled": false}})", kFile);
+    ASSERT_TRUE(off) << off.error().message();
+    EXPECT_FALSE(off->networks[0].masquerade(IpFamily::v4).enabled);
+}
+
+TEST(Config, LifetimesAreInSecondsAndNotTooShort) {
+    const auto with = [](const std::string& lifetimes) {
+        return refusal(R"({"masquerade": {"lifetimes": )" + lifetimes + "}}");
+    };
+    EXPECT_EQ(with("{}"), "");
+    EXPECT_EQ(with(R"({"udp_seconds": 10, "icmp_seconds": 604800})"), "");
+    EXPECT_THAT(with(R"({"udp": 30})"), AllOf(HasSubstr("masquerade.lifetimes.'udp': no such key"),
+                                              HasSubstr("tcp_half_closed_seconds, tcp_closed_seconds, udp_seconds")));
+    for (const char* seconds : {"9", "604801", "-1", "\"30s\"", "30.5", "null"}) {
+        EXPECT_THAT(with(std::format(R"({{"tcp_closed_seconds": {}}})", seconds)),
+                    HasSubstr("lifetimes.tcp_closed_seconds: must be a whole number from 10 to 604800"))
+            << seconds;
+    }
+    EXPECT_THAT(with("[]"), HasSubstr("masquerade.lifetimes: must be an object"));
+}
+
 TEST(Config, DeviceModes) {
     EXPECT_EQ(parse_config(R"({"device_mode": "auto"})", kFile)->device_mode, std::nullopt);
     EXPECT_EQ(parse_config(R"({"device_mode": "netkit"})", kFile)->device_mode, link::DeviceMode::netkit);
@@ -255,8 +350,6 @@ TEST(Config, BigTcpIsOnUnlessItIsTurnedOff) {
 
 TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
     for (const auto& [text, key] : std::initializer_list<std::pair<const char*, const char*>>{
-             {R"({"networks": {"default": {"isolated": true}}})", "networks.default.isolated"},
-             {R"({"masquerade": {"non_masquerade_cidrs": ["10.0.0.0/8"]}})", "masquerade.non_masquerade_cidrs"},
              {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services"}}) {
         EXPECT_THAT(refusal(text), AllOf(HasSubstr(key), HasSubstr("not supported by this version yet"))) << text;
     }
