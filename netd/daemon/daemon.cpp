@@ -21,7 +21,6 @@ using namespace std::chrono_literals;
 // LOOPBACK_IFINDEX, include/net/flow.h: the same in every netns.
 constexpr std::uint32_t kLoopbackIfindex = 1;
 constexpr auto kFollowDelay = 100ms;
-constexpr auto kSweepInterval = 10s;
 constexpr auto kResyncInterval = 60s;
 
 }  // namespace
@@ -77,7 +76,7 @@ Result<void> Daemon::watch_signals() {
 }
 
 Result<void> Daemon::watch_time() {
-    sweep_timer_ = NK_TRY(loop_.every(kSweepInterval, [this] { node_->sweep_flows(); }));
+    sweep_flows();
     resync_timer_ = NK_TRY(loop_.every(kResyncInterval, [this] { node_->resync(); }));
     return {};
 }
@@ -175,6 +174,15 @@ void Daemon::soon(EventSource& timer, std::function<void()> callback) {
     } else {
         node_->errors().report("set a timer", set.error());
     }
+}
+
+void Daemon::sweep_flows() {
+    auto next = loop_.once_after(node_->sweep_flows(), [this] { sweep_flows(); });
+    if (!next) {
+        node_->errors().report("set a timer", next.error());
+        return;
+    }
+    sweep_timer_ = std::move(*next);
 }
 
 void Daemon::reload() {

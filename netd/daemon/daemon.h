@@ -39,6 +39,7 @@ private:
     void repair();
     // Sets `timer`, unless it is set.
     void soon(EventSource& timer, std::function<void()> callback);
+    void sweep_flows();
     void reload();
 
     Options options_;

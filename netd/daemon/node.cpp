@@ -38,7 +38,8 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
       datapath_(std::move(datapath)),
       device_mode_(std::move(device_mode)),
       plumbing_(host_, std::move(sysctls), datapath_),
-      network_(host_, datapath_, store_) {}
+      network_(host_, datapath_, store_),
+      sweeper_(datapath_) {}
 
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
     // The database first: its lock tells whether another daemon serves this node already.
@@ -86,8 +87,8 @@ Result<void> Node::end_flows_of_former_addresses() {
             return own_addresses_ ? std::ranges::binary_search(gone, address)
                                   : !std::ranges::binary_search(own, address);
         };
-        if (const std::uint32_t ended = NK_TRY(flows().remove_translated(is_gone)); ended > 0) {
-            log(LogLevel::notice, "flows of an address that is gone: {} entries removed", ended);
+        if (const std::uint64_t ended = NK_TRY(flows().flush({.translated = is_gone})); ended > 0) {
+            log(LogLevel::notice, "{} flows of an address that is gone were ended", ended);
         }
     }
     own_addresses_ = std::move(own);
@@ -109,14 +110,16 @@ void Node::device_removed(std::uint32_t ifindex) {
     }
 }
 
-void Node::sweep_flows() {
-    auto swept = flows().sweep({});
-    if (swept) {
-        last_sweep_ = *swept;
-        errors_.resolved("sweep the flows");
-    } else {
-        errors_.report("sweep the flows", swept.error());
+std::chrono::milliseconds Node::sweep_flows() {
+    constexpr std::chrono::milliseconds kRetry{10000};
+    constexpr const char* kWhat = "sweep the flows";
+    const auto delay = sweeper_.step(manager_->config().lifetimes);
+    if (!delay) {
+        errors_.report(kWhat, delay.error());
+        return kRetry;
     }
+    errors_.resolved(kWhat);
+    return *delay;
 }
 
 Result<void> Node::reconfigure(const Config& config) {

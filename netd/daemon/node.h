@@ -13,6 +13,7 @@
 #include "daemon/options.h"
 #include "daemon/recent_errors.h"
 #include "datapath/datapath.h"
+#include "datapath/flow_sweeper.h"
 #include "datapath/flows.h"
 #include "endpoint/config.h"
 #include "endpoint/manager.h"
@@ -43,7 +44,8 @@ public:
     // Looks at everything: what is missing is put back, what is gone or belongs to nobody is given back.
     void resync();
     void device_removed(std::uint32_t ifindex);
-    void sweep_flows();
+    // A step of the sweep; how long to wait before the next one.
+    [[nodiscard]] std::chrono::milliseconds sweep_flows();
     // A new configuration; the old one stays in force when it is refused.
     [[nodiscard]] Result<void> reconfigure(const Config& config);
 
@@ -56,7 +58,7 @@ public:
     [[nodiscard]] RecentErrors& errors() { return errors_; }
     [[nodiscard]] const RecentErrors& errors() const { return errors_; }
     [[nodiscard]] const DeviceModeDecision& device_mode() const { return device_mode_; }
-    [[nodiscard]] const datapath::FlowTable::Sweep& last_sweep() const { return last_sweep_; }
+    [[nodiscard]] datapath::FlowSweeper& sweeper() { return sweeper_; }
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
@@ -75,7 +77,7 @@ private:
     NodeNetwork network_;
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;
-    datapath::FlowTable::Sweep last_sweep_;
+    datapath::FlowSweeper sweeper_;
     std::optional<std::vector<IpAddr>> own_addresses_;  // as of the last look
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };

@@ -3,6 +3,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -50,15 +51,29 @@ json describe_uplinks(const NodeNetwork& network) {
     return result;
 }
 
+// `suffix`: of the family.
+void describe_network_masquerade(const Masquerade& masquerade, const std::string& suffix, json& network) {
+    network["masquerade" + suffix] = masquerade.enabled;
+    network["source" + suffix] = masquerade.source ? json(masquerade.source->to_string()) : json(nullptr);
+}
+
 json describe_networks(const EndpointManager& endpoints) {
     json result = json::array();
     for (const NetworkConfig& network : endpoints.config().networks) {
         const auto use4 = endpoints.pool_use(network.name, IpFamily::v4);
         const auto use6 = endpoints.pool_use(network.name, IpFamily::v6);
-        json description = {
-            {"name", network.name},  {"ipv4", network.ipv4.to_string()}, {"gateway4", network.gateway4().to_string()},
-            {"in_use", use4.in_use}, {"capacity", use4.capacity},        {"ipv6", nullptr},
-            {"gateway6", nullptr},   {"in_use6", use6.in_use},           {"capacity6", use6.capacity}};
+        json description = {{"name", network.name},
+                            {"ipv4", network.ipv4.to_string()},
+                            {"gateway4", network.gateway4().to_string()},
+                            {"in_use", use4.in_use},
+                            {"capacity", use4.capacity},
+                            {"ipv6", nullptr},
+                            {"gateway6", nullptr},
+                            {"in_use6", use6.in_use},
+                            {"capacity6", use6.capacity},
+                            {"isolated", network.isolated}};
+        describe_network_masquerade(network.masquerade4, "4", description);
+        describe_network_masquerade(network.masquerade6, "6", description);
         if (network.ipv6) {
             description["ipv6"] = network.ipv6->to_string();
             description["gateway6"] = network.gateway6()->to_string();
@@ -77,13 +92,29 @@ json describe_masquerade(const Node& node) {
         }
     }
     json prefixes = json::array();
-    for (const IpPrefix& prefix : config.prefixes()) {
-        prefixes.push_back(prefix.to_string());
+    for (const NetworkConfig& network : config.networks) {
+        for (const IpPrefix& prefix : network.prefixes()) {
+            if (network.masquerade(prefix.address().family()).enabled) {
+                prefixes.push_back(prefix.to_string());
+            }
+        }
     }
-    return {{"enabled", config.masquerade},
+    json non_masquerade = json::array();
+    for (const IpPrefix& prefix : config.non_masquerade) {
+        non_masquerade.push_back(prefix.to_string());
+    }
+    return {{"enabled", !prefixes.empty()},
             {"devices", std::move(devices)},
             {"networks", std::move(prefixes)},
-            {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)}};
+            {"non_masquerade_cidrs", std::move(non_masquerade)},
+            {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)},
+            {"lifetimes_seconds",
+             {{"new", config.lifetimes.fresh.count()},
+              {"tcp_established", config.lifetimes.tcp_established.count()},
+              {"tcp_half_closed", config.lifetimes.tcp_half_closed.count()},
+              {"tcp_closed", config.lifetimes.tcp_closed.count()},
+              {"udp", config.lifetimes.udp.count()},
+              {"icmp", config.lifetimes.icmp.count()}}}};
 }
 
 json describe_big_tcp(const BigTcp& big_tcp) {
@@ -93,29 +124,50 @@ json describe_big_tcp(const BigTcp& big_tcp) {
             {"gso_ipv4_max_size", sizes.gso_ipv4}, {"gro_ipv4_max_size", sizes.gro_ipv4}};
 }
 
-void describe_family_maps(const Node& node, IpFamily family, json& list) {
-    const char version = family == IpFamily::v4 ? '4' : '6';
-    const auto endpoints = std::ranges::count_if(node.endpoints().endpoints(), [&](const auto& entry) {
-        const EndpointRecord& record = entry.second.record;
-        return (family == IpFamily::v4 ? record.ipv4 : record.ipv6).has_value();
-    });
-    const auto maps = node.datapath().flow_maps(family);
-    const auto& sweep = family == IpFamily::v4 ? node.last_sweep().v4 : node.last_sweep().v6;
-    list.push_back({{"name", std::format("endpoints{}", version)},
-                    {"entries", endpoints},
-                    {"capacity", node.datapath().endpoint_capacity()}});
-    list.push_back({{"name", std::format("flows{}", version)},
-                    {"entries", sweep.established_entries},
-                    {"capacity", maps.established_capacity}});
-    list.push_back({{"name", std::format("flows{}_new", version)},
-                    {"entries", sweep.fresh_entries},
-                    {"capacity", maps.fresh_capacity}});
+// New flows by how many ports were tried for them.
+Result<json> describe_port_tries(const datapath::Datapath& datapath) {
+    const auto tries = NK_TRY(datapath.port_tries());
+    const std::uint64_t created = NK_TRY(datapath.counted(NK_EVENT_FLOW_CREATED));
+    const std::uint64_t several = std::accumulate(tries.begin(), tries.end(), std::uint64_t{0});
+    return json{
+        {"1", created - std::min(created, several)}, {"2-4", tries.at(NK_PORT_TRIES_4)},
+        {"5-8", tries.at(NK_PORT_TRIES_8)},          {"9-16", tries.at(NK_PORT_TRIES_16)},
+        {"17-32", tries.at(NK_PORT_TRIES_32)},       {"exhausted", NK_TRY(datapath.counted(NK_DROP_PORTS_EXHAUSTED))}};
 }
 
-json describe_maps(const Node& node) {
+double percent(std::uint64_t part, std::uint64_t whole) {
+    constexpr double kPercent = 100.0;
+    return whole == 0 ? 0 : kPercent * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+json describe_map(std::string_view name, std::uint64_t entries, std::uint64_t capacity) {
+    return {{"name", name},
+            {"entries", entries},
+            {"capacity", capacity},
+            {"percent", percent(entries, capacity)},
+            {"high_since", nullptr}};
+}
+
+std::uint64_t count_addresses(const EndpointManager& endpoints, IpFamily family) {
+    return static_cast<std::uint64_t>(std::ranges::count_if(endpoints.endpoints(), [&](const auto& entry) {
+        const EndpointRecord& record = entry.second.record;
+        return (family == IpFamily::v4 ? record.ipv4 : record.ipv6).has_value();
+    }));
+}
+
+Result<json> describe_maps(Node& node) {
+    NK_TRY(node.sweeper().measure());
     json list = json::array();
-    describe_family_maps(node, IpFamily::v4, list);
-    describe_family_maps(node, IpFamily::v6, list);
+    const std::uint32_t capacity = node.datapath().endpoint_capacity();
+    list.push_back(describe_map("endpoints4", count_addresses(node.endpoints(), IpFamily::v4), capacity));
+    list.push_back(describe_map("endpoints6", count_addresses(node.endpoints(), IpFamily::v6), capacity));
+    for (const datapath::FlowSweeper::Map& map : node.sweeper().maps()) {
+        json description = describe_map(map.name, map.fill.entries, map.fill.capacity);
+        if (map.high_since) {
+            description["high_since"] = describe_time(*map.high_since);
+        }
+        list.push_back(std::move(description));
+    }
     return list;
 }
 
@@ -147,8 +199,26 @@ json describe_errors(const RecentErrors& errors) {
     return result;
 }
 
+void describe_degraded_masquerade(Node& node, json& result) {
+    for (const NodeNetwork::MissingSource& missing : node.network().missing_sources()) {
+        result.push_back(std::format(
+            "network {}: {}, which it is to be masqueraded with, is not an address of this host: its new flows are "
+            "dropped (no-source-address) until it is",
+            missing.network, missing.address.to_string()));
+    }
+    for (const datapath::FlowSweeper::Map& map : node.sweeper().maps()) {
+        // A map of unanswered flows gets full in a scan, and makes room by itself.
+        if (map.established && map.high_since) {
+            result.push_back(std::format(
+                "the flow table {} has been more than three quarters full since {}: when it is full, new connections "
+                "are refused (flow-table-full); `netkitctl flow list` shows whose they are",
+                map.name, describe_time(*map.high_since)));
+        }
+    }
+}
+
 // What works less well than it could, in words that say what to do.
-json describe_degraded(const Node& node) {
+json describe_degraded(Node& node) {
     json result = json::array();
     if (!node.device_mode().reason.empty()) {
         result.push_back(node.device_mode().reason);
@@ -166,6 +236,7 @@ json describe_degraded(const Node& node) {
                         "restarted: {}",
                         container, reason));
     }
+    describe_degraded_masquerade(node, result);
     for (const datapath::ForeignProgram& program : node.network().foreign_programs()) {
         if (program.before) {
             result.push_back(std::format(
@@ -206,7 +277,9 @@ Result<json> describe_status(Node& node) {
         {"uplinks", describe_uplinks(node.network())},
         {"networks", describe_networks(node.endpoints())},
         {"endpoints", node.endpoints().endpoints().size()},
-        {"maps", describe_maps(node)},
+        {"maps", NK_TRY(describe_maps(node))},
+        {"flows_refused", NK_TRY(node.datapath().counted(NK_DROP_FLOW_TABLE_FULL))},
+        {"port_tries", NK_TRY(describe_port_tries(node.datapath()))},
         {"counters", NK_TRY(describe_counters(node))},
         {"host_changes", NK_TRY(describe_host_changes(node.store()))},
         {"degraded", describe_degraded(node)},

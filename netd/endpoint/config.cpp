@@ -371,7 +371,7 @@ Result<datapath::FlowLifetimes> read_lifetimes(const ConfigObject& masquerade) {
     const ConfigObject object =
         NK_TRY(ConfigObject::of(*value, masquerade.path_of("lifetimes"),
                                 {"new_seconds", "tcp_established_seconds", "tcp_half_closed_seconds",
-                                 "tcp_closed_seconds", "udp_seconds", "icmp_seconds"}));
+                                 "tcp_closed_seconds", "udp_seconds", "icmp_seconds", "sctp_seconds"}));
     const auto read = [&](std::string_view key, std::chrono::seconds& life) -> Result<void> {
         if (const auto seconds = NK_TRY(object.number(key, kShortestLife, kLongestLife))) {
             life = std::chrono::seconds(*seconds);
@@ -384,6 +384,7 @@ Result<datapath::FlowLifetimes> read_lifetimes(const ConfigObject& masquerade) {
     NK_TRY(read("tcp_closed_seconds", result.tcp_closed));
     NK_TRY(read("udp_seconds", result.udp));
     NK_TRY(read("icmp_seconds", result.icmp));
+    NK_TRY(read("sctp_seconds", result.sctp));
     return result;
 }
 

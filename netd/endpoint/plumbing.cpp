@@ -130,7 +130,8 @@ Result<std::vector<IpAddr>> KernelPlumbing::entries() {
 }
 
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
-    return datapath::FlowTable(datapath_).remove_endpoint(endpoint_id);
+    NK_TRY(datapath::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
+    return {};
 }
 
 Result<void> KernelPlumbing::set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) {

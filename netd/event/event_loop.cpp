@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -97,8 +98,12 @@ Result<EventSource> EventLoop::on_signal(int signal, std::function<void()> callb
 Result<EventSource> EventLoop::once_after(std::chrono::microseconds delay, std::function<void()> callback) {
     auto data = std::make_unique<Callback>(std::move(callback));
     sd_event_source* source = nullptr;
-    const int added = sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC,
-                                                 static_cast<std::uint64_t>(delay.count()), 0, on_time, data.get());
+    // Left to itself, sd-event may be a quarter of a second late (sd_event_add_time(3)).
+    constexpr std::int64_t kParts = 8;
+    const auto accuracy = static_cast<std::uint64_t>(std::max<std::int64_t>(1, delay.count() / kParts));
+    const int added =
+        sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC, static_cast<std::uint64_t>(delay.count()),
+                                   accuracy, on_time, data.get());
     return EventSource(NK_TRY(own(added, source, std::move(data), "set a timer")));
 }
 

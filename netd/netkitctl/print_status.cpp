@@ -20,7 +20,9 @@ std::string masquerading(const json& status) {
     if (!is_true(masquerade, "enabled")) {
         return "off: the networks are routed";
     }
-    return std::format("{} through {}, ports {}", text_at(masquerade, "networks"), text_at(masquerade, "devices"),
+    const std::string but_not = text_at(masquerade, "non_masquerade_cidrs");
+    return std::format("{}{} through {}, ports {}", text_at(masquerade, "networks"),
+                       but_not == "-" ? "" : std::format(", but not to {},", but_not), text_at(masquerade, "devices"),
                        text_at(masquerade, "ports"));
 }
 
@@ -68,22 +70,30 @@ std::string uplinks(const json& status) {
     return section("Uplinks", table);
 }
 
+// Where its packets to the outside come from, as others see it.
+std::string source_of(const json& network, std::string_view masquerade, std::string_view source) {
+    const std::string address = text_at(network, source);
+    return is_true(network, masquerade) ? (address == "-" ? "masqueraded" : "masqueraded as " + address) : "routed";
+}
+
 std::string networks(const json& status) {
-    Table table{"NAME", "PREFIX", "GATEWAY", ">IN USE", ">ADDRESSES"};
+    Table table{"NAME", "PREFIX", "GATEWAY", ">IN USE", ">ADDRESSES", "OUTSIDE", "ISOLATED"};
     for (const json& network : array_at(status, "networks")) {
         table.add({text_at(network, "name"), text_at(network, "ipv4"), text_at(network, "gateway4"),
-                   text_at(network, "in_use"), text_at(network, "capacity")});
+                   text_at(network, "in_use"), text_at(network, "capacity"),
+                   source_of(network, "masquerade4", "source4"), is_true(network, "isolated") ? "yes" : "no"});
         if (text_at(network, "ipv6") != "-") {
             constexpr std::uint64_t kSaturated = 1ULL << 63U;  // AddressPool::capacity()
             table.add({"", text_at(network, "ipv6"), text_at(network, "gateway6"), text_at(network, "in_use6"),
-                       number_at(network, "capacity6") >= kSaturated ? ">= 2^63" : text_at(network, "capacity6")});
+                       number_at(network, "capacity6") >= kSaturated ? ">= 2^63" : text_at(network, "capacity6"),
+                       source_of(network, "masquerade6", "source6")});
         }
     }
     return section("Networks", table);
 }
 
 std::string maps(const json& status) {
-    Table table{"NAME", ">ENTRIES", ">CAPACITY", ">FULL"};
+    Table table{"NAME", ">ENTRIES", ">CAPACITY", ">FULL", "HIGH SINCE"};
     for (const json& map : array_at(status, "maps")) {
         const std::uint64_t capacity = number_at(map, "capacity");
         constexpr double kPercent = 100.0;
@@ -91,9 +101,22 @@ std::string maps(const json& status) {
             capacity == 0 ? "-"
                           : std::format("{:.1f} %", kPercent * static_cast<double>(number_at(map, "entries")) /
                                                         static_cast<double>(capacity));
-        table.add({text_at(map, "name"), text_at(map, "entries"), text_at(map, "capacity"), full});
+        table.add({text_at(map, "name"), text_at(map, "entries"), text_at(map, "capacity"), full,
+                   text_at(map, "high_since")});
     }
     return section("Maps", table);
+}
+
+// Nothing to see while the first port does for everybody.
+std::string port_tries(const json& status) {
+    const json& tries = object_at(status, "port_tries");
+    Table table{">TRIES", ">FLOWS"};
+    std::uint64_t several = 0;
+    for (const char* bucket : {"1", "2-4", "5-8", "9-16", "17-32", "exhausted"}) {
+        table.add({bucket, text_at(tries, bucket)});
+        several += std::string_view(bucket) == "1" ? 0 : number_at(tries, bucket);
+    }
+    return several == 0 ? "" : section("Ports tried for a new flow", table);
 }
 
 // Only what happened: a list of zeros hides the one line that matters.
@@ -128,7 +151,7 @@ std::string last_errors(const json& status) {
 
 std::string print_status(const json& status) {
     return overview(status) + degraded(status) + last_errors(status) + uplinks(status) + networks(status) +
-           maps(status) + counters(status, "drop", "Drops") + counters(status, "event", "Events") +
+           maps(status) + port_tries(status) + counters(status, "drop", "Drops") + counters(status, "event", "Events") +
            host_changes(status);
 }
 

@@ -1,13 +1,15 @@
-// The flow table from the daemon's side, on the real maps: what is listed, what a sweep forgets, and what goes with an
-// endpoint. The same for both families.
+// The flow table from the daemon's side, on the real maps: what is listed, what a sweep forgets and when, and what is
+// flushed. The same for both families.
 #include "datapath/flows.h"
+
+#include "datapath/flow_sweeper.h"
 
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
-#include <ctime>
 
 #include "harness/node_test.h"
 
@@ -44,10 +46,11 @@ Address wire(const char* text) {
 }
 
 std::uint64_t seen(std::chrono::seconds ago) {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>((std::chrono::seconds(now.tv_sec) - ago) / 1ns);
+    return static_cast<std::uint64_t>((datapath::monotonic_now() - ago).count());
 }
+
+// The daemon's first walk of what it finds begins after so long.
+constexpr auto kFirstWalk = 10s;
 
 template <typename Family>
 class FlowTableTest : public NodeTest {
@@ -92,6 +95,19 @@ protected:
         put(map, forward(port), idle, endpoint_id);
         put(map, reverse(port), idle, endpoint_id);
     }
+    // As an endless loop of the daemon would, at its first walk; how many steps it took.
+    int walk(datapath::FlowSweeper& sweeper, const datapath::FlowLifetimes& lifetimes = {}) {
+        const auto now = datapath::monotonic_now();
+        EXPECT_EQ(sweeper.step(lifetimes, now), std::chrono::milliseconds(1s)) << "nothing is due yet";
+        int steps = 0;
+        const std::uint64_t before = sweeper.walks();
+        while (sweeper.walks() == before && steps < 1000) {
+            ++steps;
+            const auto done = sweeper.step(lifetimes, now + kFirstWalk);
+            EXPECT_TRUE(done) << done.error().message();
+        }
+        return steps;
+    }
     [[nodiscard]] std::vector<datapath::Flow> flows() { return table().list(100)->flows; }
 };
 
@@ -128,40 +144,144 @@ TYPED_TEST(FlowTableTest, AFlowOfWhichOnlyTheReverseHalfIsThereIsListed) {
 
 TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
     this->put_flow(this->established(), 53, 10s, 7);
-    this->put_flow(this->established(), 54, 301s, 7);
+    this->put_flow(this->established(), 54, 300s - kFirstWalk, 7);
     this->put_flow(this->fresh(), 55, 10s, 7);
-    this->put(this->fresh(), this->reverse(56), 61s, 7);
-    const auto swept = this->table().sweep({});
-    ASSERT_TRUE(swept) << swept.error().message();
-    const auto& own = TypeParam::kFamily == IpFamily::v4 ? swept->v4 : swept->v6;
-    const auto& other = TypeParam::kFamily == IpFamily::v4 ? swept->v6 : swept->v4;
-    EXPECT_EQ(own.established_entries, 2U);
-    EXPECT_EQ(own.fresh_entries, 2U);
-    EXPECT_GE(own.removed, 2U);
-    EXPECT_EQ(other.established_entries + other.fresh_entries, 0U);
+    this->put(this->fresh(), this->reverse(56), 60s - kFirstWalk, 7);
+    datapath::FlowSweeper sweeper(this->datapath());
+    EXPECT_EQ(this->walk(sweeper), 1);
+    EXPECT_EQ(sweeper.removed(), 2U);
     EXPECT_THAT(this->flows(), SizeIs(2));
+    ASSERT_TRUE(sweeper.measure());
+    for (const auto& map : sweeper.maps()) {
+        EXPECT_EQ(map.fill.entries, map.family == TypeParam::kFamily ? 2U : 0U) << map.name;
+    }
+}
+
+TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
+    this->put_flow(this->established(), 53, 20s, 7);
+    this->put_flow(this->fresh(), 54, 20s, 7);
+    datapath::FlowLifetimes lifetimes;
+    lifetimes.udp = 40s;
+    lifetimes.fresh = 30s;
+    datapath::FlowSweeper sweeper(this->datapath());
+    this->walk(sweeper, lifetimes);
+    const auto left = this->flows();
+    ASSERT_THAT(left, SizeIs(1));
+    EXPECT_EQ(left.front().state, FlowState::established);
 }
 
 // A flow is over when both directions are idle: a reply that still comes keeps it.
 TYPED_TEST(FlowTableTest, AHalfThatIsInUseKeepsTheOther) {
     this->put(this->established(), this->forward(53), 400s, 7);
     this->put(this->established(), this->reverse(53), 1s, 7);
-    ASSERT_TRUE(this->table().sweep({}));
+    datapath::FlowSweeper sweeper(this->datapath());
+    this->walk(sweeper);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
     EXPECT_LT(flows[0].idle, 10s);
 }
 
-TYPED_TEST(FlowTableTest, AnEndpointTakesItsFlowsAndNoOthersWithIt) {
+TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
+    constexpr std::uint16_t kFlows = 10000;
+    for (std::uint16_t port = 1; port <= kFlows; ++port) {
+        this->put_flow(this->established(), port, 400s, 7);
+    }
+    datapath::FlowSweeper sweeper(this->datapath());
+    ASSERT_TRUE(sweeper.step({}));
+    std::uint64_t before = 0;
+    int steps = 0;
+    do {
+        ASSERT_TRUE(sweeper.step({}, datapath::monotonic_now() + kFirstWalk));
+        EXPECT_LE(sweeper.removed() - before, 5000U) << "a slice is some thousand entries";
+        before = sweeper.removed();
+        ++steps;
+    } while (sweeper.is_walking() && steps < 100);
+    EXPECT_GE(steps, 3);
+    EXPECT_EQ(sweeper.removed(), kFlows);
+    EXPECT_THAT(this->flows(), IsEmpty());
+}
+
+TYPED_TEST(FlowTableTest, AnEmptyTableIsNotWalked) {
+    datapath::FlowSweeper sweeper(this->datapath());
+    for (auto now = datapath::monotonic_now(); now < datapath::monotonic_now() + 1h; now += 1min) {
+        EXPECT_EQ(sweeper.step({}, now), std::chrono::milliseconds(1s));
+    }
+    EXPECT_EQ(sweeper.walks(), 0U);
+}
+
+// What has ended makes room before its time, as far as it is needed; what lives does not.
+TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
+    const auto capacity = this->datapath().flow_maps(TypeParam::kFamily).established_capacity;
+    const std::uint32_t count = std::min(capacity / 2 * 95 / 100, 65535U);
+    const auto put_tcp = [&](typename TestFixture::Key key, std::uint32_t flags) {
+        const bool forward = key.direction == NK_FLOW_FORWARD;
+        key.proto = IPPROTO_TCP;
+        nk_flow value{};
+        // Half of the lifetime is over when the walk comes by.
+        value.last_seen_ns = value.created_ns = seen(-kFirstWalk / 2);
+        value.addr = wire<nk_addr>(forward ? TypeParam::kNode : TypeParam::kContainer);
+        value.port = htons(forward ? 50001 : 50000);
+        value.flags = flags;
+        ASSERT_EQ(bpf_map_update_elem(this->established(), &key, &value, BPF_ANY), 0);
+    };
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint32_t flags = i % 2 == 0 ? static_cast<std::uint32_t>(NK_FLOW_FIN) : 0;
+        put_tcp(this->forward(static_cast<std::uint16_t>(i)), flags);
+        put_tcp(this->reverse(static_cast<std::uint16_t>(i)), flags);
+    }
+    datapath::FlowSweeper sweeper(this->datapath());
+    ASSERT_TRUE(sweeper.measure());
+    EXPECT_TRUE(std::ranges::any_of(sweeper.maps(), [](const auto& map) { return map.high_since.has_value(); }));
+    this->walk(sweeper);
+    EXPECT_GT(sweeper.removed(), count / 10);
+    const auto left = this->table().list(count)->flows;
+    EXPECT_EQ(left.size(), count - sweeper.removed());
+    EXPECT_EQ(std::ranges::count(left, FlowState::established, &datapath::Flow::state), count / 2);
+    EXPECT_TRUE(std::ranges::none_of(sweeper.maps(), [](const auto& map) { return map.high_since.has_value(); }));
+}
+
+TYPED_TEST(FlowTableTest, AFilterChoosesWhatIsListedBeforeTheLimitCuts) {
+    this->put_flow(this->established(), 53, 0s, 7);
+    this->put_flow(this->established(), 54, 0s, 8);
+    this->put_flow(this->fresh(), 55, 0s, 8);
+    const auto listed = [&](const datapath::FlowFilter& filter, std::size_t limit = 100) {
+        std::vector<std::uint16_t> ports;
+        const auto listing = this->table().list(limit, filter);
+        EXPECT_FALSE(listing->truncated);
+        for (const datapath::Flow& flow : listing->flows) {
+            ports.push_back(flow.destination_port);
+        }
+        std::ranges::sort(ports);
+        return ports;
+    };
+    using Ports = std::vector<std::uint16_t>;
+    const IpAddr remote = *IpAddr::parse(TypeParam::kRemote);
+    const auto length = static_cast<std::uint8_t>(remote.size() * 8);
+    EXPECT_EQ(listed({}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({.endpoint_id = 8}), (Ports{54, 55}));
+    EXPECT_EQ(listed({.destination_port = 55}, 1), Ports{55}) << "the others don't count";
+    EXPECT_EQ(listed({.endpoint_id = 7, .destination_port = 55}), Ports());
+    EXPECT_EQ(listed({.protocol = IPPROTO_UDP}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({.protocol = IPPROTO_TCP}), Ports());
+    EXPECT_EQ(listed({.destination = IpPrefix(remote, length)}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({.destination = IpPrefix(remote.next(), length)}), Ports());
+    EXPECT_EQ(listed({.destination = IpPrefix(remote, 8)}), (Ports{53, 54, 55}));
+}
+
+TYPED_TEST(FlowTableTest, AFlushForgetsWhatTheFilterIsAboutAndCountsFlows) {
     this->put_flow(this->established(), 53, 0s, 7);
     this->put_flow(this->fresh(), 54, 0s, 7);
+    this->put(this->fresh(), this->reverse(56), 0s, 7);
     this->put_flow(this->established(), 55, 0s, 8);
-    ASSERT_TRUE(this->table().remove_endpoint(7));
+    EXPECT_EQ(this->table().flush({.endpoint_id = 7, .destination_port = 54}), 1U);
+    EXPECT_EQ(this->table().flush({.endpoint_id = 7}), 2U) << "also one that has a half only";
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
     EXPECT_EQ(flows[0].endpoint_id, 8U);
-    ASSERT_TRUE(this->table().remove_endpoint(8));
+    EXPECT_EQ(this->table().flush({}), 1U);
     EXPECT_THAT(this->flows(), IsEmpty());
+    ASSERT_TRUE(this->datapath().flow_counts());
+    EXPECT_EQ(this->datapath().flow_counts()->flows4 + this->datapath().flow_counts()->flows6, 0U);
 }
 
 }  // namespace

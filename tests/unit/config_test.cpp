@@ -58,7 +58,8 @@ TEST(Config, EveryKeyOfThisVersion) {
                 "non_masquerade_cidrs": ["10.0.0.0/8", "fd00::/8"],
                 "ports": "30000-40000",
                 "lifetimes": {"new_seconds": 30, "tcp_established_seconds": 86400, "tcp_half_closed_seconds": 120,
-                              "tcp_closed_seconds": 11, "udp_seconds": 90, "icmp_seconds": 20}
+                              "tcp_closed_seconds": 11, "udp_seconds": 90, "icmp_seconds": 20,
+                              "sctp_seconds": 30}
             },
             "big_tcp": false,
             "store": "/tmp/state.db"
@@ -93,6 +94,7 @@ TEST(Config, EveryKeyOfThisVersion) {
     EXPECT_EQ(config->lifetimes.tcp_closed.count(), 11);
     EXPECT_EQ(config->lifetimes.udp.count(), 90);
     EXPECT_EQ(config->lifetimes.icmp.count(), 20);
+    EXPECT_EQ(config->lifetimes.sctp.count(), 30);
     EXPECT_EQ(config->store, "/tmp/state.db");
     EXPECT_EQ(config->find_network("web"), &config->networks[0]);
     EXPECT_EQ(config->find_network("wed"), nullptr);

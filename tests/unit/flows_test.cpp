@@ -1,5 +1,7 @@
 #include "datapath/flows.h"
 
+#include "datapath/sweep_schedule.h"
+
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
@@ -39,6 +41,77 @@ TEST(FlowLifetime, KeepsIdleTcpForTwoHoursAndClosedOnesBriefly) {
     EXPECT_GE(lifetime(lifetimes, FlowState::established, IPPROTO_SCTP), 5min) << "many heartbeats, of 30 s";
     EXPECT_EQ(lifetime(lifetimes, FlowState::established, IPPROTO_ICMP), 60s);
     EXPECT_EQ(lifetime(lifetimes, FlowState::fresh, IPPROTO_UDP), 60s);
+}
+
+TEST(ClosedLife, ShrinksFromHalfFullToNothing) {
+    const FlowLifetimes lifetimes;
+    EXPECT_EQ(closed_life(lifetimes, {.entries = 0, .capacity = 100}), 10s);
+    EXPECT_EQ(closed_life(lifetimes, {.entries = 50, .capacity = 100}), 10s);
+    EXPECT_NEAR(static_cast<double>(closed_life(lifetimes, {.entries = 75, .capacity = 100}).count()), 5e9, 1e6);
+    EXPECT_EQ(closed_life(lifetimes, {.entries = 100, .capacity = 100}), 0s);
+    EXPECT_EQ(closed_life(lifetimes, {.entries = 0, .capacity = 0}), 10s);
+}
+
+class ScheduleTest : public testing::Test {
+protected:
+    // Ticks once a second, as the daemon does, up to `until`; when a walk was due.
+    std::vector<std::int64_t> walks(std::chrono::seconds until, std::uint64_t removed = 0) {
+        std::vector<std::int64_t> result;
+        for (; now < until; now += 1s) {
+            if (schedule.is_due(now, load, {})) {
+                result.push_back(now.count());
+                schedule.walked(now, removed, next_end, {});
+            }
+        }
+        return result;
+    }
+
+    SweepSchedule schedule;
+    SweepSchedule::Load load;
+    std::optional<std::chrono::nanoseconds> next_end;
+    std::chrono::seconds now{1000};
+};
+
+TEST_F(ScheduleTest, AnEmptyTableIsNeverWalked) {
+    load.begun = 7;
+    EXPECT_EQ(walks(10000s), std::vector<std::int64_t>());
+}
+
+TEST_F(ScheduleTest, WhereNothingHappensWalksBecomeRare) {
+    load.entries = 2;
+    EXPECT_EQ(walks(3000s),
+              (std::vector<std::int64_t>{1010, 1020, 1040, 1080, 1160, 1320, 1620, 1920, 2220, 2520, 2820}));
+}
+
+TEST_F(ScheduleTest, TheFirstFlowThatIsOverIsWaitedFor) {
+    load.entries = 2;
+    ASSERT_EQ(walks(1100s), (std::vector<std::int64_t>{1010, 1020, 1040, 1080}));
+    next_end = 1190s;
+    EXPECT_EQ(walks(1200s), (std::vector<std::int64_t>{1160, 1190}));
+}
+
+TEST_F(ScheduleTest, ANewFlowBringsTheNextWalkForward) {
+    load.entries = 2;
+    ASSERT_EQ(walks(1330s).back(), 1320);
+    load.begun++;
+    EXPECT_EQ(walks(1400s), (std::vector<std::int64_t>{1340, 1350, 1370}));
+}
+
+TEST_F(ScheduleTest, WhileThereIsSomethingToForgetItGoesOn) {
+    load.entries = 2;
+    EXPECT_EQ(walks(1060s, 1), (std::vector<std::int64_t>{1010, 1020, 1030, 1040, 1050}));
+}
+
+TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedAllTheTime) {
+    load.entries = 60;
+    load.fullest = {.entries = 60, .capacity = 100};
+    EXPECT_EQ(walks(1005s), std::vector<std::int64_t>()) << "more than half full, and nothing comes";
+    load.promoted = load.begun = 100;
+    EXPECT_EQ(walks(1006s), (std::vector<std::int64_t>{1005}));
+    EXPECT_EQ(walks(1009s), std::vector<std::int64_t>()) << "nothing more comes";
+    load.fullest.entries = 40;
+    load.promoted = load.begun = 200;
+    EXPECT_EQ(walks(1010s), std::vector<std::int64_t>()) << "there is room for seconds";
 }
 
 }  // namespace

@@ -45,17 +45,23 @@ json sample_status() {
         "version": "0.1.0", "kernel": "6.12.57", "started": "2025-06-01T10:00:00Z", "boot_id": "x",
         "device_mode": {"configured": "auto", "active": "veth", "reason": "no netkit here"},
         "attach_mode": "tcx", "host_routing": "bpf",
-        "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535"},
+        "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535",
+                         "non_masquerade_cidrs": []},
         "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
                      "reason": "tun0 has no Ethernet header"}],
         "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533,
-                      "ipv6": "fd6e:6b64::/64", "gateway6": "fd6e:6b64::1", "in_use6": 1, "capacity6": 9223372036854775808},
+                      "ipv6": "fd6e:6b64::/64", "gateway6": "fd6e:6b64::1", "in_use6": 1, "capacity6": 9223372036854775808,
+                      "isolated": false, "masquerade4": true, "source4": "192.0.2.7", "masquerade6": false, "source6": null},
                      {"name": "old", "ipv4": "10.78.0.0/16", "gateway4": "10.78.0.1", "in_use": 0, "capacity": 65533,
-                      "ipv6": null, "gateway6": null, "in_use6": 0, "capacity6": 0}],
-        "maps": [{"name": "flows4", "entries": 32768, "capacity": 131072}, {"name": "odd", "entries": 1, "capacity": 0}],
+                      "ipv6": null, "gateway6": null, "in_use6": 0, "capacity6": 0,
+                      "isolated": true, "masquerade4": true, "source4": null}],
+        "maps": [{"name": "flows4", "entries": 32768, "capacity": 131072, "high_since": null},
+                 {"name": "flows6", "entries": 30000, "capacity": 32768, "high_since": "2025-06-01T10:02:00Z"},
+                 {"name": "odd", "entries": 1, "capacity": 0}],
+        "port_tries": {"1": 900, "2-4": 80, "5-8": 7, "9-16": 0, "17-32": 0, "exhausted": 2},
         "counters": [{"name": "spoofed-source", "kind": "drop", "packets": 7, "bytes": 700, "text": "not its own"},
                      {"name": "no-flow", "kind": "drop", "packets": 0, "bytes": 0, "text": "belongs to no flow"},
                      {"name": "flow-created", "kind": "event", "packets": 3, "bytes": 180, "text": "flows begun"}],
@@ -79,13 +85,29 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has no Ethernet header\n"));
-    EXPECT_THAT(text, HasSubstr("  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES\n"
-                                "  default  10.77.0.0/16    10.77.0.1          2      65533\n"
-                                "           fd6e:6b64::/64  fd6e:6b64::1       1    >= 2^63\n"
-                                "  old      10.78.0.0/16    10.78.0.1          0      65533\n"));
-    EXPECT_THAT(text, HasSubstr("  flows4    32768    131072  25.0 %\n"));
+    EXPECT_THAT(
+        text,
+        HasSubstr("  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES  OUTSIDE                   ISOLATED\n"
+                  "  default  10.77.0.0/16    10.77.0.1          2      65533  masqueraded as 192.0.2.7  no\n"
+                  "           fd6e:6b64::/64  fd6e:6b64::1       1    >= 2^63  routed\n"
+                  "  old      10.78.0.0/16    10.78.0.1          0      65533  masqueraded               yes\n"));
+    EXPECT_THAT(text, HasSubstr("  NAME    ENTRIES  CAPACITY    FULL  HIGH SINCE\n"
+                                "  flows4    32768    131072  25.0 %  -\n"
+                                "  flows6    30000     32768  91.6 %  2025-06-01T10:02:00Z\n"));
+    EXPECT_THAT(text, HasSubstr("\nPorts tried for a new flow\n"
+                                "      TRIES  FLOWS\n"
+                                "          1    900\n"
+                                "        2-4     80\n"));
+    EXPECT_THAT(text, HasSubstr("  exhausted      2\n"));
     EXPECT_THAT(text, HasSubstr("  sysctl net/ipv4/ip_local_reserved_ports  -       49152-65535\n"));
     EXPECT_THAT(text, HasSubstr("2025-06-01T10:01:00Z  attach web  no address is left\n"));
+}
+
+TEST(PrintStatus, NamesWhereNothingIsMasqueraded) {
+    json status = sample_status();
+    status["masquerading"]["non_masquerade_cidrs"] = {"10.0.0.0/8", "fd00::/8"};
+    EXPECT_THAT(print_status(status),
+                HasSubstr("Masquerading  10.77.0.0/16, but not to 10.0.0.0/8, fd00::/8, through eth0, eth1, ports "));
 }
 
 TEST(PrintStatus, ListsTheDropsThatHappenedAndSaysNoneOtherwise) {
@@ -102,8 +124,10 @@ TEST(PrintStatus, LeavesOutWhatThereIsNothingToSayAbout) {
     status["last_errors"].clear();
     status["host_changes"].clear();
     status["masquerading"]["enabled"] = false;
-    EXPECT_THAT(print_status(status), AllOf(Not(HasSubstr("Degraded")), Not(HasSubstr("Last errors")),
-                                            Not(HasSubstr("Changed")), HasSubstr("Masquerading  off")));
+    status["port_tries"] = {{"1", 900}, {"2-4", 0}, {"exhausted", 0}};
+    EXPECT_THAT(print_status(status),
+                AllOf(Not(HasSubstr("Ports tried")), Not(HasSubstr("Degraded")), Not(HasSubstr("Last errors")),
+                      Not(HasSubstr("Changed")), HasSubstr("Masquerading  off")));
 }
 
 TEST(PrintStatus, ADaemonOfAnotherVersionMayLeaveKeysOutOrChangeTheirTypes) {
@@ -164,6 +188,11 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
               "tcp    10.77.0.2:50000  [2001:db8::1]:443  192.0.2.1:50000  established  2 h 3 min  1.2 s  web\n"
               "There are more; the list is cut.\n");
     EXPECT_EQ(print_flows({{"flows", json::array()}}), "No masqueraded flow.\n");
+}
+
+TEST(PrintFlushed, SaysHowMany) {
+    EXPECT_EQ(print_flushed({{"flushed", 1}}), "1 flow flushed\n");
+    EXPECT_EQ(print_flushed({{"flushed", 0}}), "0 flows flushed\n");
 }
 
 TEST(PrintAttached, SaysWhatTheContainerGotAndWhatToKnow) {

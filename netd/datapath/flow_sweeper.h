@@ -1,0 +1,73 @@
+// Forgets the flows that are over, and halves that have lost their other half.
+//
+// Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
+// has been idle long enough does it look at the other half. When to walk is for the schedule to say; a walk is done a
+// slice at a time, so that whoever waits for the daemon never waits for all of it.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/result.h"
+#include "datapath/datapath.h"
+#include "datapath/flow_entries.h"
+#include "datapath/flow_lifetimes.h"
+#include "datapath/flows.h"
+#include "datapath/sweep_schedule.h"
+
+namespace netkitd::datapath {
+
+class FlowSweeper {
+public:
+    // Borrows the datapath for its life.
+    explicit FlowSweeper(const Datapath& datapath) : datapath_(&datapath) {}
+
+    // Does a slice of what is due, if anything is; how long to wait before the next step.
+    [[nodiscard]] Result<std::chrono::milliseconds> step(const FlowLifetimes& lifetimes,
+                                                         std::chrono::nanoseconds now = monotonic_now());
+
+    // The four maps, with what the last step saw of them.
+    struct Map {
+        std::string_view name;  // the datapath's
+        IpFamily family{};
+        bool established = false;
+        FlowMapFill fill = {};
+        // Since when it has been more than three quarters full.
+        std::optional<std::chrono::system_clock::time_point> high_since = std::nullopt;
+    };
+    [[nodiscard]] const std::array<Map, 4>& maps() const { return maps_; }
+    // Reads the maps' fill anew, without anything else.
+    [[nodiscard]] Result<void> measure();
+
+    [[nodiscard]] bool is_walking() const { return walk_.has_value(); }
+    [[nodiscard]] std::uint64_t walks() const { return walks_; }
+    [[nodiscard]] std::uint64_t removed() const { return removed_; }  // flows and lonely halves
+
+private:
+    struct Walk {
+        std::size_t map = 0;  // in maps_
+        FlowCursor cursor;
+        std::uint64_t removed = 0;
+        std::optional<std::chrono::nanoseconds> next_end;
+    };
+    [[nodiscard]] Result<bool> is_due(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
+    [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
+    template <typename Key>
+    [[nodiscard]] Result<std::size_t> sweep_some(const Map& map, const FlowLifetimes& lifetimes,
+                                                 std::chrono::nanoseconds now);
+
+    const Datapath* datapath_;
+    SweepSchedule schedule_;
+    std::array<Map, 4> maps_{{{.name = "flows4", .family = IpFamily::v4, .established = true},
+                              {.name = "flows6", .family = IpFamily::v6, .established = true},
+                              {.name = "flows4_new", .family = IpFamily::v4},
+                              {.name = "flows6_new", .family = IpFamily::v6}}};
+    std::optional<Walk> walk_;
+    std::uint64_t walks_ = 0;
+    std::uint64_t removed_ = 0;
+};
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,71 @@
+#include "datapath/sweep_schedule.h"
+
+#include <algorithm>
+
+namespace netkitd::datapath {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kLongest = 5min;
+// A walk takes a fraction of a second; full before this long, and there is no time to lose.
+constexpr double kSecondsAhead = 5;
+constexpr nanoseconds kMeasure = 500ms;
+constexpr double kPressure = 0.5;
+constexpr double kEntriesPerFlow = 2;
+
+double seconds(nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
+}
+
+// However briefly things live, an unhurried walk comes no sooner.
+nanoseconds shortest_interval(const FlowLifetimes& lifetimes) {
+    const nanoseconds shortest = std::min({lifetimes.fresh, lifetimes.tcp_established, lifetimes.tcp_half_closed,
+                                           lifetimes.tcp_closed, lifetimes.udp, lifetimes.icmp, lifetimes.sctp});
+    return std::clamp<nanoseconds>(shortest, 1s, 10s);
+}
+
+}  // namespace
+
+nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill) {
+    const double free = std::clamp((1 - fill.ratio()) / (1 - kPressure), 0.0, 1.0);
+    return std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double>(lifetimes.tcp_closed) * free);
+}
+
+bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetimes& lifetimes) {
+    const bool moved = load.begun != begun_;
+    begun_ = load.begun;
+    moved_ = moved_ || moved;
+    if (load.entries == 0) {
+        next_.reset();
+        return false;
+    }
+    // What a daemon that was started finds is as new to it.
+    if (!next_ || moved) {
+        const nanoseconds soon = now + shortest_interval(lifetimes);
+        next_ = std::min(next_.value_or(soon), soon);
+    }
+    return is_filling(now, load) || now >= *next_;
+}
+
+bool SweepSchedule::is_filling(nanoseconds now, const Load& load) {
+    if (!measured_ || now - *measured_ >= kMeasure) {
+        promoted_per_second_ =
+            measured_ ? static_cast<double>(load.promoted - promoted_) / seconds(now - *measured_) : 0;
+        promoted_ = load.promoted;
+        measured_ = now;
+    }
+    const double free = static_cast<double>(load.fullest.capacity) - static_cast<double>(load.fullest.entries);
+    return load.fullest.ratio() > kPressure && promoted_per_second_ * kEntriesPerFlow * kSecondsAhead > free;
+}
+
+void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional<nanoseconds> next_end,
+                           const FlowLifetimes& lifetimes) {
+    const nanoseconds shortest = shortest_interval(lifetimes);
+    interval_ = moved_ || removed > 0 ? shortest : std::clamp<nanoseconds>(interval_ * 2, shortest, kLongest);
+    moved_ = false;
+    next_ = std::max(std::min(now + interval_, next_end.value_or(now + interval_)), now + shortest);
+}
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,59 @@
+// When the flow table is looked through: as seldom as possible, but before it is full.
+//
+// Decided from what is known without looking at a single flow: how many entries there are, and how many flows have
+// begun. An empty table is never walked. A walk that found nothing to forget is repeated after twice the time, up to
+// five minutes (a connection that ends tells nobody), or when the first of the flows that it saw is over. New flows
+// bring it forward, to when the first of them can be over; and while a table that is more than half full is filling up,
+// one walk follows the other.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "datapath/flow_lifetimes.h"
+
+namespace netkitd::datapath {
+
+// Of a map that refuses when it is full.
+struct FlowMapFill {
+    std::uint64_t entries = 0;
+    std::uint64_t capacity = 0;
+    [[nodiscard]] double ratio() const {
+        return capacity == 0 ? 0 : static_cast<double>(entries) / static_cast<double>(capacity);
+    }
+};
+
+// What ended connections may keep of their lifetime while the map fills up: from half full on less and less, and
+// nothing when it is full. Others keep all of it: whoever fills the table hurts nobody else.
+[[nodiscard]] std::chrono::nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill);
+
+class SweepSchedule {
+public:
+    struct Load {
+        std::uint64_t entries = 0;   // of all flow maps
+        std::uint64_t begun = 0;     // flows that were created or established, ever: what matters is that it moves
+        std::uint64_t promoted = 0;  // flows that were established, ever
+        FlowMapFill fullest;         // of the established maps
+    };
+
+    [[nodiscard]] bool is_due(std::chrono::nanoseconds now, const Load& load, const FlowLifetimes& lifetimes);
+    // After a walk. `next_end`: when the first of the flows that were left is over, as far as was seen.
+    void walked(std::chrono::nanoseconds now, std::uint64_t removed, std::optional<std::chrono::nanoseconds> next_end,
+                const FlowLifetimes& lifetimes);
+
+private:
+    // Whether it is full before long.
+    [[nodiscard]] bool is_filling(std::chrono::nanoseconds now, const Load& load);
+
+    std::optional<std::chrono::nanoseconds> next_;
+    std::chrono::nanoseconds interval_{};
+    std::uint64_t begun_ = 0;
+    bool moved_ = false;  // flows have begun since the last walk
+    // The rate at which flows are established.
+    std::optional<std::chrono::nanoseconds> measured_;
+    std::uint64_t promoted_ = 0;
+    double promoted_per_second_ = 0;
+};
+
+}  // namespace netkitd::datapath
