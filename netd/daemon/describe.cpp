@@ -1,8 +1,8 @@
 #include "daemon/describe.h"
 
-#include <netinet/in.h>
-
 #include <nlohmann/json.hpp>
+
+#include "base/ip_protocol.h"
 
 namespace netkitd {
 namespace {
@@ -11,25 +11,6 @@ using nlohmann::json;
 
 json optional_address(const std::optional<IpAddr>& address) {
     return address ? json(address->to_string()) : json(nullptr);
-}
-
-std::string protocol_name(std::uint8_t protocol) {
-    switch (protocol) {
-        case IPPROTO_TCP:
-            return "tcp";
-        case IPPROTO_UDP:
-            return "udp";
-        case IPPROTO_ICMP:
-            return "icmp";
-        case IPPROTO_ICMPV6:
-            return "icmpv6";
-        case IPPROTO_UDPLITE:
-            return "udplite";
-        case IPPROTO_SCTP:
-            return "sctp";
-        default:
-            return std::to_string(protocol);
-    }
 }
 
 std::int64_t milliseconds(std::chrono::nanoseconds duration) {

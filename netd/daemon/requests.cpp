@@ -1,5 +1,7 @@
 #include "daemon/requests.h"
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 
 #include <nlohmann/json.hpp>
@@ -88,13 +90,61 @@ std::string container_of(const Node& node, std::uint32_t endpoint_id) {
                : found->second.record.members.front().container_id;
 }
 
-Result<json> list_flows(const Node& node) {
-    const auto listing = NK_TRY(node.flows().list(kListedFlows));
+std::optional<std::uint32_t> parse_number(const std::string& text) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
+}
+
+// A container's id first, which may be a number too; then an endpoint's number, then the beginning of one id.
+Result<std::uint32_t> find_endpoint(const Node& node, const std::string& text) {
+    const auto& endpoints = node.endpoints().endpoints();
+    if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
+        return endpoint->record.id;
+    }
+    if (const auto number = parse_number(text); number && endpoints.contains(*number)) {
+        return *number;
+    }
+    std::optional<std::uint32_t> found;
+    for (const auto& [id, endpoint] : endpoints) {
+        const bool begins = std::ranges::any_of(
+            endpoint.record.members, [&](const Member& member) { return member.container_id.starts_with(text); });
+        if (begins && found) {
+            return fail(ErrorKind::invalid, "more than one container's id begins with {}: give more of it", text);
+        }
+        found = begins ? id : found;
+    }
+    if (!found) {
+        return fail(ErrorKind::not_found,
+                    "no endpoint here is {} or of a container {}; `netkitctl endpoint list` names them", text, text);
+    }
+    return *found;
+}
+
+Result<datapath::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
+    datapath::FlowFilter filter{.endpoint_id = std::nullopt,
+                                .protocol = selection.protocol,
+                                .destination = selection.destination,
+                                .destination_port = selection.port};
+    if (selection.endpoint) {
+        filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint));
+    }
+    return filter;
+}
+
+Result<json> list_flows(const Node& node, const ipc::FlowSelection& selection) {
+    const auto listing = NK_TRY(node.flows().list(kListedFlows, NK_TRY(filter_of(node, selection))));
     json list = json::array();
     for (const datapath::Flow& flow : listing.flows) {
         list.push_back(describe_flow(flow, container_of(node, flow.endpoint_id)));
     }
     return json{{"flows", std::move(list)}, {"truncated", listing.truncated}};
+}
+
+Result<json> flush_flows(const Node& node, const ipc::FlowSelection& selection) {
+    const std::uint64_t flushed = NK_TRY(node.flows().flush(NK_TRY(filter_of(node, selection))));
+    log(LogLevel::notice, "{} masqueraded flows flushed on request", flushed);
+    return json{{"flushed", flushed}};
 }
 
 }  // namespace
@@ -112,7 +162,9 @@ Result<json> answer(Node& node, ipc::Request request) {
         case ipc::Operation::endpoint_show:
             return show_endpoint(node, request.id);
         case ipc::Operation::flow_list:
-            return list_flows(node);
+            return list_flows(node, request.flows);
+        case ipc::Operation::flow_flush:
+            return flush_flows(node, request.flows);
     }
     return fail(ErrorKind::invalid, "unknown operation");
 }

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/ip_protocol.h"
 #include "base/quote.h"
 #include "ipc/strict_json.h"
 
@@ -25,16 +26,19 @@ struct OperationForm {
     Operation operation;
     std::string_view name;
     bool has_id;
-    bool has_process;  // fds, pid, annotations
+    bool has_process;        // fds, pid, annotations
+    bool has_flows = false;  // filter
+    bool has_all = false;
 };
 
-constexpr std::array<OperationForm, 6> kForms{{
+constexpr std::array<OperationForm, 7> kForms{{
     {Operation::attach, "attach", true, true},
     {Operation::detach, "detach", true, false},
     {Operation::status, "status", false, false},
     {Operation::endpoint_list, "endpoint-list", false, false},
     {Operation::endpoint_show, "endpoint-show", true, false},
-    {Operation::flow_list, "flow-list", false, false},
+    {Operation::flow_list, "flow-list", false, false, true},
+    {Operation::flow_flush, "flow-flush", false, false, true, true},
 }};
 
 const OperationForm& form_of(Operation operation) {
@@ -68,6 +72,12 @@ Result<void> check_request(const Request& request) {
     const OperationForm& form = form_of(request.operation);
     if (form.has_id) {
         NK_TRY(check_id(request.id));
+    }
+    if (form.has_flows && request.flows.endpoint) {
+        NK_TRY_CONTEXT("filter.endpoint", check_id(*request.flows.endpoint));
+    }
+    if (form.has_all && request.all != request.flows.is_everything()) {
+        return fail(ErrorKind::invalid, "{} needs a filter, or all, and not both", form.name);
     }
     if (!form.has_process) {
         return {};
@@ -123,7 +133,8 @@ Result<void> check_keys(const json& message, const OperationForm& form) {
         const bool common = key == "version" || key == "op";
         const bool id = form.has_id && key == "id";
         const bool process = form.has_process && (key == "fds" || key == "pid" || key == "annotations");
-        if (!common && !id && !process) {
+        const bool flows = (form.has_flows && key == "filter") || (form.has_all && key == "all");
+        if (!common && !id && !process && !flows) {
             return fail(ErrorKind::invalid, "{} has no key {}", form.name, quote(key));
         }
     }
@@ -169,6 +180,70 @@ Result<void> read_annotations(const json& message, Request& request) {
     return {};
 }
 
+Result<std::string> filter_text(std::string_view key, const json& value) {
+    if (!value.is_string()) {
+        return fail(ErrorKind::invalid, "filter.{} must be a string", key);
+    }
+    return value.get<std::string>();
+}
+
+Result<void> read_filter_key(const std::string& key, const json& value, FlowSelection& flows) {
+    if (key == "endpoint") {
+        flows.endpoint = NK_TRY(filter_text(key, value));
+    } else if (key == "proto") {
+        const std::string name = NK_TRY(filter_text(key, value));
+        flows.protocol = protocol_from(name);
+        if (!flows.protocol) {
+            return fail(ErrorKind::invalid, "filter.proto: {} is none of {}", quote(name), protocol_names());
+        }
+    } else if (key == "destination") {
+        flows.destination = NK_TRY_CONTEXT("filter.destination", IpPrefix::parse(NK_TRY(filter_text(key, value))));
+    } else if (key == "port") {
+        if (!value.is_number_unsigned() || value.get<std::uint64_t>() > UINT16_MAX) {
+            return fail(ErrorKind::invalid, "filter.port must be a port");
+        }
+        flows.port = value.get<std::uint16_t>();
+    } else {
+        return fail(ErrorKind::invalid, "filter has no key {}", quote(key));
+    }
+    return {};
+}
+
+Result<void> read_flows(const json& message, Request& request) {
+    if (const auto filter = message.find("filter"); filter != message.end()) {
+        if (!filter->is_object()) {
+            return fail(ErrorKind::invalid, "filter must be an object");
+        }
+        for (const auto& [key, value] : filter->items()) {
+            NK_TRY(read_filter_key(key, value, request.flows));
+        }
+    }
+    if (const auto all = message.find("all"); all != message.end()) {
+        if (!all->is_boolean()) {
+            return fail(ErrorKind::invalid, "all must be true or false");
+        }
+        request.all = all->get<bool>();
+    }
+    return {};
+}
+
+json flows_json(const FlowSelection& flows) {
+    json filter = json::object();
+    if (flows.endpoint) {
+        filter["endpoint"] = *flows.endpoint;
+    }
+    if (flows.protocol) {
+        filter["proto"] = protocol_name(*flows.protocol);
+    }
+    if (flows.destination) {
+        filter["destination"] = flows.destination->to_string();
+    }
+    if (flows.port) {
+        filter["port"] = *flows.port;
+    }
+    return filter;
+}
+
 // The place in `request` that a descriptor's name stands for, if it is free.
 Result<UniqueFd*> descriptor_slot(const json& name, Request& request) {
     if (name.is_string()) {
@@ -211,6 +286,9 @@ Result<Request> read_request(const json& message, std::vector<UniqueFd> descript
         NK_TRY(read_pid(message, request));
         NK_TRY(read_annotations(message, request));
     }
+    if (form.has_flows) {
+        NK_TRY(read_flows(message, request));
+    }
     NK_TRY(read_descriptors(message, std::move(descriptors), request));
     NK_TRY(check_request(request));
     return request;
@@ -228,6 +306,12 @@ json request_json(const Request& request) {
         if (request.pid) {
             message["pid"] = *request.pid;
         }
+    }
+    if (form.has_flows && !request.flows.is_everything()) {
+        message["filter"] = flows_json(request.flows);
+    }
+    if (form.has_all && request.all) {
+        message["all"] = true;
     }
     return message;
 }

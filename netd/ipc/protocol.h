@@ -5,7 +5,9 @@
 //
 //   request  {"version":1,"op":"attach","fds":["netns","pidfd"],"id":"…","pid":1234,"annotations":{"io.netkitd.…":"…"}}
 //            {"version":1,"op":"detach","id":"…"}
-//            {"version":1,"op":"status"} "endpoint-list" "flow-list"   {"version":1,"op":"endpoint-show","id":"…"}
+//            {"version":1,"op":"status"} "endpoint-list"   {"version":1,"op":"endpoint-show","id":"…"}
+//            {"version":1,"op":"flow-list"}   {"version":1,"op":"flow-flush","all":true}   and either with
+//            "filter":{"endpoint":"web","proto":"tcp","destination":"198.51.100.0/24","port":443}, some of it
 //   reply    {"version":1,"ok":true,"result":{…}}
 //            {"version":1,"ok":false,"error":{"code":"refused","message":"…"}}      code: netkitd::ErrorKind
 //
@@ -25,6 +27,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/ip_addr.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -39,13 +42,26 @@ inline constexpr std::size_t kMaxAnnotationBytes = 4096;  // key and value toget
 inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
 inline constexpr std::string_view kAnnotationPrefix = "io.netkitd.";
 
-enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flow_list };
+enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flow_list, flow_flush };
+
+// Which flows: those that have all of what is given.
+struct FlowSelection {
+    std::optional<std::string> endpoint{};  // a container's id or the beginning of it, or an endpoint's number
+    std::optional<std::uint8_t> protocol{};
+    std::optional<IpPrefix> destination{};
+    std::optional<std::uint16_t> port{};  // the destination's
+
+    [[nodiscard]] bool is_everything() const { return *this == FlowSelection(); }
+    bool operator==(const FlowSelection&) const = default;
+};
 
 struct Request {
     Operation operation{};
     std::string id{};                                  // attach, detach, endpoint_show: the container's id
     std::optional<std::int32_t> pid{};                 // attach: what the pidfd stands for, in the host's view
     std::map<std::string, std::string> annotations{};  // attach: only io.netkitd.*
+    FlowSelection flows{};                             // flow_list, flow_flush
+    bool all = false;                                  // flow_flush: every flow, instead of a selection
     UniqueFd netns{};                                  // attach: always
     UniqueFd pidfd{};                                  // attach: where there is a process
 };

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <string_view>
 #include <vector>
 
+#include "base/ip_protocol.h"
 #include "base/quote.h"
 
 // An annotation's value may have commas, at which cxxopts would otherwise split it; no argument has a NUL.
@@ -22,7 +24,8 @@ Commands:
   attach --id ID --netns PATH [--annotation K=V]...
                            attach a network namespace, as the hook does for a container
   detach --id ID           undo it
-  flow list                masqueraded flows
+  flow list [FILTER]...    masqueraded flows
+  flow flush FILTER...     forget them: their connections may end; --all for every flow
   doctor                   what this host lacks, and how to get it (asks no daemon)
 
 Exit status: 0 done, 1 refused or failed, 2 usage.
@@ -41,6 +44,11 @@ cxxopts::Options describe() {
         ("id", "the container's id", cxxopts::value<std::string>(), "ID")
         ("netns", "its network namespace: /run/netns/NAME, /proc/PID/ns/net", cxxopts::value<std::string>(), "PATH")
         ("annotation", "as in podman run, io.netkitd.* only; repeatable", cxxopts::value<std::vector<std::string>>(), "K=V");
+    options.add_options("flow list and flow flush")
+        ("endpoint", "of this container (the first characters of its id are enough), or of this endpoint", cxxopts::value<std::string>(), "ID")
+        ("proto", "tcp, udp, icmp, …", cxxopts::value<std::string>(), "NAME")
+        ("dst", "to these addresses: 198.51.100.0/24, 198.51.100.7:443, [2001:db8::/32]:443", cxxopts::value<std::string>(), "PREFIX[:PORT]")
+        ("all", "flow flush: every flow");
     options.add_options("hidden")
         ("words", "", cxxopts::value<std::vector<std::string>>());
     // clang-format on
@@ -54,15 +62,18 @@ struct Form {
     bool takes_id_word = false;
     bool needs_id = false;
     bool takes_netns = false;  // and annotations
+    bool takes_flows = false;
+    bool takes_all = false;
 };
 
-constexpr std::array<Form, 7> kForms{{
+constexpr std::array<Form, 8> kForms{{
     {.words = "status", .command = Command::status},
     {.words = "endpoint list", .command = Command::endpoint_list},
     {.words = "endpoint show", .command = Command::endpoint_show, .takes_id_word = true},
     {.words = "attach", .command = Command::attach, .needs_id = true, .takes_netns = true},
     {.words = "detach", .command = Command::detach, .needs_id = true},
-    {.words = "flow list", .command = Command::flow_list},
+    {.words = "flow list", .command = Command::flow_list, .takes_flows = true},
+    {.words = "flow flush", .command = Command::flow_flush, .takes_flows = true, .takes_all = true},
     {.words = "doctor", .command = Command::doctor},
 }};
 
@@ -129,7 +140,70 @@ Result<void> check_options(const Form& form, const cxxopts::ParseResult& parsed)
     };
     NK_TRY(check("id", form.needs_id, form.needs_id));
     NK_TRY(check("netns", form.takes_netns, form.takes_netns));
+    for (const char* option : {"endpoint", "proto", "dst"}) {
+        NK_TRY(check(option, form.takes_flows, false));
+    }
+    NK_TRY(check("all", form.takes_all, false));
     return check("annotation", form.takes_netns, false);
+}
+
+Result<std::uint16_t> parse_port(std::string_view digits) {
+    std::uint16_t port = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (error != std::errc() || end != digits.data() + digits.size()) {
+        return fail(ErrorKind::invalid, "{} is not a port", quote(digits));
+    }
+    return port;
+}
+
+// An address stands for itself alone.
+Result<IpPrefix> parse_destination(std::string_view text) {
+    if (text.contains('/')) {
+        return IpPrefix::parse(text);
+    }
+    const IpAddr address = NK_TRY(IpAddr::parse(text));
+    return IpPrefix(address, static_cast<std::uint8_t>(address.size() * 8));
+}
+
+// As `flow list` writes them: a port stands behind IPv4, and behind IPv6 in brackets.
+Result<void> parse_dst(std::string_view text, ipc::FlowSelection& flows) {
+    std::string_view prefix = text;
+    std::string_view port;
+    if (text.starts_with('[')) {
+        const auto end = text.find(']');
+        if (end == std::string_view::npos || !text.substr(end + 1).starts_with(':')) {
+            return fail(ErrorKind::invalid, "{} is not [PREFIX]:PORT", quote(text));
+        }
+        prefix = text.substr(1, end - 1);
+        port = text.substr(end + 2);
+    } else if (std::ranges::count(text, ':') == 1) {
+        prefix = text.substr(0, text.find(':'));
+        port = text.substr(prefix.size() + 1);
+    }
+    flows.destination = NK_TRY(parse_destination(prefix));
+    if (prefix.size() != text.size()) {
+        flows.port = NK_TRY(parse_port(port));
+    }
+    return {};
+}
+
+Result<ipc::FlowSelection> parse_selection(const cxxopts::ParseResult& parsed) {
+    ipc::FlowSelection flows;
+    if (parsed.count("endpoint") > 0) {
+        flows.endpoint = parsed["endpoint"].as<std::string>();
+        NK_TRY_CONTEXT("--endpoint", ipc::check_id(*flows.endpoint));
+    }
+    if (parsed.count("proto") > 0) {
+        const auto& name = parsed["proto"].as<std::string>();
+        flows.protocol = protocol_from(name);
+        if (!flows.protocol) {
+            return fail(ErrorKind::invalid, "--proto: {} is none of {}", quote(name), protocol_names());
+        }
+    }
+    if (parsed.count("dst") > 0) {
+        NK_TRY_CONTEXT("--dst", parse_dst(parsed["dst"].as<std::string>(), flows));
+    }
+    return flows;
 }
 
 Result<CommandLine> collect(const cxxopts::ParseResult& parsed) {
@@ -148,6 +222,12 @@ Result<CommandLine> collect(const cxxopts::ParseResult& parsed) {
     if (form.takes_netns) {
         line.netns = parsed["netns"].as<std::string>();
     }
+    line.flows = NK_TRY(parse_selection(parsed));
+    line.all = parsed.count("all") > 0;
+    if (form.takes_all && line.all != line.flows.is_everything()) {
+        return fail(ErrorKind::invalid, "{}: say which flows, by --endpoint, --proto or --dst, or else --all",
+                    form.words);
+    }
     if (parsed.count("annotation") > 0) {
         line.annotations = NK_TRY(parse_annotations(parsed["annotation"].as<std::vector<std::string>>()));
     }
@@ -161,7 +241,7 @@ Result<std::variant<CommandLine, std::string>> parse_command_line(int argc, cons
     try {
         const cxxopts::ParseResult parsed = options.parse(argc, argv);
         if (parsed.count("help") > 0) {
-            return options.help({"", "attach and detach"}) + kCommands;
+            return options.help({"", "attach and detach", "flow list and flow flush"}) + kCommands;
         }
         if (parsed.count("version") > 0) {
             return std::string("netkitctl " NETKITD_VERSION "\n");

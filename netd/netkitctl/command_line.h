@@ -10,7 +10,7 @@
 
 namespace netkitd::ctl {
 
-enum class Command { status, endpoint_list, endpoint_show, attach, detach, flow_list, doctor };
+enum class Command { status, endpoint_list, endpoint_show, attach, detach, flow_list, flow_flush, doctor };
 
 struct CommandLine {
     Command command{};
@@ -19,6 +19,8 @@ struct CommandLine {
     std::string id;                                  // endpoint show, attach, detach
     std::string netns;                               // attach: a path
     std::map<std::string, std::string> annotations;  // attach
+    ipc::FlowSelection flows;                        // flow list, flow flush
+    bool all = false;                                // flow flush
 };
 
 // What to do, or text to print and leave with status 0 (--help, --version). An error is a usage error.

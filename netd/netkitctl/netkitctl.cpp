@@ -50,6 +50,12 @@ Result<ipc::Request> request_for(const CommandLine& line) {
             break;
         case Command::flow_list:
             request.operation = ipc::Operation::flow_list;
+            request.flows = line.flows;
+            break;
+        case Command::flow_flush:
+            request.operation = ipc::Operation::flow_flush;
+            request.flows = line.flows;
+            request.all = line.all;
             break;
         case Command::doctor:
             return fail(ErrorKind::internal, "doctor asks no daemon");
@@ -107,6 +113,8 @@ std::string print(const CommandLine& line, const json& reply) {
             return print_detached(line.id, reply);
         case Command::flow_list:
             return print_flows(reply);
+        case Command::flow_flush:
+            return print_flushed(reply);
         case Command::doctor:
             break;
     }

@@ -114,4 +114,9 @@ std::string print_flows(const json& list) {
     return table.empty() ? "No masqueraded flow.\n" : table.to_string() + more;
 }
 
+std::string print_flushed(const json& reply) {
+    const std::uint64_t flushed = number_at(reply, "flushed");
+    return std::format("{} flow{} flushed\n", flushed, flushed == 1 ? "" : "s");
+}
+
 }  // namespace netkitd::ctl

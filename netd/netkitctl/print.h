@@ -13,5 +13,6 @@ namespace netkitd::ctl {
 [[nodiscard]] std::string print_attached(const std::string& id, const nlohmann::json& reply);
 [[nodiscard]] std::string print_detached(const std::string& id, const nlohmann::json& reply);
 [[nodiscard]] std::string print_flows(const nlohmann::json& list);
+[[nodiscard]] std::string print_flushed(const nlohmann::json& reply);
 
 }  // namespace netkitd::ctl

@@ -49,7 +49,7 @@ void fuzz_request(std::string_view bytes) {
     }
     const auto copy = ipc::decode_request(*text, std::move(again));
     require(copy && copy->operation == request->operation && copy->id == request->id && copy->pid == request->pid &&
-                copy->annotations == request->annotations,
+                copy->annotations == request->annotations && copy->flows == request->flows && copy->all == request->all,
             "encoding and decoding a request changes nothing");
 }
 
@@ -84,6 +84,8 @@ std::vector<std::string_view> request_seeds() {
         R"(0{"version":1,"op":"status"})",
         R"(0{"version":1,"op":"endpoint-show","id":"web"})",
         R"(0{"version":1,"op":"flow-list"})",
+        R"(0{"version":1,"op":"flow-list","filter":{"endpoint":"web","proto":"tcp","destination":"fd00::/8","port":1}})",
+        R"(0{"version":1,"op":"flow-flush","all":true})",
     };
 }
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <netinet/in.h>
 
 #include <nlohmann/json.hpp>
 
@@ -71,6 +72,18 @@ TEST(Request, IsReadAsItWasWritten) {
         ASSERT_TRUE(request) << request.error().message();
         EXPECT_EQ(request->operation, operation);
     }
+    Request flush{.operation = Operation::flow_flush};
+    flush.flows = {
+        .endpoint = "web", .protocol = IPPROTO_ICMPV6, .destination = *IpPrefix::parse("2001:db8::/32"), .port = 443};
+    const auto flush_text = encode_request(flush);
+    ASSERT_TRUE(flush_text) << flush_text.error().message();
+    const auto flush_again = decode_request(*flush_text, {});
+    ASSERT_TRUE(flush_again) << flush_again.error().message();
+    EXPECT_EQ(flush_again->flows, flush.flows);
+    EXPECT_FALSE(flush_again->all);
+    flush.flows = {};
+    flush.all = true;
+    EXPECT_TRUE(decode_request(encode_request(flush).value(), {})->all);
     Request attach{.operation = Operation::attach, .id = "b", .pid = 7, .annotations = {{"io.netkitd.mtu", "1400"}}};
     attach.netns = std::move(descriptors(1).front());
     attach.pidfd = std::move(descriptors(1).front());
@@ -116,6 +129,25 @@ TEST(Request, WithoutDescriptorsIsRefusedByName) {
         {"a path as id", R"({"version":1,"op":"detach","id":"../x"})", "only letters"},
         {"id with a slash", R"({"version":1,"op":"detach","id":"a/b"})", "only letters"},
         {"id with a control character", R"({"version":1,"op":"detach","id":"a\u001b[2J"})", "'a\\x1b[2J'"},
+        {"a filter of another op", R"({"version":1,"op":"status","filter":{}})", "status has no key 'filter'"},
+        {"all of another op", R"({"version":1,"op":"flow-list","all":true})", "flow-list has no key 'all'"},
+        {"filter as text", R"({"version":1,"op":"flow-list","filter":"tcp"})", "filter must be an object"},
+        {"unknown filter", R"({"version":1,"op":"flow-list","filter":{"src":"a"}})", "filter has no key 'src'"},
+        {"endpoint as a number", R"({"version":1,"op":"flow-list","filter":{"endpoint":1}})",
+         "filter.endpoint must be a string"},
+        {"endpoint that is no id", R"({"version":1,"op":"flow-list","filter":{"endpoint":"a b"}})", "only letters"},
+        {"unknown protocol", R"({"version":1,"op":"flow-list","filter":{"proto":"tpc"}})",
+         "'tpc' is none of tcp, udp, "},
+        {"destination without a length", R"({"version":1,"op":"flow-list","filter":{"destination":"10.0.0.1"}})",
+         "filter.destination: '10.0.0.1' is not a prefix"},
+        {"destination with host bits", R"({"version":1,"op":"flow-list","filter":{"destination":"10.0.0.1/8"}})",
+         "host bits"},
+        {"port beyond", R"({"version":1,"op":"flow-list","filter":{"port":65536}})", "filter.port must be a port"},
+        {"port as text", R"({"version":1,"op":"flow-list","filter":{"port":"443"}})", "filter.port must be a port"},
+        {"flush of nothing", R"({"version":1,"op":"flow-flush"})", "flow-flush needs a filter, or all"},
+        {"flush of an empty filter", R"({"version":1,"op":"flow-flush","filter":{}})", "needs a filter, or all"},
+        {"flush of all and some", R"({"version":1,"op":"flow-flush","all":true,"filter":{"port":53}})", "not both"},
+        {"all as a number", R"({"version":1,"op":"flow-flush","all":1})", "all must be true or false"},
         {"attach without fds", R"({"version":1,"op":"attach","id":"a"})", "needs a netns descriptor"},
         {"fds announced only", R"({"version":1,"op":"attach","id":"a","fds":["netns"]})",
          "1 descriptors announced, 0 received"},

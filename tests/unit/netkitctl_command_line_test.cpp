@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 #include <sstream>
 
@@ -64,6 +65,27 @@ TEST(CommandLine, AnnotationsKeepTheirCommasAndEqualsSigns) {
                                                   {"io.netkitd.network", ""}}));
 }
 
+TEST(CommandLine, FlowsAreSelected) {
+    const CommandLine line =
+        parsed({"flow", "list", "--endpoint", "web", "--proto", "udp", "--dst", "192.0.2.0/24:53"});
+    EXPECT_EQ(line.flows.endpoint, "web");
+    EXPECT_EQ(line.flows.protocol, IPPROTO_UDP);
+    EXPECT_EQ(line.flows.destination, *IpPrefix::parse("192.0.2.0/24"));
+    EXPECT_EQ(line.flows.port, 53);
+    EXPECT_EQ(parsed({"flow", "flush", "--all"}).command, Command::flow_flush);
+    EXPECT_TRUE(parsed({"flow", "flush", "--all"}).all);
+    const auto dst = [](const char* text) {
+        const ipc::FlowSelection flows = parsed({"flow", "flush", "--dst", text}).flows;
+        return std::format("{} {}", flows.destination->to_string(), flows.port ? std::to_string(*flows.port) : "any");
+    };
+    EXPECT_EQ(dst("192.0.2.1"), "192.0.2.1/32 any");
+    EXPECT_EQ(dst("192.0.2.1:443"), "192.0.2.1/32 443");
+    EXPECT_EQ(dst("2001:db8::1"), "2001:db8::1/128 any");
+    EXPECT_EQ(dst("2001:db8::/32"), "2001:db8::/32 any");
+    EXPECT_EQ(dst("[2001:db8::1]:443"), "2001:db8::1/128 443");
+    EXPECT_EQ(dst("[2001:db8::/32]:443"), "2001:db8::/32 443");
+}
+
 TEST(CommandLine, AMistakeIsNamedAndEndsWithStatus2) {
     const auto refused = [](std::initializer_list<const char*> given, const char* message) {
         const Outcome outcome = netkitctl(given);
@@ -88,6 +110,17 @@ TEST(CommandLine, AMistakeIsNamedAndEndsWithStatus2) {
     refused({"attach", "--id", "w", "--netns", "/x", "--annotation", "io.netkitd.mtu=1500", "--annotation",
              "io.netkitd.mtu=1400"},
             "'io.netkitd.mtu' is there twice");
+    refused({"flow", "flush"}, "say which flows, by --endpoint, --proto or --dst, or else --all");
+    refused({"flow", "flush", "--all", "--proto", "tcp"}, "say which flows");
+    refused({"flow", "list", "--all"}, "flow list takes no --all");
+    refused({"status", "--proto", "tcp"}, "status takes no --proto");
+    refused({"flow", "list", "--proto", "tcp", "--proto", "udp"}, "--proto is there twice");
+    refused({"flow", "list", "--proto", "TCP"}, "--proto: 'TCP' is none of tcp, udp, ");
+    refused({"flow", "list", "--endpoint", "a b"}, "--endpoint: id 'a b'");
+    for (const char* dst : {"", "web", "192.0.2.1/8", "192.0.2.1:", "192.0.2.1:http", "192.0.2.1:65536", "192.0.2.1:-1",
+                            "[192.0.2.1", "[2001:db8::1]", "[2001:db8::1]443", "2001:db8::1/32", "192.0.2.1 "}) {
+        refused({"flow", "list", "--dst", dst}, "--dst: ");
+    }
     refused({"status", "--jsno"}, "jsno");
     refused({"status", "--socket"}, "socket");
 }
