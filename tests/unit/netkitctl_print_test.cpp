@@ -130,6 +130,18 @@ TEST(PrintStatus, LeavesOutWhatThereIsNothingToSayAbout) {
                       Not(HasSubstr("Changed")), HasSubstr("Masquerading  off")));
 }
 
+TEST(PrintStatus, ShowsTheSizesOfBigTcpByFamily) {
+    json status = sample_status();
+    status["big_tcp"] = {{"enabled", true},
+                         {"reason", ""},
+                         {"gso_max_size", 196608},
+                         {"gro_max_size", 196607},
+                         {"gso_ipv4_max_size", 131072},
+                         {"gro_ipv4_max_size", 131071}};
+    EXPECT_THAT(print_status(status),
+                HasSubstr("BIG TCP       IPv4: GSO 131072, GRO 131071; IPv6: GSO 196608, GRO 196607\n"));
+}
+
 TEST(PrintStatus, ADaemonOfAnotherVersionMayLeaveKeysOutOrChangeTheirTypes) {
     for (const char* odd : {"{}", "[]", "null", "7", R"({"uplinks": {}, "counters": 3, "degraded": [1, null]})",
                             R"({"device_mode": "veth", "maps": [7], "masquerading": []})"}) {
