@@ -47,6 +47,17 @@ path_host() {
     wire_up
 }
 
+# big_tcp DEVICE [OPTION-OF-IP…]: as netkitd sets it by default.
+big_tcp() {
+    ip "${@:2}" link set "$1" gso_max_size 196608 gro_max_size 196608 \
+        gso_ipv4_max_size 196608 gro_ipv4_max_size 196608
+}
+
+path_host_bigtcp() {
+    wire_up
+    big_tcp up0
+}
+
 # What any program on the uplink costs the host: host-with-netkitd can't be better.
 path_host_with_nothing() {
     wire_up
@@ -82,6 +93,12 @@ path_netkitd() {
     daemon_up
     attach container io.netkitd.device-mode=netkit
     from_container
+}
+
+path_netkitd_bigtcp_off() {
+    mkdir -p /etc/netkitd
+    echo '{"big_tcp": false}' >/etc/netkitd/netkitd.json
+    path_netkitd
 }
 
 path_netkitd_veth() {
@@ -156,6 +173,13 @@ path_netkit_two_lines() {
     neighbours out0 "$(cat /sys/class/net/up0/address)" "$node4" "$node6" -n outside
     "$build/tree/tests/bench/two-lines" up0 nk0
     from_container
+}
+
+path_netkit_two_lines_bigtcp() {
+    path_netkit_two_lines
+    big_tcp up0
+    big_tcp nk0
+    big_tcp eth0 -n container
 }
 
 container_address() {
