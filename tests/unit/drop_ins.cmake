@@ -12,6 +12,15 @@ foreach(file systemd/network/05-netkitd.network systemd/network/05-netkitd.link 
     message(FATAL_ERROR "${PREFIX}/lib/${file} is not installed")
   endif()
 endforeach()
+# A pattern that is longer than a name can be is ignored with a warning: all veth devices would be meant.
+foreach(file 05-netkitd.network 05-netkitd.link)
+  file(STRINGS ${WORK_DIR}${PREFIX}/lib/systemd/network/${file} pattern REGEX "Name=nk")
+  string(REGEX REPLACE ".*=" "" pattern "${pattern}")
+  string(LENGTH "${pattern}" length)
+  if(length LESS 10 OR length GREATER 15)
+    message(FATAL_ERROR "${file}: '${pattern}' is no pattern of a device's name")
+  endif()
+endforeach()
 # The group is of netd/link/device.h.
 file(READ ${WORK_DIR}${PREFIX}/lib/udev/rules.d/86-netkitd.rules rules)
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/../../netd/link/device.h group REGEX "kDeviceGroup = ")
