@@ -92,15 +92,21 @@ before=$(main_pid)
 check "systemctl restart" systemctl restart netkitd.service
 check "another process serves" another_pid_than "$before"
 
-echo '{"networks": {"default": {"ipv4": "10.77.0.0/16", "ipv6": "fd6e:6b64::/64"}, "blue": {"ipv4": "10.78.0.0/24"}}}' >/etc/netkitd/netkitd.json
+gso_size() {
+    in_container web ip -details -json link show dev eth0 | jq '.[0].gso_max_size'
+}
+equals "the container has BIG TCP" 196608 "$(gso_size)"
+echo '{"networks": {"default": {"ipv4": "10.77.0.0/16", "ipv6": "fd6e:6b64::/64"}, "blue": {"ipv4": "10.78.0.0/24"}},
+    "big_tcp": false}' >/etc/netkitd/netkitd.json
 before=$(main_pid)
 check "systemctl reload" systemctl reload netkitd.service
 check "brings the new network" wait_for 20 bash -c \
     'netkitctl status --json | jq -e ".networks[] | select(.name == \"blue\")"'
 equals "in the same process" "$before" "$(main_pid)"
+equals "the running container follows \`big_tcp\`: the unit lets the daemon into its namespace" 65536 "$(gso_size)"
 
 kill -9 "$before"
-check "killed, it is started again" wait_for 60 another_pid_than "$before"
+check "killed, it is started again" wait_for 180 another_pid_than "$before"
 check "and serves" netkitctl status
 
 # WatchdogSec=30s: a daemon that does not say that it lives would be gone by then.
