@@ -1,10 +1,11 @@
 #include "node/big_tcp.h"
 
 #include <algorithm>
-#include <iterator>
+#include <set>
 
 #include "base/log.h"
 #include "link/device.h"
+#include "link/lower_devices.h"
 #include "node/host_changes.h"
 
 namespace netkitd {
@@ -14,15 +15,18 @@ namespace {
 // larger packet keeps the others waiting for longer.
 constexpr std::uint32_t kBigTcpSize = 196608;
 
-std::vector<link::Device> devices_of(const std::vector<link::Device>& devices,
-                                     const std::vector<link::Uplink>& uplinks) {
-    std::vector<link::Device> result;
-    std::ranges::copy_if(devices, std::back_inserter(result), [&](const link::Device& device) {
-        return std::ranges::any_of(uplinks, [&](const link::Uplink& uplink) {
-            return uplink.unusable.empty() && uplink.ifindex == device.ifindex;
-        });
-    });
-    return result;
+// Of the usable uplinks, and of what they stand on: a packet that is too large for a device is cut by the CPU there.
+Result<std::vector<link::Device>> devices_of(link::Netlink& host, const std::vector<link::Uplink>& uplinks) {
+    std::set<std::uint32_t> ifindexes;
+    for (const link::Uplink& uplink : uplinks) {
+        if (uplink.unusable.empty()) {
+            ifindexes.insert(uplink.ifindex);
+        }
+    }
+    ifindexes = NK_TRY(link::with_lower_devices(host, std::move(ifindexes)));
+    std::vector<link::Device> devices = NK_TRY(link::list_devices(host));
+    std::erase_if(devices, [&](const link::Device& device) { return !ifindexes.contains(device.ifindex); });
+    return devices;
 }
 
 // What somebody else made larger stays so.
@@ -36,7 +40,7 @@ link::SegmentSizes at_least(const link::SegmentSizes& sizes, std::uint32_t size)
 }  // namespace
 
 Result<void> BigTcp::sync(bool wanted, const std::vector<link::Uplink>& uplinks) {
-    const std::vector<link::Device> devices = devices_of(NK_TRY(link::list_devices(host_)), uplinks);
+    const std::vector<link::Device> devices = NK_TRY(devices_of(host_, uplinks));
     decide(wanted, devices);
     NK_TRY(give_back(devices));
     for (const link::Device& uplink : devices) {
@@ -67,7 +71,9 @@ void BigTcp::decide(bool wanted, const std::vector<link::Device>& uplinks) {
     if (!wanted) {
         turn_off("turned off by the configuration (`big_tcp`)");
     } else if (size_ <= link::kLegacySegmentSize) {
-        turn_off(std::format("the uplink {} takes packets of at most {} bytes (its tso_max_size)", smallest, size_));
+        turn_off(
+            std::format("{}, which the way out leads through, takes packets of at most {} bytes (its tso_max_size)",
+                        smallest, size_));
     } else if (!refusal_.empty()) {
         turn_off(refusal_);
     }
@@ -107,13 +113,13 @@ Result<void> BigTcp::enlarge(const link::Device& uplink) {
     }
     NK_TRY(record_sizes(store_, uplink, before, after));
     if (const auto set = set_sizes_(host_, uplink.ifindex, after); !set) {
-        refusal_ =
-            std::format("the uplink {} refuses packets of {} bytes: {}", uplink.name, size_, set.error().message());
+        refusal_ = std::format("{}, which the way out leads through, refuses packets of {} bytes: {}", uplink.name,
+                               size_, set.error().message());
         log(LogLevel::notice, "BIG TCP is off: {}", refusal_);
         turn_off(refusal_);
         return {};
     }
-    log(LogLevel::info, "uplink {}: packets of TCP may be up to {} bytes large (BIG TCP)", uplink.name, size_);
+    log(LogLevel::info, "{}: packets of TCP may be up to {} bytes large (BIG TCP)", uplink.name, size_);
     return {};
 }
 

@@ -1,10 +1,11 @@
 // BIG TCP: inside this host, packets of TCP may be three times as large as an IP packet, so that fewer go through the
 // stack for as many bytes. On the wire they are what they always were.
 //
-// It is one size for the node, or it is off: 192 KiB, or what the uplinks bear, on both ends of every pair and on the
-// uplinks. Where one uplink bears no more than 64 KiB, or refuses, nothing is changed anywhere, and status says why: a
-// packet that is too large for a device is cut by the CPU. What an uplink had before is recorded when it is changed; it
-// gets it back when it is no uplink any more, when BIG TCP is turned off, and from --purge.
+// It is one size for the node, or it is off: 192 KiB, or what the uplinks bear, on both ends of every pair, on the
+// uplinks and on what these stand on (of a VLAN, the device below). Where one uplink bears no more than 64 KiB, or
+// refuses, nothing is changed anywhere, and status says why: a packet that is too large for a device is cut by the CPU.
+// What an uplink had before is recorded when it is changed; it gets it back when it is no uplink any more, when BIG TCP
+// is turned off, and from --purge.
 #pragma once
 
 #include <cstdint>

@@ -121,12 +121,26 @@ TEST_F(UplinkSizesTest, OneThatBearsNoMoreThan64KiBTurnsItOffForAllAndIsNamed) {
     sync({"up0"});
     sync({"up0", kSmallDevice});
     EXPECT_FALSE(big_tcp_->enabled());
-    EXPECT_THAT(big_tcp_->why_off(), HasSubstr("the uplink small0 takes packets of at most 65536 bytes"));
+    EXPECT_THAT(big_tcp_->why_off(),
+                HasSubstr("small0, which the way out leads through, takes packets of at most 65536 bytes"));
     EXPECT_EQ(big_tcp_->pair_sizes(), link::SegmentSizes());
     EXPECT_EQ(sizes_of(node(), "up0"), all_of(65536));
     EXPECT_THAT(changes(), IsEmpty());
     sync({"up0"});
     EXPECT_EQ(sizes_of(node(), "up0"), all_of(kBig));
+}
+
+TEST_F(UplinkSizesTest, WhatAnUplinkStandsOnIsEnlargedWithIt) {
+    add_another_wire();
+    node().run(std::format("ip link set up1 master {}", kSmallDevice));  // it bears what its ports do
+    sync({kSmallDevice});
+    EXPECT_TRUE(big_tcp_->enabled()) << big_tcp_->why_off();
+    EXPECT_EQ(sizes_of(node(), kSmallDevice), all_of(kBig));
+    EXPECT_EQ(sizes_of(node(), "up1"), all_of(kBig));
+    EXPECT_EQ(sizes_of(node(), "up0"), all_of(65536));
+    node().run("ip link set up1 nomaster");
+    sync({"up0"});
+    EXPECT_EQ(sizes_of(node(), "up1"), all_of(65536));
 }
 
 TEST_F(UplinkSizesTest, TurnedOffByTheConfigurationAllGetTheirOwnBack) {
@@ -170,7 +184,8 @@ TEST_F(UplinkSizesTest, OneThatRefusesUndoesItOnAllAndIsNotAskedAgain) {
     refuse_for("up1");
     sync({"up0", "up1"});
     EXPECT_FALSE(big_tcp_->enabled());
-    EXPECT_THAT(big_tcp_->why_off(), HasSubstr("the uplink up1 refuses packets of 196608 bytes"));
+    EXPECT_THAT(big_tcp_->why_off(),
+                HasSubstr("up1, which the way out leads through, refuses packets of 196608 bytes"));
     EXPECT_EQ(sizes_of(node(), "up0"), all_of(65536));
     EXPECT_THAT(changes(), IsEmpty());
     EXPECT_EQ(attempts_, 2);
