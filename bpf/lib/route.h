@@ -94,26 +94,6 @@ static __always_inline bool nk_stack_heeds_mtu(__u32 mtu)
 	return false;
 }
 
-// The packet is larger than the path's MTU. If that is one that the host learned for its own connections to the same
-// address, the stack forwards without regard to it (ip_forward_use_pmtu, Documentation/networking/ip-sysctl.rst), and
-// so do we: the router that minds will say so to the container. Else the answer stays, and the stack repeats it.
-static __noinline long nk_ask_past_learned_mtu(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class,
-					       __u32 wire_len, struct bpf_fib_lookup *fib)
-{
-	bool ipv4 = fib->family == NK_IPV4;
-	struct bpf_fib_lookup other;
-	long result;
-
-	if (nk_stack_heeds_mtu(fib->mtu_result))
-		return BPF_FIB_LKUP_RET_FRAG_NEEDED;
-	result = ipv4 ? nk_ask_fib4(skb, key, class, 0, &other) : nk_ask_fib6(skb, key, class, 0, 0, &other);
-	// Without a length to compare, the device's MTU comes back.
-	if (result != BPF_FIB_LKUP_RET_SUCCESS || wire_len > other.mtu_result)
-		return BPF_FIB_LKUP_RET_FRAG_NEEDED;
-	*fib = other;
-	return result;
-}
-
 // Who asked, and for where to: all that an answer depends on where the host routes by addresses (skb.h). A container
 // has one address of a family.
 struct nk_route_key {
@@ -174,6 +154,21 @@ static __always_inline bool nk_route_is_known(enum nk_family family, const struc
 	       route->result == BPF_FIB_LKUP_RET_SUCCESS && wire_len <= route->fib.mtu_result;
 }
 
+// The packet is larger than the path's MTU. If that is one that the host learned for its own connections to the same
+// address, the stack forwards without regard to it (ip_forward_use_pmtu, Documentation/networking/ip-sysctl.rst), and
+// so do we: the router that minds will say so to the container. Else the answer stays, and the stack repeats it.
+static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class,
+					       __u32 wire_len, struct nk_route *route)
+{
+	if (nk_stack_heeds_mtu(route->fib.mtu_result))
+		return;
+	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, 0, &route->fib)
+						     : nk_ask_fib6(skb, key, class, 0, 0, &route->fib);
+	// Without a length to compare, the device's MTU comes back.
+	if (route->result != BPF_FIB_LKUP_RET_SUCCESS || wire_len > route->fib.mtu_result)
+		route->result = BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
 // The route of this packet; NULL cannot be.
 static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip,
 						      const struct nk_flow6_key *key, __u32 wire_len)
@@ -200,8 +195,7 @@ static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, con
 	else
 		route->result = nk_ask_fib6(skb, key, ip->traffic_class, wire_len, 0, &route->fib);
 	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		route->result = nk_ask_past_learned_mtu(skb, key, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class,
-							wire_len, &route->fib);
+		nk_ask_past_learned_mtu(skb, key, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class, wire_len, route);
 	return route;
 }
 
@@ -275,16 +269,14 @@ static __always_inline bool nk_may_be_source(struct __sk_buff *skb, enum nk_fami
 					     const struct nk_flow6_key *key, struct nk_route *route,
 					     const struct nk_addr *addr)
 {
-	struct nk_addr own = *addr;
-
 	if (family == NK_IPV4 ? addr->word[0] == route->fib.ipv4_src
 			      : route->source6_known && nk_addr_equal(family, addr, &route->source6))
 		return true;
 	if (nk_addr_equal(family, addr, &route->own))
 		return true;
-	if (!nk_is_own(skb, family, key, &own))
+	if (!nk_is_own(skb, family, key, addr))
 		return false;
-	route->own = own;
+	route->own = *addr;
 	return true;
 }
 

@@ -5,6 +5,9 @@
 #include <net/if.h>
 #include <sys/random.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/quote.h"
 #include "link/netlink_attributes.h"
 #include "link/netlink_request.h"
@@ -12,20 +15,31 @@
 namespace netkitd::link {
 namespace {
 
+// IFLA_LINK is the other end of a veth, and has other meanings still; in another netns, its number says nothing here.
+std::uint32_t read_lower(const NetlinkAttributes& attributes, std::string_view kind) {
+    constexpr std::array<std::string_view, 5> kOnAnother{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"};
+    if (!std::ranges::contains(kOnAnother, kind) || attributes.u32(IFLA_LINK_NETNSID)) {
+        return 0;
+    }
+    return attributes.u32(IFLA_LINK).value_or(0);
+}
+
 std::optional<Device> read_device(const nlmsghdr& message) {
     const auto info = fixed_part<ifinfomsg>(message);
     if (message.nlmsg_type != RTM_NEWLINK || !info) {
         return std::nullopt;
     }
     const NetlinkAttributes attributes(message, sizeof(ifinfomsg));
+    const std::string kind = attributes.nested(IFLA_LINKINFO).string(IFLA_INFO_KIND).value_or("");
     return Device{
         .ifindex = static_cast<std::uint32_t>(info->ifi_index),
         .name = attributes.string(IFLA_IFNAME).value_or(""),
         .alias = attributes.string(IFLA_IFALIAS).value_or(""),
-        .kind = attributes.nested(IFLA_LINKINFO).string(IFLA_INFO_KIND).value_or(""),
+        .kind = kind,
         .group = attributes.u32(IFLA_GROUP).value_or(0),
         .mtu = attributes.u32(IFLA_MTU).value_or(0),
         .hardware_type = info->ifi_type,
+        .lower = read_lower(attributes, kind),
         .up = (info->ifi_flags & IFF_UP) != 0,
         .sizes = read_segment_sizes(attributes),
         .tso_max_size = attributes.u32(IFLA_TSO_MAX_SIZE).value_or(kLegacySegmentSize),

@@ -180,8 +180,10 @@ std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
 
 std::string why_unusable(const Device& device) {
     if (device.hardware_type != ARPHRD_ETHER) {
-        return std::format("{} has no Ethernet header (hardware type {}, linux/if_arp.h)", device.name,
-                           device.hardware_type);
+        return std::format(
+            "{} has no Ethernet header (hardware type {}, linux/if_arp.h), as tunnels have none: containers reach "
+            "nothing by it, and it is not guarded",
+            device.name, device.hardware_type);
     }
     return {};
 }
@@ -205,6 +207,26 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
     }
     std::ranges::sort(uplinks, {}, &Uplink::ifindex);
     return uplinks;
+}
+
+Result<std::vector<Device>> devices_below(Netlink& host, const std::vector<Uplink>& uplinks) {
+    const std::vector<Device> devices = NK_TRY(list_devices(host));
+    const auto find = [&](std::uint32_t ifindex) { return std::ranges::find(devices, ifindex, &Device::ifindex); };
+    std::vector<Device> below;
+    for (const Uplink& uplink : uplinks) {
+        if (find(uplink.ifindex) == devices.end()) {
+            continue;  // vanished meanwhile
+        }
+        // A VLAN may be on a VLAN; nothing is on itself.
+        for (auto lower = find(find(uplink.ifindex)->lower); lower != devices.end(); lower = find(lower->lower)) {
+            if (lower->hardware_type == ARPHRD_ETHER &&
+                !std::ranges::contains(uplinks, lower->ifindex, &Uplink::ifindex) &&
+                !std::ranges::contains(below, lower->ifindex, &Device::ifindex)) {
+                below.push_back(*lower);
+            }
+        }
+    }
+    return below;
 }
 
 Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks) {

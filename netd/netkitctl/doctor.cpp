@@ -55,6 +55,11 @@ std::optional<std::uint64_t> filesystem_type(const std::filesystem::path& path) 
     return static_cast<std::uint64_t>(info.f_type);
 }
 
+Result<std::vector<link::Uplink>> uplinks_of_this_netns() {
+    link::Netlink netlink = NK_TRY(link::Netlink::open());
+    return link::discover_uplinks(netlink, {});
+}
+
 }  // namespace
 
 Host this_host() {
@@ -65,14 +70,15 @@ Host this_host() {
             .is_superuser = ::geteuid() == 0,
             .search_path = program_directories(),
             .netkit_supported = link::netkit_supported,
-            .filesystem_type = filesystem_type};
+            .filesystem_type = filesystem_type,
+            .uplinks = uplinks_of_this_netns};
 }
 
 std::vector<Finding> examine(const Host& host) {
-    return {check_superuser(host),   check_kernel(host),   check_netkit(host), check_btf(host),
-            check_bpffs(host),       check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
-            check_cgroup2(host),     check_runtimes(host), check_hook(host),   check_service(host),
-            check_name_servers(host)};
+    return {check_superuser(host),    check_kernel(host),   check_netkit(host), check_btf(host),
+            check_bpffs(host),        check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
+            check_cgroup2(host),      check_runtimes(host), check_hook(host),   check_service(host),
+            check_name_servers(host), check_uplinks(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

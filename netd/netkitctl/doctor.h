@@ -11,6 +11,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
+#include "link/uplink.h"
 
 namespace netkitd::ctl {
 
@@ -36,6 +37,8 @@ struct Host {
     std::function<Result<bool>()> netkit_supported;
     // statfs(2), f_type; nothing when the path is not there.
     std::function<std::optional<std::uint64_t>(const std::filesystem::path&)> filesystem_type;
+    // The devices of the default routes.
+    std::function<Result<std::vector<link::Uplink>>()> uplinks;
 };
 
 [[nodiscard]] Host this_host();

@@ -154,4 +154,32 @@ Finding check_name_servers(const Host& host) {
             .fix = ""};
 }
 
+Finding check_uplinks(const Host& host) {
+    constexpr const char* kCheck = "uplinks";
+    const auto uplinks = host.uplinks();
+    if (!uplinks) {
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = uplinks.error().message(),
+                .fix = "run netkitctl doctor as root"};
+    }
+    std::string usable;
+    for (const link::Uplink& uplink : *uplinks) {
+        if (!uplink.unusable.empty()) {
+            return {.check = kCheck,
+                    .verdict = Verdict::warn,
+                    .text = uplink.unusable,
+                    .fix = "route containers by a device with an Ethernet header (ip rule add from their prefix …)"};
+        }
+        usable += std::format("{}{}", usable.empty() ? "" : ", ", uplink.name);
+    }
+    if (usable.empty()) {
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = "there is no default route: containers reach each other and this host only",
+                .fix = "add a default route, or name devices in `uplinks`"};
+    }
+    return {.check = kCheck, .verdict = Verdict::ok, .text = "the outside is reached by " + usable, .fix = ""};
+}
+
 }  // namespace netkitd::ctl

@@ -9,5 +9,6 @@ namespace netkitd::ctl {
 [[nodiscard]] Finding check_hook(const Host& host);
 [[nodiscard]] Finding check_service(const Host& host);
 [[nodiscard]] Finding check_name_servers(const Host& host);
+[[nodiscard]] Finding check_uplinks(const Host& host);
 
 }  // namespace netkitd::ctl

@@ -197,7 +197,23 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     }
     const std::vector<std::uint32_t> usable = usable_ifindexes(uplinks_);
     NK_TRY(configure(config, usable));
+    NK_TRY(attach_guards());
     return detach_former_uplinks(config, usable);
+}
+
+// What comes in untagged below a VLAN, or for another address below a macvlan, comes from the same neighbours.
+Result<void> NodeNetwork::attach_guards() {
+    std::set<std::uint32_t> guards;
+    for (const link::Device& device : NK_TRY(link::devices_below(host_, uplinks_))) {
+        const auto programs = NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex));
+        if (!guards_.contains(device.ifindex) || !programs.complete) {
+            NK_TRY(datapath_.attach_uplink(device.name, device.ifindex));
+            log(LogLevel::info, "guard on {}, which is below an uplink", device.name);
+        }
+        guards.insert(device.ifindex);
+    }
+    guards_ = std::move(guards);
+    return {};
 }
 
 Result<void> NodeNetwork::attach_uplink(const link::Uplink& uplink) {
@@ -219,7 +235,8 @@ Result<void> NodeNetwork::detach_former_uplinks(const Config& config, const std:
     const auto devices = NK_TRY(link::list_devices(host_));
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
         const bool exists = std::ranges::contains(devices, ifindex, &link::Device::ifindex);
-        const bool keep = exists && (config.uplinks.empty() || std::ranges::contains(usable, ifindex));
+        const bool keep =
+            exists && (config.uplinks.empty() || std::ranges::contains(usable, ifindex) || guards_.contains(ifindex));
         if (!keep) {
             NK_TRY(datapath_.detach_uplink(ifindex));
             attached_.erase(ifindex);

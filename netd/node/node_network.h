@@ -54,6 +54,7 @@ private:
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
     [[nodiscard]] Result<void> configure(const Config& config, const std::vector<std::uint32_t>& uplinks);
     [[nodiscard]] Result<void> attach_uplink(const link::Uplink& uplink);
+    [[nodiscard]] Result<void> attach_guards();
     [[nodiscard]] Result<void> detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable);
 
     link::Netlink& host_;
@@ -67,6 +68,7 @@ private:
     std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
     std::string reserved_ports_sysctl_;  // and what the kernel made of it
     std::set<std::uint32_t> attached_;   // uplinks that have this daemon's programs
+    std::set<std::uint32_t> guards_;     // devices below uplinks that have them too
 };
 
 }  // namespace netkitd

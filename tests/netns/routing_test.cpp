@@ -242,6 +242,15 @@ protected:
             EXPECT_EQ(tally.retransmitted, 0U);
         }
     }
+    [[nodiscard]] std::uint64_t dropped(std::string_view reason) const {
+        const json now = status();
+        for (const json& counter : now.at("counters")) {
+            if (counter.at("name") == reason) {
+                return counter.at("packets").get<std::uint64_t>();
+            }
+        }
+        return 0;
+    }
     // Those of an uplink's programs.
     [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
         return node().run(std::format("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
@@ -308,6 +317,36 @@ TEST_P(TrafficTest, LosesNothingWhenAnotherUplinkVanishesAndAppears) {
     EXPECT_TRUE(eventually([&] { return uplinks().contains("up1"); }));
     EXPECT_NE(link_pins(ifindex("up1")), "");
     expect_nothing_lost();
+}
+
+// The uplink is a macvlan; its neighbours know a way in by the device below as well, of a host that forwards.
+TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
+    connect(node(), "nic", second_, "wire");
+    node().run(
+        "ip link add link nic name mac0 type macvlan mode bridge; ip link set mac0 up;"
+        "ip addr add 192.0.2.129/30 dev nic; ip addr add 192.0.2.133/30 dev mac0;"
+        "ip addr add 2001:db8:3::1/64 dev nic nodad; ip addr add 2001:db8:4::1/64 dev mac0 nodad;"
+        "ip route add default via 192.0.2.134 metric 5000;"
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    second_.run(
+        "ip addr add 192.0.2.130/30 dev wire; ip addr add 2001:db8:3::2/64 dev wire nodad;"
+        "ip route add 10.77.0.0/16 via 192.0.2.129; ip route add fd6e:6b64::/64 via 2001:db8:3::1");
+    ASSERT_TRUE(eventually([&] { return uplinks().contains("mac0"); }));
+    EXPECT_TRUE(eventually([&] { return !link_pins(ifindex("nic")).empty(); })) << log();
+    EXPECT_FALSE(uplinks().contains("nic"));
+    EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
+    EXPECT_FALSE(second_.reaches(net.container));
+    EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
+}
+
+// A tunnel's device: nothing is sent there, and `status` says why.
+TEST_P(TrafficTest, AnUplinkWithoutEthernetIsNamed) {
+    if (!node().succeeds("ip tuntap add dev tun0 mode tun")) {
+        GTEST_SKIP() << "this kernel has no tun";
+    }
+    node().run("ip link set tun0 up; ip addr add 192.0.2.201/32 dev tun0; ip route add default dev tun0 metric 1");
+    EXPECT_TRUE(eventually([&] { return status().at("degraded").dump().contains("tun0 has no Ethernet header"); }))
+        << status().at("degraded");
 }
 
 // The remote does not know the connection under its new address, and says so at once.

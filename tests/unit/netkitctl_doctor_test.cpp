@@ -18,6 +18,13 @@ using testing::HasSubstr;
 
 constexpr const char* kHookFile = "usr/share/containers/oci/hooks.d/netkitd.json";
 
+link::Uplink uplink(const char* name, const char* unusable = "") {
+    link::Uplink uplink;
+    uplink.name = name;
+    uplink.unusable = unusable;
+    return uplink;
+}
+
 // A host that has everything, below a directory of its own; each test takes something away.
 class DoctorTest : public testing::Test {
 protected:
@@ -36,7 +43,8 @@ protected:
                      }
                      return path == root_ / "sys/fs/cgroup" ? std::optional<std::uint64_t>(CGROUP2_SUPER_MAGIC)
                                                             : std::nullopt;
-                 }};
+                 },
+                 .uplinks = [] { return std::vector{uplink("eth0")}; }};
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
         write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n");
@@ -96,6 +104,18 @@ TEST_F(DoctorTest, AHostThatHasEverything) {
 TEST_F(DoctorTest, NotRoot) {
     host_.is_superuser = false;
     expect("root", Verdict::warn, "not running as root", "sudo netkitctl doctor");
+}
+
+TEST_F(DoctorTest, Uplinks) {
+    EXPECT_THAT(finding("uplinks").text, HasSubstr("reached by eth0"));
+    host_.uplinks = [] { return std::vector<link::Uplink>(); };
+    expect("uplinks", Verdict::warn, "there is no default route", "`uplinks`");
+    host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("wg0", "wg0 has no Ethernet header")}; };
+    expect("uplinks", Verdict::warn, "wg0 has no Ethernet header", "ip rule add from");
+    host_.uplinks = []() -> Result<std::vector<link::Uplink>> {
+        return fail(ErrorKind::refused, "no netlink for you");
+    };
+    expect("uplinks", Verdict::warn, "no netlink for you", "as root");
 }
 
 TEST_F(DoctorTest, Kernels) {
