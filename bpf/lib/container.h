@@ -283,12 +283,12 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
 		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);
-	network = nk_network(family, &key.daddr);
+	network = nk_network_of(family, &key.daddr);
 	if (network)
 		return nk_to_prefix(skb, door, &out, network);
 	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
-	out.network = nk_network(family, &key.saddr);
+	out.network = nk_network_of(family, &key.saddr);
 	out.masquerade = nk_must_masquerade(&out);
 	if (!nk_find_ports(skb, &out))
 		return nk_drop(skb, NK_DROP_FRAGMENT);

@@ -31,19 +31,27 @@ enum nk_claim {
 	NK_CLAIM_FAILED,      // the table has no room
 };
 
-static __always_inline struct nk_flow nk_flow_forward_value(const struct nk_masquerade *m)
-{
-	struct nk_flow value = {
-	    .last_seen_ns = m->now_ns,
-	    .created_ns = m->now_ns,
-	    .addr = m->addr,
-	    .port = m->port,
-	    .flags = nk_flow_flags(m->tcp_flags),
-	    .ifindex = m->route->fib.ifindex,
-	    .endpoint_id = m->endpoint_id,
-	};
+// Where a flow's half is put together before it is inserted: the stack has no room for it. Of each CPU its own.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nk_flow);
+} new_half SEC(".maps");
 
-	nk_route_remember(&value, m->route, m->endpoint_ifindex);
+// What both halves have in common; NULL cannot be.
+static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m)
+{
+	__u32 zero = 0;
+	struct nk_flow *value = bpf_map_lookup_elem(&new_half, &zero);
+
+	if (!value)
+		return NULL;
+	__builtin_memset(value, 0, sizeof(*value));
+	value->last_seen_ns = m->now_ns;
+	value->created_ns = m->now_ns;
+	value->endpoint_id = m->endpoint_id;
+	nk_route_remember(value, m->route, m->endpoint_ifindex);
 	return value;
 }
 
@@ -79,17 +87,14 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 	// Looked up before it is inserted: an insertion into an LRU map evicts first and finds the key taken later.
 	flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
 	if (!flow) {
-		struct nk_flow value = {
-		    .last_seen_ns = m->now_ns,
-		    .created_ns = m->now_ns,
-		    .addr = m->key->saddr,
-		    .port = m->key->sport,
-		    .ifindex = m->endpoint_ifindex,
-		    .endpoint_id = m->endpoint_id,
-		};
+		struct nk_flow *value = nk_new_half(m);
 
-		nk_route_remember(&value, m->route, m->endpoint_ifindex);
-		error = nk_flow_insert(m->family, NK_STAGE_NEW, &key, &value);
+		if (!value)
+			return NK_CLAIM_FAILED;
+		value->addr = m->key->saddr;
+		value->port = m->key->sport;
+		value->ifindex = m->endpoint_ifindex;
+		error = nk_flow_insert(m->family, NK_STAGE_NEW, &key, value);
 		if (!error)
 			return NK_CLAIM_NEW;
 		if (error != -NK_EEXIST)
@@ -185,11 +190,17 @@ static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, enum nk_claim claim)
 {
 	enum nk_stage stage = claim == NK_CLAIM_ESTABLISHED ? NK_STAGE_ESTABLISHED : NK_STAGE_NEW;
-	struct nk_flow value = nk_flow_forward_value(m);
+	struct nk_flow *value = nk_new_half(m);
 	struct nk_flow *winner;
 	long error;
 
-	error = nk_flow_insert(m->family, stage, m->key, &value);
+	if (!value)
+		return NK_DROP_FLOW_TABLE_FULL;
+	value->addr = m->addr;
+	value->port = m->port;
+	value->flags = nk_flow_flags(m->tcp_flags);
+	value->ifindex = m->route->fib.ifindex;
+	error = nk_flow_insert(m->family, stage, m->key, value);
 	if (!error)
 		return NK_OK;
 	winner = error == -NK_EEXIST ? nk_flow_find(m->family, stage, m->key) : NULL;

@@ -41,6 +41,31 @@ static __always_inline const volatile struct nk_network *nk_network(enum nk_fami
 	return NULL;
 }
 
+// The same, for where much follows: a function that the verifier judges by itself, so that what comes after is not gone
+// through once for each network. -1: none.
+__noinline int nk_network_index(int family, const struct nk_addr *addr)
+{
+	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
+
+	if (!addr)
+		return -1;
+	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
+		if (nk_network_holds(family, family == NK_IPV4 ? &node.network4[i] : &node.network6[i], addr))
+			return i;
+	}
+	return -1;
+}
+
+static __always_inline const volatile struct nk_network *nk_network_of(enum nk_family family,
+								       const struct nk_addr *addr)
+{
+	__u32 index = nk_network_index(family, addr);
+
+	if (index >= NK_MAX_NETWORKS)
+		return NULL;
+	return family == NK_IPV4 ? &node.network4[index] : &node.network6[index];
+}
+
 static __always_inline bool nk_is_gateway(enum nk_family family, const volatile struct nk_network *network,
 					  const struct nk_addr *addr)
 {
@@ -64,7 +89,7 @@ static __always_inline bool nk_isolated(enum nk_family family, const volatile st
 
 	if (nk_network_holds(family, network, saddr))
 		return false;
-	own = nk_network(family, saddr);
+	own = nk_network_of(family, saddr);
 	return !own || ((own->flags | network->flags) & NK_NETWORK_ISOLATED);
 }
 
