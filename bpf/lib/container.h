@@ -246,9 +246,7 @@ static __always_inline bool nk_must_masquerade(const struct nk_out *out)
 {
 	if (!out->network)
 		return true;
-	if (nk_masqueraded(out->network) && !nk_is_non_masquerade(out->ip.family, &out->key->daddr))
-		return true;
-	return nk_was_masqueraded(out);
+	return nk_masqueraded(out->network) && !nk_is_non_masquerade(out->ip.family, &out->key->daddr);
 }
 
 // What an IPv6 stack says to its link by itself is no attempt at anything, and ends here.
@@ -292,6 +290,7 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	out.masquerade = nk_must_masquerade(&out);
 	if (!nk_find_ports(skb, &out))
 		return nk_drop(skb, NK_DROP_FRAGMENT);
+	out.masquerade = out.masquerade || nk_was_masqueraded(&out);
 	return nk_to_outside(skb, door, &out);
 }
 

@@ -211,7 +211,7 @@ static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_fl
 				       struct nk_route *route)
 {
 	struct bpf_fib_lookup fib;
-	long result = nk_ask_fib6(skb, key, traffic_class, route->fib.mtu_result, BPF_FIB_LOOKUP_SRC, &fib);
+	long result = nk_ask_fib6(skb, key, traffic_class, 0, BPF_FIB_LOOKUP_SRC, &fib);
 
 	if (result == route->result && nk_same_way(&fib, &route->fib))
 		__builtin_memcpy(&route->source6, fib.ipv6_src, sizeof(route->source6));

@@ -239,7 +239,7 @@ std::vector<VerdictCase> non_masquerade_cases(const Net& net) {
         routed("UdpLeavesAsItIs", from_web_udp(net)),
         routed("PingLeavesAsItIs", from_web_ping(net)),
         routed("FragmentLeavesAsItIs", from_web(net).fragment(100, false)),
-        routed("AnyProtocolLeavesAsItIs", Packet().ip(net.web, net.remote).protocol(kSctp)),
+        routed("AnyProtocolLeavesAsItIs", Packet().ip(net.web, net.remote).protocol(kDccp)),
         with_non_masquerade(net, masqueraded("ElsewhereIsMasqueraded", web_to(net, net.other_remote),
                                              web_to(net, net.other_remote).from(net.node, 50000))),
         with_non_masquerade(net, to_stack("TtlUsedUp", "stack-ttl", from_web(net).ttl(1))),
@@ -293,6 +293,7 @@ std::vector<VerdictCase> fixed_source_cases(const Net& net) {
     VerdictCase without_own = masqueraded("EvenWhereTheUplinkHasNone", web_to(net, net.special_route(8)),
                                           web_to(net, net.special_route(8)).from(net.other_node, 50000));
     without_own.counted["neighbour-missing"] = 1;
+    without_own.counted["stack-neighbour"] = 1;
     return {
         with_source(masqueraded("IsWritten", from_web(net), from_web(net).from(net.other_node, 50000)), 0),
         with_source(masqueraded("IntoUdpToo", from_web_udp(net), from_web_udp(net).from(net.other_node, 50000)), 0),
