@@ -111,7 +111,7 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 	int result;
 
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
-		return nk_later_fragment_outbound(skb, &out->ip, out->key, m->route->fib.ifindex);
+		return nk_later_fragment_outbound(skb, &out->ip, m);
 	result = nk_check_masquerade(out);
 	if (result != NK_OK)
 		return result;
@@ -246,7 +246,9 @@ static __always_inline bool nk_must_masquerade(const struct nk_out *out)
 {
 	if (!out->network)
 		return true;
-	return nk_masqueraded(out->network) && !nk_is_non_masquerade(out->ip.family, &out->key->daddr);
+	if (nk_masqueraded(out->network) && !nk_is_non_masquerade(out->ip.family, &out->key->daddr))
+		return true;
+	return nk_was_masqueraded(out);
 }
 
 // What an IPv6 stack says to its link by itself is no attempt at anything, and ends here.
@@ -256,14 +258,22 @@ static __always_inline bool nk_stays_on_link(enum nk_family family, const struct
 	       (nk_link_scope6(&key->saddr) || nk_link_scope6(&key->daddr) || nk_addr_is_unset(NK_IPV6, &key->saddr));
 }
 
-// The ports, which the routing decision may be by; a later fragment's are those of its first one, or it has none
-// (false). Where nothing is translated, no fragment's ports are looked at, so that all of one packet go one way.
+// Whether this packet is masqueraded, and by which ports it is routed; false if it is a fragment that nobody can tell
+// that of. A later fragment follows the first one. Where nothing is translated, no fragment's ports are looked at, so
+// that all of one packet go one way.
 static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *out)
 {
-	if (out->masquerade && (out->ip.fragment & NK_FRAGMENT_LATER))
-		return nk_fragment_ports(out->key, out->ip.id);
-	if (out->masquerade || !out->ip.fragment)
-		out->l4_result = nk_parse_l4(skb, &out->ip, &out->l4, out->key);
+	if (out->ip.fragment & NK_FRAGMENT_LATER) {
+		out->masquerade = nk_must_masquerade(out);
+		if (!nk_fragment_ports(out->key, out->ip.id))
+			return !out->masquerade;
+		out->masquerade = true;
+		return true;
+	}
+	out->l4_result = nk_parse_l4(skb, &out->ip, &out->l4, out->key);
+	out->masquerade = nk_must_masquerade(out);
+	if (out->ip.fragment && !out->masquerade)
+		out->key->sport = out->key->dport = 0;
 	return true;
 }
 
@@ -287,10 +297,8 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
 	out.network = nk_network_of(family, &key.saddr);
-	out.masquerade = nk_must_masquerade(&out);
 	if (!nk_find_ports(skb, &out))
 		return nk_drop(skb, NK_DROP_FRAGMENT);
-	out.masquerade = out.masquerade || nk_was_masqueraded(&out);
 	return nk_to_outside(skb, door, &out);
 }
 

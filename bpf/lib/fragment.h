@@ -20,6 +20,8 @@
 #include "counters.h"
 #include "edit.h"
 #include "flow.h"
+#include "flow_create.h"
+#include "flow_promote.h"
 #include "parse.h"
 #include "rewrite.h"
 
@@ -129,24 +131,17 @@ static __noinline bool nk_fragment_ports(struct nk_flow6_key *flow_key, __u32 id
 	return true;
 }
 
-// A later fragment's translation, copied: an LRU map's entry may become another's at any time.
-struct nk_fragment_answer {
-	struct nk_addr addr;
-	__u32 ifindex;
-	__be16 id;
-};
-
-static __noinline bool nk_fragment_answer(const struct nk_flow6_key *flow_key, __u32 id,
-					  struct nk_fragment_answer *answer)
+// Where a later fragment from outside goes: fills `to`. Copied, since an LRU map's entry may become another's at any
+// time.
+static __noinline bool nk_fragment_follow_in(struct nk_delivery *to, __u32 id)
 {
-	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
+	struct nk_fragment_key key = nk_fragment_key(to->key, id);
 	struct nk_fragmented *known = nk_fragment_find(&key);
 
 	if (!known)
 		return false;
-	answer->addr = known->addr;
-	answer->ifindex = known->ifindex;
-	answer->id = known->id;
+	to->addr = known->addr;
+	to->ifindex = known->ifindex;
 	return true;
 }
 
@@ -154,10 +149,10 @@ static __noinline bool nk_fragment_answer(const struct nk_flow6_key *flow_key, _
 static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, const struct nk_ip *ip,
 						     struct nk_flow6_key *key)
 {
-	struct nk_fragment_answer to;
+	struct nk_delivery to = {.key = key};
 
 	key->direction = NK_FLOW_REVERSE;
-	if (!nk_fragment_answer(key, ip->id, &to))
+	if (!nk_fragment_follow_in(&to, ip->id))
 		return TCX_NEXT;
 	if (ip->ttl <= 1)
 		return nk_drop(skb, NK_DROP_TTL);
@@ -166,17 +161,29 @@ static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, cons
 	return bpf_redirect_peer(to.ifindex, 0);
 }
 
+// What a later fragment of a container is translated to: fills m->addr, and m->port with the identification. False if
+// it leaves by another uplink than the first one.
+static __noinline bool nk_fragment_follow_out(struct nk_masquerade *m, __u32 id)
+{
+	struct nk_fragment_key key = nk_fragment_key(m->key, id);
+	struct nk_fragmented *known = nk_fragment_find(&key);
+
+	if (!known || known->ifindex != m->route->fib.ifindex)
+		return false;
+	m->addr = known->addr;
+	m->port = known->id;
+	return true;
+}
+
 // From a container. NK_OK, or the reason to drop.
 static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, const struct nk_ip *ip,
-						      const struct nk_flow6_key *key, __u32 uplink)
+						      struct nk_masquerade *m)
 {
-	struct nk_fragment_answer to;
-
-	if (!nk_fragment_answer(key, ip->id, &to) || to.ifindex != uplink)
+	if (!nk_fragment_follow_out(m, ip->id))
 		return NK_DROP_FRAGMENT;
-	if (ip->family == NK_IPV4 && !nk_write_id(skb, to.id))
+	if (ip->family == NK_IPV4 && !nk_write_id(skb, m->port))
 		return NK_DROP_REWRITE_FAILED;
-	return nk_rewrite_addr(skb, ip, NK_SOURCE, &to.addr) ? NK_OK : NK_DROP_REWRITE_FAILED;
+	return nk_rewrite_addr(skb, ip, NK_SOURCE, &m->addr) ? NK_OK : NK_DROP_REWRITE_FAILED;
 }
 
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it

@@ -230,11 +230,12 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 }
 
 // An error of a container, about a packet that it got through masquerade. NK_OK, or the reason to drop.
-static __noinline int nk_error_outbound(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_masquerade *m)
+static __noinline int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, __u32 header_len, __u32 len)
 {
+	const struct nk_ip ip = {.header_len = header_len, .len = len, .family = m->family};
 	struct nk_quote *quote = nk_quote_place();
 
-	switch (quote ? nk_parse_quote(skb, ip, quote) : NK_QUOTE_MALFORMED) {
+	switch (quote ? nk_parse_quote(skb, &ip, quote) : NK_QUOTE_MALFORMED) {
 	case NK_QUOTE_MALFORMED:
 		return NK_DROP_MALFORMED;
 	case NK_QUOTE_FRAGMENT:
@@ -249,7 +250,7 @@ static __noinline int nk_error_outbound(struct __sk_buff *skb, const struct nk_i
 	    !nk_addr_equal(m->family, &quote->key.daddr, &m->key->daddr) || !nk_find_quoted_flow(skb, m, quote))
 		return NK_DROP_NO_FLOW;
 	nk_count(skb, NK_EVENT_ICMP_ERROR);
-	return nk_rewrite_error(skb, ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
+	return nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
 }
 
 // Whether this is an error about a packet that the container sent to where it is not masqueraded. Routers on the way
@@ -267,7 +268,7 @@ static __noinline bool nk_is_about_non_masquerade(struct __sk_buff *skb, const s
 	       nk_is_non_masquerade(ip->family, &quote->key.saddr);
 }
 
-// Copies are passed on, so that the callers' own stay in registers, and the family a constant.
+// What is passed on is a copy, so that the callers' own stay in registers, and the family a constant.
 
 static __always_inline int nk_error_from_uplink(struct __sk_buff *skb, const struct nk_ip *ip,
 						const struct nk_flow6_key *outer)
@@ -290,7 +291,5 @@ static __always_inline bool nk_error_is_about_non_masquerade(struct __sk_buff *s
 static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,
 						   struct nk_masquerade *m)
 {
-	struct nk_ip copy = *ip;
-
-	return nk_error_outbound(skb, &copy, m);
+	return nk_error_outbound(skb, m, ip->header_len, ip->len);
 }

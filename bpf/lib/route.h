@@ -169,34 +169,41 @@ static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const stru
 		route->result = BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
-// The route of this packet; NULL cannot be.
-static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip,
-						      const struct nk_flow6_key *key, __u32 wire_len)
+// The route of this packet; NULL cannot be. `class`: the type of service, or the traffic class. A function of its own,
+// for the callers' stack.
+static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const struct nk_flow6_key *key,
+					       enum nk_family family, __be32 class, __u32 wire_len)
 {
-	struct nk_route *route = nk_route_slot(ip->family, &key->daddr);
-	bool by_address = nk_routes_by_address(skb, ip->family);
+	struct nk_route *route = nk_route_slot(family, &key->daddr);
+	bool by_address = nk_routes_by_address(skb, family);
 	struct nk_route_key route_key = {
 	    .daddr = key->daddr,
 	    .container_ifindex = by_address ? skb->ifindex : 0,
-	    .family = ip->family,
+	    .family = family,
 	    .proto = key->proto,
-	    .tos = ip->tos,
+	    .tos = family == NK_IPV4 ? class : 0,
 	};
 	__u32 stamp = nk_stamp();
 
-	if (!route || (by_address && nk_route_is_known(ip->family, route, &route_key, stamp, wire_len)))
+	if (!route || (by_address && nk_route_is_known(family, route, &route_key, stamp, wire_len)))
 		return route;
 	route->key = route_key;
 	route->stamp = stamp;
 	route->source6_known = false;
 	route->own = (struct nk_addr){};
-	if (ip->family == NK_IPV4)
-		route->result = nk_ask_fib4(skb, key, ip->tos, wire_len, &route->fib);
+	if (family == NK_IPV4)
+		route->result = nk_ask_fib4(skb, key, class, wire_len, &route->fib);
 	else
-		route->result = nk_ask_fib6(skb, key, ip->traffic_class, wire_len, 0, &route->fib);
+		route->result = nk_ask_fib6(skb, key, class, wire_len, 0, &route->fib);
 	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		nk_ask_past_learned_mtu(skb, key, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class, wire_len, route);
+		nk_ask_past_learned_mtu(skb, key, class, wire_len, route);
 	return route;
+}
+
+static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip,
+						      const struct nk_flow6_key *key, __u32 wire_len)
+{
+	return nk_route_of(skb, key, ip->family, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class, wire_len);
 }
 
 static __always_inline bool nk_same_way(const struct bpf_fib_lookup *one, const struct bpf_fib_lookup *other)

@@ -124,6 +124,7 @@ TEST_P(PathTest, WithoutDfWhatIsTooBigForTheFirstHopIsFragmented) {
         GTEST_SKIP() << "only IPv4 is fragmented on its way";
     }
     NetnsTest::node().run("ip route replace default via 203.0.113.1 mtu lock 1200");
+    node().settings().mtus[node().settings().mtu_count++] = 1200;  // the daemon would know it
     node().settings().route_generation++;
     node().settings().port_first = node().settings().port_last = 61000;
     const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
