@@ -20,6 +20,14 @@
 
 namespace netkitd::datapath {
 
+// How far a walk through the four maps has come, and what it found.
+struct SweepWalk {
+    std::size_t map = 0;
+    FlowCursor cursor;
+    std::uint64_t removed = 0;
+    std::optional<std::chrono::nanoseconds> next_end;  // when the first of those that were left is over
+};
+
 class FlowSweeper {
 public:
     // Borrows the datapath for its life.
@@ -47,12 +55,6 @@ public:
     [[nodiscard]] std::uint64_t removed() const { return removed_; }  // flows and lonely halves
 
 private:
-    struct Walk {
-        std::size_t map = 0;  // in maps_
-        FlowCursor cursor;
-        std::uint64_t removed = 0;
-        std::optional<std::chrono::nanoseconds> next_end;
-    };
     [[nodiscard]] Result<bool> is_due(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>
@@ -65,7 +67,7 @@ private:
                               {.name = "flows6", .family = IpFamily::v6, .established = true},
                               {.name = "flows4_new", .family = IpFamily::v4},
                               {.name = "flows6_new", .family = IpFamily::v6}}};
-    std::optional<Walk> walk_;
+    std::optional<SweepWalk> walk_;
     std::uint64_t walks_ = 0;
     std::uint64_t removed_ = 0;
 };

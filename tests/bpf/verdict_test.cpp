@@ -89,8 +89,8 @@ INSTANTIATE_TEST_SUITE_P(Table, VerdictTest, ::testing::ValuesIn(all_tables()), 
 
 // A counter that no row moves is one that nobody knows to work.
 TEST(Coverage, EveryCounterHasARow) {
-    // The kernel fails to change a packet only when it is out of memory, which PROG_RUN cannot bring about; and it takes
-    // no skb->tc_index from it: the wire test has real copies.
+    // The kernel fails to change a packet only when it is out of memory, which PROG_RUN cannot bring about; and it
+    // takes no skb->tc_index from it: the wire test has real copies.
     const std::set<std::string> unreachable{"rewrite-failed", "copy-ended"};
     std::set<std::string> moved;
     for (const VerdictTable& table : all_tables()) {
