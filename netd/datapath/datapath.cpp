@@ -8,12 +8,15 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
 
+#include "base/unique_fd.h"
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
+#include "datapath/flow_capacity.h"
 #include "datapath/link_pin.h"
 #include "datapath/prefix_map.h"
 #include "netkitd.skel.h"
@@ -220,6 +223,24 @@ Result<void> pin_maps(netkitd_bpf& skeleton, const Pins& pins) {
     return {};
 }
 
+// That of a map that is pinned already: traffic uses it, it stays as it is.
+std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
+    const UniqueFd map(bpf_obj_get(path.c_str()));
+    bpf_map_info info{};
+    std::uint32_t size = sizeof(info);
+    if (!map || bpf_map_get_info_by_fd(map.get(), &info, &size) != 0) {
+        return std::nullopt;  // loading says what is wrong with it, if anything
+    }
+    return info.max_entries;
+}
+
+void size_flow_maps(netkitd_bpf& skeleton, const Pins& pins) {
+    const std::uint32_t capacity = established_flow_capacity(total_memory_bytes());
+    for (bpf_map* map : {skeleton.maps.flows4, skeleton.maps.flows6}) {
+        bpf_map__set_max_entries(map, pinned_capacity(pins.map(bpf_map__name(map))).value_or(capacity));
+    }
+}
+
 Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
     const std::string_view digits = name.substr(kUplinkPrefix.size());
     std::uint32_t ifindex = 0;
@@ -248,6 +269,7 @@ Result<Datapath> Datapath::open(const std::string& directory) {
         return fail_errno(errno, "open the BPF programs: {}", log.tail());
     }
     NK_TRY(pin_maps(*skeleton, pins));
+    size_flow_maps(*skeleton, pins);
     if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
         return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
     }

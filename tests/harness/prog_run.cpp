@@ -423,6 +423,10 @@ int TestNode::flow_map(Stage stage, bool ipv6) const {
     return bpf_map__fd(stage == Stage::fresh ? maps.flows4_new : maps.flows4);
 }
 
+int TestNode::counter_map() const {
+    return bpf_map__fd(skeleton_->maps.counters);
+}
+
 bpf_program* TestNode::program(Program program) const {
     switch (program) {
         case Program::netkit_peer:
@@ -525,35 +529,43 @@ std::map<std::string, std::uint64_t> TestNode::counted() const {
     return sums;
 }
 
-Result<RunResult> TestNode::run(Program program, std::string_view device, const Packet& packet,
-                                const RunOptions& options) const {
-    const Bytes in = packet.bytes();
-    RunResult result;
-    result.packet.resize(in.size() + 256);
+Result<TestNode::FrameResult> TestNode::run_frame(Program program, std::uint32_t ifindex,
+                                                  std::span<const std::uint8_t> frame, Bytes& out,
+                                                  const RunOptions& options) const {
+    out.resize(frame.size() + 256);
     __sk_buff context{};
-    context.ifindex = if_nametoindex(std::string(device).c_str());
+    context.ifindex = ifindex;
     context.gso_size = options.gso_size;
     context.mark = options.mark;
     bpf_test_run_opts run{};
     run.sz = sizeof(run);
-    run.data_in = in.data();
-    run.data_size_in = static_cast<std::uint32_t>(in.size());
-    run.data_out = result.packet.data();
-    run.data_size_out = static_cast<std::uint32_t>(result.packet.size());
+    run.data_in = frame.data();
+    run.data_size_in = static_cast<std::uint32_t>(frame.size());
+    run.data_out = out.data();
+    run.data_size_out = static_cast<std::uint32_t>(out.size());
     run.ctx_in = &context;
     run.ctx_size_in = sizeof(context);
     run.repeat = 1;
     run.flags = options.checksum_complete ? BPF_F_TEST_SKB_CHECKSUM_COMPLETE : 0;
-    const auto before = counted();
     if (const int error = bpf_prog_test_run_opts(program_fd(program), &run); error != 0) {
         if (error == -EBADMSG) {
             return fail(ErrorKind::internal, "{} left a wrong sum of the whole packet", to_string(program));
         }
         return fail_errno(-error, "run {}", to_string(program));
     }
-    result.verdict = NK_TRY(to_verdict(program, run.retval));
-    result.took = std::chrono::nanoseconds(run.duration);
-    result.packet.resize(run.data_size_out);
+    out.resize(run.data_size_out);
+    return FrameResult{.verdict = NK_TRY(to_verdict(program, run.retval)),
+                       .took = std::chrono::nanoseconds(run.duration)};
+}
+
+Result<RunResult> TestNode::run(Program program, std::string_view device, const Packet& packet,
+                                const RunOptions& options) const {
+    RunResult result;
+    const auto before = counted();
+    const auto ran =
+        NK_TRY(run_frame(program, if_nametoindex(std::string(device).c_str()), packet.bytes(), result.packet, options));
+    result.verdict = ran.verdict;
+    result.took = ran.took;
     for (const auto& [name, packets] : counted()) {
         const auto earlier = before.find(name);
         const std::uint64_t moved = packets - (earlier == before.end() ? 0 : earlier->second);

@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -93,6 +94,14 @@ public:
     // `device`: that the packet leaves (a container's host end) or that it comes in on.
     [[nodiscard]] Result<RunResult> run(Program program, std::string_view device, const Packet& packet,
                                         const RunOptions& options = {}) const;
+    // The same of a frame as it is, for a million of them: what comes out is put into `out`, nothing is counted.
+    struct FrameResult {
+        Verdict verdict{};
+        std::chrono::nanoseconds took{};
+    };
+    [[nodiscard]] Result<FrameResult> run_frame(Program program, std::uint32_t ifindex,
+                                                std::span<const std::uint8_t> frame, Bytes& out,
+                                                const RunOptions& options = {}) const;
 
     // Real packets: the program runs for what passes this device, until the node goes away.
     [[nodiscard]] Result<void> attach(Program program, std::string_view device);
@@ -117,6 +126,9 @@ public:
 
     // As if so much time had gone by since the first fragments that are remembered.
     void age_fragments(std::chrono::nanoseconds time) const;
+    // Maps' descriptors, borrowed.
+    [[nodiscard]] int flow_map(Stage stage, bool ipv6) const;
+    [[nodiscard]] int counter_map() const;
 
     // Instructions of a loaded program after the kernel's rewriting.
     [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
@@ -136,7 +148,6 @@ private:
     explicit TestNode(Skeleton skeleton);
 
     [[nodiscard]] bpf_program* program(Program program) const;
-    [[nodiscard]] int flow_map(Stage stage, bool ipv6) const;
     [[nodiscard]] int program_fd(Program program) const;
     // Calls `use` with the map, and the key and value of each of its entries.
     void for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const;

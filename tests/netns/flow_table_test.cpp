@@ -7,10 +7,13 @@
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "base/unique_fd.h"
+#include "datapath/flow_capacity.h"
 #include "harness/node_test.h"
 
 namespace netkitd::test {
@@ -282,6 +285,23 @@ TYPED_TEST(FlowTableTest, AFlushForgetsWhatTheFilterIsAboutAndCountsFlows) {
     EXPECT_THAT(this->flows(), IsEmpty());
     ASSERT_TRUE(this->datapath().flow_counts());
     EXPECT_EQ(this->datapath().flow_counts()->flows4 + this->datapath().flow_counts()->flows6, 0U);
+}
+
+// What a machine with less memory, or another version, made: it is in use, and stays.
+TYPED_TEST(FlowTableTest, ATableThatIsThereKeepsItsSize) {
+    constexpr std::uint32_t kOther = 1234;
+    const bool v4 = TypeParam::kFamily == IpFamily::v4;
+    const std::string pin =
+        std::format("{}/abi{}/maps/flows{}", this->bpffs().string(), NETKITD_ABI_VERSION, v4 ? 4 : 6);
+    EXPECT_EQ(this->datapath().flow_maps(TypeParam::kFamily).established_capacity,
+              datapath::established_flow_capacity(datapath::total_memory_bytes()));
+    this->stop();
+    ASSERT_EQ(::unlink(pin.c_str()), 0);
+    const UniqueFd map(bpf_map_create(BPF_MAP_TYPE_HASH, v4 ? "flows4" : "flows6", sizeof(typename TypeParam::Key),
+                                      sizeof(nk_flow), kOther, nullptr));
+    ASSERT_EQ(bpf_obj_pin(map.get(), pin.c_str()), 0) << std::strerror(errno);
+    this->start();
+    EXPECT_EQ(this->datapath().flow_maps(TypeParam::kFamily).established_capacity, kOther);
 }
 
 }  // namespace

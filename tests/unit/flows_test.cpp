@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include "datapath/flow_capacity.h"
+
 namespace netkitd::datapath {
 namespace {
 
@@ -112,6 +114,16 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedAllTheTime) {
     load.fullest.entries = 40;
     load.promoted = load.begun = 200;
     EXPECT_EQ(walks(1010s), std::vector<std::int64_t>()) << "there is room for seconds";
+}
+
+TEST(FlowCapacity, FollowsTheMachinesMemory) {
+    constexpr std::uint64_t kGiB = 1ULL << 30;
+    EXPECT_EQ(established_flow_capacity(0), 65536U);
+    EXPECT_EQ(established_flow_capacity(kGiB), 65536U);
+    EXPECT_EQ(established_flow_capacity(4 * kGiB), 131072U);
+    EXPECT_EQ(established_flow_capacity(8 * kGiB - kGiB / 2), 262144U) << "what the firmware keeps is missing";
+    EXPECT_EQ(established_flow_capacity(1024 * kGiB), 262144U);
+    EXPECT_GT(total_memory_bytes(), 1ULL << 26);
 }
 
 }  // namespace

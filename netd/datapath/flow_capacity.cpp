@@ -1,0 +1,29 @@
+#include "datapath/flow_capacity.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace netkitd::datapath {
+namespace {
+
+constexpr std::uint64_t kMemoryOfAnEntry = 32768;
+constexpr std::uint64_t kLeast = 65536;
+constexpr std::uint64_t kMost = 262144;
+
+}  // namespace
+
+std::uint32_t established_flow_capacity(std::uint64_t memory_bytes) {
+    // What a machine calls 8 GB is a little less.
+    const std::uint64_t entries = std::bit_floor(memory_bytes / kMemoryOfAnEntry * 9 / 8);
+    return static_cast<std::uint32_t>(std::clamp(entries, kLeast, kMost));
+}
+
+std::uint64_t total_memory_bytes() {
+    const long pages = ::sysconf(_SC_PHYS_PAGES);
+    const long size = ::sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(size) : 0;
+}
+
+}  // namespace netkitd::datapath

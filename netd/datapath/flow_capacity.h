@@ -1,0 +1,15 @@
+// How many entries the flow tables have room for.
+#pragma once
+
+#include <cstdint>
+
+namespace netkitd::datapath {
+
+// Entries of one family's established table, two a flow, on a machine with that much memory. The kernel allocates them
+// when it makes the table, some 150 bytes each: both families' take about 1 % of the memory.
+[[nodiscard]] std::uint32_t established_flow_capacity(std::uint64_t memory_bytes);
+
+// Of this machine.
+[[nodiscard]] std::uint64_t total_memory_bytes();
+
+}  // namespace netkitd::datapath

@@ -1,0 +1,193 @@
+// bpf-load: the flow table under load, by BPF_PROG_TEST_RUN on one CPU of this machine's own kernel; for each family
+// lines "load/FAMILY", name, value, tabs between:
+//
+//   flows                    that are there at once
+//   out ns, in ns            a packet of one of them, taken at random, the programs' time alone
+//   new flows/s              what one CPU can begin: SYN out, SYN and ACK in, by the programs' time
+//   new flows/s, flood       SYNs that nobody answers, when the table of such is full
+//   sweep ns                 of CPU time for each flow that is over, while new ones come as fast as they can
+//   sweep at 50,000/s %      the part of a CPU that it takes for as many new flows a second
+//   table MiB                of kernel memory, both stages
+#include <net/if.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <format>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <sstream>
+
+#include "bpf/packets.h"
+#include "datapath/flow_sweeper.h"
+#include "harness/daemon_view.h"
+#include "harness/netns.h"
+#include "harness/prog_run.h"
+
+namespace netkitd::test {
+namespace {
+
+using Nanoseconds = std::chrono::duration<double, std::nano>;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+constexpr std::size_t kFlows = 100'000;
+constexpr std::size_t kFlowsToARemote = 10'000;
+constexpr TestNode::Options kOptions{.established_flows = 524'288, .fresh_flows = 65536};
+
+// Of this thread: what others do meanwhile does not count.
+Milliseconds cpu_time() {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+class Load {
+public:
+    Load(const TestNode& node, const Net& net)
+        : node_(node), net_(net), container_(if_nametoindex("nkweb")), uplink_(if_nametoindex("eth0")) {}
+
+    Result<void> measure() {
+        std::vector<std::size_t> numbers(kFlows);
+        std::iota(numbers.begin(), numbers.end(), 0);
+        Nanoseconds begun{};
+        for (const std::size_t number : numbers) {
+            begun += NK_TRY(begin(number));
+        }
+        print("flows", kFlows);
+        print("new flows/s", kFlows / (begun.count() / 1e9));
+
+        std::ranges::shuffle(numbers, std::mt19937(1));
+        Nanoseconds out{};
+        Nanoseconds in{};
+        for (const std::size_t number : numbers) {
+            out += NK_TRY(run(Program::veth_ingress, packet_out(number).ack().payload(1000)));
+            in += NK_TRY(run(Program::uplink_ingress, packet_in(number).ack().payload(1000)));
+        }
+        print("out ns", out.count() / kFlows);
+        print("in ns", in.count() / kFlows);
+        return measure_sweep();
+    }
+
+    Result<void> measure_flood() {
+        constexpr std::size_t kFull = 200'000;
+        Nanoseconds took{};
+        for (std::size_t number = 0; number < 2 * kFull; number++) {
+            const Nanoseconds one = NK_TRY(run(Program::veth_ingress, packet_out(kFlows + 600'000 + number).syn()));
+            took += number < kFull ? Nanoseconds() : one;
+        }
+        print("new flows/s, flood", kFull / (took.count() / 1e9));
+        return {};
+    }
+
+private:
+    void print(std::string_view name, double value) const {
+        std::puts(std::format("load/IP{}\t{}\t{:.2f}", net_.name, name, value).c_str());
+    }
+
+    // The daemon's sweep beside flows that are over as soon as they have begun.
+    Result<void> measure_sweep() {
+        constexpr std::size_t kShort = 500'000;
+        const DaemonView view = NK_TRY(DaemonView::open(node_));
+        datapath::FlowSweeper sweeper(view.datapath());
+        auto next_step = std::chrono::steady_clock::now();
+        Milliseconds took{};
+        for (std::size_t number = kFlows; number < kFlows + kShort; number++) {
+            (void)NK_TRY(begin(number));
+            (void)NK_TRY(run(Program::veth_ingress, packet_out(number).ack().fin()));
+            (void)NK_TRY(run(Program::uplink_ingress, packet_in(number).ack().fin()));
+            if (std::chrono::steady_clock::now() >= next_step) {
+                const Milliseconds begin = cpu_time();
+                next_step = std::chrono::steady_clock::now() + NK_TRY(sweeper.step({}));
+                took += cpu_time() - begin;
+            }
+        }
+        const double ns = Nanoseconds(took).count() / static_cast<double>(sweeper.removed());
+        print("sweep ns", ns);
+        print("sweep at 50,000/s %", ns * 50'000 / 1e7);
+        const double bytes = NK_TRY(memory_of(Stage::established)) + NK_TRY(memory_of(Stage::fresh));
+        print("table MiB", bytes / (1 << 20));
+        return {};
+    }
+
+    // proc_pid_fdinfo(5): "memlock:	1234"
+    [[nodiscard]] Result<double> memory_of(Stage stage) const {
+        std::ifstream file(std::format("/proc/self/fdinfo/{}", node_.flow_map(stage, v6())));
+        std::string name;
+        double bytes = 0;
+        for (std::string line; std::getline(file, line);) {
+            std::istringstream(line) >> name >> bytes;
+            if (name == "memlock:") {
+                return bytes;
+            }
+        }
+        return fail(ErrorKind::internal, "the kernel does not say what a map takes");
+    }
+
+    [[nodiscard]] bool v6() const { return net_.name == "V6"; }
+    [[nodiscard]] static std::uint16_t port(std::size_t number) {
+        return static_cast<std::uint16_t>(49152 + number % kFlowsToARemote);
+    }
+    [[nodiscard]] std::string remote(std::size_t number) const {
+        return std::format("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 1 + number / kFlowsToARemote);
+    }
+    [[nodiscard]] Packet packet_out(std::size_t number) const {
+        return Packet().ip(net_.web, remote(number)).tcp(port(number), 443);
+    }
+    [[nodiscard]] Packet packet_in(std::size_t number) const {
+        return Packet().eth(kUplinkMac, kRouterMac).ip(remote(number), net_.node).tcp(443, port(number));
+    }
+
+    Result<Nanoseconds> begin(std::size_t number) {
+        const Nanoseconds syn = NK_TRY(run(Program::veth_ingress, packet_out(number).syn()));
+        return syn + NK_TRY(run(Program::uplink_ingress, packet_in(number).syn().ack()));
+    }
+    Result<Nanoseconds> run(Program program, const Packet& packet) {
+        const bool out = program == Program::veth_ingress;
+        const auto ran = NK_TRY(node_.run_frame(program, out ? container_ : uplink_, packet.bytes(), seen_));
+        if (ran.verdict != Verdict::redirect) {
+            return fail(ErrorKind::internal, "a packet did not get through:\n{}", describe(packet.bytes()));
+        }
+        return Nanoseconds(ran.took);
+    }
+
+    const TestNode& node_;
+    const Net& net_;
+    std::uint32_t container_;
+    std::uint32_t uplink_;
+    Bytes seen_;
+};
+
+Result<void> measure() {
+    const NetworkNamespace home;
+    Result<void> done;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+    home.inside([&] {
+        done = [&]() -> Result<void> {
+            const TestNode node = NK_TRY(TestNode::create(home, kOptions));
+            for (const Net* net : {&ipv4(), &ipv6()}) {
+                Load load(node, *net);
+                NK_TRY(load.measure());
+                NK_TRY(load.measure_flood());
+            }
+            return {};
+        }();
+    });
+    return done;
+}
+
+}  // namespace
+}  // namespace netkitd::test
+
+int main() {
+    const auto done = netkitd::test::measure();
+    if (!done) {
+        std::fprintf(stderr, "bpf-load: %s\n", done.error().message().c_str());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,125 @@
+// What a masquerading NAT promises, as plainly as it can be said: the reference that the programs are compared with.
+//
+// It knows conversations and their ports, and nothing of maps, stages, short ways or incremental checksums: what a
+// packet is to become is the same packet built anew, from its fields. Where the programs may choose (which free port),
+// it judges the choice and takes it over. A protocol is added by giving it a place for its port in translated_port()
+// and in the Packet that it is built by.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "harness/packet.h"
+#include "harness/prog_run.h"
+
+namespace netkitd::test {
+
+// As the container sees it. ICMP echo: `port` is the id, `remote_port` 0.
+struct Conversation {
+    std::uint8_t protocol = 0;
+    std::string container;
+    std::uint16_t port = 0;
+    std::string remote;
+    std::uint16_t remote_port = 0;
+    auto operator<=>(const Conversation&) const = default;
+    [[nodiscard]] bool is_ipv6() const { return remote.contains(':'); }
+};
+[[nodiscard]] std::string to_string(const Conversation& conversation);
+
+// A packet, and what the model has to know of it.
+struct Sent {
+    Packet packet;
+    std::uint8_t protocol = 0;
+    std::size_t transport_offset = 0;  // in the frame
+    std::uint8_t ttl = 64;
+    bool syn = false;
+    bool ack = false;
+    bool fin = false;
+    bool rst = false;
+    // Nothing that can be translated: an echo reply that nobody asked for, say. Why such a packet is dropped.
+    std::string untranslatable = {};
+    // Added to its transport checksum: it was wrong when it came, and a translation must not make it right.
+    std::uint16_t damage = 0;
+
+    [[nodiscard]] Bytes frame() const;
+};
+
+// What became of it.
+struct Seen {
+    Verdict verdict{};
+    std::string drop = {};  // the reason's name
+    std::span<const std::uint8_t> frame = {};
+};
+
+class NatModel {
+public:
+    struct Options {
+        std::uint16_t port_first = 0;
+        std::uint16_t port_last = 0;
+        // The table of conversations without a reply is small: any of them may be forgotten at any time.
+        bool forgets_unanswered = false;
+        std::string node4 = "203.0.113.2";
+        std::string node6 = "2001:db8:113::2";
+    };
+    explicit NatModel(Options options) : options_(std::move(options)) {}
+
+    // What is wrong with what became of a packet that the container sent, or of one from the remote to a port of the
+    // node. Empty: nothing is.
+    [[nodiscard]] std::string out(const Conversation& conversation, const Sent& sent, const Seen& seen);
+    [[nodiscard]] std::string in(const Conversation& conversation, std::uint16_t port, const Sent& sent,
+                                 const Seen& seen);
+
+    // The daemon forgot the conversation; the container was replaced by another one with its address.
+    void forget(const Conversation& conversation);
+    void replace(const std::string& container);
+
+    struct State {
+        std::uint16_t port = 0;        // of the node
+        bool answered = false;         // it can't be forgotten any more
+        bool stale = false;            // of a container that is gone: it may be there or not
+        bool ends_known = true;        // whether the following three say all
+        bool container_ended = false;  // by a FIN
+        bool remote_ended = false;
+        bool reset = false;
+        [[nodiscard]] bool closed() const { return reset || (container_ended && remote_ended); }
+    };
+    [[nodiscard]] const State* find(const Conversation& conversation) const;
+    [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
+    // Whether it is there for sure, with that port.
+    [[nodiscard]] bool is_certain(const State& state) const {
+        return !state.stale && (state.answered || !options_.forgets_unanswered);
+    }
+
+private:
+    // What the outside sees: a protocol, a remote, and a port of the node.
+    struct Outside {
+        std::uint8_t protocol = 0;
+        std::string remote;
+        std::uint16_t remote_port = 0;
+        std::uint16_t port = 0;
+        auto operator<=>(const Outside&) const = default;
+    };
+    [[nodiscard]] static Outside outside(const Conversation& conversation, std::uint16_t port) {
+        return {conversation.protocol, conversation.remote, conversation.remote_port, port};
+    }
+    [[nodiscard]] const std::string& node(const Conversation& conversation) const {
+        return conversation.is_ipv6() ? options_.node6 : options_.node4;
+    }
+    [[nodiscard]] bool in_pool(std::uint16_t port) const {
+        return port >= options_.port_first && port <= options_.port_last;
+    }
+    [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
+    [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
+    State& take_over(const Conversation& conversation, std::uint16_t port);
+
+    Options options_;
+    std::map<Conversation, State> conversations_;
+    std::map<Outside, Conversation> owners_;  // who had that port last
+};
+
+}  // namespace netkitd::test
