@@ -264,10 +264,10 @@ Step random_step(Random& random, std::size_t conversations) {
     return step;
 }
 
-World random_world(Random& random, bool forgets_unanswered, std::size_t steps) {
+World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps) {
     World world;
     // The whole pool, one that is soon used up, or one in which a free port has to be found.
-    const std::size_t kind = random.below(3);
+    const std::size_t kind = number % 3;
     const std::size_t size = kind == 0 ? 16384 : kind == 1 ? random.below(31) + 1 : 64;
     const std::uint16_t first = kind == 0 ? 49152 : 50000;
     world.options = {.port_first = first,
@@ -582,12 +582,13 @@ World NatPropertyTest::shrink(World world, Failure failure) {
 }
 
 void NatPropertyTest::play_until(std::uint64_t packets, bool forgets_unanswered) {
-    constexpr std::size_t kStepsOfAWorld = 20'000;
+    constexpr std::size_t kMostSteps = 20'000;
     const std::uint64_t seed = number_from_environment("NETKITD_SEED", std::random_device{}());
     std::printf("[ seed   ] NETKITD_SEED=%lu\n", seed);
     Random random(seed);
-    for (std::uint64_t done = 0; done < packets; done += kStepsOfAWorld) {
-        const World world = random_world(random, forgets_unanswered, kStepsOfAWorld);
+    const std::size_t steps = std::min<std::size_t>(kMostSteps, packets / 3);  // a world of each kind
+    for (std::uint64_t done = 0; done < packets; done += steps) {
+        const World world = random_world(random, done / steps, forgets_unanswered, steps);
         if (const auto failure = play(world, nullptr)) {
             const World least = shrink(world, *failure);
             std::string trace;

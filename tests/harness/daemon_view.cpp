@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "datapath/pins.h"
 
@@ -29,8 +30,12 @@ Result<DaemonView> DaemonView::open(const TestNode& node) {
 }
 
 DaemonView::~DaemonView() {
-    if (!directory_.empty()) {
-        (void)datapath::Pins::remove_all(directory_.string());
+    if (directory_.empty()) {
+        return;  // moved from
+    }
+    datapath_.reset();
+    if (const auto removed = datapath::Pins::remove_all(directory_.string()); !removed) {
+        std::fprintf(stderr, "%s\n", removed.error().message().c_str());
     }
 }
 
