@@ -314,7 +314,8 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, m->key, m->route, &flow->addr));
 }
 
-// Removes both halves of a flow that is no longer valid. A function of its own: its key does not count for the others.
+// Removes both halves of a flow that is no longer valid. A function of its own, so that its key does not count for the
+// stack of the way that most packets take.
 static __noinline void nk_flow_forget(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
 				      const struct nk_flow *flow)
 {

@@ -85,7 +85,7 @@ struct nk_ip {
 	__u8 fragment;	      // enum nk_fragment
 	bool whole;	      // must not be fragmented on its way: DF, and all of IPv6
 	bool jumbo;	      // BIG TCP with the extension header that says how long it is
-	enum nk_family family;
+	__u8 family;	      // enum nk_family; a byte, as the stack is scarce
 };
 
 struct nk_l4 {
