@@ -31,6 +31,7 @@ struct nk_out {
 	struct nk_l4 l4;
 	enum nk_l4_result l4_result;
 	struct nk_flow6_key *key; // forward
+	struct nk_route *route;
 	const struct nk_endpoint *source;
 	const volatile struct nk_network *network; // the source's
 	bool masquerade;
@@ -88,7 +89,7 @@ static __always_inline int nk_check_masquerade(const struct nk_out *out)
 static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struct nk_out *out,
 					      const struct nk_masquerade *m)
 {
-	__be16 id = nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, m->route->fib.ifindex);
+	__be16 id = nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, out->route->fib.ifindex);
 
 	return out->ip.family == NK_IPV6 || nk_write_id(skb, id);
 }
@@ -97,12 +98,16 @@ static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struc
 // is about the host's own address, and no use to the container. So the stack gets a copy as it was, which waits too: it
 // is answered with the right error, or ends at the uplink (uplink.h). In veth mode the copy meets this program once
 // more.
-static __noinline void nk_copy_to_stack(struct __sk_buff *skb)
+NK_GLOBAL int nk_copy_to_stack(struct __sk_buff *skb)
 {
+	long error;
+
 	skb->tc_index = NK_TC_INDEX_COPY;
-	if (!bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS))
+	error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	if (!error)
 		nk_count(skb, NK_EVENT_STACK_NEIGHBOUR);
 	skb->tc_index = 0;
+	return error;
 }
 
 // NK_OK with the packet rewritten, or the reason to drop it.
@@ -111,16 +116,16 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 	int result;
 
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
-		return nk_later_fragment_outbound(skb, &out->ip, m);
+		return nk_later_fragment_outbound(skb, &out->ip, m, out->route->fib.ifindex);
 	result = nk_check_masquerade(out);
 	if (result != NK_OK)
 		return result;
 	if (out->l4_result == NK_L4_ICMP_ERROR)
-		return nk_error_from_container(skb, &out->ip, m);
-	result = nk_flow_outbound(skb, m);
+		return nk_error_from_container(skb, &out->ip, m, out->route);
+	result = nk_flow_outbound(skb, m, out->route);
 	if (result != NK_OK)
 		return result;
-	if (m->route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
 		nk_copy_to_stack(skb);
 	if (out->ip.fragment && !nk_first_fragment(skb, out, m))
 		return NK_DROP_REWRITE_FAILED;
@@ -133,19 +138,19 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 {
 	int result;
 
-	if (!nk_is_uplink(m->route->fib.ifindex))
+	if (!nk_is_uplink(out->route->fib.ifindex))
 		return nk_drop(skb, NK_DROP_NO_UPLINK);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (skb->tc_index == NK_TC_INDEX_COPY)
-		return m->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
+		return out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
 	if (out->masquerade)
 		result = nk_masquerade(skb, out, m);
 	else
 		result = nk_decrement_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
 	if (result != NK_OK)
 		return nk_drop(skb, result);
-	return nk_send(skb, m->route);
+	return nk_send(skb, out->route);
 }
 
 // Hands a packet that may be fragmented, and has to be, to the stack as it is, when it is known what its fragments
@@ -163,17 +168,17 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
-	m->route->result = nk_ask_fib4(skb, out->key, out->ip.tos, m->route->fib.mtu_result, &m->route->fib);
-	if (m->route->result != BPF_FIB_LKUP_RET_SUCCESS && m->route->result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	out->route->result = nk_ask_fib4(skb, out->key, out->ip.tos, out->route->fib.mtu_result, &out->route->fib);
+	if (out->route->result != BPF_FIB_LKUP_RET_SUCCESS && out->route->result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return nk_drop(skb, NK_DROP_TOO_BIG);
-	if (!nk_is_uplink(m->route->fib.ifindex))
+	if (!nk_is_uplink(out->route->fib.ifindex))
 		return nk_drop(skb, NK_DROP_NO_UPLINK);
 	result = nk_check_masquerade(out);
 	if (result == NK_OK)
-		result = nk_flow_outbound(skb, m);
+		result = nk_flow_outbound(skb, m, out->route);
 	if (result != NK_OK)
 		return nk_drop(skb, result);
-	nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, m->route->fib.ifindex);
+	nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, out->route->fib.ifindex);
 	return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 }
 
@@ -187,13 +192,13 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_doo
 	return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
 }
 
-static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out,
 				       struct nk_masquerade *m)
 {
-	m->route = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4));
-	if (!m->route)
+	out->route = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4));
+	if (!out->route)
 		return nk_drop(skb, NK_DROP_ROUTE);
-	switch (m->route->result) {
+	switch (out->route->result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		return nk_forward(skb, door, out, m);
@@ -213,20 +218,23 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	}
 }
 
-static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out)
+static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out)
 {
-	struct nk_masquerade m = {
-	    .key = out->key,
-	    .now_ns = bpf_ktime_get_coarse_ns(),
-	    .family = out->ip.family,
-	    .traffic_class = out->ip.traffic_class,
-	    .endpoint_id = out->source->id,
-	    .endpoint_ifindex = out->source->ifindex,
-	    .network = out->network,
-	    .tcp_flags = out->l4.tcp_flags,
-	};
+	struct nk_masquerade *m = nk_masquerade_place();
 
-	return nk_by_route(skb, door, out, &m);
+	if (!m)
+		return nk_drop(skb, NK_DROP_ROUTE);
+	m->key = *out->key;
+	m->now_ns = bpf_ktime_get_coarse_ns();
+	m->family = out->ip.family;
+	m->traffic_class = out->ip.traffic_class;
+	m->endpoint_id = out->source->id;
+	m->endpoint_ifindex = out->source->ifindex;
+	m->network_flags = out->network ? out->network->flags : 0;
+	if (m->network_flags & NK_NETWORK_FIXED_SOURCE)
+		m->network_source = nk_network_addr(&out->network->source);
+	m->tcp_flags = out->l4.tcp_flags;
+	return nk_by_route(skb, door, out, m);
 }
 
 // A connection that was masqueraded before the configuration said otherwise stays so: its other end knows it by that
@@ -303,24 +311,24 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.
-static __noinline int nk_fast_out4(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_out4(struct __sk_buff *skb)
 {
 	return nk_fast_out(skb, NK_IPV4);
 }
 
-static __noinline int nk_fast_out6(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_out6(struct __sk_buff *skb)
 {
 	return nk_fast_out(skb, NK_IPV6);
 }
 
-static __noinline int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
+NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
 {
 	const struct nk_door door = {.pass = pass, .peer = peer};
 
 	return nk_from_container_ip(skb, &door, NK_IPV4);
 }
 
-static __noinline int nk_from_container6(struct __sk_buff *skb, int pass, bool peer)
+NK_GLOBAL int nk_from_container6(struct __sk_buff *skb, int pass, bool peer)
 {
 	const struct nk_door door = {.pass = pass, .peer = peer};
 

@@ -45,6 +45,22 @@ struct {
 	__type(value, struct nk_flow);
 } flows6 SEC(".maps");
 
+// Where a flow's halves are put together before they are inserted: the stack has no room for them. Of each CPU its own.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct nk_flow);
+} halves SEC(".maps");
+
+// NULL cannot be.
+static __always_inline struct nk_flow *nk_half_place(enum nk_flow_direction direction)
+{
+	__u32 index = direction;
+
+	return bpf_map_lookup_elem(&halves, &index);
+}
+
 enum nk_stage {
 	NK_STAGE_NEW,
 	NK_STAGE_ESTABLISHED,

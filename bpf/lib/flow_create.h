@@ -8,20 +8,35 @@
 #include "port_tries.h"
 #include "route.h"
 
-// Who asks for a translation, and the answer.
+// Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
 struct nk_masquerade {
-	const struct nk_flow6_key *key; // forward
-	struct nk_addr addr;		// answer: to write as the source
+	struct nk_flow6_key key; // forward
+	struct nk_addr addr;	 // answer: to write as the source
 	__u64 now_ns;
 	enum nk_family family;
 	__be32 traffic_class; // IPv6
 	__u32 endpoint_id;
 	__u32 endpoint_ifindex;
-	struct nk_route *route;
-	const volatile struct nk_network *network; // the container's; NULL if it is not known
-	__be16 port;				   // answer: to write as the source port, or the echo id
+	__u32 network_flags;	       // enum nk_network_flag, of the container's network; 0 if it is not known
+	struct nk_addr network_source; // the network's own address, if it has one
+	__be16 port;		       // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
 };
+
+// Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nk_masquerade);
+} masquerades SEC(".maps");
+
+static __always_inline struct nk_masquerade *nk_masquerade_place(void)
+{
+	__u32 index = 0;
+
+	return bpf_map_lookup_elem(&masquerades, &index);
+}
 
 enum nk_claim {
 	NK_CLAIM_TAKEN,	      // somebody else's
@@ -31,19 +46,10 @@ enum nk_claim {
 	NK_CLAIM_FAILED,      // the table has no room
 };
 
-// Where a flow's half is put together before it is inserted: the stack has no room for it. Of each CPU its own.
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct nk_flow);
-} new_half SEC(".maps");
-
 // What both halves have in common; NULL cannot be.
-static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m)
+static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m, const struct nk_route *route)
 {
-	__u32 zero = 0;
-	struct nk_flow *value = bpf_map_lookup_elem(&new_half, &zero);
+	struct nk_flow *value = nk_half_place(NK_FLOW_FORWARD);
 
 	if (!value)
 		return NULL;
@@ -51,7 +57,7 @@ static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m
 	value->last_seen_ns = m->now_ns;
 	value->created_ns = m->now_ns;
 	value->endpoint_id = m->endpoint_id;
-	nk_route_remember(value, m->route, m->endpoint_ifindex);
+	nk_route_remember(value, route, m->endpoint_ifindex);
 	return value;
 }
 
@@ -59,11 +65,11 @@ static __always_inline struct nk_flow6_key nk_flow_reverse_key(const struct nk_m
 							       const struct nk_addr *addr, __be16 port)
 {
 	return (struct nk_flow6_key){
-	    .saddr = m->key->daddr,
+	    .saddr = m->key.daddr,
 	    .daddr = *addr,
-	    .sport = m->key->dport,
+	    .sport = m->key.dport,
 	    .dport = port,
-	    .proto = m->key->proto,
+	    .proto = m->key.proto,
 	    .direction = NK_FLOW_REVERSE,
 	};
 }
@@ -71,12 +77,13 @@ static __always_inline struct nk_flow6_key nk_flow_reverse_key(const struct nk_m
 // Whether this reverse half leads back to the one who asks.
 static __always_inline bool nk_flow_is_own(const struct nk_masquerade *m, const struct nk_flow *flow)
 {
-	return nk_flow_is(m->family, flow, &m->key->saddr, m->key->sport, m->endpoint_id);
+	return nk_flow_is(m->family, flow, &m->key.saddr, m->key.sport, m->endpoint_id);
 }
 
 // Makes the reverse half that leads from `addr` and `port` back to the container, if nobody else has it. Until the
 // first reply it remembers the way out as well, for a forward half that is made only then.
-static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const struct nk_addr *addr, __be16 port)
+static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const struct nk_route *route,
+					      const struct nk_addr *addr, __be16 port)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, addr, port);
 	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &key);
@@ -87,12 +94,12 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 	// Looked up before it is inserted: an insertion into an LRU map evicts first and finds the key taken later.
 	flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
 	if (!flow) {
-		struct nk_flow *value = nk_new_half(m);
+		struct nk_flow *value = nk_new_half(m, route);
 
 		if (!value)
 			return NK_CLAIM_FAILED;
-		value->addr = m->key->saddr;
-		value->port = m->key->sport;
+		value->addr = m->key.saddr;
+		value->port = m->key.sport;
 		value->ifindex = m->endpoint_ifindex;
 		error = nk_flow_insert(m->family, NK_STAGE_NEW, &key, value);
 		if (!error)
@@ -111,15 +118,15 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 static __always_inline __u32 nk_reply_tuple(const struct nk_masquerade *m, __be16 port, struct bpf_sock_tuple *tuple)
 {
 	if (m->family == NK_IPV4) {
-		tuple->ipv4.saddr = m->key->daddr.word[0];
+		tuple->ipv4.saddr = m->key.daddr.word[0];
 		tuple->ipv4.daddr = m->addr.word[0];
-		tuple->ipv4.sport = m->key->dport;
+		tuple->ipv4.sport = m->key.dport;
 		tuple->ipv4.dport = port;
 		return sizeof(tuple->ipv4);
 	}
-	__builtin_memcpy(tuple->ipv6.saddr, &m->key->daddr, sizeof(tuple->ipv6.saddr));
+	__builtin_memcpy(tuple->ipv6.saddr, &m->key.daddr, sizeof(tuple->ipv6.saddr));
 	__builtin_memcpy(tuple->ipv6.daddr, &m->addr, sizeof(tuple->ipv6.daddr));
-	tuple->ipv6.sport = m->key->dport;
+	tuple->ipv6.sport = m->key.dport;
 	tuple->ipv6.dport = port;
 	return sizeof(tuple->ipv6);
 }
@@ -134,9 +141,9 @@ static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_ma
 	__u32 size = nk_reply_tuple(m, port, &tuple);
 	struct bpf_sock *socket = NULL;
 
-	if (m->key->proto == IPPROTO_TCP)
+	if (m->key.proto == IPPROTO_TCP)
 		socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	else if (m->key->proto == IPPROTO_UDP)
+	else if (m->key.proto == IPPROTO_UDP)
 		socket = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!socket)
 		return false;
@@ -147,6 +154,7 @@ static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_ma
 struct nk_port_search {
 	struct __sk_buff *skb;
 	struct nk_masquerade *m;
+	const struct nk_route *route;
 	__u32 start;
 	__u32 tries;
 	enum nk_claim claim;
@@ -155,7 +163,7 @@ struct nk_port_search {
 // The container's own port first. A pool too small for chance is walked instead, so that its last free port is found.
 static __always_inline __be16 nk_port_candidate(const struct nk_port_search *search, __u32 attempt)
 {
-	__be16 wanted = search->m->key->sport;
+	__be16 wanted = search->m->key.sport;
 	__u32 first = node.port_first;
 	__u32 size = node.port_last - first + 1;
 	__u32 offset;
@@ -175,7 +183,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 	m->port = nk_port_candidate(search, attempt);
 	if (nk_port_of_host(search->skb, m, m->port))
 		return 0;
-	search->claim = nk_flow_claim(m, &m->addr, m->port);
+	search->claim = nk_flow_claim(m, search->route, &m->addr, m->port);
 	return search->claim != NK_CLAIM_TAKEN;
 }
 
@@ -187,10 +195,10 @@ static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 
 // The forward half, when the reverse half is ours. Two packets of one flow may get here at once on two CPUs: the first
 // forward half inserted is the flow, and who comes second gives back its own reverse half.
-static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, enum nk_claim claim)
+static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const struct nk_route *route, enum nk_claim claim)
 {
 	enum nk_stage stage = claim == NK_CLAIM_ESTABLISHED ? NK_STAGE_ESTABLISHED : NK_STAGE_NEW;
-	struct nk_flow *value = nk_new_half(m);
+	struct nk_flow *value = nk_new_half(m, route);
 	struct nk_flow *winner;
 	long error;
 
@@ -199,11 +207,11 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, enum nk_cl
 	value->addr = m->addr;
 	value->port = m->port;
 	value->flags = nk_flow_flags(m->tcp_flags);
-	value->ifindex = m->route->fib.ifindex;
-	error = nk_flow_insert(m->family, stage, m->key, value);
+	value->ifindex = route->fib.ifindex;
+	error = nk_flow_insert(m->family, stage, &m->key, value);
 	if (!error)
 		return NK_OK;
-	winner = error == -NK_EEXIST ? nk_flow_find(m->family, stage, m->key) : NULL;
+	winner = error == -NK_EEXIST ? nk_flow_find(m->family, stage, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;
 	if (claim == NK_CLAIM_NEW) {
@@ -220,7 +228,7 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, enum nk_cl
 
 static __always_inline bool nk_flow_needs_forward(const struct nk_masquerade *m, enum nk_claim claim)
 {
-	return claim == NK_CLAIM_ESTABLISHED || !nk_flow_begins_with_one_half(m->key->proto, m->key->sport, m->port);
+	return claim == NK_CLAIM_ESTABLISHED || !nk_flow_begins_with_one_half(m->key.proto, m->key.sport, m->port);
 }
 
 // A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
@@ -230,54 +238,43 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 	return proto == IPPROTO_SCTP;
 }
 
-static __always_inline bool nk_has_fixed_source(const struct nk_masquerade *m)
-{
-	return m->network && m->network->flags & NK_NETWORK_FIXED_SOURCE;
-}
-
 // Unset while the host does not have it, which is the daemon's to say.
 static __always_inline struct nk_addr nk_fixed_source(const struct nk_masquerade *m)
 {
-	const volatile struct nk_network *network = m->network;
-
-	if (network->flags & NK_NETWORK_SOURCE_MISSING)
-		return (struct nk_addr){};
-	return (struct nk_addr){.word = {network->source.word[0], network->source.word[1], network->source.word[2],
-					 network->source.word[3]}};
+	return m->network_flags & NK_NETWORK_SOURCE_MISSING ? (struct nk_addr){} : m->network_source;
 }
 
 static __always_inline bool nk_is_fixed_source(const struct nk_masquerade *m, const struct nk_addr *addr)
 {
-	struct nk_addr fixed;
+	struct nk_addr fixed = nk_fixed_source(m);
 
-	if (!nk_has_fixed_source(m))
-		return false;
-	fixed = nk_fixed_source(m);
-	return nk_addr_equal(m->family, addr, &fixed);
+	return m->network_flags & NK_NETWORK_FIXED_SOURCE && nk_addr_equal(m->family, addr, &fixed);
 }
 
 // Unset if there is none.
-static __always_inline struct nk_addr nk_masquerade_source(struct __sk_buff *skb, struct nk_masquerade *m)
+static __always_inline struct nk_addr nk_masquerade_source(struct __sk_buff *skb, const struct nk_masquerade *m,
+							   struct nk_route *route)
 {
-	return nk_has_fixed_source(m) ? nk_fixed_source(m)
-				      : nk_route_source(skb, m->family, m->key, m->traffic_class, m->route);
+	return m->network_flags & NK_NETWORK_FIXED_SOURCE
+		   ? nk_fixed_source(m)
+		   : nk_route_source(skb, m->family, &m->key, m->traffic_class, route);
 }
 
-static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m)
+static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
-	bool keeps_port = nk_keeps_port(m->key->proto);
+	struct nk_port_search search = {.skb = skb, .m = m, .route = route, .start = m->now_ns};
+	bool keeps_port = nk_keeps_port(m->key.proto);
 	int result = NK_OK;
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
-	m->addr = nk_masquerade_source(skb, m);
+	m->addr = nk_masquerade_source(skb, m, route);
 	// An uplink without an address lends one from another device, and that may be a gateway of ours.
 	if (nk_addr_is_unset(m->family, &m->addr) || nk_network(m->family, &m->addr))
 		return NK_DROP_NO_SOURCE;
 	if (!node.port_first || node.port_last < node.port_first)
 		return NK_DROP_PORTS_EXHAUSTED;
-	if (keeps_port && !nk_in_pool(m->key->sport))
+	if (keeps_port && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
 	if (!nk_port_try(0, &search) && !keeps_port)
 		bpf_loop(NK_PORT_TRIES - 1, nk_port_try_again, &search, 0);
@@ -286,32 +283,33 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	if (search.claim == NK_CLAIM_FAILED)
 		return NK_DROP_FLOW_TABLE_FULL;
 	if (nk_flow_needs_forward(m, search.claim))
-		result = nk_flow_insert_forward(m, search.claim);
+		result = nk_flow_insert_forward(m, route, search.claim);
 	if (result == NK_OK && search.claim == NK_CLAIM_NEW) {
 		nk_count(skb, NK_EVENT_FLOW_CREATED);
 		nk_count_port_tries(search.tries);
-		if (m->port != m->key->sport)
+		if (m->port != m->key.sport)
 			nk_count(skb, NK_EVENT_PORT_CHANGED);
 	}
 	return result;
 }
 
-static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerade *m, struct nk_flow *flow)
+static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerade *m, const struct nk_route *route,
+					struct nk_flow *flow)
 {
 	m->addr = flow->addr;
 	m->port = flow->port;
-	nk_route_remember(flow, m->route, m->endpoint_ifindex);
-	nk_flow_seen(m->family, stage, m->key, flow, m->now_ns, m->tcp_flags);
+	nk_route_remember(flow, route, m->endpoint_ifindex);
+	nk_flow_seen(m->family, stage, &m->key, flow, m->now_ns, m->tcp_flags);
 	return true;
 }
 
 // Whether a flow that was found is still this container's (its address may have a new owner), still leaves by the
 // uplink whose address it has (out of another one, no reply would ever come back), and the host still has that address.
-static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m,
+static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
-	return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->route->fib.ifindex &&
-	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, m->key, m->route, &flow->addr));
+	return flow->endpoint_id == m->endpoint_id && flow->ifindex == route->fib.ifindex &&
+	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
 // Removes both halves of a flow that is no longer valid. A function of its own, so that its key does not count for the
@@ -325,44 +323,46 @@ static __noinline void nk_flow_forget(enum nk_family family, enum nk_stage stage
 	nk_flow_delete(family, stage, key);
 }
 
-static __noinline bool nk_flow_established(struct __sk_buff *skb, struct nk_masquerade *m)
+static __noinline bool nk_flow_established(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, m->key);
+	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &m->key);
 
 	if (!flow)
 		return false;
-	if (nk_flow_valid(skb, m, flow))
-		return nk_flow_use(NK_STAGE_ESTABLISHED, m, flow);
-	nk_flow_forget(m->family, NK_STAGE_ESTABLISHED, m->key, flow);
+	if (nk_flow_valid(skb, m, route, flow))
+		return nk_flow_use(NK_STAGE_ESTABLISHED, m, route, flow);
+	nk_flow_forget(m->family, NK_STAGE_ESTABLISHED, &m->key, flow);
 	return false;
 }
 
 // A flow without a reply yet. Its reverse half may have been evicted, and the port may have gone to another since.
-static __noinline bool nk_flow_unanswered(struct __sk_buff *skb, struct nk_masquerade *m)
+static __noinline bool nk_flow_unanswered(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_NEW, m->key);
+	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_NEW, &m->key);
 	enum nk_claim claim;
 
 	if (!flow)
 		return false;
-	if (nk_flow_valid(skb, m, flow)) {
-		claim = nk_flow_claim(m, &flow->addr, flow->port);
+	if (nk_flow_valid(skb, m, route, flow)) {
+		claim = nk_flow_claim(m, route, &flow->addr, flow->port);
 		if (claim != NK_CLAIM_TAKEN && claim != NK_CLAIM_FAILED)
-			return nk_flow_use(NK_STAGE_NEW, m, flow);
-		nk_flow_delete(m->family, NK_STAGE_NEW, m->key);
+			return nk_flow_use(NK_STAGE_NEW, m, route, flow);
+		nk_flow_delete(m->family, NK_STAGE_NEW, &m->key);
 		return false;
 	}
-	nk_flow_forget(m->family, NK_STAGE_NEW, m->key, flow);
+	nk_flow_forget(m->family, NK_STAGE_NEW, &m->key, flow);
 	return false;
 }
 
 // NK_OK with m->addr and m->port set, or the reason to drop.
-static __always_inline int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m)
+NK_GLOBAL int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	if (nk_flow_established(skb, m) || nk_flow_unanswered(skb, m))
+	if (!m || !route)
+		return NK_DROP_ROUTE;
+	if (nk_flow_established(skb, m, route) || nk_flow_unanswered(skb, m, route))
 		return NK_OK;
 	// It may have been established between these two looks; but not a connection that only begins.
-	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(skb, m))
+	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(skb, m, route))
 		return NK_OK;
-	return nk_flow_create(skb, m);
+	return nk_flow_create(skb, m, route);
 }

@@ -15,55 +15,61 @@ enum nk_promotion {
 
 // A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
 struct nk_delivery {
-	const struct nk_flow6_key *key; // reverse
-	struct nk_addr addr;		// answer
-	__u32 ifindex;			// answer
-	__be16 port;			// answer
+	struct nk_flow6_key key; // reverse
+	struct nk_addr addr;	 // answer
+	__u32 ifindex;		 // answer
+	__be16 port;		 // answer
 	__u8 tcp_flags;
 	enum nk_family family;
 };
 
 // The forward half of a reply's flow: the one in the new map, or made from the reverse half if there is none. A SYN
 // that came back answers one that went out. It may have come in by another uplink than that went out by.
-static __always_inline struct nk_flow
-nk_flow_forward_half(const struct nk_flow *found, const struct nk_flow6_key *reverse_key, const struct nk_flow *reverse)
+static __always_inline void nk_flow_forward_half(const struct nk_flow *found, const struct nk_flow6_key *reverse_key,
+						 const struct nk_flow *reverse, struct nk_flow *forward)
 {
-	struct nk_flow forward = *reverse;
-
-	if (found)
-		return *found;
-	forward.addr = reverse_key->daddr;
-	forward.port = reverse_key->dport;
-	forward.flags = reverse->flags & NK_FLOW_SYN;
-	forward.ifindex = reverse->uplink_ifindex;
-	return forward;
+	if (found) {
+		*forward = *found;
+		return;
+	}
+	*forward = *reverse;
+	forward->addr = reverse_key->daddr;
+	forward->port = reverse_key->dport;
+	forward->flags = reverse->flags & NK_FLOW_SYN;
+	forward->ifindex = reverse->uplink_ifindex;
 }
 
 // Both halves or none: a pair that is only half established would lose its other half to the LRU.
 static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const struct nk_delivery *to,
 						    const struct nk_flow *entry)
 {
+	struct nk_flow *forward = nk_half_place(NK_FLOW_FORWARD), *reverse = nk_half_place(NK_FLOW_REVERSE);
 	enum nk_family family = to->family;
-	struct nk_flow reverse = *entry;
-	struct nk_flow6_key forward_key = nk_flow_other_key(to->key, &reverse);
-	bool one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse.port, to->key->dport);
-	struct nk_flow *found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);
-	struct nk_flow forward = nk_flow_forward_half(found, to->key, &reverse);
+	struct nk_flow6_key forward_key;
+	struct nk_flow *found;
+	bool one_half;
 	long error;
 
-	if (!nk_flow_is(family, &forward, &to->key->daddr, to->key->dport, reverse.endpoint_id))
+	if (!forward || !reverse)
+		return NK_PROMOTE_FAILED;
+	*reverse = *entry;
+	forward_key = nk_flow_other_key(&to->key, reverse);
+	one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse->port, to->key.dport);
+	found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);
+	nk_flow_forward_half(found, &to->key, reverse, forward);
+	if (!nk_flow_is(family, forward, &to->key.daddr, to->key.dport, reverse->endpoint_id))
 		return NK_NOT_PROMOTED;
-	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, to->key, &reverse);
+	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, &to->key, reverse);
 	if (error == -NK_EEXIST)
 		return NK_PROMOTED; // by another CPU, just now
 	if (error)
 		return NK_PROMOTE_FAILED;
-	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, &forward_key, &forward);
+	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, &forward_key, forward);
 	if (error) {
-		nk_flow_delete(family, NK_STAGE_ESTABLISHED, to->key);
+		nk_flow_delete(family, NK_STAGE_ESTABLISHED, &to->key);
 		return error == -NK_EEXIST ? NK_NOT_PROMOTED : NK_PROMOTE_FAILED;
 	}
-	nk_flow_delete(family, NK_STAGE_NEW, to->key);
+	nk_flow_delete(family, NK_STAGE_NEW, &to->key);
 	if (!one_half)
 		nk_flow_delete(family, NK_STAGE_NEW, &forward_key);
 	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
@@ -75,21 +81,21 @@ static __always_inline void nk_flow_reply(struct nk_delivery *to, enum nk_stage 
 	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;
-	nk_flow_seen(to->family, stage, to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
+	nk_flow_seen(to->family, stage, &to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
 	flow->stamp = nk_stamp();
 }
 
 static __always_inline bool nk_flow_exists(const struct nk_delivery *to)
 {
-	return nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key) ||
-	       nk_flow_find(to->family, NK_STAGE_NEW, to->key);
+	return nk_flow_find(to->family, NK_STAGE_ESTABLISHED, &to->key) ||
+	       nk_flow_find(to->family, NK_STAGE_NEW, &to->key);
 }
 
 // A reply to a flow of the new stage. A reset ends a flow instead of establishing it: refused connections must not fill
 // the map that never evicts.
 static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_delivery *to)
 {
-	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_NEW, to->key);
+	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_NEW, &to->key);
 
 	if (flow) {
 		nk_flow_reply(to, NK_STAGE_NEW, flow);
@@ -98,7 +104,7 @@ static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_deliv
 		return NK_OK;
 	}
 	// It is there already, or has moved there since somebody looked.
-	flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
+	flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, &to->key);
 	if (!flow)
 		return NK_NO_FLOW;
 	nk_flow_reply(to, NK_STAGE_ESTABLISHED, flow);
@@ -106,13 +112,16 @@ static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_deliv
 }
 
 // NK_OK with `to` answered, NK_NO_FLOW, or the reason to drop.
-static __always_inline int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
+NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	struct nk_flow *flow = NULL;
 
+	if (!to)
+		return NK_NO_FLOW;
+
 	// A SYN from outside mostly is the first reply.
 	if (!(to->tcp_flags & NK_TCP_SYN))
-		flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, to->key);
+		flow = nk_flow_find(to->family, NK_STAGE_ESTABLISHED, &to->key);
 	if (!flow)
 		return nk_flow_inbound_new(skb, to);
 	nk_flow_reply(to, NK_STAGE_ESTABLISHED, flow);

@@ -135,7 +135,7 @@ static __noinline bool nk_fragment_ports(struct nk_flow6_key *flow_key, __u32 id
 // time.
 static __noinline bool nk_fragment_follow_in(struct nk_delivery *to, __u32 id)
 {
-	struct nk_fragment_key key = nk_fragment_key(to->key, id);
+	struct nk_fragment_key key = nk_fragment_key(&to->key, id);
 	struct nk_fragmented *known = nk_fragment_find(&key);
 
 	if (!known)
@@ -147,11 +147,11 @@ static __noinline bool nk_fragment_follow_in(struct nk_delivery *to, __u32 id)
 
 // From outside. What is not known may be the host's.
 static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, const struct nk_ip *ip,
-						     struct nk_flow6_key *key)
+						     const struct nk_flow6_key *key)
 {
-	struct nk_delivery to = {.key = key};
+	struct nk_delivery to = {.key = *key};
 
-	key->direction = NK_FLOW_REVERSE;
+	to.key.direction = NK_FLOW_REVERSE;
 	if (!nk_fragment_follow_in(&to, ip->id))
 		return TCX_NEXT;
 	if (ip->ttl <= 1)
@@ -163,12 +163,12 @@ static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, cons
 
 // What a later fragment of a container is translated to: fills m->addr, and m->port with the identification. False if
 // it leaves by another uplink than the first one.
-static __noinline bool nk_fragment_follow_out(struct nk_masquerade *m, __u32 id)
+static __noinline bool nk_fragment_follow_out(struct nk_masquerade *m, __u32 id, __u32 uplink)
 {
-	struct nk_fragment_key key = nk_fragment_key(m->key, id);
+	struct nk_fragment_key key = nk_fragment_key(&m->key, id);
 	struct nk_fragmented *known = nk_fragment_find(&key);
 
-	if (!known || known->ifindex != m->route->fib.ifindex)
+	if (!known || known->ifindex != uplink)
 		return false;
 	m->addr = known->addr;
 	m->port = known->id;
@@ -177,9 +177,9 @@ static __noinline bool nk_fragment_follow_out(struct nk_masquerade *m, __u32 id)
 
 // From a container. NK_OK, or the reason to drop.
 static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, const struct nk_ip *ip,
-						      struct nk_masquerade *m)
+						      struct nk_masquerade *m, __u32 uplink)
 {
-	if (!nk_fragment_follow_out(m, ip->id))
+	if (!nk_fragment_follow_out(m, ip->id, uplink))
 		return NK_DROP_FRAGMENT;
 	if (ip->family == NK_IPV4 && !nk_write_id(skb, m->port))
 		return NK_DROP_REWRITE_FAILED;
@@ -189,7 +189,7 @@ static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, con
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
 // over (and to this uplink), it is translated. Nothing is written directly: that would make the kernel copy the headers
 // of every packet of the host's own.
-static __noinline int nk_fragment_of_stack(struct __sk_buff *skb)
+NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb)
 {
 	struct nk_edit edit = {.skb = skb};
 	struct nk_fragment_key key = {.direction = NK_FLOW_FORWARD};

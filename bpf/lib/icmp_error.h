@@ -177,13 +177,13 @@ static __always_inline struct nk_flow *nk_flow_in_either_stage(enum nk_family fa
 }
 
 // An error from outside. All that is not about a masqueraded flow is the stack's: the host has errors of its own.
-static __noinline int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *outer)
+NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *outer)
 {
 	struct nk_quote *quote = nk_quote_place();
 	struct nk_flow *flow;
 	__u32 ifindex;
 
-	if (!quote || nk_parse_quote(skb, ip, quote) != NK_QUOTE_OK || !nk_in_pool(quote->key.dport))
+	if (!ip || !outer || !quote || nk_parse_quote(skb, ip, quote) != NK_QUOTE_OK || !nk_in_pool(quote->key.dport))
 		return TCX_NEXT;
 	// It goes to whoever sent the packet that it is about (RFC 792), or it is none.
 	if (!nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr))
@@ -205,7 +205,8 @@ static __noinline int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip
 
 // The translation of the flow that a container's error is about. One that has no forward half yet (flow.h) keeps its
 // port, and has the address that this route would give it.
-static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_quote *quote)
+static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route,
+						struct nk_quote *quote)
 {
 	struct nk_flow *flow;
 
@@ -214,11 +215,11 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 	if (flow) {
 		quote->addr = flow->addr;
 		quote->port = flow->port;
-		return flow->endpoint_id == m->endpoint_id && flow->ifindex == m->route->fib.ifindex;
+		return flow->endpoint_id == m->endpoint_id && flow->ifindex == route->fib.ifindex;
 	}
 	if (quote->key.proto != IPPROTO_TCP)
 		return false;
-	quote->addr = nk_masquerade_source(skb, m);
+	quote->addr = nk_masquerade_source(skb, m, route);
 	quote->port = quote->key.sport;
 	quote->key.sport = quote->key.dport;
 	quote->key.dport = quote->port;
@@ -226,14 +227,19 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 	quote->key.daddr = quote->addr;
 	quote->key.direction = NK_FLOW_REVERSE;
 	flow = nk_flow_find(m->family, NK_STAGE_NEW, &quote->key);
-	return flow && nk_flow_is(m->family, flow, &m->key->saddr, quote->port, m->endpoint_id);
+	return flow && nk_flow_is(m->family, flow, &m->key.saddr, quote->port, m->endpoint_id);
 }
 
 // An error of a container, about a packet that it got through masquerade. NK_OK, or the reason to drop.
-static __noinline int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, __u32 header_len, __u32 len)
+NK_GLOBAL int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route,
+				__u32 header_len, __u32 len)
 {
-	const struct nk_ip ip = {.header_len = header_len, .len = len, .family = m->family};
 	struct nk_quote *quote = nk_quote_place();
+	struct nk_ip ip = {.header_len = header_len, .len = len};
+
+	if (!m || !route)
+		return NK_DROP_MALFORMED;
+	ip.family = m->family;
 
 	switch (quote ? nk_parse_quote(skb, &ip, quote) : NK_QUOTE_MALFORMED) {
 	case NK_QUOTE_MALFORMED:
@@ -246,8 +252,8 @@ static __noinline int nk_error_outbound(struct __sk_buff *skb, struct nk_masquer
 		break;
 	}
 	// About a packet from the one whom it goes to, to the container itself.
-	if (!nk_addr_equal(m->family, &quote->key.saddr, &m->key->saddr) ||
-	    !nk_addr_equal(m->family, &quote->key.daddr, &m->key->daddr) || !nk_find_quoted_flow(skb, m, quote))
+	if (!nk_addr_equal(m->family, &quote->key.saddr, &m->key.saddr) ||
+	    !nk_addr_equal(m->family, &quote->key.daddr, &m->key.daddr) || !nk_find_quoted_flow(skb, m, route, quote))
 		return NK_DROP_NO_FLOW;
 	nk_count(skb, NK_EVENT_ICMP_ERROR);
 	return nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
@@ -255,13 +261,12 @@ static __noinline int nk_error_outbound(struct __sk_buff *skb, struct nk_masquer
 
 // Whether this is an error about a packet that the container sent to where it is not masqueraded. Routers on the way
 // there have addresses of their own.
-static __noinline bool nk_is_about_non_masquerade(struct __sk_buff *skb, const struct nk_ip *ip,
-						  struct nk_flow6_key *outer)
+NK_GLOBAL bool nk_is_about_non_masquerade(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_flow6_key *outer)
 {
 	struct nk_quote *quote = nk_quote_place();
 	struct nk_l4 l4 = {};
 
-	if (!quote || ip->fragment || nk_parse_l4(skb, ip, &l4, outer) != NK_L4_ICMP_ERROR ||
+	if (!ip || !outer || !quote || ip->fragment || nk_parse_l4(skb, ip, &l4, outer) != NK_L4_ICMP_ERROR ||
 	    nk_parse_quote(skb, ip, quote) == NK_QUOTE_MALFORMED)
 		return false;
 	return nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr) &&
@@ -289,7 +294,7 @@ static __always_inline bool nk_error_is_about_non_masquerade(struct __sk_buff *s
 }
 
 static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,
-						   struct nk_masquerade *m)
+						   struct nk_masquerade *m, struct nk_route *route)
 {
-	return nk_error_outbound(skb, m, ip->header_len, ip->len);
+	return nk_error_outbound(skb, m, route, ip->header_len, ip->len);
 }

@@ -89,7 +89,7 @@ static __always_inline bool nk_arp_asks(const struct nk_arp *arp)
 	return arp->operation == bpf_htons(NK_ARP_REQUEST) && arp->sender && arp->sender != arp->target;
 }
 
-static __noinline int nk_answer_arp(struct __sk_buff *skb)
+NK_GLOBAL int nk_answer_arp(struct __sk_buff *skb)
 {
 	const struct nk_endpoint *asker;
 	struct nk_addr sender;
@@ -166,7 +166,7 @@ static __always_inline void nk_make_advertisement(const struct nk_endpoint *aske
 	answer->checksum = checksum;
 }
 
-static __noinline int nk_answer_solicitation(struct __sk_buff *skb)
+NK_GLOBAL int nk_answer_solicitation(struct __sk_buff *skb)
 {
 	struct nk_solicitation asked = {}, answer;
 	const struct nk_endpoint *asker;

@@ -43,7 +43,7 @@ static __always_inline const volatile struct nk_network *nk_network(enum nk_fami
 
 // The same, for where much follows: a function that the verifier judges by itself, so that what comes after is not gone
 // through once for each network. -1: none.
-__noinline int nk_network_index(int family, const struct nk_addr *addr)
+NK_GLOBAL int nk_network_index(int family, const struct nk_addr *addr)
 {
 	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
 
@@ -66,11 +66,15 @@ static __always_inline const volatile struct nk_network *nk_network_of(enum nk_f
 	return family == NK_IPV4 ? &node.network4[index] : &node.network6[index];
 }
 
+static __always_inline struct nk_addr nk_network_addr(const volatile struct nk_addr *addr)
+{
+	return (struct nk_addr){.word = {addr->word[0], addr->word[1], addr->word[2], addr->word[3]}};
+}
+
 static __always_inline bool nk_is_gateway(enum nk_family family, const volatile struct nk_network *network,
 					  const struct nk_addr *addr)
 {
-	const struct nk_addr gateway = {.word = {network->gateway.word[0], network->gateway.word[1],
-						 network->gateway.word[2], network->gateway.word[3]}};
+	const struct nk_addr gateway = nk_network_addr(&network->gateway);
 
 	return nk_addr_equal(family, addr, &gateway);
 }

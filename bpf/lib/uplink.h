@@ -24,7 +24,7 @@
 
 static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_delivery *to)
 {
-	if (!nk_rewrite(skb, ip, to->key->proto, NK_DESTINATION, &to->addr, to->port))
+	if (!nk_rewrite(skb, ip, to->key.proto, NK_DESTINATION, &to->addr, to->port))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return bpf_redirect_peer(to->ifindex, 0);
 }
@@ -34,7 +34,7 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 				    const struct nk_flow6_key *key)
 {
 	struct nk_delivery to = {
-	    .key = key,
+	    .key = *key,
 	    .tcp_flags = l4->tcp_flags,
 	    .family = ip->family,
 	};
@@ -78,7 +78,7 @@ static __always_inline int nk_not_for_container(struct __sk_buff *skb, const vol
 // An address that nobody outside has: a container's (whoever uses it wants to be taken for one), or none at all.
 static __always_inline bool nk_is_inside_source(enum nk_family family, const struct nk_addr *saddr)
 {
-	return nk_network(family, saddr) || nk_never_forwarded(family, saddr) ||
+	return nk_network_of(family, saddr) || nk_never_forwarded(family, saddr) ||
 	       (family == NK_IPV6 && nk_link_scope6(saddr));
 }
 
@@ -129,7 +129,7 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 		return TCX_NEXT;
 	if (!nk_parse_ip(skb, family, &ip, &key))
 		return TCX_NEXT;
-	network = nk_network(family, &key.daddr);
+	network = nk_network_of(family, &key.daddr);
 	if (network)
 		return nk_to_network(skb, &ip, &key, network);
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
@@ -144,22 +144,22 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.
-static __noinline int nk_fast_in4(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_in4(struct __sk_buff *skb)
 {
 	return nk_fast_in(skb, NK_IPV4);
 }
 
-static __noinline int nk_fast_in6(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_in6(struct __sk_buff *skb)
 {
 	return nk_fast_in(skb, NK_IPV6);
 }
 
-static __noinline int nk_from_uplink4(struct __sk_buff *skb)
+NK_GLOBAL int nk_from_uplink4(struct __sk_buff *skb)
 {
 	return nk_from_uplink(skb, NK_IPV4);
 }
 
-static __noinline int nk_from_uplink6(struct __sk_buff *skb)
+NK_GLOBAL int nk_from_uplink6(struct __sk_buff *skb)
 {
 	return nk_from_uplink(skb, NK_IPV6);
 }
