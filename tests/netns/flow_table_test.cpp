@@ -215,22 +215,26 @@ TYPED_TEST(FlowTableTest, AnEmptyTableIsNotWalked) {
 // What has ended makes room before its time, as far as it is needed; what lives does not.
 TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
     const auto capacity = this->datapath().flow_maps(TypeParam::kFamily).established_capacity;
-    const std::uint32_t count = std::min(capacity / 2 * 95 / 100, 65535U);
-    const auto put_tcp = [&](typename TestFixture::Key key, std::uint32_t flags) {
+    const std::uint32_t count = capacity / 2 * 95 / 100;
+    // More than one port of the container's can have: `block` has ports of its own on this side.
+    const auto put_tcp = [&](typename TestFixture::Key key, std::uint32_t flags, std::uint32_t block) {
         const bool forward = key.direction == NK_FLOW_FORWARD;
+        const __be16 own_port = htons(static_cast<std::uint16_t>(50000 + 2 * block));
+        const __be16 translated_port = htons(static_cast<std::uint16_t>(50001 + 2 * block));
         key.proto = IPPROTO_TCP;
+        (forward ? key.sport : key.dport) = forward ? own_port : translated_port;
         nk_flow value{};
         // Half of the lifetime is over when the walk comes by.
         value.last_seen_ns = value.created_ns = seen(-kFirstWalk / 2);
         value.addr = wire<nk_addr>(forward ? TypeParam::kNode : TypeParam::kContainer);
-        value.port = htons(forward ? 50001 : 50000);
+        value.port = forward ? translated_port : own_port;
         value.flags = flags;
         ASSERT_EQ(bpf_map_update_elem(this->established(), &key, &value, BPF_ANY), 0);
     };
     for (std::uint32_t i = 0; i < count; ++i) {
         const std::uint32_t flags = i % 2 == 0 ? static_cast<std::uint32_t>(NK_FLOW_FIN) : 0;
-        put_tcp(this->forward(static_cast<std::uint16_t>(i)), flags);
-        put_tcp(this->reverse(static_cast<std::uint16_t>(i)), flags);
+        put_tcp(this->forward(static_cast<std::uint16_t>(i)), flags, i >> 16);
+        put_tcp(this->reverse(static_cast<std::uint16_t>(i)), flags, i >> 16);
     }
     datapath::FlowSweeper sweeper(this->datapath());
     ASSERT_TRUE(sweeper.measure());
