@@ -312,14 +312,17 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
-// Removes both halves of a flow that is no longer valid. A function of its own, so that its key does not count for the
-// stack of the way that most packets take.
+// Removes a flow that is no longer valid, found by its forward half. The other half goes only if it is still of the
+// same flow: it may have been evicted, and its port have gone to another container since. A function of its own, so
+// that its key does not count for the stack of the way that most packets take.
 static __noinline void nk_flow_forget(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
 				      const struct nk_flow *flow)
 {
-	struct nk_flow6_key other = nk_flow_other_key(key, flow);
+	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
+	struct nk_flow *other = nk_flow_find(family, stage, &other_key);
 
-	nk_flow_delete(family, stage, &other);
+	if (other && nk_flow_is(family, other, &key->saddr, key->sport, flow->endpoint_id))
+		nk_flow_delete(family, stage, &other_key);
 	nk_flow_delete(family, stage, key);
 }
 

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <barrier>
 #include <functional>
 #include <numeric>
@@ -412,6 +413,17 @@ INSTANTIATE_TEST_SUITE_P(Stages, OldEndpointTest, ::testing::Values(Stage::fresh
                          [](const auto& param_info) {
                              return param_info.param == Stage::fresh ? "Unanswered" : "Established";
                          });
+
+// Its reverse half was evicted, and the port is another container's now: that one keeps it.
+TEST_P(OldEndpointTest, AnothersHalfUnderItsFormerPortStays) {
+    const Flow of_db{.source = "10.77.0.3", .source_port = 40000, .translated_port = 61000, .endpoint_id = kDbId};
+    insert(GetParam(), NK_FLOW_FORWARD, Flow{.translated_port = 61000, .endpoint_id = 99});
+    insert(GetParam(), NK_FLOW_REVERSE, of_db);
+    EXPECT_EQ(source_port(out(web_segment().syn())), 50000);
+    EXPECT_EQ(node().entries(GetParam()).size(), GetParam() == Stage::fresh ? 2U : 1U);
+    EXPECT_TRUE(std::ranges::any_of(node().entries(GetParam()),
+                                    [](const auto& entry) { return entry.second.endpoint_id == kDbId; }));
+}
 
 // Its reverse half alone is left: what comes back would go to a device that is gone.
 TEST_P(OldEndpointTest, ItsPortIsNotTakenOver) {
