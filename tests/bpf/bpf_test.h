@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <cerrno>
 #include <cstring>
@@ -20,6 +21,14 @@ inline constexpr const char* kNoBpf = "this kernel or container forbids BPF, or 
 [[nodiscard]] inline bool bpf_is_possible() {
     const UniqueFd probe(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr));
     return static_cast<bool>(probe);
+}
+
+// The calling thread's: what is of each CPU its own (an LRU map's free entries, remembered routes) is one thing then.
+inline void pin_to_cpu(std::size_t cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    EXPECT_EQ(sched_setaffinity(0, sizeof(set), &set), 0) << std::strerror(errno);
 }
 
 class BpfTest : public NetnsTest {

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -79,13 +78,6 @@ UniqueFd host_socket(int type, std::uint16_t port, int family = AF_INET) {
         EXPECT_EQ(listen(socket_fd.get(), 1), 0) << std::strerror(errno);
     }
     return socket_fd;
-}
-
-void pin_to_cpu(std::size_t cpu) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    EXPECT_EQ(sched_setaffinity(0, sizeof(set), &set), 0) << std::strerror(errno);
 }
 
 TEST_F(FlowTest, AConnectionFromSynToItsReply) {

@@ -3,7 +3,6 @@
 #include <linux/if_ether.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 
 #include <format>
 
@@ -28,11 +27,7 @@ protected:
         if (IsSkipped() || HasFatalFailure()) {
             return;
         }
-        // The free entries of an LRU map are of one CPU each.
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(0, &set);
-        ASSERT_EQ(sched_setaffinity(0, sizeof(set), &set), 0);
+        pin_to_cpu(0);
         model_.emplace(NatModel::Options{.port_first = options.port_first, .port_last = options.port_last});
     }
 

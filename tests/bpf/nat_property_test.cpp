@@ -13,7 +13,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -294,11 +293,7 @@ protected:
         if (IsSkipped() || HasFatalFailure()) {
             return;
         }
-        // Remembered routes and free lists are of one CPU each.
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(0, &set);
-        ASSERT_EQ(sched_setaffinity(0, sizeof(set), &set), 0);
+        pin_to_cpu(0);
         eth0_ = if_nametoindex("eth0");
         make_devices();
         RunOptions complete{.checksum_complete = true};
