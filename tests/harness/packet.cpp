@@ -145,9 +145,9 @@ Packet& Packet::neighbour_option(std::uint8_t type, std::uint8_t length) {
     return *this;
 }
 
-Packet& Packet::neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view source) {
+Packet& Packet::neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view asker) {
     constexpr std::uint8_t kSolicitedAndOverride = 0x60;
-    return ip(asked, source).neighbour_message(136, kSolicitedAndOverride, asked, 2, answer);
+    return ip(asked, asker).neighbour_message(136, kSolicitedAndOverride, asked, 2, answer);
 }
 
 Packet& Packet::ip(std::string_view source, std::string_view destination) {

@@ -37,7 +37,7 @@ public:
     Packet& neighbour_option(std::uint8_t type, std::uint8_t length);
     // The answers to both.
     Packet& arp_reply(const Mac& answer, std::string_view asked, const Mac& asker, std::string_view source);
-    Packet& neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view source);
+    Packet& neighbour_advertisement(const Mac& answer, std::string_view asked, std::string_view asker);
     // What follows the Ethernet header, where a test wants it otherwise.
     Packet& arp(Bytes bytes = Bytes(28));
     Packet& ip(std::string_view source, std::string_view destination);

@@ -11,6 +11,7 @@
 #include <numeric>
 #include <ostream>
 #include <span>
+#include <stdexcept>
 
 #include "datapath/bpf_log.h"
 #include "datapath/prefix_map.h"
@@ -206,6 +207,12 @@ void clear_array(const bpf_map& map, int copies) {
     }
 }
 
+void clear_prefixes(const bpf_map& map, IpFamily family) {
+    if (const auto removed = datapath::remove_other_prefixes(bpf_map__fd(&map), family, {}); !removed) {
+        throw std::runtime_error(removed.error().message());
+    }
+}
+
 std::string host_port(const nk_addr& address, __be16 port) {
     std::array<char, INET6_ADDRSTRLEN> text{};
     inet_ntop(is_ipv6(address) ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
@@ -343,8 +350,8 @@ void TestNode::reset(const Options& options) const {
     configure(settings(), options);
     clear_array(*skeleton_->maps.next_hops, 1);
     clear_array(*skeleton_->maps.port_tries, libbpf_num_possible_cpus());
-    (void)datapath::remove_other_prefixes(bpf_map__fd(skeleton_->maps.non_masquerade4), IpFamily::v4, {});
-    (void)datapath::remove_other_prefixes(bpf_map__fd(skeleton_->maps.non_masquerade6), IpFamily::v6, {});
+    clear_prefixes(*skeleton_->maps.non_masquerade4, IpFamily::v4);
+    clear_prefixes(*skeleton_->maps.non_masquerade6, IpFamily::v6);
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });

@@ -169,7 +169,7 @@ void transfer(const std::stop_token& stop, const NetworkNamespace& from, const A
 
 void stream(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
     const UniqueFd socket = socket_in(from, to, SOCK_DGRAM);
-    ::connect(socket.get(), to.get(), to.size);
+    EXPECT_EQ(::connect(socket.get(), to.get(), to.size), 0) << std::strerror(errno);
     std::jthread receiver([&](const std::stop_token& done) {
         std::uint64_t number = 0;
         while (::recv(socket.get(), &number, sizeof(number), 0) == sizeof(number) || !done.stop_requested()) {
