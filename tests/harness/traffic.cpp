@@ -1,8 +1,9 @@
 #include "harness/traffic.h"
 
+#include <linux/tcp.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
@@ -135,11 +136,11 @@ std::string seen_as(int socket, const Address& mirror, std::chrono::milliseconds
     return size < 0 ? std::string() : std::string(answer.data(), static_cast<std::size_t>(size));
 }
 
-std::uint32_t retransmitted(int socket) {
+std::uint32_t lost_segments(int socket) {
     tcp_info info{};
     socklen_t size = sizeof(info);
     ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size);
-    return info.tcpi_total_retrans;
+    return info.tcpi_total_retrans - std::min(info.tcpi_total_retrans, info.tcpi_dsack_dups);
 }
 
 void transfer(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
@@ -164,7 +165,7 @@ void transfer(const std::stop_token& stop, const NetworkNamespace& from, const A
             std::this_thread::sleep_for(10ms);  // its processors are slow: leave the daemon a share
         }
     }
-    tally.retransmitted += retransmitted(socket.get());
+    tally.lost_segments += lost_segments(socket.get());
 }
 
 void stream(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
@@ -201,7 +202,7 @@ void connect_anew(const std::stop_token& stop, const NetworkNamespace& from, con
             ::send(socket.get(), "what time is it?", kSize, MSG_NOSIGNAL) == kSize &&
             ::recv(socket.get(), answer.data(), kSize, MSG_WAITALL) == kSize) {
             ++tally.came_back;
-            tally.retransmitted += retransmitted(socket.get());
+            tally.lost_segments += lost_segments(socket.get());
         } else {
             ++tally.failed;
         }

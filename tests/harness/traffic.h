@@ -60,13 +60,15 @@ private:
 [[nodiscard]] std::string seen_as(int socket, const Address& mirror,
                                   std::chrono::milliseconds patience = std::chrono::seconds(2));
 
-[[nodiscard]] std::uint32_t retransmitted(int socket);
+// Of a TCP connection: sent again, less those of which the other end said that it had them already (RFC 2883). Those
+// were late: a slow machine lets the timer run out.
+[[nodiscard]] std::uint32_t lost_segments(int socket);
 
 struct Tally {
     std::atomic<std::uint64_t> sent = 0;
     std::atomic<std::uint64_t> came_back = 0;
-    std::atomic<std::uint64_t> failed = 0;         // connections that were refused, reset or timed out
-    std::atomic<std::uint64_t> retransmitted = 0;  // segments
+    std::atomic<std::uint64_t> failed = 0;  // connections that were refused, reset or timed out
+    std::atomic<std::uint64_t> lost_segments = 0;
 };
 
 // Each until it is told to stop:

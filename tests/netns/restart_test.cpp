@@ -84,7 +84,7 @@ TEST_F(RestartTest, NothingIsLostOverRestartsAndKills) {
         EXPECT_GT(tally.sent, 10U);
         EXPECT_EQ(tally.came_back, tally.sent);
         EXPECT_EQ(tally.failed, 0U);
-        EXPECT_EQ(tally.retransmitted, 0U);
+        EXPECT_EQ(tally.lost_segments, 0U);
         std::printf("%zu: %llu sent, %llu came back\n", i, static_cast<unsigned long long>(tally.sent),
                     static_cast<unsigned long long>(tally.came_back));
     }

@@ -239,7 +239,7 @@ protected:
             SCOPED_TRACE(kKinds.at(i));
             EXPECT_EQ(tally.came_back, tally.sent);
             EXPECT_EQ(tally.failed, 0U);
-            EXPECT_EQ(tally.retransmitted, 0U);
+            EXPECT_EQ(tally.lost_segments, 0U);
         }
     }
     [[nodiscard]] std::uint64_t dropped(std::string_view reason) const {
