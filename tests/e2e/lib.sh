@@ -43,6 +43,9 @@ uplink_up() {
     ip link set lo up
     ip netns add outside
     ip link add up0 type veth peer name out0 netns outside
+    # A host asks no neighbour before its own link-local address has passed the detection of duplicates.
+    echo 0 >/proc/sys/net/ipv6/conf/up0/dad_transmits
+    outside sh -c 'echo 0 >/proc/sys/net/ipv6/conf/out0/dad_transmits'
     ip address add "$node4/24" dev up0
     ip address add "$node6/64" dev up0 nodad
     ip link set up0 up

@@ -92,8 +92,11 @@ bool NetworkNamespace::reaches(const std::string& address) const {
 void connect(const NetworkNamespace& a, const std::string& name_a, const NetworkNamespace& b,
              const std::string& name_b) {
     a.run(std::format("ip link add {} type veth peer name {} netns {}", name_a, name_b, b.path()));
-    a.run(std::format("ip link set {} up", name_a));
-    b.run(std::format("ip link set {} up", name_b));
+    // Without duplicate address detection: a host asks no neighbour before its own link-local address has passed it,
+    // which takes a second or two, and what it has to send waits as long (ndisc_send_ns in net/ipv6/ndisc.c).
+    for (const auto& [host, name] : {std::pair(&a, name_a), {&b, name_b}}) {
+        host->run(std::format("echo 0 > /proc/sys/net/ipv6/conf/{0}/dad_transmits && ip link set {0} up", name));
+    }
     // The end that was first has its carrier when link watch has run; to ask for it runs it (link/readiness.cpp).
     a.run(std::format("ip link show {}", name_a));
 }

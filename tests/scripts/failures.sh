@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 cat >"$scratch/report.xml" <<'END_OF_REPORT'
-<testsuite name="(empty)" tests="3" failures="2">
+<testsuite name="(empty)" tests="4" failures="3">
 	<testcase name="netns.good" classname="netns.good" time="0.1" status="run">
 		<system-out>fine
 </system-out>
@@ -14,6 +14,13 @@ cat >"$scratch/report.xml" <<'END_OF_REPORT'
 		<failure message=""/>
 		<system-out>bad.cpp:3: Failure
 Expected: (a &amp; b) &lt; c
+
+netkitd: stopping
+</system-out>
+	</testcase>
+	<testcase name="netns.crashed" classname="netns.crashed" time="0.1" status="fail">
+		<failure message="SEGFAULT"/>
+		<system-out>Running
 </system-out>
 	</testcase>
 	<testcase name="e2e.bad" classname="e2e.bad" time="0.1" status="fail">
@@ -32,6 +39,8 @@ END_OF_REPORT
 expected='FAILED netns.bad
     bad.cpp:3: Failure
     Expected: (a & b) < c
+FAILED netns.crashed
+    Running
 FAILED e2e.bad
     FAIL  two
           status:  3'
