@@ -6,7 +6,6 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <array>
 
 #include "base/quote.h"
 #include "link/netlink_attributes.h"
@@ -15,13 +14,10 @@
 namespace netkitd::link {
 namespace {
 
-// IFLA_LINK is the other end of a veth, and has other meanings still; in another netns, its number says nothing here.
+// Of a pair IFLA_LINK is the other end, which is not below; in another netns, its number says nothing here.
 std::uint32_t read_lower(const NetlinkAttributes& attributes, std::string_view kind) {
-    constexpr std::array<std::string_view, 5> kOnAnother{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"};
-    if (!std::ranges::contains(kOnAnother, kind) || attributes.u32(IFLA_LINK_NETNSID)) {
-        return 0;
-    }
-    return attributes.u32(IFLA_LINK).value_or(0);
+    const bool elsewhere = kind == "veth" || kind == "netkit" || attributes.u32(IFLA_LINK_NETNSID).has_value();
+    return elsewhere ? 0 : attributes.u32(IFLA_LINK).value_or(0);
 }
 
 std::optional<Device> read_device(const nlmsghdr& message) {
@@ -40,6 +36,7 @@ std::optional<Device> read_device(const nlmsghdr& message) {
         .mtu = attributes.u32(IFLA_MTU).value_or(0),
         .hardware_type = info->ifi_type,
         .lower = read_lower(attributes, kind),
+        .master = attributes.u32(IFLA_MASTER).value_or(0),
         .up = (info->ifi_flags & IFF_UP) != 0,
         .sizes = read_segment_sizes(attributes),
         .tso_max_size = attributes.u32(IFLA_TSO_MAX_SIZE).value_or(kLegacySegmentSize),

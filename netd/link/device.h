@@ -70,9 +70,8 @@ struct Device {
     std::uint32_t group = 0;
     std::uint32_t mtu = 0;
     std::uint16_t hardware_type = 0;  // ARPHRD_*
-    // The device below a VLAN, macvlan or ipvlan in the same netns, or 0. (Not below a bond: what its members receive
-    // is the bond's own.)
-    std::uint32_t lower = 0;
+    std::uint32_t lower = 0;          // what a VLAN, a macvlan, a tunnel stands on in the same netns, or 0
+    std::uint32_t master = 0;         // the bond or bridge that it is a part of, or 0
     bool up = false;
     SegmentSizes sizes;
     std::uint32_t tso_max_size = kLegacySegmentSize;  // how large `sizes` may be for what it sends

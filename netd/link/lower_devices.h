@@ -3,13 +3,17 @@
 
 #include <cstdint>
 #include <set>
+#include <vector>
 
-#include "base/result.h"
-#include "link/netlink.h"
+#include "link/device.h"
 
 namespace netkitd::link {
 
-// These devices, and all that a packet which leaves by them passes in this netns.
-[[nodiscard]] Result<std::set<std::uint32_t>> with_lower_devices(Netlink& netlink, std::set<std::uint32_t> ifindexes);
+// Of a bond or a bridge. What they receive is the whole's; what it sends passes them.
+enum class Parts : std::uint8_t { left_out, included };
+
+// These devices, and all that they stand on in this netns, as `devices` has it.
+[[nodiscard]] std::set<std::uint32_t> with_lower_devices(const std::vector<Device>& devices,
+                                                         std::set<std::uint32_t> ifindexes, Parts parts);
 
 }  // namespace netkitd::link

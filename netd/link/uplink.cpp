@@ -209,26 +209,6 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
     return uplinks;
 }
 
-Result<std::vector<Device>> devices_below(Netlink& host, const std::vector<Uplink>& uplinks) {
-    const std::vector<Device> devices = NK_TRY(list_devices(host));
-    const auto find = [&](std::uint32_t ifindex) { return std::ranges::find(devices, ifindex, &Device::ifindex); };
-    std::vector<Device> below;
-    for (const Uplink& uplink : uplinks) {
-        if (find(uplink.ifindex) == devices.end()) {
-            continue;  // vanished meanwhile
-        }
-        // A VLAN may be on a VLAN; nothing is on itself.
-        for (auto lower = find(find(uplink.ifindex)->lower); lower != devices.end(); lower = find(lower->lower)) {
-            if (lower->hardware_type == ARPHRD_ETHER &&
-                !std::ranges::contains(uplinks, lower->ifindex, &Uplink::ifindex) &&
-                !std::ranges::contains(below, lower->ifindex, &Device::ifindex)) {
-                below.push_back(*lower);
-            }
-        }
-    }
-    return below;
-}
-
 Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks) {
     std::set<std::uint32_t> mtus;
     NK_TRY(for_each_route(host, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));

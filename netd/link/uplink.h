@@ -26,10 +26,6 @@ struct Uplink {
 // Ordered by ifindex.
 [[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
 
-// The devices below these uplinks (of a VLAN, a macvlan, …) that are none themselves: another way in from the same
-// wire.
-[[nodiscard]] Result<std::vector<Device>> devices_below(Netlink& host, const std::vector<Uplink>& uplinks);
-
 // The MTUs below their device's that the kernel heeds when it forwards: of the main table's routes with a locked one,
 // and of IPv6 on these uplinks. Sorted, each once.
 [[nodiscard]] Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks);

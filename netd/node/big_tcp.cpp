@@ -23,8 +23,8 @@ Result<std::vector<link::Device>> devices_of(link::Netlink& host, const std::vec
             ifindexes.insert(uplink.ifindex);
         }
     }
-    ifindexes = NK_TRY(link::with_lower_devices(host, std::move(ifindexes)));
     std::vector<link::Device> devices = NK_TRY(link::list_devices(host));
+    ifindexes = link::with_lower_devices(devices, std::move(ifindexes), link::Parts::included);
     std::erase_if(devices, [&](const link::Device& device) { return !ifindexes.contains(device.ifindex); });
     return devices;
 }

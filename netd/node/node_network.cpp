@@ -1,11 +1,14 @@
 #include "node/node_network.h"
 
+#include <linux/if_arp.h>
+
 #include <algorithm>
 #include <iterator>
 
 #include "base/log.h"
 #include "link/configure.h"
 #include "link/device.h"
+#include "link/lower_devices.h"
 #include "link/sysctl.h"
 #include "node/host_changes.h"
 #include "node/ipv6_forwarding.h"
@@ -201,10 +204,23 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     return detach_former_uplinks(config, usable);
 }
 
-// What comes in untagged below a VLAN, or for another address below a macvlan, comes from the same neighbours.
+// The devices below uplinks that are none themselves: what comes in untagged below a VLAN, or for another address below
+// a macvlan, comes from the same neighbours.
+Result<std::vector<link::Device>> NodeNetwork::devices_to_guard() const {
+    std::set<std::uint32_t> uplinks;
+    std::ranges::transform(uplinks_, std::inserter(uplinks, uplinks.end()), &link::Uplink::ifindex);
+    std::vector<link::Device> devices = NK_TRY(link::list_devices(host_));
+    const auto stack = link::with_lower_devices(devices, uplinks, link::Parts::left_out);
+    std::erase_if(devices, [&](const link::Device& device) {
+        return !stack.contains(device.ifindex) || uplinks.contains(device.ifindex) ||
+               device.hardware_type != ARPHRD_ETHER;
+    });
+    return devices;
+}
+
 Result<void> NodeNetwork::attach_guards() {
     std::set<std::uint32_t> guards;
-    for (const link::Device& device : NK_TRY(link::devices_below(host_, uplinks_))) {
+    for (const link::Device& device : NK_TRY(devices_to_guard())) {
         const auto programs = NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex));
         if (!guards_.contains(device.ifindex) || !programs.complete) {
             NK_TRY(datapath_.attach_uplink(device.name, device.ifindex));

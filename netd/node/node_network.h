@@ -54,6 +54,7 @@ private:
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
     [[nodiscard]] Result<void> configure(const Config& config, const std::vector<std::uint32_t>& uplinks);
     [[nodiscard]] Result<void> attach_uplink(const link::Uplink& uplink);
+    [[nodiscard]] Result<std::vector<link::Device>> devices_to_guard() const;
     [[nodiscard]] Result<void> attach_guards();
     [[nodiscard]] Result<void> detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable);
 
