@@ -18,6 +18,8 @@ rootfs=/usr/share/netkitd-test/rootfs
 node4=192.0.2.1 outside4=192.0.2.2 far4=198.51.100.1
 # shellcheck disable=SC2034
 node6=2001:db8:1::1 outside6=2001:db8:1::2 far6=2001:db8:2::1
+# shellcheck disable=SC2034
+node6_as_socat_writes_it='[2001:0db8:0001:0000:0000:0000:0000:0001]'
 scratch=$(mktemp -d)
 # The VM is some 25 times slower than a machine: its hook waits longer for the daemon.
 if [[ -n ${NETKITD_VM:-} ]]; then
@@ -40,23 +42,41 @@ outside() {
 }
 
 uplink_up() {
+    outside_up
+    wire up0 out0
+    addresses_up up0 out0
+}
+
+outside_up() {
     ip link set lo up
     ip netns add outside
-    ip link add up0 type veth peer name out0 netns outside
-    # A host asks no neighbour before its own link-local address has passed the detection of duplicates.
-    echo 0 >/proc/sys/net/ipv6/conf/up0/dad_transmits
-    outside sh -c 'echo 0 >/proc/sys/net/ipv6/conf/out0/dad_transmits'
-    ip address add "$node4/24" dev up0
-    ip address add "$node6/64" dev up0 nodad
-    ip link set up0 up
     outside ip link set lo up
-    outside ip address add "$outside4/24" dev out0
-    outside ip address add "$outside6/64" dev out0 nodad
     outside ip address add "$far4/32" dev lo
     outside ip address add "$far6/128" dev lo nodad
-    outside ip link set out0 up
-    ip route add default via "$outside4" dev up0
-    ip -6 route add default via "$outside6" dev up0
+}
+
+# wire NODE-DEVICE OUTSIDE-DEVICE: between the two, both up.
+wire() {
+    ip link add "$1" type veth peer name "$2" netns outside
+    no_dad "$1"
+    outside "$(command -v bash)" -c "$(declare -f no_dad); no_dad $2"
+    ip link set "$1" up
+    outside ip link set "$2" up
+}
+
+# no_dad DEVICE: a host asks no neighbour before its own link-local address has passed the detection of duplicates.
+no_dad() {
+    echo 0 >"/proc/sys/net/ipv6/conf/$1/dad_transmits"
+}
+
+# addresses_up NODE-DEVICE OUTSIDE-DEVICE: the hosts' addresses on them, and the node's default routes.
+addresses_up() {
+    ip address add "$node4/24" dev "$1"
+    ip address add "$node6/64" dev "$1" nodad
+    outside ip address add "$outside4/24" dev "$2"
+    outside ip address add "$outside6/64" dev "$2" nodad
+    ip route add default via "$outside4" dev "$1"
+    ip -6 route add default via "$outside6" dev "$1"
 }
 
 uplink_down() {
@@ -126,6 +146,17 @@ background() {
     fi
     "$@" >"$scratch/background" 2>&1 &
     background_pids+=($!)
+}
+
+# mirror_up PORT [outside]: a host that answers whoever asks there, by TCP or UDP, with the address that it sees.
+# shellcheck disable=SC2016 # socat's shell expands it
+mirror_up() {
+    local port=$1 who='SYSTEM:echo $SOCAT_PEERADDR' who_after_a_line='SYSTEM:read line; echo $SOCAT_PEERADDR'
+    shift
+    background "$@" socat "TCP-LISTEN:$port,fork,reuseaddr" "$who"
+    background "$@" socat "UDP-RECVFROM:$port,fork" "$who_after_a_line"
+    background "$@" socat "TCP6-LISTEN:$port,ipv6only,fork,reuseaddr" "$who"
+    background "$@" socat "UDP6-RECVFROM:$port,ipv6only,fork" "$who_after_a_line"
 }
 
 # wait_all: for every job started since, and ends with 0 if all of them did. The daemon and background() go on.

@@ -7,19 +7,10 @@ set -euo pipefail
 node_up
 mode=$(netkitctl status --json | jq -r .device_mode.active)
 
-# shellcheck disable=SC2016 # socat's shell expands it
-who='SYSTEM:echo $SOCAT_PEERADDR'
-# shellcheck disable=SC2016
-who_after_a_line='SYSTEM:read line; echo $SOCAT_PEERADDR'
-# The outside host says who it sees, by TCP and UDP, and serves a page.
 mkdir -p "$scratch/www"
 echo 'hello from outside' >"$scratch/www/index.html"
 background outside busybox httpd -f -p 80 -h "$scratch/www"
-background outside socat TCP-LISTEN:7,fork,reuseaddr "$who"
-background outside socat UDP-RECVFROM:7,fork "$who_after_a_line"
-background outside socat TCP6-LISTEN:7,ipv6only,fork,reuseaddr "$who"
-background outside socat UDP6-RECVFROM:7,ipv6only,fork "$who_after_a_line"
-node6_as_socat_writes_it='[2001:0db8:0001:0000:0000:0000:0000:0001]'
+mirror_up 7 outside
 
 container web -- sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www' >/dev/null
 container client -- sleep 1000 >/dev/null
@@ -54,7 +45,7 @@ equals "a page from container to container, IPv6" 'hello from web' \
     "$(podman exec client wget -q -T 20 -O - "http://[$web6]:8080/")"
 check "a container answers the host's ping, IPv6" ping -c 1 -W 10 "$web6"
 equals "a page from container to host, IPv6" 'hello from web' "$(busybox wget -q -T 20 -O - "http://[$web6]:8080/")"
-background socat TCP-LISTEN:9,reuseaddr,fork "$who"
+mirror_up 9
 wait_for 10 bash -c 'ss -ltn | grep -q :9'
 equals "the host sees the container's own address" "$client" \
     "$(in_container client socat -T 20 - TCP:"$node4":9,shut-none </dev/null)"
