@@ -16,9 +16,9 @@ bool is_icmp(std::uint8_t protocol) {
     return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 }
 
-// From the transport header: RFC 9293, 3.1; RFC 768; RFC 792.
+// From the transport header: RFC 9293, 3.1; RFC 768 and RFC 3828; RFC 792.
 std::size_t checksum_offset(std::uint8_t protocol) {
-    return protocol == IPPROTO_TCP ? 16 : protocol == IPPROTO_UDP ? 6 : 2;
+    return protocol == IPPROTO_TCP ? 16 : is_icmp(protocol) ? 2 : 6;
 }
 
 std::uint16_t read16(std::span<const std::uint8_t> frame, std::size_t offset) {
@@ -105,7 +105,10 @@ void note_received(NatModel::State& state, const Sent& sent) {
 }  // namespace
 
 std::string to_string(const Conversation& c) {
-    const char* name = c.protocol == IPPROTO_TCP ? "tcp" : c.protocol == IPPROTO_UDP ? "udp" : "icmp echo";
+    const char* name = c.protocol == IPPROTO_TCP       ? "tcp"
+                       : c.protocol == IPPROTO_UDP     ? "udp"
+                       : c.protocol == IPPROTO_UDPLITE ? "udp-lite"
+                                                       : "icmp echo";
     return std::format("{} {} port {} with {} port {}", name, c.container, c.port, c.remote, c.remote_port);
 }
 

@@ -158,16 +158,29 @@ void add_udp(Random& random, Sent& sent, std::uint16_t source, std::uint16_t des
     }
 }
 
+// How much of it the checksum covers: at least the header, and never more than there is (RFC 3828).
+void add_udplite(Random& random, Sent& sent, std::uint16_t source, std::uint16_t destination) {
+    constexpr std::size_t kHeader = 8;
+    const std::size_t size = random_size(random);
+    const std::size_t coverage = random.percent(40) ? 0 : kHeader + random.below(size + 1);
+    sent.packet.udplite(source, destination, static_cast<std::uint16_t>(coverage)).payload(random_bytes(random, size));
+}
+
+// Zero is written for none.
+bool has_optional_sum(std::uint8_t protocol) {
+    return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
+}
+
 void add_damage(Random& random, Sent& sent) {
     const Bytes frame = sent.frame();
     const std::size_t offset = sent.transport_offset + 6;
-    const bool no_sum = sent.protocol == IPPROTO_UDP && frame.at(offset) == 0 && frame.at(offset + 1) == 0;
+    const bool no_sum = has_optional_sum(sent.protocol) && frame.at(offset) == 0 && frame.at(offset + 1) == 0;
     if (no_sum || !random.percent(3)) {
         return;
     }
     sent.damage = static_cast<std::uint16_t>(random.below(0xfffe) + 1);
     const Bytes damaged = sent.frame();
-    if (sent.protocol == IPPROTO_UDP && damaged.at(offset) == 0 && damaged.at(offset + 1) == 0) {
+    if (has_optional_sum(sent.protocol) && damaged.at(offset) == 0 && damaged.at(offset + 1) == 0) {
         sent.damage = 0;  // that would mean: no checksum
     }
 }
@@ -180,6 +193,8 @@ Sent packet_out(Random& random, const Conversation& c, const Translate& translat
         add_tcp(random, sent, c.port, c.remote_port);
     } else if (c.protocol == IPPROTO_UDP) {
         add_udp(random, sent, c.port, c.remote_port, translate);
+    } else if (c.protocol == IPPROTO_UDPLITE) {
+        add_udplite(random, sent, c.port, c.remote_port);
     } else {
         const bool reply = random.percent(3);
         sent.packet.payload(random_bytes(random, random_size(random)));
@@ -200,6 +215,8 @@ Sent packet_in(Random& random, const Conversation& c, std::uint16_t port) {
     } else if (c.protocol == IPPROTO_UDP) {
         add_udp(random, sent, c.remote_port, port,
                 [&](const Packet& packet) { return Packet(packet).to(c.container, c.port); });
+    } else if (c.protocol == IPPROTO_UDPLITE) {
+        add_udplite(random, sent, c.remote_port, port);
     } else {
         const bool request = random.percent(3);
         sent.packet.payload(random_bytes(random, random_size(random)));
@@ -233,8 +250,14 @@ struct World {
 
 Conversation random_conversation(Random& random, std::size_t remotes, bool narrow, std::uint16_t port_first) {
     const bool v6 = random.percent(50);
-    const std::array<std::uint8_t, 3> protocols{
-        IPPROTO_TCP, IPPROTO_UDP, static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP})};
+    const std::array<std::uint8_t, 7> protocols{
+        IPPROTO_TCP,
+        IPPROTO_TCP,
+        IPPROTO_UDP,
+        IPPROTO_UDP,
+        IPPROTO_UDPLITE,
+        static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP}),
+        static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP})};
     const std::array<std::uint16_t, 6> ports{1000,       49152,
                                              50000,      static_cast<std::uint16_t>(random.next() | 1),
                                              port_first, static_cast<std::uint16_t>(port_first + 1)};
@@ -242,7 +265,7 @@ Conversation random_conversation(Random& random, std::size_t remotes, bool narro
                    .container = address_of(random.below(kContainers), v6),
                    .port = random.of(ports),
                    .remote = std::format("{}{}", v6 ? "2001:db8:51::" : "198.51.100.", random.below(remotes) + 1)};
-    const bool has_port = c.protocol == IPPROTO_TCP || c.protocol == IPPROTO_UDP;
+    const bool has_port = c.protocol != IPPROTO_ICMP && c.protocol != IPPROTO_ICMPV6;
     c.remote_port = has_port ? narrow ? 443 : random.of(std::array<std::uint16_t, 4>{53, 80, 443, 50000}) : 0;
     return c;
 }
