@@ -20,11 +20,10 @@
 #include <random>
 #include <sstream>
 
+#include "bench/measured.h"
 #include "bpf/packets.h"
 #include "datapath/flow_sweeper.h"
 #include "harness/daemon_view.h"
-#include "harness/netns.h"
-#include "harness/prog_run.h"
 
 namespace netkitd::test {
 namespace {
@@ -159,35 +158,23 @@ private:
     Bytes seen_;
 };
 
-Result<void> measure() {
-    const NetworkNamespace home;
-    Result<void> done;
+Result<void> measure(const TestNode& node) {
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(0, &set);
     sched_setaffinity(0, sizeof(set), &set);
-    home.inside([&] {
-        done = [&]() -> Result<void> {
-            const TestNode node = NK_TRY(TestNode::create(home, kOptions));
-            for (const Net* net : {&ipv4(), &ipv6()}) {
-                Load load(node, *net);
-                NK_TRY(load.measure());
-                NK_TRY(load.measure_flood());
-            }
-            return {};
-        }();
-    });
-    return done;
+    for (const Net* net : {&ipv4(), &ipv6()}) {
+        Load load(node, *net);
+        NK_TRY(load.measure());
+        NK_TRY(load.measure_flood());
+    }
+    return {};
 }
 
 }  // namespace
 }  // namespace netkitd::test
 
 int main() {
-    const auto done = netkitd::test::measure();
-    if (!done) {
-        std::fprintf(stderr, "bpf-load: %s\n", done.error().message().c_str());
-        return 1;
-    }
-    return 0;
+    using namespace netkitd::test;
+    return measured("bpf-load", kOptions, measure);
 }

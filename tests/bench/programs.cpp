@@ -9,9 +9,8 @@
 #include <functional>
 #include <numeric>
 
+#include "bench/measured.h"
 #include "bpf/packets.h"
-#include "harness/netns.h"
-#include "harness/prog_run.h"
 
 namespace netkitd::test {
 namespace {
@@ -101,38 +100,26 @@ void print(std::string_view row, std::string_view what, double value) {
     std::puts(std::format("programs/{}\t{}\t{:.1f}", row, what, value).c_str());
 }
 
-Result<void> measure() {
-    const NetworkNamespace home;
-    Result<void> done;
-    home.inside([&] {
-        done = [&]() -> Result<void> {
-            const TestNode node = NK_TRY(TestNode::create(home, {}));
-            for (const auto program :
-                 {Program::netkit_peer, Program::veth_ingress, Program::uplink_ingress, Program::uplink_egress}) {
-                print(to_string(program), "BPF instructions", NK_TRY(node.instruction_count(program)));
-            }
-            const double measuring = NK_TRY(mean_ns(node, nothing()));
-            for (const Net* net : {&ipv4(), &ipv6()}) {
-                for (const Situation& situation : situations(*net)) {
-                    node.reset({});
-                    print(std::format("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
-                          NK_TRY(mean_ns(node, situation)) - measuring);
-                }
-            }
-            return {};
-        }();
-    });
-    return done;
+Result<void> measure(const TestNode& node) {
+    for (const auto program :
+         {Program::netkit_peer, Program::veth_ingress, Program::uplink_ingress, Program::uplink_egress}) {
+        print(to_string(program), "BPF instructions", NK_TRY(node.instruction_count(program)));
+    }
+    const double measuring = NK_TRY(mean_ns(node, nothing()));
+    for (const Net* net : {&ipv4(), &ipv6()}) {
+        for (const Situation& situation : situations(*net)) {
+            node.reset({});
+            print(std::format("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
+                  NK_TRY(mean_ns(node, situation)) - measuring);
+        }
+    }
+    return {};
 }
 
 }  // namespace
 }  // namespace netkitd::test
 
 int main() {
-    const auto done = netkitd::test::measure();
-    if (!done) {
-        std::fprintf(stderr, "bpf-programs: %s\n", done.error().message().c_str());
-        return 1;
-    }
-    return 0;
+    using namespace netkitd::test;
+    return measured("bpf-programs", {}, measure);
 }

@@ -90,15 +90,7 @@ Packet error_from_web(const Net& net) {
 
 VerdictCase with_flow(const Net& net, VerdictCase row, std::uint8_t protocol = IPPROTO_UDP,
                       std::uint16_t source_port = kPort, Stage stage = Stage::established) {
-    row.prepare = [=](TestNode& node) {
-        const auto inserted = node.insert(stage, Flow{.protocol = protocol,
-                                                      .source = net.web,
-                                                      .source_port = source_port,
-                                                      .destination = net.remote,
-                                                      .translated = net.node});
-        EXPECT_TRUE(inserted) << inserted.error().message();
-    };
-    return row;
+    return with_flow(net, std::move(row), stage, protocol, source_port);
 }
 
 // A TCP connection that keeps its port and got no reply yet.

@@ -35,20 +35,6 @@ VerdictCase in_drop(std::string name, std::string reason, Packet packet) {
     return row(std::move(name), Verdict::drop, {{std::move(reason), 1}}, std::move(packet));
 }
 
-// With web's flow in `stage`; its packets are those of from_web*() and their replies.
-VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t protocol = IPPROTO_TCP,
-                      std::uint16_t source_port = 50000) {
-    row.prepare = [=](TestNode& node) {
-        const auto inserted = node.insert(stage, Flow{.protocol = protocol,
-                                                      .source = net.web,
-                                                      .source_port = source_port,
-                                                      .destination = net.remote,
-                                                      .translated = net.node});
-        EXPECT_TRUE(inserted) << inserted.error().message();
-    };
-    return row;
-}
-
 Packet to_web(const Net& net) {
     return Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web);
 }

@@ -1,10 +1,25 @@
 #include "bpf/verdict_table.h"
 
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <iterator>
 #include <ostream>
 
 namespace netkitd::test {
+
+VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t protocol, std::uint16_t source_port) {
+    row.prepare = [=](TestNode& node) {
+        const auto inserted = node.insert(stage, Flow{.protocol = protocol,
+                                                      .source = net.web,
+                                                      .source_port = source_port,
+                                                      .destination = net.remote,
+                                                      .translated = net.node});
+        EXPECT_TRUE(inserted) << inserted.error().message();
+    };
+    return row;
+}
 
 std::ostream& operator<<(std::ostream& out, const VerdictTable& table) {
     return out << to_string(table.program) << ", " << table.name;

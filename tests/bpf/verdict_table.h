@@ -1,12 +1,15 @@
 // The table of the verdict test: one row a situation, for each program that a packet can meet.
 #pragma once
 
+#include <netinet/in.h>
+
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bpf/packets.h"
 #include "harness/prog_run.h"
 
 namespace netkitd::test {
@@ -29,6 +32,10 @@ struct VerdictCase {
     // For rows whose `node` has maps of another size. Takes as long as all others: the programs are loaded anew.
     bool own_node = false;
 };
+
+// With web's flow to the remote in `stage`; its packets are those of from_web*() and their replies.
+[[nodiscard]] VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t protocol = IPPROTO_TCP,
+                                    std::uint16_t source_port = 50000);
 
 struct VerdictTable {
     Program program{};

@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include "harness/netns.h"
+#include "harness/link_test.h"
 #include "link/monitor.h"
 #include "link/readiness.h"
 
@@ -22,29 +22,14 @@ IpPrefix prefix(const char* text) {
     return IpPrefix::parse(text).value();
 }
 
-class ConfigureTest : public test::NetnsTest {
+class ConfigureTest : public test::LinkTest {
 protected:
     void SetUp() override {
-        NetnsTest::SetUp();
-        if (IsSkipped()) {
-            return;
+        LinkTest::SetUp();
+        if (!IsSkipped()) {
+            pair_ = create(spec()).value();
         }
-        container_ = std::make_unique<test::NetworkNamespace>();
-        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
-        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
-        pair_ = create_pair(host_socket(), container_socket(),
-                            {.mode = DeviceMode::veth,
-                             .host_name = "nk12ab34cd",
-                             .host_alias = "netkitd web-1 default",
-                             .peer_netns = container_->fd(),
-                             .peer_name = "eth0",
-                             .mtu = 1500})
-                    .value();
     }
-
-    [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
-    Netlink& host_socket() { return *host_socket_; }
-    Netlink& container_socket() { return *container_socket_; }
 
     [[nodiscard]] ContainerEnd container_end() const {
         return {.ifindex = pair_.peer_ifindex,
@@ -86,9 +71,6 @@ protected:
     }
 
 private:
-    std::unique_ptr<test::NetworkNamespace> container_;
-    std::unique_ptr<Netlink> host_socket_;
-    std::unique_ptr<Netlink> container_socket_;
     Pair pair_;
 };
 

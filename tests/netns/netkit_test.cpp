@@ -1,9 +1,8 @@
 // netkit devices, as create_pair makes them. Skipped where the kernel has none (below Linux 6.8, or not configured).
 #include <gmock/gmock.h>
 
-#include "harness/netns.h"
+#include "harness/link_test.h"
 #include "link/configure.h"
-#include "link/device.h"
 
 namespace netkitd::link {
 namespace {
@@ -12,10 +11,10 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class NetkitTest : public test::NetnsTest {
+class NetkitTest : public test::LinkTest {
 protected:
     void SetUp() override {
-        NetnsTest::SetUp();
+        LinkTest::SetUp();
         if (IsSkipped()) {
             return;
         }
@@ -24,29 +23,9 @@ protected:
         if (!*supported) {
             GTEST_SKIP() << "this kernel has no netkit devices (CONFIG_NETKIT, Linux 6.8)";
         }
-        container_ = std::make_unique<test::NetworkNamespace>();
-        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
-        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
     }
 
-    [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
-    Netlink& host_socket() { return *host_socket_; }
-    Netlink& container_socket() { return *container_socket_; }
-
-    Result<Pair> create(DeviceMode mode = DeviceMode::netkit) {
-        return create_pair(host_socket(), container_socket(),
-                           {.mode = mode,
-                            .host_name = "nk12ab34cd",
-                            .host_alias = "netkitd web-1 default",
-                            .peer_netns = container().fd(),
-                            .peer_name = "eth0",
-                            .mtu = 1400});
-    }
-
-private:
-    std::unique_ptr<test::NetworkNamespace> container_;
-    std::unique_ptr<Netlink> host_socket_;
-    std::unique_ptr<Netlink> container_socket_;
+    Result<Pair> create(DeviceMode mode = DeviceMode::netkit) { return LinkTest::create(spec(mode)); }
 };
 
 TEST_F(NetkitTest, IsL3WithoutArpAndItsPeerDropsEverythingUntilAProgramIsThere) {

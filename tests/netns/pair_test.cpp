@@ -1,8 +1,7 @@
 // The pair of an endpoint, in veth mode, and what both modes share.
 #include <gmock/gmock.h>
 
-#include "harness/netns.h"
-#include "link/device.h"
+#include "harness/link_test.h"
 
 namespace netkitd::link {
 namespace {
@@ -11,38 +10,10 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class PairTest : public test::NetnsTest {
+class PairTest : public test::LinkTest {
 protected:
-    void SetUp() override {
-        NetnsTest::SetUp();
-        if (IsSkipped()) {
-            return;
-        }
-        container_ = std::make_unique<test::NetworkNamespace>();
-        host_socket_ = std::make_unique<Netlink>(Netlink::open().value());
-        container_socket_ = std::make_unique<Netlink>(Netlink::open_in(container_->fd()).value());
-    }
-
-    [[nodiscard]] const test::NetworkNamespace& container() const { return *container_; }
-    Netlink& host_socket() { return *host_socket_; }
-    Netlink& container_socket() { return *container_socket_; }
-
-    [[nodiscard]] PairSpec spec() const {
-        return {.mode = DeviceMode::veth,
-                .host_name = "nk12ab34cd",
-                .host_alias = "netkitd web-1 default",
-                .peer_netns = container().fd(),
-                .peer_name = "eth0",
-                .mtu = 1400};
-    }
-    Result<Pair> create(const PairSpec& wanted) { return create_pair(host_socket(), container_socket(), wanted); }
     // All zero if there is none.
     Device find(const std::string& name) { return find_device(host_socket(), name).value().value_or(Device()); }
-
-private:
-    std::unique_ptr<test::NetworkNamespace> container_;
-    std::unique_ptr<Netlink> host_socket_;
-    std::unique_ptr<Netlink> container_socket_;
 };
 
 TEST_F(PairTest, HasOneEndOnTheNodeAndTheOtherInTheContainerUnderItsFinalName) {
