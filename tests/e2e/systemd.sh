@@ -46,11 +46,12 @@ check "the outside answers" in_container web ping -c 1 -W 10 "$far4"
 
 # The others that manage networks leave its host's end and our routes alone, and nothing else because of us.
 host_end=$(netkitctl endpoint show "$(podman inspect --format "{{.Id}}" web)" --json | jq -r .host_interface)
+ip link add other type netkit
 udevadm settle
 contains "NetworkManager is told to leave the host's end alone" '^E: NM_UNMANAGED=1' \
     "$(udevadm info "/sys/class/net/$host_end")"
 contains "udev too" '^E: ID_NET_LINK_FILE=.*/05-netkitd.link' "$(udevadm info "/sys/class/net/$host_end")"
-equals "but not the uplink" '' "$(udevadm info /sys/class/net/up0 | grep -E 'NM_UNMANAGED|05-netkitd' || :)"
+equals "but not anybody else's netkit" '' "$(udevadm info /sys/class/net/other | grep -E 'NM_UNMANAGED|05-netkitd' || :)"
 routes() {
     ip route show proto 120
     ip -6 route show proto 120
@@ -68,6 +69,25 @@ equals "routes and gateways are as before" "$before" "$(routes)"
 check "and the outside answers" in_container web ping -c 1 -W 10 "$far4"
 systemctl stop systemd-networkd.service systemd-networkd.socket
 rm /etc/systemd/network/50-all.network
+
+# NetworkManager has to be told to manage the uplink: it leaves any veth alone.
+printf '%s\n' '[main]' 'no-auto-default=*' '[device-uplink]' 'match-device=interface-name:up0' 'managed=1' \
+    >/etc/NetworkManager/conf.d/uplink.conf
+nm_state() {
+    nmcli --get-values GENERAL.STATE device show "$1"
+}
+manages_the_uplink() {
+    nm_state up0 >/dev/null && [[ $(nm_state up0) != *unmanaged* ]]
+}
+check "NetworkManager starts" systemctl start NetworkManager.service
+check "it manages the uplink" wait_for 60 manages_the_uplink
+contains "it leaves the host's end alone" unmanaged "$(nm_state "$host_end")"
+check "it is restarted" systemctl restart NetworkManager.service
+check "it manages the uplink again" wait_for 60 manages_the_uplink
+equals "routes and gateways are as before" "$before" "$(routes)"
+check "and the outside answers" in_container web ping -c 1 -W 10 "$far4"
+systemctl stop NetworkManager.service
+ip link delete other
 contains "status counts it" '^ *Endpoints' "$(netkitctl status)"
 contains "the journal has what the daemon says" 'netkitd\[[0-9]+\]: attached ' "$(journal)"
 
