@@ -3,6 +3,7 @@
 #include "map_counts.bpf.c"
 #include "netkit_peer.bpf.c"
 #include "uplink.bpf.c"
+#include "uplink_l3.bpf.c"
 #include "veth.bpf.c"
 
 char nk_license[] SEC("license") = "GPL";

@@ -5,20 +5,7 @@
 SEC("tcx/ingress")
 int uplink_ingress(struct __sk_buff *skb)
 {
-	bool fast = skb->pkt_type == PACKET_HOST && !skb->vlan_present;
-	int verdict = NK_LONG_WAY;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (fast)
-			verdict = nk_fast_in4(skb);
-		return verdict == NK_LONG_WAY ? nk_from_uplink4(skb) : verdict;
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (fast)
-			verdict = nk_fast_in6(skb);
-		return verdict == NK_LONG_WAY ? nk_from_uplink6(skb) : verdict;
-	}
-	return TCX_NEXT;
+	return nk_uplink_in(skb);
 }
 
 SEC("tcx/egress")

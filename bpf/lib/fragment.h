@@ -188,8 +188,8 @@ static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, con
 
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
 // over (and to this uplink), it is translated. Nothing is written directly: that would make the kernel copy the headers
-// of every packet of the host's own.
-NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb)
+// of every packet of the host's own. `ip_offset`: of its network header; 0 where the uplink has no other.
+NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb, __u32 ip_offset)
 {
 	struct nk_edit edit = {.skb = skb};
 	struct nk_fragment_key key = {.direction = NK_FLOW_FORWARD};
@@ -200,7 +200,7 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb)
 	__u64 addr_change, port_change;
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof(ip)))
 		return nk_drop(skb, NK_DROP_UNTRANSLATED);
 	key.saddr = nk_addr4(ip.saddr);
 	key.daddr = nk_addr4(ip.daddr);
@@ -211,7 +211,7 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb)
 	addr = known->addr;
 	port = known->port;
 	id = known->id;
-	l4_offset = ETH_HLEN + ip.ihl * 4;
+	l4_offset = ip_offset + ip.ihl * 4;
 	if (!(ip.frag_off & bpf_htons(NK_IP_OFFSET))) {
 		port_offset = l4_offset + nk_port_offset(ip.protocol, NK_SOURCE);
 		// Somebody else's packet with the same identification has other ports.
@@ -223,8 +223,8 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb)
 						nk_summed(skb, l4_offset), addr_change, port_change);
 		nk_edit_complete(&edit, port_change);
 	}
-	nk_edit_check(&edit, ETH_HLEN + offsetof(struct iphdr, check),
-		      nk_edit_word(&edit, ETH_HLEN + offsetof(struct iphdr, id), id));
-	nk_edit_ip(&edit, NK_IPV4, ETH_HLEN, NK_SOURCE, &addr);
+	nk_edit_check(&edit, ip_offset + offsetof(struct iphdr, check),
+		      nk_edit_word(&edit, ip_offset + offsetof(struct iphdr, id), id));
+	nk_edit_ip(&edit, NK_IPV4, ip_offset, NK_SOURCE, &addr);
 	return edit.failed ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
 }

@@ -164,8 +164,12 @@ static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const stru
 		return;
 	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, 0, &route->fib)
 						     : nk_ask_fib6(skb, key, class, 0, 0, &route->fib);
-	// Without a length to compare, the device's MTU comes back.
-	if (route->result != BPF_FIB_LKUP_RET_SUCCESS || wire_len > route->fib.mtu_result)
+	// Without a length to compare, the device's MTU comes back, after a look at the packet's length: with the
+	// Ethernet header that it still has, also where the device has none (is_skb_forwardable in net/core/dev.c).
+	if ((route->result == BPF_FIB_LKUP_RET_SUCCESS || route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED) &&
+	    wire_len <= route->fib.mtu_result)
+		route->result = BPF_FIB_LKUP_RET_SUCCESS;
+	else
 		route->result = BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
@@ -218,7 +222,8 @@ static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_fl
 				       struct nk_route *route)
 {
 	struct bpf_fib_lookup fib;
-	long result = nk_ask_fib6(skb, key, traffic_class, 0, BPF_FIB_LOOKUP_SRC, &fib);
+	// The length was compared before; without one the kernel takes the packet's (nk_ask_past_learned_mtu).
+	long result = nk_ask_fib6(skb, key, traffic_class, 1, BPF_FIB_LOOKUP_SRC, &fib);
 
 	if (result == route->result && nk_same_way(&fib, &route->fib))
 		__builtin_memcpy(&route->source6, fib.ipv6_src, sizeof(route->source6));

@@ -164,8 +164,26 @@ NK_GLOBAL int nk_from_uplink6(struct __sk_buff *skb)
 	return nk_from_uplink(skb, NK_IPV6);
 }
 
-// Behind a VLAN tag, or of IPv6, nothing was handed to the stack to be translated here.
-static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset,
+static __always_inline int nk_uplink_in(struct __sk_buff *skb)
+{
+	bool fast = skb->pkt_type == PACKET_HOST && !skb->vlan_present;
+	int verdict = NK_LONG_WAY;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (fast)
+			verdict = nk_fast_in4(skb);
+		return verdict == NK_LONG_WAY ? nk_from_uplink4(skb) : verdict;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (fast)
+			verdict = nk_fast_in6(skb);
+		return verdict == NK_LONG_WAY ? nk_from_uplink6(skb) : verdict;
+	}
+	return TCX_NEXT;
+}
+
+// Behind a VLAN tag (`tagged`), or of IPv6, nothing was handed to the stack to be translated here.
+static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset, bool tagged,
 					   const void *source, const void *destination)
 {
 	const volatile struct nk_network *network = nk_network(family, source);
@@ -178,24 +196,24 @@ static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family
 	__builtin_memcpy(&daddr, destination, family == NK_IPV4 ? sizeof(daddr.word[0]) : sizeof(daddr));
 	if (nk_is_non_masquerade(family, &daddr))
 		return TCX_NEXT;
-	if (family == NK_IPV4 && offset == ETH_HLEN && !skb->vlan_present)
-		return nk_fragment_of_stack(skb);
+	if (family == NK_IPV4 && !tagged && !skb->vlan_present)
+		return nk_fragment_of_stack(skb, offset);
 	return nk_drop(skb, NK_DROP_UNTRANSLATED);
 }
 
 // `offset`: of the network header, whose type is `protocol`.
-static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol, __u32 offset)
+static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol, __u32 offset, bool tagged)
 {
 	struct ipv6hdr *ip6;
 	struct iphdr *ip4;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
-		return ip4 ? nk_check_source(skb, NK_IPV4, offset, &ip4->saddr, &ip4->daddr) : TCX_NEXT;
+		return ip4 ? nk_check_source(skb, NK_IPV4, offset, tagged, &ip4->saddr, &ip4->daddr) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
-		return ip6 ? nk_check_source(skb, NK_IPV6, offset, &ip6->saddr, &ip6->daddr) : TCX_NEXT;
+		return ip6 ? nk_check_source(skb, NK_IPV6, offset, tagged, &ip6->saddr, &ip6->daddr) : TCX_NEXT;
 	}
 	return TCX_NEXT;
 }
@@ -208,12 +226,12 @@ static __noinline int nk_to_uplink_tagged(struct __sk_buff *skb)
 {
 	__be16 *inner_protocol = nk_header(skb, ETH_HLEN + sizeof(__be16), sizeof(*inner_protocol));
 
-	return inner_protocol ? nk_to_uplink_ip(skb, *inner_protocol, ETH_HLEN + NK_VLAN_HLEN) : TCX_NEXT;
+	return inner_protocol ? nk_to_uplink_ip(skb, *inner_protocol, ETH_HLEN + NK_VLAN_HLEN, true) : TCX_NEXT;
 }
 
 static __always_inline int nk_to_uplink(struct __sk_buff *skb)
 {
 	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		return nk_to_uplink_tagged(skb);
-	return nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN);
+	return nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN, false);
 }

@@ -241,6 +241,17 @@ void size_flow_maps(netkitd_bpf& skeleton, const Pins& pins) {
     }
 }
 
+struct ProgramPair {
+    bpf_program* ingress;
+    bpf_program* egress;
+};
+
+ProgramPair uplink_programs(const netkitd_bpf& skeleton, UplinkKind kind) {
+    const auto& programs = skeleton.progs;
+    return kind == UplinkKind::l3 ? ProgramPair{programs.uplink_l3_ingress, programs.uplink_l3_egress}
+                                  : ProgramPair{programs.uplink_ingress, programs.uplink_egress};
+}
+
 Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
     const std::string_view digits = name.substr(kUplinkPrefix.size());
     std::uint32_t ifindex = 0;
@@ -366,7 +377,7 @@ Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
     return addresses;
 }
 
-Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex) {
+Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) {
     const BpfLog log;
     const auto attach = [&](bpf_program* program, std::string_view direction) -> Result<void> {
         const auto took = pin_or_update(pins_.link(uplink_pin(ifindex, direction)), *program, [&] {
@@ -378,8 +389,9 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
         return {};
     };
     // The safety net first: nothing is translated before it is there.
-    NK_TRY(attach(skeleton_->progs.uplink_egress, "egress"));
-    return attach(skeleton_->progs.uplink_ingress, "ingress");
+    const auto [ingress, egress] = uplink_programs(*skeleton_, kind);
+    NK_TRY(attach(egress, "egress"));
+    return attach(ingress, "ingress");
 }
 
 Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
@@ -387,10 +399,11 @@ Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
     return pins_.unpin_link(uplink_pin(ifindex, "egress"));
 }
 
-Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::uint32_t ifindex) const {
+Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) const {
+    const auto [ingress, egress] = uplink_programs(*skeleton_, kind);
     UplinkPrograms result{.complete = true, .foreign = {}};
-    for (const auto& [type, direction, own] : {std::tuple(BPF_TCX_INGRESS, "ingress", skeleton_->progs.uplink_ingress),
-                                               std::tuple(BPF_TCX_EGRESS, "egress", skeleton_->progs.uplink_egress)}) {
+    for (const auto& [type, direction, own] :
+         {std::tuple(BPF_TCX_INGRESS, "ingress", ingress), std::tuple(BPF_TCX_EGRESS, "egress", egress)}) {
         const auto programs = NK_TRY_CONTEXT(std::format("uplink {}", name), attached_programs(ifindex, type));
         const std::uint32_t own_id = NK_TRY(id_of(*own));
         const auto own_place = std::ranges::find(programs, own_id, &AttachedProgram::id);

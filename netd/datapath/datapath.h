@@ -60,6 +60,9 @@ struct ForeignProgram {
     bool before = false;  // it sees packets before netkitd's program, which gets what it lets pass
 };
 
+// Whether its packets have an Ethernet header, or begin with that of the network: each has programs of its own.
+enum class UplinkKind : std::uint8_t { ethernet, l3 };
+
 struct UplinkPrograms {
     bool complete = false;  // this daemon's programs are attached in both directions
     std::vector<ForeignProgram> foreign;
@@ -100,9 +103,10 @@ public:
     [[nodiscard]] Result<std::vector<IpAddr>> endpoint_addresses() const;
 
     // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.
-    [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex);
+    [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind);
     [[nodiscard]] Result<void> detach_uplink(std::uint32_t ifindex);
-    [[nodiscard]] Result<UplinkPrograms> look_at_uplink(const std::string& name, std::uint32_t ifindex) const;
+    [[nodiscard]] Result<UplinkPrograms> look_at_uplink(const std::string& name, std::uint32_t ifindex,
+                                                        UplinkKind kind) const;
     // ifindex of every uplink that has a pinned link.
     [[nodiscard]] Result<std::vector<std::uint32_t>> attached_uplinks() const;
 

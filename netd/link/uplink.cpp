@@ -179,10 +179,11 @@ std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
 }
 
 std::string why_unusable(const Device& device) {
-    if (device.hardware_type != ARPHRD_ETHER) {
+    if (device.hardware_type != ARPHRD_ETHER && device.hardware_type != ARPHRD_NONE) {
         return std::format(
-            "{} has no Ethernet header (hardware type {}, linux/if_arp.h), as tunnels have none: containers reach "
-            "nothing by it, and it is not guarded",
+            "{} has packets of a kind that netkitd does not know (hardware type {}, linux/if_arp.h; Ethernet, "
+            "wireguard "
+            "and tun it does): containers reach nothing by it, and it is not guarded",
             device.name, device.hardware_type);
     }
     return {};
@@ -202,6 +203,7 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                                .name = device.name,
                                .mtu = device.mtu,
                                .addresses = in_order_of_preference(addresses[device.ifindex]),
+                               .is_l3 = device.hardware_type == ARPHRD_NONE,
                                .unusable = why_unusable(device)});
         }
     }

@@ -17,7 +17,8 @@ struct Uplink {
     std::string name;
     std::uint32_t mtu = 0;
     std::vector<IpAddr> addresses;  // global scope
-    std::string unusable;           // empty, or why it cannot be an uplink ("tun0 has no Ethernet header")
+    bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun)
+    std::string unusable;           // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
     bool operator==(const Uplink&) const = default;
 };
 

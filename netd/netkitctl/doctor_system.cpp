@@ -169,7 +169,7 @@ Finding check_uplinks(const Host& host) {
             return {.check = kCheck,
                     .verdict = Verdict::warn,
                     .text = uplink.unusable,
-                    .fix = "route containers by a device with an Ethernet header (ip rule add from their prefix …)"};
+                    .fix = "route containers by another device (ip rule add from their prefix …)"};
         }
         usable += std::format("{}{}", usable.empty() ? "" : ", ", uplink.name);
     }

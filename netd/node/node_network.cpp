@@ -30,6 +30,10 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
     return result;
 }
 
+datapath::UplinkKind kind_of(const link::Uplink& uplink) {
+    return uplink.is_l3 ? datapath::UplinkKind::l3 : datapath::UplinkKind::ethernet;
+}
+
 }  // namespace
 
 Result<void> NodeNetwork::sync(const Config& config) {
@@ -221,9 +225,10 @@ Result<std::vector<link::Device>> NodeNetwork::devices_to_guard() const {
 Result<void> NodeNetwork::attach_guards() {
     std::set<std::uint32_t> guards;
     for (const link::Device& device : NK_TRY(devices_to_guard())) {
-        const auto programs = NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex));
+        const auto programs =
+            NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex, datapath::UplinkKind::ethernet));
         if (!guards_.contains(device.ifindex) || !programs.complete) {
-            NK_TRY(datapath_.attach_uplink(device.name, device.ifindex));
+            NK_TRY(datapath_.attach_uplink(device.name, device.ifindex, datapath::UplinkKind::ethernet));
             log(LogLevel::info, "guard on {}, which is below an uplink", device.name);
         }
         guards.insert(device.ifindex);
@@ -233,14 +238,14 @@ Result<void> NodeNetwork::attach_guards() {
 }
 
 Result<void> NodeNetwork::attach_uplink(const link::Uplink& uplink) {
-    auto programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex));
+    auto programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
     const bool first_time = !attached_.contains(uplink.ifindex);
     if (first_time || !programs.complete) {
-        NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex));
+        NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
         attached_.insert(uplink.ifindex);
         log(LogLevel::info, "uplink {} (mtu {}){}", uplink.name, uplink.mtu,
             first_time ? "" : ": its programs had been detached, and are attached again");
-        programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex));
+        programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
     }
     std::ranges::move(programs.foreign, std::back_inserter(foreign_programs_));
     return {};

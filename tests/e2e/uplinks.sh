@@ -1,11 +1,11 @@
 #!/bin/bash
-# Uplinks that are no plain card: a VLAN, a bond. Containers reach the outside by them and are seen with the node's
-# address, nobody unasked gets in, and the packets' sizes are those of all that the way out passes.
+# Uplinks that are no plain card: a VLAN, a bond, a wireguard tunnel. Containers reach the outside by them and are seen
+# with the node's address, nobody unasked gets in, and the packets' sizes are those of all that the way out passes.
 set -euo pipefail
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-for module in 8021q bonding; do
+for module in 8021q bonding wireguard; do
     if ! modprobe "$module" 2>"$scratch/modprobe"; then
         printf 'skipped: this kernel has no %s: %s\n' "$module" "$(<"$scratch/modprobe")"
         exit 77
@@ -77,7 +77,7 @@ nobody_gets_in "a VLAN" out0.7
 # The same neighbour, past the VLAN.
 ip address add 203.0.113.1/24 dev trunk
 outside ip address add 203.0.113.2/24 dev trunk
-check "below a VLAN: the host is reached" outside ping -c 1 -W 10 203.0.113.1
+check "below a VLAN: the host is reached" outside ping -c 3 -W 10 203.0.113.1
 before=$(counter unsolicited)
 outside ip route add 10.77.0.0/16 via 203.0.113.1 dev trunk
 sysctl -qw net.ipv4.ip_forward=1
@@ -119,3 +119,34 @@ check "a bond: over IPv6 too" wait_for 20 in_container web ping -c 1 -W 1 "$far6
 end_of_uplink "a bond"
 equals "a bond: as before" "65536 65536 65536" "$(sizes bond0 card1 card2)"
 ip link delete bond0
+outside ip link delete bond0
+
+wire under under
+ip address add 203.0.113.1/24 dev under
+outside ip address add 203.0.113.2/24 dev under
+wg genkey >"$scratch/node.key"
+wg genkey >"$scratch/outside.key"
+# tunnel KEY PEER-KEY PEER-ADDRESS: what to type on one side.
+tunnel() {
+    printf 'ip link add wg0 type wireguard; wg set wg0 listen-port 51820 private-key %q peer %q %s endpoint %s:51820; ' \
+        "$1" "$(wg pubkey <"$2")" 'allowed-ips 0.0.0.0/0,::/0' "$3"
+    printf 'ip link set wg0 up'
+}
+bash -c "$(tunnel "$scratch/node.key" "$scratch/outside.key" 203.0.113.2)"
+outside bash -c "$(tunnel "$scratch/outside.key" "$scratch/node.key" 203.0.113.1)"
+addresses_up wg0 wg0
+daemon_start
+container web -- sleep 1000 >/dev/null
+contains "wireguard: status names it" wg0 "$(netkitctl status)"
+check "wireguard: ping" in_container web ping -c 1 -W 10 "$far4"
+check "wireguard: ping over IPv6" in_container web ping -c 1 -W 10 "$far6"
+check "wireguard: ping in fragments" in_container web ping -c 1 -W 10 -s 4000 "$far4"
+check "wireguard: over IPv6 too" in_container web ping -c 1 -W 10 -s 4000 "$far6"
+outside_sees_the_node "wireguard"
+nobody_gets_in "wireguard" wg0
+check "wireguard: the host is reached" outside ping -c 1 -W 10 "$node4"
+background outside busybox httpd -f -p 80 -h /usr/share/netkitd-test
+equals "wireguard: a file of some megabytes comes through" "$(sha256sum <"$image_tar")" \
+    "$(in_container web curl -sf -m 120 "http://$far4/image.tar" | sha256sum)"
+end_of_uplink "wireguard"
+ip link delete wg0

@@ -2,16 +2,20 @@
 // change under running traffic. The outside tells what it sees.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <net/if_arp.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "harness/daemon_test.h"
 #include "harness/traffic.h"
+#include "harness/tun_wire.h"
 
 namespace netkitd::test {
 namespace {
@@ -98,6 +102,24 @@ protected:
             addresses.insert(flow.at("translated").get<std::string>());
         }
         return addresses;
+    }
+
+    [[nodiscard]] std::uint64_t dropped(std::string_view reason) const {
+        const json now = status();
+        for (const json& counter : now.at("counters")) {
+            if (counter.at("name") == reason) {
+                return counter.at("packets").get<std::uint64_t>();
+            }
+        }
+        return 0;
+    }
+    [[nodiscard]] std::set<std::string> uplinks() const {
+        std::set<std::string> names;
+        const json now = status();
+        for (const json& uplink : now.at("uplinks")) {
+            names.insert(uplink.at("name").get<std::string>());
+        }
+        return names;
     }
 
     const Family& net = GetParam();
@@ -242,26 +264,9 @@ protected:
             EXPECT_EQ(tally.lost_segments, 0U);
         }
     }
-    [[nodiscard]] std::uint64_t dropped(std::string_view reason) const {
-        const json now = status();
-        for (const json& counter : now.at("counters")) {
-            if (counter.at("name") == reason) {
-                return counter.at("packets").get<std::uint64_t>();
-            }
-        }
-        return 0;
-    }
     // Those of an uplink's programs.
     [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
         return node().run(std::format("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
-    }
-    [[nodiscard]] std::set<std::string> uplinks() const {
-        std::set<std::string> names;
-        const json now = status();
-        for (const json& uplink : now.at("uplinks")) {
-            names.insert(uplink.at("name").get<std::string>());
-        }
-        return names;
     }
     [[nodiscard]] std::uint32_t ifindex(const std::string& name) const {
         return static_cast<std::uint32_t>(
@@ -295,6 +300,22 @@ TEST_P(TrafficTest, LosesNothingWhenOtherAddressesComeAndGo) {
         ip(std::format("addr del {}/{} dev up0", net.second, net.prefix_length));
         ip(std::format("addr add {} dev up1", net.with_prefix(net.node[1])));
         std::this_thread::sleep_for(200ms);
+    }
+    expect_nothing_lost();
+}
+
+TEST_P(TrafficTest, LosesNothingWhenSomebodyElsesFirewallComesAndGoes) {
+    const std::string firewall =
+        "nft 'table inet theirs { chain forward { type filter hook forward priority 0; policy drop; }; }'";
+    if (!node().succeeds(firewall)) {
+        GTEST_SKIP() << "this kernel has no nftables";
+    }
+    begin();
+    for (int i = 0; i < 10; i++) {
+        node().run(firewall);
+        std::this_thread::sleep_for(100ms);
+        node().run("nft flush ruleset");
+        std::this_thread::sleep_for(100ms);
     }
     expect_nothing_lost();
 }
@@ -339,13 +360,16 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
 }
 
-// A tunnel's device: nothing is sent there, and `status` says why.
-TEST_P(TrafficTest, AnUplinkWithoutEthernetIsNamed) {
-    if (!node().succeeds("ip tuntap add dev tun0 mode tun")) {
-        GTEST_SKIP() << "this kernel has no tun";
+// What netkitd does not know how to send to: nothing is sent there, and `status` says why.
+TEST_P(TrafficTest, AnUplinkOfAnUnknownKindIsNamed) {
+    std::optional<Tun> ppp;
+    try {
+        ppp.emplace(node(), "ppp0", ARPHRD_PPP);
+    } catch (const std::runtime_error& error) {
+        GTEST_SKIP() << error.what();
     }
-    node().run("ip link set tun0 up; ip addr add 192.0.2.201/32 dev tun0; ip route add default dev tun0 metric 1");
-    EXPECT_TRUE(eventually([&] { return status().at("degraded").dump().contains("tun0 has no Ethernet header"); }))
+    ip("route add default dev ppp0 metric 1");
+    EXPECT_TRUE(eventually([&] { return status().at("degraded").dump().contains("ppp0 has packets of a kind"); }))
         << status().at("degraded");
 }
 
@@ -363,6 +387,98 @@ TEST_P(TrafficTest, EndsWithAResetWhenItsUplinkVanishesAndGoesOnByTheOther) {
     EXPECT_TRUE(eventually([&] { return tallies_[2].came_back > answered + 10; })) << "new connections";
     end();
     EXPECT_THAT(addresses_of_flows(), testing::ElementsAre(net.node[1]));
+}
+
+// An uplink without Ethernet: the way to some addresses leads out of a tun device.
+class L3UplinkTest : public RoutingTest {
+protected:
+    void SetUp() override {
+        RoutingTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        try {
+            wire_.emplace(node(), "tun0", second_, "tun0");
+        } catch (const std::runtime_error& error) {
+            GTEST_SKIP() << error.what();
+        }
+        node().run(
+            "ip addr add 192.0.2.129/30 dev tun0; ip addr add 2001:db8:3::1/64 dev tun0 nodad;"
+            "ip route add 192.0.2.77 via 192.0.2.130; ip -6 route add 2001:db8:77f::7 via 2001:db8:3::2;"
+            "ip route add default dev tun0 metric 5000");
+        second_.run(
+            "ip addr add 192.0.2.130/30 dev tun0; ip addr add 2001:db8:3::2/64 dev tun0 nodad;"
+            "ip addr add 192.0.2.77/32 dev lo; ip addr add 2001:db8:77f::7/128 dev lo");
+        ASSERT_TRUE(eventually([&] { return uplinks().contains("tun0"); }));
+        ASSERT_TRUE(eventually([&] { return web_.netns().succeeds("ping -c 1 -W 1 " + remote_); }));
+    }
+
+    [[nodiscard]] bool is_v4() const { return net.option == "-4"; }
+
+    const std::string remote_ = is_v4() ? "192.0.2.77" : "2001:db8:77f::7";
+    const std::string node_ = is_v4() ? "192.0.2.129" : "2001:db8:3::1";
+    const std::string far_ = is_v4() ? "192.0.2.130" : "2001:db8:3::2";
+    const Address at_ = echo_at(remote_);
+
+private:
+    std::optional<TunWire> wire_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, L3UplinkTest, testing::ValuesIn(kFamilies),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(L3UplinkTest, IsSeenWithTheNodesAddress) {
+    const Mirror mirror(second_, remote_);
+    EXPECT_EQ(seen_as(socket_in(web_.netns(), at_, SOCK_DGRAM).get(), at_), node_);
+    EXPECT_GT(dropped("copy-ended"), 0U) << "of the first packet, the stack's copy ends at the uplink";
+}
+
+TEST_P(L3UplinkTest, BearsTrafficOfEveryKindWithoutLoss) {
+    const EchoServer server(second_, remote_);
+    std::array<Tally, 3> tallies;
+    std::vector<std::jthread> traffic;
+    for (std::size_t i = 0; i < tallies.size(); i++) {
+        traffic.emplace_back([&, i](const std::stop_token& stop) {
+            std::array{transfer, stream, connect_anew}.at(i)(stop, web_.netns(), at_, tallies.at(i));
+        });
+    }
+    std::this_thread::sleep_for(3s);  // what is remembered is asked again meanwhile
+    for (auto& thread : traffic) {
+        thread.request_stop();
+    }
+    traffic.clear();
+    for (const Tally& tally : tallies) {
+        EXPECT_GT(tally.sent, 10U);
+        EXPECT_EQ(tally.came_back, tally.sent);
+        EXPECT_EQ(tally.failed, 0U);
+    }
+}
+
+TEST_P(L3UplinkTest, BearsPacketsOfItsMtuFragmentsAndErrors) {
+    EXPECT_TRUE(
+        web_.netns().succeeds(std::format("ping -c 1 -W 2 -M do -s {} {}", 1500 - 8 - (is_v4() ? 20 : 40), remote_)));
+    EXPECT_TRUE(web_.netns().succeeds("ping -c 1 -W 2 -s 4000 " + remote_));
+    EXPECT_THAT(web_.netns().run("traceroute -n -q 1 -w 2 -m 5 " + remote_), testing::HasSubstr(" " + remote_ + " "));
+}
+
+// IPv4 without DF: the host's stack makes the fragments, and they are translated on their way out.
+TEST_P(L3UplinkTest, BearsWhatTheStackFragments) {
+    if (!is_v4()) {
+        return;
+    }
+    node().run("ip route replace 192.0.2.77 via 192.0.2.130 mtu lock 1300");
+    EXPECT_TRUE(eventually([&] {
+        return web_.netns().succeeds("ping -c 1 -W 1 -M dont -s 1350 " + remote_) && dropped("stack-fragments") > 0;
+    }));
+    EXPECT_EQ(dropped("untranslated-source"), 0U);
+}
+
+TEST_P(L3UplinkTest, TheHostIsReachedAndNobodyUnaskedGetsIn) {
+    node().run("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    second_.run("ip route add 10.77.0.0/16 dev tun0; ip -6 route add fd6e:6b64::/64 dev tun0");
+    EXPECT_TRUE(second_.reaches(node_));
+    EXPECT_TRUE(node().reaches(far_));
+    EXPECT_FALSE(second_.reaches(net.container));
+    EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
 }
 
 }  // namespace

@@ -110,8 +110,8 @@ TEST_F(DoctorTest, Uplinks) {
     EXPECT_THAT(finding("uplinks").text, HasSubstr("reached by eth0"));
     host_.uplinks = [] { return std::vector<link::Uplink>(); };
     expect("uplinks", Verdict::warn, "there is no default route", "`uplinks`");
-    host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("wg0", "wg0 has no Ethernet header")}; };
-    expect("uplinks", Verdict::warn, "wg0 has no Ethernet header", "ip rule add from");
+    host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("ppp0", "ppp0 has packets of a kind")}; };
+    expect("uplinks", Verdict::warn, "ppp0 has packets of a kind", "ip rule add from");
     host_.uplinks = []() -> Result<std::vector<link::Uplink>> {
         return fail(ErrorKind::refused, "no netlink for you");
     };

@@ -51,7 +51,7 @@ json sample_status() {
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
-                     "reason": "tun0 has no Ethernet header"}],
+                     "reason": "tun0 has packets of a kind"}],
         "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533,
                       "ipv6": "fd6e:6b64::/64", "gateway6": "fd6e:6b64::1", "in_use6": 1, "capacity6": 9223372036854775808,
                       "isolated": false, "masquerade4": true, "source4": "192.0.2.7", "masquerade6": false, "source6": null},
@@ -84,7 +84,7 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                                 "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
-    EXPECT_THAT(text, HasSubstr("unusable: tun0 has no Ethernet header\n"));
+    EXPECT_THAT(text, HasSubstr("unusable: tun0 has packets of a kind\n"));
     EXPECT_THAT(
         text,
         HasSubstr("  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES  OUTSIDE                   ISOLATED\n"
