@@ -108,6 +108,7 @@ public:
             }
             cursor.ended = error != 0;
             cursor.begun = true;
+            entries.reserve(count);
             for (std::uint32_t i = 0; i < count; ++i) {
                 entries.push_back({.key = keys_[i], .value = values_[i]});
             }

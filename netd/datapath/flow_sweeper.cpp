@@ -10,6 +10,7 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr milliseconds kIdle = 1s;
+constexpr milliseconds kFilling = 50ms;
 constexpr milliseconds kBetweenSlices = 1ms;
 // Some milliseconds' work if all of them are over.
 constexpr std::size_t kSlice = 4096;
@@ -47,7 +48,7 @@ nanoseconds end_of(int map, const FlowLifetimes& lifetimes, bool established, co
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {
     NK_TRY(measure());
     if (!walk_ && !NK_TRY(is_due(lifetimes, now))) {
-        return kIdle;
+        return until_the_next_question();
     }
     if (!walk_) {
         walk_.emplace();
@@ -63,7 +64,11 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
     walk_.reset();
     ++walks_;
     NK_TRY(measure());
-    return NK_TRY(is_due(lifetimes, now)) ? kBetweenSlices : kIdle;
+    return NK_TRY(is_due(lifetimes, now)) ? kBetweenSlices : until_the_next_question();
+}
+
+milliseconds FlowSweeper::until_the_next_question() const {
+    return schedule_.is_filling() ? kFilling : kIdle;
 }
 
 Result<void> FlowSweeper::measure() {

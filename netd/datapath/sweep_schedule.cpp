@@ -9,11 +9,15 @@ using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kLongest = 5min;
-// A walk takes a fraction of a second; full before this long, and there is no time to lose.
+// A walk takes a fraction of a second. Full before this long, and it is time for one; before so long, and there is no
+// time to lose.
 constexpr double kSecondsAhead = 5;
+constexpr double kSecondsToLose = 0.75;
 constexpr nanoseconds kMeasure = 500ms;
 constexpr double kPressure = 0.5;
 constexpr double kEntriesPerFlow = 2;
+// A walk looks at every entry: for less than this part of the table it is not worth while.
+constexpr double kWorthAWalk = 1.0 / 8;
 
 double seconds(nanoseconds time) {
     return std::chrono::duration<double>(time).count();
@@ -34,11 +38,13 @@ nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill)
 }
 
 bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetimes& lifetimes) {
+    last_promoted_ = load.promoted;
     const bool moved = load.begun != begun_;
     begun_ = load.begun;
     moved_ = moved_ || moved;
     if (load.entries == 0) {
         next_.reset();
+        filling_ = false;
         return false;
     }
     // What a daemon that was started finds is as new to it.
@@ -46,18 +52,22 @@ bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetime
         const nanoseconds soon = now + shortest_interval(lifetimes);
         next_ = std::min(next_.value_or(soon), soon);
     }
-    return is_filling(now, load) || now >= *next_;
+    return is_due_before_it_is_full(now, load) || now >= *next_;
 }
 
-bool SweepSchedule::is_filling(nanoseconds now, const Load& load) {
+bool SweepSchedule::is_due_before_it_is_full(nanoseconds now, const Load& load) {
     if (!measured_ || now - *measured_ >= kMeasure) {
         promoted_per_second_ =
             measured_ ? static_cast<double>(load.promoted - promoted_) / seconds(now - *measured_) : 0;
         promoted_ = load.promoted;
         measured_ = now;
     }
-    const double free = static_cast<double>(load.fullest.capacity) - static_cast<double>(load.fullest.entries);
-    return load.fullest.ratio() > kPressure && promoted_per_second_ * kEntriesPerFlow * kSecondsAhead > free;
+    const auto capacity = static_cast<double>(load.fullest.capacity);
+    const double free = capacity - static_cast<double>(load.fullest.entries);
+    const double added = static_cast<double>(load.promoted - promoted_at_walk_) * kEntriesPerFlow;
+    const double added_per_second = promoted_per_second_ * kEntriesPerFlow;
+    filling_ = load.fullest.ratio() > kPressure && added_per_second * kSecondsAhead > free;
+    return filling_ && (added_per_second * kSecondsToLose > free || added >= capacity * kWorthAWalk);
 }
 
 void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional<nanoseconds> next_end,
@@ -65,6 +75,7 @@ void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional
     const nanoseconds shortest = shortest_interval(lifetimes);
     interval_ = moved_ || removed > 0 ? shortest : std::clamp<nanoseconds>(interval_ * 2, shortest, kLongest);
     moved_ = false;
+    promoted_at_walk_ = last_promoted_;
     next_ = std::max(std::min(now + interval_, next_end.value_or(now + interval_)), now + shortest);
 }
 

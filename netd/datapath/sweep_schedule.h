@@ -4,7 +4,7 @@
 // begun. An empty table is never walked. A walk that found nothing to forget is repeated after twice the time, up to
 // five minutes (a connection that ends tells nobody), or when the first of the flows that it saw is over. New flows
 // bring it forward, to when the first of them can be over; and while a table that is more than half full is filling up,
-// one walk follows the other.
+// there is one whenever as much has come since the last one as makes it worth while.
 #pragma once
 
 #include <chrono>
@@ -38,22 +38,26 @@ public:
     };
 
     [[nodiscard]] bool is_due(std::chrono::nanoseconds now, const Load& load, const FlowLifetimes& lifetimes);
+    // Whether the table, when it was last asked about, was to be full within seconds: then ask again soon.
+    [[nodiscard]] bool is_filling() const { return filling_; }
     // After a walk. `next_end`: when the first of the flows that were left is over, as far as was seen.
     void walked(std::chrono::nanoseconds now, std::uint64_t removed, std::optional<std::chrono::nanoseconds> next_end,
                 const FlowLifetimes& lifetimes);
 
 private:
-    // Whether it is full before long.
-    [[nodiscard]] bool is_filling(std::chrono::nanoseconds now, const Load& load);
+    [[nodiscard]] bool is_due_before_it_is_full(std::chrono::nanoseconds now, const Load& load);
 
     std::optional<std::chrono::nanoseconds> next_;
     std::chrono::nanoseconds interval_{};
     std::uint64_t begun_ = 0;
     bool moved_ = false;  // flows have begun since the last walk
+    bool filling_ = false;
     // The rate at which flows are established.
     std::optional<std::chrono::nanoseconds> measured_;
     std::uint64_t promoted_ = 0;
     double promoted_per_second_ = 0;
+    std::uint64_t last_promoted_ = 0;     // as the last question had it,
+    std::uint64_t promoted_at_walk_ = 0;  // and the one that the last walk followed
 };
 
 }  // namespace netkitd::datapath

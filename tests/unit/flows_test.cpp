@@ -104,7 +104,24 @@ TEST_F(ScheduleTest, WhileThereIsSomethingToForgetItGoesOn) {
     EXPECT_EQ(walks(1060s, 1), (std::vector<std::int64_t>{1010, 1020, 1030, 1040, 1050}));
 }
 
-TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedAllTheTime) {
+TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedWhenEnoughHasCome) {
+    load.entries = 1200;
+    load.fullest = {.entries = 1200, .capacity = 1600};
+    std::vector<std::int64_t> seen;
+    for (std::chrono::seconds second = 1001s; second < 1009s; second += 1s) {
+        load.promoted = load.begun += 50;  // 100 entries: it would be full in less than five seconds
+        for (const std::int64_t walk : walks(second)) {
+            seen.push_back(walk);
+        }
+    }
+    EXPECT_EQ(seen, (std::vector<std::int64_t>{1001, 1003, 1005, 1007}));
+    EXPECT_TRUE(schedule.is_filling());
+    load.fullest.entries = 1550;
+    load.promoted = load.begun += 50;
+    EXPECT_EQ(walks(1009s), (std::vector<std::int64_t>{1008})) << "there is no time to lose";
+}
+
+TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedBeforeItIsFull) {
     load.entries = 60;
     load.fullest = {.entries = 60, .capacity = 100};
     EXPECT_EQ(walks(1005s), std::vector<std::int64_t>()) << "more than half full, and nothing comes";
