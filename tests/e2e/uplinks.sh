@@ -48,8 +48,17 @@ sizes() {
     done | xargs
 }
 
-# end_of_uplink: what the next one begins from.
-end_of_uplink() {
+# begin_uplink WHERE DEVICE: the daemon takes it, and a container gets out by it.
+begin_uplink() {
+    daemon_start
+    container web -- sleep 1000 >/dev/null
+    contains "$1: status names it" "^ *${2//./\\.} " "$(netkitctl status)"
+    check "$1: ping" in_container web ping -c 1 -W 10 "$far4"
+    check "$1: ping over IPv6" in_container web ping -c 1 -W 10 "$far6"
+}
+
+# end_uplink WHERE: what the next one begins from.
+end_uplink() {
     podman rm --force --time 0 web >/dev/null
     daemon_stop
     check "$1: purged" netkitd --purge --force
@@ -67,11 +76,7 @@ no_dad up0.7
 ip link set up0.7 up
 outside ip link set out0.7 up
 addresses_up up0.7 out0.7
-daemon_start
-container web -- sleep 1000 >/dev/null
-contains "a VLAN: status names it" 'up0\.7' "$(netkitctl status)"
-check "a VLAN: ping" in_container web ping -c 1 -W 10 "$far4"
-check "a VLAN: ping over IPv6" in_container web ping -c 1 -W 10 "$far6"
+begin_uplink "a VLAN" up0.7
 outside_sees_the_node "a VLAN"
 nobody_gets_in "a VLAN" out0.7
 # The same neighbour, past the VLAN.
@@ -84,7 +89,7 @@ sysctl -qw net.ipv4.ip_forward=1
 refused "below a VLAN: unsolicited ping gets no answer" 1 outside ping -c 1 -W 2 "$(address4 web)"
 check "below a VLAN: and is counted by name" test "$(counter unsolicited)" -gt "$before"
 equals "a VLAN: BIG TCP on it and below" "196608 196608" "$(sizes up0.7 trunk)"
-end_of_uplink "a VLAN"
+end_uplink "a VLAN"
 equals "a VLAN: as before" "65536 65536" "$(sizes up0.7 trunk)"
 ip link delete trunk
 
@@ -104,11 +109,7 @@ no_dad bond0
 ip link set bond0 up
 outside ip link set bond0 up
 addresses_up bond0 bond0
-daemon_start
-container web -- sleep 1000 >/dev/null
-contains "a bond: status names it" bond0 "$(netkitctl status)"
-check "a bond: ping" in_container web ping -c 1 -W 10 "$far4"
-check "a bond: ping over IPv6" in_container web ping -c 1 -W 10 "$far6"
+begin_uplink "a bond" bond0
 outside_sees_the_node "a bond"
 nobody_gets_in "a bond" bond0
 equals "a bond: BIG TCP on it and on its parts" "196608 196608 196608" "$(sizes bond0 card1 card2)"
@@ -116,7 +117,7 @@ active=$(</sys/class/net/bond0/bonding/active_slave)
 ip link set "$active" down
 check "a bond: goes on by its other part" wait_for 20 in_container web ping -c 1 -W 1 "$far4"
 check "a bond: over IPv6 too" wait_for 20 in_container web ping -c 1 -W 1 "$far6"
-end_of_uplink "a bond"
+end_uplink "a bond"
 equals "a bond: as before" "65536 65536 65536" "$(sizes bond0 card1 card2)"
 ip link delete bond0
 outside ip link delete bond0
@@ -135,11 +136,7 @@ tunnel() {
 bash -c "$(tunnel "$scratch/node.key" "$scratch/outside.key" 203.0.113.2)"
 outside bash -c "$(tunnel "$scratch/outside.key" "$scratch/node.key" 203.0.113.1)"
 addresses_up wg0 wg0
-daemon_start
-container web -- sleep 1000 >/dev/null
-contains "wireguard: status names it" wg0 "$(netkitctl status)"
-check "wireguard: ping" in_container web ping -c 1 -W 10 "$far4"
-check "wireguard: ping over IPv6" in_container web ping -c 1 -W 10 "$far6"
+begin_uplink "wireguard" wg0
 check "wireguard: ping in fragments" in_container web ping -c 1 -W 10 -s 4000 "$far4"
 check "wireguard: over IPv6 too" in_container web ping -c 1 -W 10 -s 4000 "$far6"
 outside_sees_the_node "wireguard"
@@ -148,5 +145,5 @@ check "wireguard: the host is reached" outside ping -c 1 -W 10 "$node4"
 background outside busybox httpd -f -p 80 -h /usr/share/netkitd-test
 equals "wireguard: a file of some megabytes comes through" "$(sha256sum <"$image_tar")" \
     "$(in_container web curl -sf -m 120 "http://$far4/image.tar" | sha256sum)"
-end_of_uplink "wireguard"
+end_uplink "wireguard"
 ip link delete wg0

@@ -122,10 +122,43 @@ protected:
         return names;
     }
 
+    // Traffic of every kind, from the container to `to_`.
+    void begin() {
+        for (std::size_t i = 0; i < kKinds.size(); i++) {
+            traffic_.emplace_back([this, i](const std::stop_token& stop) {
+                std::array{transfer, stream, connect_anew}.at(i)(stop, web_.netns(), to_, tallies_.at(i));
+            });
+        }
+        ASSERT_TRUE(
+            eventually([&] { return std::ranges::all_of(tallies_, [](const Tally& t) { return t.sent > 10; }); }));
+    }
+    void end() {
+        for (auto& thread : traffic_) {
+            thread.request_stop();
+        }
+        traffic_.clear();
+    }
+    void expect_nothing_lost() {
+        std::this_thread::sleep_for(3s);  // long enough for all that is remembered to be asked again
+        end();
+        for (std::size_t i = 0; i < kKinds.size(); i++) {
+            const Tally& tally = tallies_.at(i);
+            SCOPED_TRACE(kKinds.at(i));
+            EXPECT_EQ(tally.came_back, tally.sent);
+            EXPECT_EQ(tally.failed, 0U);
+            EXPECT_EQ(tally.lost_segments, 0U);
+        }
+    }
     const Family& net = GetParam();
     NetworkNamespace second_;
     ContainerProcess web_;
     Address to_ = echo_at(net.remote);
+    std::array<Tally, 3> tallies_;
+
+private:
+    static constexpr std::array<const char*, 3> kKinds{"the transfer", "the stream", "new connections"};
+
+    std::vector<std::jthread> traffic_;
 };
 
 class SourceTest : public RoutingTest {
@@ -226,8 +259,6 @@ TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGoneWhileNoDaemonRuns) {
 // With traffic of every kind out of up0 while something changes.
 class TrafficTest : public RoutingTest {
 protected:
-    static constexpr std::array<const char*, 3> kKinds{"the transfer", "the stream", "new connections"};
-
     void SetUp() override {
         RoutingTest::SetUp();
         if (IsSkipped()) {
@@ -237,32 +268,6 @@ protected:
         servers_.emplace_back(std::make_unique<EchoServer>(second_, net.remote));
         // The kernel may still be bringing up the container's end.
         ASSERT_TRUE(eventually([&] { return web_.netns().succeeds("ping -c 1 -W 1 " + net.remote); }));
-    }
-    void begin() {
-        for (std::size_t i = 0; i < kKinds.size(); i++) {
-            traffic_.emplace_back([this, i](const std::stop_token& stop) {
-                std::array{transfer, stream, connect_anew}.at(i)(stop, web_.netns(), to_, tallies_.at(i));
-            });
-        }
-        ASSERT_TRUE(
-            eventually([&] { return std::ranges::all_of(tallies_, [](const Tally& t) { return t.sent > 10; }); }));
-    }
-    void end() {
-        for (auto& thread : traffic_) {
-            thread.request_stop();
-        }
-        traffic_.clear();
-    }
-    void expect_nothing_lost() {
-        std::this_thread::sleep_for(3s);  // long enough for all that is remembered to be asked again
-        end();
-        for (std::size_t i = 0; i < kKinds.size(); i++) {
-            const Tally& tally = tallies_.at(i);
-            SCOPED_TRACE(kKinds.at(i));
-            EXPECT_EQ(tally.came_back, tally.sent);
-            EXPECT_EQ(tally.failed, 0U);
-            EXPECT_EQ(tally.lost_segments, 0U);
-        }
     }
     // Those of an uplink's programs.
     [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
@@ -281,11 +286,8 @@ protected:
         }
     }
 
-    std::array<Tally, 3> tallies_;
-
 private:
     std::vector<std::unique_ptr<EchoServer>> servers_;
-    std::vector<std::jthread> traffic_;
 };
 INSTANTIATE_TEST_SUITE_P(Family, TrafficTest, testing::ValuesIn(kFamilies),
                          [](const auto& family) { return family.param.name; });
@@ -418,7 +420,6 @@ protected:
     const std::string remote_ = is_v4() ? "192.0.2.77" : "2001:db8:77f::7";
     const std::string node_ = is_v4() ? "192.0.2.129" : "2001:db8:3::1";
     const std::string far_ = is_v4() ? "192.0.2.130" : "2001:db8:3::2";
-    const Address at_ = echo_at(remote_);
 
 private:
     std::optional<TunWire> wire_;
@@ -428,29 +429,16 @@ INSTANTIATE_TEST_SUITE_P(Family, L3UplinkTest, testing::ValuesIn(kFamilies),
 
 TEST_P(L3UplinkTest, IsSeenWithTheNodesAddress) {
     const Mirror mirror(second_, remote_);
-    EXPECT_EQ(seen_as(socket_in(web_.netns(), at_, SOCK_DGRAM).get(), at_), node_);
+    to_ = echo_at(remote_);
+    EXPECT_EQ(seen(), node_);
     EXPECT_GT(dropped("copy-ended"), 0U) << "of the first packet, the stack's copy ends at the uplink";
 }
 
 TEST_P(L3UplinkTest, BearsTrafficOfEveryKindWithoutLoss) {
     const EchoServer server(second_, remote_);
-    std::array<Tally, 3> tallies;
-    std::vector<std::jthread> traffic;
-    for (std::size_t i = 0; i < tallies.size(); i++) {
-        traffic.emplace_back([&, i](const std::stop_token& stop) {
-            std::array{transfer, stream, connect_anew}.at(i)(stop, web_.netns(), at_, tallies.at(i));
-        });
-    }
-    std::this_thread::sleep_for(3s);  // what is remembered is asked again meanwhile
-    for (auto& thread : traffic) {
-        thread.request_stop();
-    }
-    traffic.clear();
-    for (const Tally& tally : tallies) {
-        EXPECT_GT(tally.sent, 10U);
-        EXPECT_EQ(tally.came_back, tally.sent);
-        EXPECT_EQ(tally.failed, 0U);
-    }
+    to_ = echo_at(remote_);
+    begin();
+    expect_nothing_lost();
 }
 
 TEST_P(L3UplinkTest, BearsPacketsOfItsMtuFragmentsAndErrors) {
