@@ -74,9 +74,10 @@ contains "an IPv6 packet that is too big too" 'mtu=1300' "$(in_web ping -c 2 -W 
 ip link set up0 mtu 1500
 ip route add unreachable 203.0.113.0/24
 contains "an unreachable route is answered by the stack" 'Unreachable' "$(in_web ping -c 1 -W 10 203.0.113.9 || :)"
-
+ip route delete unreachable 203.0.113.0/24
 ip -6 route add unreachable 2001:db8:dead::/48
 contains "an unreachable IPv6 route too" 'unreachable|No route' "$(in_web ping -c 1 -W 10 2001:db8:dead::9 || :)"
+ip -6 route delete unreachable 2001:db8:dead::/48
 
 nft flush ruleset
 check "nft flush ruleset changes nothing" in_web ping -c 1 -W 10 "$far4"

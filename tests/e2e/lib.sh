@@ -48,7 +48,6 @@ uplink_up() {
 }
 
 outside_up() {
-    ip link set lo up
     ip netns add outside
     outside ip link set lo up
     outside ip address add "$far4/32" dev lo
@@ -79,12 +78,29 @@ addresses_up() {
     ip -6 route add default via "$outside6" dev "$1"
 }
 
-uplink_down() {
+# The uplinks go with the outside host's namespace, and the routes with them.
+outside_down() {
     if ip netns list | grep -qw outside; then
         ip netns pids outside | xargs --no-run-if-empty kill
         ip netns delete outside
-        wait_for 20 bash -c '! ip link show up0' || fail "the uplink goes with the outside host's namespace"
     fi
+}
+
+# node_state: what a test must leave as it found it, since the next one begins there.
+node_state() {
+    ip netns list
+    ip -brief link show | awk '{ print "device", $1 }'
+    local family
+    for family in -4 -6; do
+        ip "$family" rule show
+        ip "$family" route show table all
+    done
+    nft list ruleset
+}
+
+node_is_as_before() {
+    node_state >"$scratch/node.now"
+    cmp --silent "$scratch/node.before" "$scratch/node.now"
 }
 
 # daemon_start [ARGUMENT…]: starts netkitd and waits until it answers.
@@ -224,7 +240,12 @@ cleanup() {
         netkitd --purge --force >/dev/null 2>"$scratch/purge" || fail "purge" "$(cat "$scratch/purge")"
     fi
     ((${#background_pids[@]} == 0)) || kill "${background_pids[@]}" 2>/dev/null
-    uplink_down
+    outside_down
+    local changes
+    if ! wait_for 20 node_is_as_before; then
+        mapfile -t changes < <(diff "$scratch/node.before" "$scratch/node.now" | grep '^[<>]')
+        fail "the test leaves the node as it was" "${changes[@]}"
+    fi
     if ((failed > 0)) && [[ -s $daemon_log ]]; then
         printf 'the end of the log of netkitd:\n'
         tail -n 40 "$daemon_log" | sed 's/^/      /'
@@ -233,4 +254,6 @@ cleanup() {
     verdict || ((status != 0)) || status=1
     exit "$status"
 }
+ip link set lo up
+node_state >"$scratch/node.before"
 trap cleanup EXIT
