@@ -116,7 +116,7 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 	int result;
 
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
-		return nk_later_fragment_outbound(skb, &out->ip, m, out->route->fib.ifindex);
+		return nk_later_fragment_outbound(skb, &out->ip, m, out->route);
 	result = nk_check_masquerade(out);
 	if (result != NK_OK)
 		return result;
@@ -195,7 +195,7 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_doo
 static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out,
 				       struct nk_masquerade *m)
 {
-	out->route = nk_find_route(skb, &out->ip, out->key, nk_wire_len(skb, &out->ip, &out->l4));
+	out->route = nk_route_of(skb, out->key, out->ip.family, m->class, m->wire_len);
 	if (!out->route)
 		return nk_drop(skb, NK_DROP_ROUTE);
 	switch (out->route->result) {
@@ -227,7 +227,8 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	m->key = *out->key;
 	m->now_ns = bpf_ktime_get_coarse_ns();
 	m->family = out->ip.family;
-	m->traffic_class = out->ip.traffic_class;
+	m->class = nk_class(&out->ip);
+	m->wire_len = nk_wire_len(skb, &out->ip, &out->l4);
 	m->endpoint_id = out->source->id;
 	m->endpoint_ifindex = out->source->ifindex;
 	m->network_flags = out->network ? out->network->flags : 0;

@@ -4,39 +4,11 @@
 #include "base.h"
 #include "counters.h"
 #include "flow.h"
+#include "masquerade.h"
+#include "multipath.h"
 #include "node.h"
 #include "port_tries.h"
 #include "route.h"
-
-// Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
-struct nk_masquerade {
-	struct nk_flow6_key key; // forward
-	struct nk_addr addr;	 // answer: to write as the source
-	__u64 now_ns;
-	enum nk_family family;
-	__be32 traffic_class; // IPv6
-	__u32 endpoint_id;
-	__u32 endpoint_ifindex;
-	__u32 network_flags;	       // enum nk_network_flag, of the container's network; 0 if it is not known
-	struct nk_addr network_source; // the network's own address, if it has one
-	__be16 port;		       // answer: to write as the source port, or the echo id
-	__u8 tcp_flags;
-};
-
-// Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct nk_masquerade);
-} masquerades SEC(".maps");
-
-static __always_inline struct nk_masquerade *nk_masquerade_place(void)
-{
-	__u32 index = 0;
-
-	return bpf_map_lookup_elem(&masquerades, &index);
-}
 
 enum nk_claim {
 	NK_CLAIM_TAKEN,	      // somebody else's
@@ -238,28 +210,6 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 	return proto == IPPROTO_SCTP;
 }
 
-// Unset while the host does not have it, which is the daemon's to say.
-static __always_inline struct nk_addr nk_fixed_source(const struct nk_masquerade *m)
-{
-	return m->network_flags & NK_NETWORK_SOURCE_MISSING ? (struct nk_addr){} : m->network_source;
-}
-
-static __always_inline bool nk_is_fixed_source(const struct nk_masquerade *m, const struct nk_addr *addr)
-{
-	struct nk_addr fixed = nk_fixed_source(m);
-
-	return m->network_flags & NK_NETWORK_FIXED_SOURCE && nk_addr_equal(m->family, addr, &fixed);
-}
-
-// Unset if there is none.
-static __always_inline struct nk_addr nk_masquerade_source(struct __sk_buff *skb, const struct nk_masquerade *m,
-							   struct nk_route *route)
-{
-	return m->network_flags & NK_NETWORK_FIXED_SOURCE
-		   ? nk_fixed_source(m)
-		   : nk_route_source(skb, m->family, &m->key, m->traffic_class, route);
-}
-
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
 	struct nk_port_search search = {.skb = skb, .m = m, .route = route, .start = m->now_ns};
@@ -298,17 +248,18 @@ static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerad
 {
 	m->addr = flow->addr;
 	m->port = flow->port;
+	flow->ifindex = route->fib.ifindex;
 	nk_route_remember(flow, route, m->endpoint_ifindex);
 	nk_flow_seen(m->family, stage, &m->key, flow, m->now_ns, m->tcp_flags);
 	return true;
 }
 
-// Whether a flow that was found is still this container's (its address may have a new owner), still leaves by the
-// uplink whose address it has (out of another one, no reply would ever come back), and the host still has that address.
+// Whether a flow that was found is still this container's (its address may have a new owner), still has a way, and the
+// host still has its address.
 static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
-	return flow->endpoint_id == m->endpoint_id && flow->ifindex == route->fib.ifindex &&
+	return flow->endpoint_id == m->endpoint_id && nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 

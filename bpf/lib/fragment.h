@@ -162,24 +162,27 @@ static __always_inline int nk_later_fragment_inbound(struct __sk_buff *skb, cons
 }
 
 // What a later fragment of a container is translated to: fills m->addr, and m->port with the identification. False if
-// it leaves by another uplink than the first one.
-static __noinline bool nk_fragment_follow_out(struct nk_masquerade *m, __u32 id, __u32 uplink)
+// it cannot leave as the first one did.
+static __noinline bool nk_fragment_follow_out(struct __sk_buff *skb, struct nk_masquerade *m, __u32 id,
+					      struct nk_route *route)
 {
 	struct nk_fragment_key key = nk_fragment_key(&m->key, id);
 	struct nk_fragmented *known = nk_fragment_find(&key);
+	__u32 uplink;
 
-	if (!known || known->ifindex != uplink)
+	if (!known)
 		return false;
 	m->addr = known->addr;
 	m->port = known->id;
-	return true;
+	uplink = known->ifindex;
+	return nk_goes_on(skb, m, route, uplink, &m->addr);
 }
 
 // From a container. NK_OK, or the reason to drop.
 static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, const struct nk_ip *ip,
-						      struct nk_masquerade *m, __u32 uplink)
+						      struct nk_masquerade *m, struct nk_route *route)
 {
-	if (!nk_fragment_follow_out(m, ip->id, uplink))
+	if (!nk_fragment_follow_out(skb, m, ip->id, route))
 		return NK_DROP_FRAGMENT;
 	if (ip->family == NK_IPV4 && !nk_write_id(skb, m->port))
 		return NK_DROP_REWRITE_FAILED;

@@ -215,7 +215,7 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 	if (flow) {
 		quote->addr = flow->addr;
 		quote->port = flow->port;
-		return flow->endpoint_id == m->endpoint_id && flow->ifindex == route->fib.ifindex;
+		return nk_flow_valid(skb, m, route, flow);
 	}
 	if (quote->key.proto != IPPROTO_TCP)
 		return false;

@@ -126,6 +126,14 @@ struct nk_route {
 	struct nk_addr own; // another address that was found to be the host's; unset if none was
 };
 
+// `class`: the type of service, or the traffic class.
+static __noinline void nk_ask_fib(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class, __u32 wire_len,
+				  struct nk_route *route)
+{
+	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, wire_len, &route->fib)
+						     : nk_ask_fib6(skb, key, class, wire_len, 0, &route->fib);
+}
+
 #define NK_ROUTES_BITS 8
 
 // Of each CPU its own, so that nobody reads what another is just writing. A slot may be taken over by another address.
@@ -162,8 +170,7 @@ static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const stru
 {
 	if (nk_stack_heeds_mtu(route->fib.mtu_result))
 		return;
-	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, 0, &route->fib)
-						     : nk_ask_fib6(skb, key, class, 0, 0, &route->fib);
+	nk_ask_fib(skb, key, class, 0, route);
 	// Without a length to compare, the device's MTU comes back, after a look at the packet's length: with the
 	// Ethernet header that it still has, also where the device has none (is_skb_forwardable in net/core/dev.c).
 	if ((route->result == BPF_FIB_LKUP_RET_SUCCESS || route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED) &&
@@ -173,8 +180,7 @@ static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const stru
 		route->result = BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
-// The route of this packet; NULL cannot be. `class`: the type of service, or the traffic class. A function of its own,
-// for the callers' stack.
+// The route of this packet; NULL cannot be. A function of its own, for the callers' stack.
 static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const struct nk_flow6_key *key,
 					       enum nk_family family, __be32 class, __u32 wire_len)
 {
@@ -195,19 +201,15 @@ static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const stru
 	route->stamp = stamp;
 	route->source6_known = false;
 	route->own = (struct nk_addr){};
-	if (family == NK_IPV4)
-		route->result = nk_ask_fib4(skb, key, class, wire_len, &route->fib);
-	else
-		route->result = nk_ask_fib6(skb, key, class, wire_len, 0, &route->fib);
+	nk_ask_fib(skb, key, class, wire_len, route);
 	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		nk_ask_past_learned_mtu(skb, key, class, wire_len, route);
 	return route;
 }
 
-static __always_inline struct nk_route *nk_find_route(struct __sk_buff *skb, const struct nk_ip *ip,
-						      const struct nk_flow6_key *key, __u32 wire_len)
+static __always_inline __be32 nk_class(const struct nk_ip *ip)
 {
-	return nk_route_of(skb, key, ip->family, ip->family == NK_IPV4 ? ip->tos : ip->traffic_class, wire_len);
+	return ip->family == NK_IPV4 ? ip->tos : ip->traffic_class;
 }
 
 static __always_inline bool nk_same_way(const struct bpf_fib_lookup *one, const struct bpf_fib_lookup *other)

@@ -142,9 +142,9 @@ nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
     value.addr = parse(forward ? flow.translated : flow.source);
     value.port = htons(forward ? flow.translated_port : flow.source_port);
     value.flags = forward ? flow.forward_flags : flow.reverse_flags;
-    value.ifindex = if_nametoindex(forward ? "eth0" : "nkweb");
+    value.ifindex = if_nametoindex(forward ? flow.uplink.c_str() : "nkweb");
     value.endpoint_id = flow.endpoint_id;
-    value.uplink_ifindex = if_nametoindex("eth0");
+    value.uplink_ifindex = if_nametoindex(flow.uplink.c_str());
     return value;
 }
 

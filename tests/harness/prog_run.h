@@ -50,6 +50,7 @@ struct Flow {
     std::string translated = "203.0.113.2";
     std::uint16_t translated_port = 50000;
     std::uint32_t endpoint_id = 1;
+    std::string uplink = "eth0";
     std::uint32_t forward_flags = 0;  // enum nk_flow_flag
     std::uint32_t reverse_flags = 0;
 };

@@ -343,6 +343,23 @@ TEST_P(TrafficTest, LosesNothingWhenAnotherUplinkVanishesAndAppears) {
 }
 
 // The uplink is a macvlan; its neighbours know a way in by the device below as well, of a host that forwards.
+// Most of what the addresses are hashed to is up1's: by one order of the hops or by the other, new connections go
+// there.
+TEST_P(TrafficTest, LosesNothingWhenTheNextHopsChange) {
+    ip(std::format("route del default {} metric 4000", net.via(1)));
+    begin();
+    const std::string some = std::format("nexthop {} weight 1", net.via(0));
+    const std::string most = std::format("nexthop {} weight 4", net.via(1));
+    bool others_went_by_up1 = false;
+    for (const std::string& hops : {some + " " + most, most + " " + some}) {
+        ip(std::format("route replace default {}", hops));
+        std::this_thread::sleep_for(2s);
+        others_went_by_up1 = others_went_by_up1 || addresses_of_flows().contains(net.node[1]);
+    }
+    EXPECT_TRUE(others_went_by_up1);
+    expect_nothing_lost();
+}
+
 TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     connect(node(), "nic", second_, "wire");
     node().run(
