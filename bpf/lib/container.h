@@ -144,10 +144,12 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (skb->tc_index == NK_TC_INDEX_COPY)
 		return out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
-	if (out->masquerade)
+	if (out->masquerade) {
 		result = nk_masquerade(skb, out, m);
-	else
+	} else {
 		result = nk_decrement_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
+		out->route->routed = out->key->saddr;
+	}
 	if (result != NK_OK)
 		return nk_drop(skb, result);
 	return nk_send(skb, out->route);
@@ -312,14 +314,14 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.
-NK_GLOBAL int nk_fast_out4(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_out4(struct __sk_buff *skb, bool peer)
 {
-	return nk_fast_out(skb, NK_IPV4);
+	return nk_fast_out(skb, NK_IPV4, peer);
 }
 
-NK_GLOBAL int nk_fast_out6(struct __sk_buff *skb)
+NK_GLOBAL int nk_fast_out6(struct __sk_buff *skb, bool peer)
 {
-	return nk_fast_out(skb, NK_IPV6);
+	return nk_fast_out(skb, NK_IPV6, peer);
 }
 
 NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
@@ -349,7 +351,7 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 	int verdict;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		verdict = nk_fast_out4(skb);
+		verdict = nk_fast_out4(skb, door->peer);
 		if (verdict != NK_LONG_WAY)
 			return verdict;
 		return nk_is_what_it_says(skb) ? nk_from_container4(skb, door->pass, door->peer)
@@ -362,7 +364,7 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 		return nk_drop(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
 		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
-	verdict = nk_fast_out6(skb);
+	verdict = nk_fast_out6(skb, door->peer);
 	if (verdict != NK_LONG_WAY)
 		return verdict;
 	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_from_container6(skb, door->pass, door->peer);

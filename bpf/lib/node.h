@@ -71,6 +71,13 @@ static __always_inline struct nk_addr nk_network_addr(const volatile struct nk_a
 	return (struct nk_addr){.word = {addr->word[0], addr->word[1], addr->word[2], addr->word[3]}};
 }
 
+// An address that nobody outside has: a container's (whoever uses it wants to be taken for one), or none at all.
+static __always_inline bool nk_is_inside_source(enum nk_family family, const struct nk_addr *saddr)
+{
+	return nk_network_of(family, saddr) || nk_never_forwarded(family, saddr) ||
+	       (family == NK_IPV6 && nk_link_scope6(saddr));
+}
+
 static __always_inline bool nk_is_gateway(enum nk_family family, const volatile struct nk_network *network,
 					  const struct nk_addr *addr)
 {

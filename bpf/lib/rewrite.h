@@ -198,16 +198,22 @@ static __always_inline bool nk_write_id(struct __sk_buff *skb, __be16 id)
 	return true;
 }
 
+// Takes one off the TTL of the IP header `header`, behind which the transport header is at `l4_offset`.
+static __always_inline void nk_take_hop(struct __sk_buff *skb, enum nk_family family, void *header, __u32 l4_offset)
+{
+	__u64 sum = nk_update_ip_check(header, family, nk_write_ttl(header, family));
+
+	if (family == NK_IPV6)
+		nk_update_complete(skb, nk_summed(skb, l4_offset), sum);
+}
+
 static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb, const struct nk_ip *ip)
 {
 	void *header = nk_ip_header(skb, ip->family);
-	__u64 sum;
 
 	if (!header)
 		return false;
-	sum = nk_update_ip_check(header, ip->family, nk_write_ttl(header, ip->family));
-	if (ip->family == NK_IPV6)
-		nk_update_complete(skb, nk_summed(skb, nk_l4_offset(ip)), sum);
+	nk_take_hop(skb, ip->family, header, nk_l4_offset(ip));
 	return true;
 }
 

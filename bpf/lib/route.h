@@ -123,7 +123,8 @@ struct nk_route {
 	struct nk_addr source6;
 	bool source6_known;
 	__u8 unused[3];
-	struct nk_addr own; // another address that was found to be the host's; unset if none was
+	struct nk_addr own;    // another address that was found to be the host's; unset if none was
+	struct nk_addr routed; // the container's, if a packet of it went this way with it; else unset (fast.h)
 };
 
 // `class`: the type of service, or the traffic class.
@@ -201,6 +202,7 @@ static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const stru
 	route->stamp = stamp;
 	route->source6_known = false;
 	route->own = (struct nk_addr){};
+	route->routed = (struct nk_addr){};
 	nk_ask_fib(skb, key, class, wire_len, route);
 	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		nk_ask_past_learned_mtu(skb, key, class, wire_len, route);

@@ -75,13 +75,6 @@ static __always_inline int nk_not_for_container(struct __sk_buff *skb, const vol
 	return nk_masqueraded(network) ? nk_drop(skb, NK_DROP_UNSOLICITED) : TCX_NEXT;
 }
 
-// An address that nobody outside has: a container's (whoever uses it wants to be taken for one), or none at all.
-static __always_inline bool nk_is_inside_source(enum nk_family family, const struct nk_addr *saddr)
-{
-	return nk_network_of(family, saddr) || nk_never_forwarded(family, saddr) ||
-	       (family == NK_IPV6 && nk_link_scope6(saddr));
-}
-
 // Of what comes to a masqueraded network.
 static __always_inline bool nk_was_asked_for(struct __sk_buff *skb, const struct nk_ip *ip,
 					     const struct nk_flow6_key *key)

@@ -24,11 +24,11 @@ static __noinline int nk_l3_without_header(struct __sk_buff *skb)
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		const struct iphdr *ip4 = nk_header(skb, 0, sizeof(*ip4));
 
-		to_prefix = ip4 && nk_is_to_prefix(NK_IPV4, ip4);
+		to_prefix = ip4 && nk_destination_network(NK_IPV4, ip4);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip6 = nk_header(skb, 0, sizeof(*ip6));
 
-		to_prefix = ip6 && nk_is_to_prefix(NK_IPV6, ip6);
+		to_prefix = ip6 && nk_destination_network(NK_IPV6, ip6);
 	}
 	return to_prefix ? nk_drop(skb, NK_DROP_REWRITE_FAILED) : TCX_NEXT;
 }

@@ -208,11 +208,17 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
     return wire;
 }
 
+// What programs put together there, or found out a moment ago, is of one load of them, as their globals are.
+bool is_scratch(const bpf_map& map) {
+    static constexpr auto kScratch =
+        std::to_array<std::string_view>({"halves", "masquerades", "next_hops", "quotes", "routes"});
+    return bpf_map__is_internal(&map) || std::ranges::contains(kScratch, std::string_view(bpf_map__name(&map)));
+}
+
 Result<void> pin_maps(netkitd_bpf& skeleton, const Pins& pins) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, skeleton.obj) {
-        // The maps of globals belong to one load of the programs.
-        if (bpf_map__is_internal(map)) {
+        if (is_scratch(*map)) {
             continue;
         }
         const std::string path = pins.map(bpf_map__name(map));

@@ -101,6 +101,14 @@ path_netkitd_bigtcp_off() {
     path_netkitd
 }
 
+path_netkitd_routed() {
+    mkdir -p /etc/netkitd
+    echo '{"masquerade": {"enabled": false}}' >/etc/netkitd/netkitd.json
+    path_netkitd
+    ip -n outside route add 10.77.0.0/16 via "$node4"
+    ip -n outside -6 route add fd6e:6b64::/64 via "$node6"
+}
+
 path_netkitd_veth() {
     wire_up
     daemon_up

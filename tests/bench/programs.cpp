@@ -58,6 +58,7 @@ std::vector<Situation> situations(const Net& net) {
     const Packet in = data(to_node(net).tcp(443, 50000));
     const Packet to_host = data(to_node(net).tcp(443, 80));
     const Packet unasked = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web).tcp(443, 80));
+    const Packet to_routed = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 40000));
     const Packet of_host = data(Packet().eth(kRouterMac, kUplinkMac).ip(net.node, net.remote).tcp(80, 443));
     using enum Program;
     return {
@@ -74,6 +75,7 @@ std::vector<Situation> situations(const Net& net) {
         {uplink_ingress, "to the host", "eth0", to_host, Verdict::pass},
         {uplink_ingress, "to the host, port of the pool", "eth0", in, Verdict::pass, {}, no_flows},
         {uplink_ingress, "to a container, not asked for", "eth0", unasked, Verdict::drop},
+        {uplink_ingress, "to a container of a routed network", "eth0", to_routed, Verdict::redirect},
         {uplink_egress, "of the host", "eth0", of_host, Verdict::pass},
     };
 }

@@ -884,9 +884,9 @@ TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
 
 // The datapath's cost is watched: a jump here deserves a look at the generated code.
 TEST_F(FlowTest, ProgramsStaySmall) {
-    for (const auto& [program, limit] : {std::pair(Program::netkit_peer, 9800U),
-                                         {Program::veth_ingress, 10000U},
-                                         {Program::uplink_ingress, 5600U},
+    for (const auto& [program, limit] : {std::pair(Program::netkit_peer, 10600U),
+                                         {Program::veth_ingress, 10600U},
+                                         {Program::uplink_ingress, 6000U},
                                          {Program::uplink_egress, 1200U}}) {
         const auto count = node().instruction_count(program);
         ASSERT_TRUE(count) << count.error().message();

@@ -6,8 +6,10 @@
 #include <poll.h>
 
 #include <csignal>
+#include <filesystem>
 #include <thread>
 
+#include "abi.h"
 #include "harness/small_file_system.h"
 #include "link/monitor.h"
 
@@ -19,6 +21,7 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::SizeIs;
+using testing::UnorderedElementsAre;
 
 class DaemonLifeTest : public DaemonTest {
 protected:
@@ -106,6 +109,18 @@ TEST_F(DaemonLifeTest, AnIdleNodeIsQuiet) {
     // A look at everything, caused by one event, causes no further event.
     node().run("ip link set up0 alias changed");
     EXPECT_LE(notifications(monitor, 2s), 2U);
+}
+
+// A later version may have other scratch maps: a pin of one would be in its way.
+TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
+    std::vector<std::string> pins;
+    for (const auto& pin :
+         std::filesystem::directory_iterator(bpffs() / std::format("abi{}/maps", NETKITD_ABI_VERSION))) {
+        pins.push_back(pin.path().filename());
+    }
+    EXPECT_THAT(pins, UnorderedElementsAre("counters", "endpoints4", "endpoints6", "flows4", "flows4_new", "flows6",
+                                           "flows6_new", "fragment_ids", "fragments", "non_masquerade4",
+                                           "non_masquerade6", "port_tries"));
 }
 
 TEST_F(DaemonTest, AFullDiskIsNamedAndContainersGoOn) {

@@ -1,0 +1,82 @@
+// The short ways of plain packets that are not translated: between two containers of one network; out of a container
+// whose network is routed, or to where it is not masqueraded; and to a container of a routed network.
+//
+// What is found out for one packet out is good for the next ones between the same two addresses, until the clock ticks
+// or the daemon says that something changed (route.h): that it is not masqueraded, whose its source is, the next hop.
+#pragma once
+
+#include "base.h"
+#include "endpoint.h"
+#include "node.h"
+#include "plain.h"
+#include "route.h"
+
+static __always_inline int nk_send_plain(const struct nk_plain *p, const __u8 *next_hop_mac, const __u8 *uplink_mac,
+					 __u32 uplink)
+{
+	nk_copy_mac(p->eth->h_dest, next_hop_mac);
+	nk_copy_mac(p->eth->h_source, uplink_mac);
+	return bpf_redirect(uplink, 0);
+}
+
+// Out of a container, where no masqueraded flow has this packet.
+static __always_inline int nk_fast_routed(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+{
+	const struct iphdr *ip4 = p->ip;
+	struct nk_route_key key = {
+	    .daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION),
+	    .container_ifindex = skb->ifindex,
+	    .family = family,
+	    .proto = p->proto,
+	    .tos = family == NK_IPV4 ? ip4->tos : 0,
+	};
+	struct nk_route *route = nk_route_slot(family, &key.daddr);
+
+	if (!route || !nk_route_is_known(family, route, &key, nk_stamp(), 0) ||
+	    !nk_addr_equal(family, &route->routed, nk_plain_addr(p->ip, family, NK_SOURCE)) ||
+	    !nk_plain_fits(skb, p, route->fib.mtu_result))
+		return NK_LONG_WAY;
+	nk_take_hop_plain(skb, family, p->ip);
+	return nk_send_plain(p, route->fib.dmac, route->fib.smac, route->fib.ifindex);
+}
+
+// From one container to another of the same network, `network`. `peer`: bpf_redirect_peer() works here.
+static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p,
+					   const volatile struct nk_network *network, bool peer)
+{
+	const struct nk_addr saddr = nk_copy_plain_addr(p->ip, family, NK_SOURCE);
+	const struct nk_addr daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION);
+	const struct nk_endpoint *source = nk_endpoint(family, &saddr), *target;
+
+	if (!source || source->ifindex != skb->ifindex || !nk_network_holds(family, network, &saddr))
+		return NK_LONG_WAY;
+	target = nk_endpoint(family, &daddr);
+	if (!target)
+		return NK_LONG_WAY;
+	nk_take_hop_plain(skb, family, p->ip);
+	nk_copy_mac(p->eth->h_dest, target->peer_mac);
+	nk_copy_mac(p->eth->h_source, target->host_mac);
+	return peer ? bpf_redirect_peer(target->ifindex, 0) : bpf_redirect(target->ifindex, 0);
+}
+
+// From an uplink, to an address of `network`.
+static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_family family,
+					      const volatile struct nk_network *network)
+{
+	const struct nk_endpoint *target;
+	struct nk_addr saddr, daddr;
+	struct nk_plain p;
+
+	if (nk_masqueraded(network) || !nk_parse_plain(skb, family, NK_DESTINATION, &p) ||
+	    !nk_plain_len_is_right(skb, family, &p))
+		return NK_LONG_WAY;
+	saddr = nk_copy_plain_addr(p.ip, family, NK_SOURCE);
+	daddr = nk_copy_plain_addr(p.ip, family, NK_DESTINATION);
+	if (nk_is_inside_source(family, &saddr))
+		return NK_LONG_WAY;
+	target = nk_endpoint(family, &daddr);
+	if (!target)
+		return NK_LONG_WAY;
+	nk_take_hop_plain(skb, family, p.ip);
+	return bpf_redirect_peer(target->ifindex, 0);
+}
