@@ -1,0 +1,42 @@
+// Random worlds: what happens on one node, with six containers, and the conversations that they have.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bpf/nat_model.h"
+#include "bpf/random.h"
+
+namespace netkitd::test {
+
+constexpr std::size_t kContainers = 6;
+
+[[nodiscard]] std::string address_of(std::size_t container, bool ipv6);
+[[nodiscard]] std::size_t container_of(const Conversation& c);
+
+struct Step {
+    enum class Kind {
+        out,      // the container sends
+        in,       // the remote answers
+        stray,    // the remote sends to some port of the node
+        forget,   // the daemon cleans the conversation up
+        replace,  // the container goes, and another gets its address
+        change,   // something of the host's network changes
+    } kind{};
+    std::size_t conversation = 0;
+    std::uint64_t seed = 0;  // of the packet's details
+};
+
+struct World {
+    NatModel::Options options;
+    std::vector<Conversation> conversations;
+    std::vector<Step> steps;
+};
+
+[[nodiscard]] Conversation random_conversation(Random& random, std::size_t remotes, bool narrow,
+                                               std::uint16_t port_first);
+// The `number`-th: their kinds take turns.
+[[nodiscard]] World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps);
+
+}  // namespace netkitd::test
