@@ -16,7 +16,12 @@ bool is_icmp(std::uint8_t protocol) {
     return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 }
 
-// From the transport header: RFC 9293, 3.1; RFC 768 and RFC 3828; RFC 792.
+// SCTP's checksum covers the ports, and is a CRC (RFC 9260, 6.8) that only its ends compute.
+bool keeps_its_port(std::uint8_t protocol) {
+    return protocol == IPPROTO_SCTP;
+}
+
+// From the transport header: RFC 9293, 3.1; RFC 768 and RFC 3828; RFC 792. (SCTP's is never changed.)
 std::size_t checksum_offset(std::uint8_t protocol) {
     return protocol == IPPROTO_TCP ? 16 : is_icmp(protocol) ? 2 : 6;
 }
@@ -108,6 +113,7 @@ std::string to_string(const Conversation& c) {
     const char* name = c.protocol == IPPROTO_TCP       ? "tcp"
                        : c.protocol == IPPROTO_UDP     ? "udp"
                        : c.protocol == IPPROTO_UDPLITE ? "udp-lite"
+                       : c.protocol == IPPROTO_SCTP    ? "sctp"
                                                        : "icmp echo";
     return std::format("{} {} port {} with {} port {}", name, c.container, c.port, c.remote, c.remote_port);
 }
@@ -158,6 +164,9 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     if (known != nullptr && is_certain(*known)) {
         return std::format("it has port {}, but was dropped as {}", known->port, seen.drop);
     }
+    if (keeps_its_port(conversation.protocol)) {
+        return judge_refused_port(conversation, seen);
+    }
     const auto first = owners_.lower_bound(outside(conversation, options_.port_first));
     const auto last = owners_.upper_bound(outside(conversation, options_.port_last));
     const auto taken = std::distance(first, last);
@@ -169,9 +178,21 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     return expect_drop(seen, "ports-exhausted");
 }
 
+std::string NatModel::judge_refused_port(const Conversation& conversation, const Seen& seen) const {
+    const auto owner = owners_.find(outside(conversation, conversation.port));
+    const bool is_free = owner == owners_.end() || (owner->second == conversation && !options_.forgets_unanswered);
+    if (in_pool(conversation.port) && is_free) {
+        return std::format("it was dropped as {}, though its port is free", seen.drop);
+    }
+    return expect_drop(seen, "sctp-port");
+}
+
 std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t port) const {
     if (!in_pool(port)) {
         return std::format("port {} is not of the pool", port);
+    }
+    if (keeps_its_port(conversation.protocol) && port != conversation.port) {
+        return std::format("it left with port {}", port);
     }
     const State* known = find(conversation);
     if (known != nullptr && is_certain(*known) && port != known->port) {

@@ -4,6 +4,8 @@
 // packet is to become is the same packet built anew, from its fields. Where the programs may choose (which free port),
 // it judges the choice and takes it over. A protocol is added by giving it a place for its port in translated_port()
 // and in the Packet that it is built by.
+//
+// SCTP keeps its port, or is refused.
 #pragma once
 
 #include <compare>
@@ -37,7 +39,7 @@ struct Sent {
     std::uint8_t protocol = 0;
     std::size_t transport_offset = 0;  // in the frame
     std::uint8_t ttl = 64;
-    bool syn = false;
+    bool syn = false;  // these four: TCP's flags, or what is like them in SCTP
     bool ack = false;
     bool fin = false;
     bool rst = false;
@@ -114,6 +116,7 @@ private:
         return port >= options_.port_first && port <= options_.port_last;
     }
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
+    [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
     State& take_over(const Conversation& conversation, std::uint16_t port);
 

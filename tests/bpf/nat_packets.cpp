@@ -99,12 +99,33 @@ void add_udplite(Random& random, Sent& sent, std::uint16_t source, std::uint16_t
     sent.packet.udplite(source, destination, static_cast<std::uint16_t>(coverage)).payload(random_bytes(random, size));
 }
 
+// RFC 9260, 3.3: the chunks that begin and end an association are to a flow what these flags of TCP are.
+void add_sctp(Random& random, Sent& sent, std::uint16_t source, std::uint16_t destination) {
+    constexpr std::uint8_t kData = 0;
+    constexpr std::uint8_t kInit = 1;
+    constexpr std::uint8_t kInitAck = 2;
+    constexpr std::uint8_t kAbort = 6;
+    constexpr std::uint8_t kShutdown = 7;  // asks the other end to shut down as well: the end is yet to come
+    constexpr std::uint8_t kShutdownComplete = 14;
+    const std::uint8_t chunk = random.percent(70)
+                                   ? kData
+                                   : random.of(std::array<std::uint8_t, 7>{kInit, kInit, kInit, kInitAck, kAbort,
+                                                                           kShutdown, kShutdownComplete});
+    sent.syn = chunk == kInit || chunk == kInitAck;
+    sent.ack = chunk == kInitAck;
+    sent.rst = chunk == kAbort || chunk == kShutdownComplete;
+    sent.packet.sctp(source, destination, chunk).payload(random_bytes(random, random_size(random)));
+}
+
 // Zero is written for none.
 bool has_optional_sum(std::uint8_t protocol) {
     return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
 }
 
 void add_damage(Random& random, Sent& sent) {
+    if (sent.protocol == IPPROTO_SCTP) {
+        return;  // its checksum is never right here, and nothing changes it
+    }
     const Bytes frame = sent.frame();
     const std::size_t offset = sent.transport_offset + 6;
     const bool no_sum = has_optional_sum(sent.protocol) && frame.at(offset) == 0 && frame.at(offset + 1) == 0;
@@ -129,6 +150,8 @@ Sent packet_out(Random& random, const Conversation& c, const Translate& translat
         add_udp(random, sent, c.port, c.remote_port, translate);
     } else if (c.protocol == IPPROTO_UDPLITE) {
         add_udplite(random, sent, c.port, c.remote_port);
+    } else if (c.protocol == IPPROTO_SCTP) {
+        add_sctp(random, sent, c.port, c.remote_port);
     } else {
         const bool reply = random.percent(3);
         sent.packet.payload(random_bytes(random, random_size(random)));
@@ -150,6 +173,8 @@ Sent packet_in(Random& random, const Conversation& c, std::uint16_t port) {
                 [&](const Packet& packet) { return Packet(packet).to(c.container, c.port); });
     } else if (c.protocol == IPPROTO_UDPLITE) {
         add_udplite(random, sent, c.remote_port, port);
+    } else if (c.protocol == IPPROTO_SCTP) {
+        add_sctp(random, sent, c.remote_port, port);
     } else {
         const bool request = random.percent(3);
         sent.packet.payload(random_bytes(random, random_size(random)));

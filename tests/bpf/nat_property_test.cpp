@@ -75,7 +75,9 @@ protected:
     // The fewest steps that were found to lead to it.
     World shrink(World world, Failure failure);
     void play_until(std::uint64_t packets, bool forgets_unanswered);
-    // That what the test is about did happen.
+    // That what the test is about did happen: by the programs' counters, and as a share of the packets that came out
+    // translated.
+    void expect_shares(std::initializer_list<std::pair<const char*, double>> percents);
     void expect_counted(std::initializer_list<const char*> names) {
         const auto counted = node().counted();
         for (const char* name : names) {
@@ -90,7 +92,7 @@ private:
                         std::string* trace);
     void forget(const Conversation& c, NatModel& model);
     void replace(std::size_t container, NatModel& model);
-    Result<Seen> run(Program program, std::uint32_t ifindex, const Bytes& frame, Random& random);
+    Result<Seen> run(Program program, std::uint32_t ifindex, const Sent& sent, Random& random);
     std::string check_table(const NatModel& model);
     std::string check_entry(const NatModel& model, const nk_flow6_key& key, const nk_flow& value);
 
@@ -100,6 +102,7 @@ private:
     bool sums_whole_packets_ = false;
     Bytes seen_;
     std::map<std::string, std::uint64_t> counted_;
+    std::map<std::string, std::uint64_t> translated_;  // packets, by kind
     struct Place {
         std::uint32_t ifindex = 0;
         std::uint32_t id = 0;  // of the endpoint
@@ -120,8 +123,25 @@ void note(std::string* trace, const Seen& seen) {
     note(trace, std::format("  {} {}", verdict.str(), seen.drop), seen.frame);
 }
 
-Result<Seen> NatPropertyTest::run(Program program, std::uint32_t ifindex, const Bytes& frame, Random& random) {
-    const auto ran = NK_TRY(node().run_frame(program, ifindex, frame, seen_, random_options(random)));
+std::string kind_of(const Sent& sent) {
+    return sent.protocol == IPPROTO_SCTP ? "sctp" : "other";
+}
+
+void NatPropertyTest::expect_shares(std::initializer_list<std::pair<const char*, double>> percents) {
+    std::uint64_t all = 0;
+    for (const auto& [kind, packets] : translated_) {
+        all += packets;
+    }
+    for (const auto& [kind, least] : percents) {
+        const double percent = 100.0 * static_cast<double>(translated_[kind]) / static_cast<double>(all);
+        std::printf("[ share  ] %s: %.1f %% of %lu\n", kind, percent, all);
+        EXPECT_GE(percent, least) << kind;
+    }
+}
+
+Result<Seen> NatPropertyTest::run(Program program, std::uint32_t ifindex, const Sent& sent, Random& random) {
+    const auto ran = NK_TRY(node().run_frame(program, ifindex, sent.frame(), seen_, random_options(random)));
+    translated_[kind_of(sent)] += ran.verdict == Verdict::redirect ? 1 : 0;
     Seen seen{.verdict = ran.verdict, .frame = seen_};
     if (ran.verdict == Verdict::drop) {
         const auto before = std::exchange(counted_, node().counted());
@@ -141,13 +161,12 @@ std::string NatPropertyTest::send(const Conversation& c, std::uint64_t seed, Nat
     const NatModel::State* known = model.find(c);
     const std::uint16_t likely_port = known != nullptr ? known->port : c.port;
     const Sent sent = packet_out(random, c, [&](const Packet& p) { return Packet(p).from(net.node, likely_port); });
-    const Bytes frame = sent.frame();
-    const auto seen = run(Program::veth_ingress, places_.at(container_of(c)).ifindex, frame, random);
+    const auto seen = run(Program::veth_ingress, places_.at(container_of(c)).ifindex, sent, random);
     if (!seen) {
         return seen.error().message();
     }
     if (trace != nullptr) {
-        note(trace, to_string(c) + ": sends", frame);
+        note(trace, to_string(c) + ": sends", sent.frame());
         note(trace, *seen);
     }
     return model.out(c, sent, *seen);
@@ -157,13 +176,12 @@ std::string NatPropertyTest::receive(const Conversation& c, std::uint16_t port, 
                                      std::string* trace) {
     Random random(seed);
     const Sent sent = packet_in(random, c, port);
-    const Bytes frame = sent.frame();
-    const auto seen = run(Program::uplink_ingress, eth0_, frame, random);
+    const auto seen = run(Program::uplink_ingress, eth0_, sent, random);
     if (!seen) {
         return seen.error().message();
     }
     if (trace != nullptr) {
-        note(trace, std::format("from {} port {} to the node's port {}", c.remote, c.remote_port, port), frame);
+        note(trace, std::format("from {} port {} to the node's port {}", c.remote, c.remote_port, port), sent.frame());
         note(trace, *seen);
     }
     return model.in(c, port, sent, *seen);
@@ -341,7 +359,8 @@ void NatPropertyTest::play_until(std::uint64_t packets, bool forgets_unanswered)
 TEST_F(NatPropertyTest, AMillionPackets) {
     play_until(packets_to_run(), false);
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
-                    "ttl-expired", "stack-ttl"});
+                    "sctp-port", "ttl-expired", "stack-ttl"});
+    expect_shares({{"sctp", 5}});
 }
 
 // A table of unanswered conversations that is far too small: what got an answer must not notice.

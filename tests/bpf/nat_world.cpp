@@ -35,19 +35,15 @@ std::size_t container_of(const Conversation& c) {
     return static_cast<std::size_t>(c.container.back() - '2');
 }
 
-Conversation random_conversation(Random& random, std::size_t remotes, bool narrow, std::uint16_t port_first) {
+Conversation random_conversation(Random& random, std::size_t remotes, bool narrow, const NatModel::Options& pool) {
     const bool v6 = random.percent(50);
-    const std::array<std::uint8_t, 7> protocols{
-        IPPROTO_TCP,
-        IPPROTO_TCP,
-        IPPROTO_UDP,
-        IPPROTO_UDP,
-        IPPROTO_UDPLITE,
-        static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP}),
-        static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP})};
-    const std::array<std::uint16_t, 6> ports{1000,       49152,
-                                             50000,      static_cast<std::uint16_t>(random.next() | 1),
-                                             port_first, static_cast<std::uint16_t>(port_first + 1)};
+    const auto icmp = static_cast<std::uint8_t>(v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP});
+    const std::array<std::uint8_t, 9> protocols{IPPROTO_TCP,  IPPROTO_TCP,  IPPROTO_UDP, IPPROTO_UDP, IPPROTO_UDPLITE,
+                                                IPPROTO_SCTP, IPPROTO_SCTP, icmp,        icmp};
+    const auto first = pool.port_first;
+    const auto of_pool = static_cast<std::uint16_t>(first + random.below(pool.port_last - first + 1U));
+    const std::array<std::uint16_t, 7> ports{1000,  49152,   50000,  static_cast<std::uint16_t>(random.next() | 1),
+                                             first, of_pool, of_pool};
     Conversation c{.protocol = random.of(protocols),
                    .container = address_of(random.below(kContainers), v6),
                    .port = random.of(ports),
@@ -68,7 +64,7 @@ World random_world(Random& random, std::size_t number, bool forgets_unanswered, 
                      .forgets_unanswered = forgets_unanswered};
     const std::size_t remotes = kind == 0 ? 5 : 1;
     for (int i = 0; i < 300; i++) {
-        world.conversations.push_back(random_conversation(random, remotes, kind != 0, first));
+        world.conversations.push_back(random_conversation(random, remotes, kind != 0, world.options));
     }
     for (std::size_t i = 0; i < steps; i++) {
         world.steps.push_back(random_step(random, world.conversations.size()));

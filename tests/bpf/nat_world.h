@@ -34,8 +34,9 @@ struct World {
     std::vector<Step> steps;
 };
 
+// `narrow`: all to one port.
 [[nodiscard]] Conversation random_conversation(Random& random, std::size_t remotes, bool narrow,
-                                               std::uint16_t port_first);
+                                               const NatModel::Options& pool);
 // The `number`-th: their kinds take turns.
 [[nodiscard]] World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps);
 
