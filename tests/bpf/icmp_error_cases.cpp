@@ -20,21 +20,8 @@ constexpr std::uint16_t kOtherPort = 1000;  // as the container has it, if the p
 constexpr std::uint8_t kRedirect = 5;
 const Counted kTranslated{{"icmp-error", 1}};
 
-struct IcmpType {
-    std::uint8_t type = 0;
-    std::uint8_t code = 0;
-};
-
 bool is_v4(const Net& net) {
     return net.name == "V4";
-}
-
-// RFC 792: unreachable (port, frag needed, prohibited), time exceeded, parameter problem; RFC 4443 likewise.
-std::vector<IcmpType> error_types(const Net& net) {
-    if (is_v4(net)) {
-        return {{3, 3}, {3, 4}, {3, 13}, {11, 0}, {11, 1}, {12, 0}};
-    }
-    return {{1, 0}, {1, 4}, {2, 0}, {3, 0}, {3, 1}, {4, 1}};
 }
 
 IcmpType time_exceeded(const Net& net) {
@@ -127,7 +114,7 @@ VerdictCase left_to_the_host(std::string name, const Packet& packet) {
 std::vector<VerdictCase> every_type_inbound(const Net& net) {
     const std::array<std::uint8_t, 5> protocols{IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP, net.icmp};
     std::vector<VerdictCase> rows;
-    for (const IcmpType icmp : error_types(net)) {
+    for (const IcmpType icmp : icmp_error_types(net)) {
         for (const std::uint8_t protocol : protocols) {
             for (const std::uint16_t port : {kPort, kOtherPort}) {
                 if (protocol == IPPROTO_SCTP && port != kPort) {
@@ -248,7 +235,7 @@ VerdictCase masqueraded(std::string name, Packet packet, Packet becomes) {
 
 std::vector<VerdictCase> outbound(const Net& net) {
     std::vector<VerdictCase> rows;
-    for (const IcmpType icmp : error_types(net)) {
+    for (const IcmpType icmp : icmp_error_types(net)) {
         for (const std::uint16_t port : {kPort, kOtherPort}) {
             rows.push_back(with_flow(
                 net,

@@ -1,5 +1,6 @@
 #include "bpf/nat_model.h"
 
+#include <linux/if_ether.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -47,6 +48,17 @@ bool is_same_sum(std::uint16_t one, std::uint16_t other) {
 
 std::uint16_t translated_port(const Sent& sent, const Seen& seen) {
     return read16(seen.frame, sent.transport_offset + (is_icmp(sent.protocol) ? 4 : 0));
+}
+
+// The destination of the packet that an error quotes.
+std::uint16_t quoted_port(const SentError& error, const Seen& seen) {
+    constexpr std::size_t kErrorHeader = 8;
+    const std::size_t begin = error.sent.transport_offset + kErrorHeader + error.quoted.transport_offset - ETH_HLEN;
+    return read16(seen.frame, begin + (is_icmp(error.quoted.protocol) ? 4 : 2));
+}
+
+std::uint8_t one_less(std::uint8_t ttl) {
+    return static_cast<std::uint8_t>(ttl - 1);
 }
 
 std::string compare(const Bytes& expected, std::span<const std::uint8_t> seen) {
@@ -155,8 +167,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         return wrong;
     }
     note_sent(take_over(conversation, port), sent);
-    const auto ttl = static_cast<std::uint8_t>(sent.ttl - 1);
-    return compare_translated(Packet(sent.packet).from(node(conversation), port).ttl(ttl), sent, seen);
+    return compare_translated(Packet(sent.packet).from(node(conversation), port).ttl(one_less(sent.ttl)), sent, seen);
 }
 
 std::string NatModel::judge_refusal(const Conversation& conversation, const Seen& seen) const {
@@ -228,29 +239,81 @@ NatModel::State& NatModel::take_over(const Conversation& conversation, std::uint
     return state;
 }
 
-std::string NatModel::in(const Conversation& conversation, std::uint16_t port, const Sent& sent, const Seen& seen) {
+std::optional<NatModel::Target> NatModel::target(const Conversation& conversation, std::uint16_t port) const {
     const auto owner = owners_.find(outside(conversation, port));
-    if (!sent.untranslatable.empty() || !in_pool(port) || owner == owners_.end()) {
-        return expect_unchanged(sent, seen);
+    if (!in_pool(port) || owner == owners_.end()) {
+        return std::nullopt;
     }
-    const Conversation& target = owner->second;
-    const auto found = conversations_.find(target);
-    const bool current = found != conversations_.end() && found->second.port == port;
-    const bool certain = current && is_certain(found->second);
-    if (!certain && seen.verdict == Verdict::pass) {
+    const State* state = find(owner->second);
+    const bool current = state != nullptr && state->port == port;
+    return Target{.conversation = owner->second, .current = current, .certain = current && is_certain(*state)};
+}
+
+std::optional<std::string> NatModel::judge_undelivered(const std::optional<Target>& to, const Sent& sent,
+                                                       const Seen& seen) {
+    if (!to || (!to->certain && seen.verdict == Verdict::pass)) {
         return expect_unchanged(sent, seen);
     }
     if (sent.ttl <= 1) {
         return expect_drop(seen, "ttl-expired");
     }
     if (seen.verdict != Verdict::redirect) {
-        return std::format("it was not delivered to {}", to_string(target));
+        return std::format("it was not delivered to {}", to_string(to->conversation));
     }
-    if (current && !found->second.stale) {
-        note_received(found->second, sent);
+    return std::nullopt;
+}
+
+std::string NatModel::in(const Conversation& conversation, std::uint16_t port, const Sent& sent, const Seen& seen) {
+    const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    if (auto judged = judge_undelivered(to, sent, seen)) {
+        return *judged;
     }
-    const auto ttl = static_cast<std::uint8_t>(sent.ttl - 1);
-    return compare_translated(Packet(sent.packet).to(target.container, target.port).ttl(ttl), sent, seen);
+    const Conversation& c = to->conversation;
+    if (to->current && !conversations_.at(c).stale) {
+        note_received(conversations_.at(c), sent);
+    }
+    return compare_translated(Packet(sent.packet).to(c.container, c.port).ttl(one_less(sent.ttl)), sent, seen);
+}
+
+std::string NatModel::error_in(const Conversation& conversation, std::uint16_t port, const SentError& error,
+                               const Seen& seen) const {
+    const Sent& sent = error.sent;
+    const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    if (auto judged = judge_undelivered(to, sent, seen)) {
+        return *judged;
+    }
+    const Conversation& c = to->conversation;
+    const Packet quoted = Packet(error.quoted.packet).from(c.container, c.port);
+    return compare_translated(
+        Packet(sent.packet).ip(error.other_end, c.container).ttl(one_less(sent.ttl)).quoting(quoted, error.size), sent,
+        seen);
+}
+
+std::string NatModel::error_out(const Conversation& c, const SentError& error, const Seen& seen) const {
+    const Sent& sent = error.sent;
+    if (sent.ttl <= 1) {
+        return expect_unchanged(sent, seen);
+    }
+    if (!sent.untranslatable.empty()) {
+        return expect_drop(seen, sent.untranslatable);
+    }
+    const State* known = find(c);
+    const bool certain = known != nullptr && is_certain(*known);
+    const bool may_be_there = certain || (options_.forgets_unanswered && (known == nullptr || !known->stale));
+    if (!may_be_there || (!certain && seen.verdict == Verdict::drop)) {
+        return expect_drop(seen, "no-flow");
+    }
+    if (seen.verdict != Verdict::redirect) {
+        return "it did not leave";
+    }
+    const std::uint16_t port = certain ? known->port : quoted_port(error, seen);
+    if (!in_pool(port)) {
+        return std::format("it is about port {}, which is not of the pool", port);
+    }
+    const Packet quoted = Packet(error.quoted.packet).to(node(c), port);
+    return compare_translated(
+        Packet(sent.packet).ip(node(c), error.other_end).ttl(one_less(sent.ttl)).quoting(quoted, error.size), sent,
+        seen);
 }
 
 void NatModel::forget(const Conversation& conversation) {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "harness/packet.h"
 #include "harness/prog_run.h"
@@ -37,7 +38,8 @@ struct Conversation {
 struct Sent {
     Packet packet;
     std::uint8_t protocol = 0;
-    std::size_t transport_offset = 0;  // in the frame
+    std::size_t transport_offset = 0;          // in the frame
+    std::vector<std::size_t> extensions = {};  // IPv6: their sizes
     std::uint8_t ttl = 64;
     bool syn = false;  // these four: TCP's flags, or what is like them in SCTP
     bool ack = false;
@@ -49,6 +51,14 @@ struct Sent {
     std::uint16_t damage = 0;
 
     [[nodiscard]] Bytes frame() const;
+};
+
+// An ICMP error.
+struct SentError {
+    Sent sent;
+    Sent quoted;            // the packet that it is about, as whoever complains got it
+    std::size_t size = 0;   // as far as it is quoted: from its IP header on
+    std::string other_end;  // outside: whom the error is from, or goes to
 };
 
 // What became of it.
@@ -75,6 +85,13 @@ public:
     [[nodiscard]] std::string out(const Conversation& conversation, const Sent& sent, const Seen& seen);
     [[nodiscard]] std::string in(const Conversation& conversation, std::uint16_t port, const Sent& sent,
                                  const Seen& seen);
+
+    // The same of ICMP errors: the container's about what it got from the remote, and somebody's about what left the
+    // node from a port. They change nothing about the conversation.
+    [[nodiscard]] std::string error_out(const Conversation& conversation, const SentError& error,
+                                        const Seen& seen) const;
+    [[nodiscard]] std::string error_in(const Conversation& conversation, std::uint16_t port, const SentError& error,
+                                       const Seen& seen) const;
 
     // The daemon forgot the conversation; the container was replaced by another one with its address.
     void forget(const Conversation& conversation);
@@ -115,6 +132,16 @@ private:
     [[nodiscard]] bool in_pool(std::uint16_t port) const {
         return port >= options_.port_first && port <= options_.port_last;
     }
+    // To whom a packet to that port of the node goes.
+    struct Target {
+        Conversation conversation;
+        bool current = false;  // that port is the conversation's own
+        bool certain = false;  // it is there for sure
+    };
+    [[nodiscard]] std::optional<Target> target(const Conversation& conversation, std::uint16_t port) const;
+    // Nothing if it was delivered, as it should be.
+    [[nodiscard]] static std::optional<std::string> judge_undelivered(const std::optional<Target>& to, const Sent& sent,
+                                                                      const Seen& seen);
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;

@@ -25,37 +25,6 @@ std::size_t random_size(Random& random) {
     return random.percent(85) ? random.below(64) : random.below(1100);
 }
 
-// What both families have in common with all protocols: TTL, type of service, options, extension headers.
-void add_network_layer(Random& random, Sent& sent, bool ipv6) {
-    sent.ttl = random.percent(3) ? 1 : random.percent(10) ? 2 : static_cast<std::uint8_t>(random.below(254) + 2);
-    sent.packet.ttl(sent.ttl);
-    sent.transport_offset = ETH_HLEN + (ipv6 ? 40 : 20);
-    if (!ipv6) {
-        if (random.percent(20)) {
-            sent.packet.tos(static_cast<std::uint8_t>(random.below(256)));
-        }
-        if (random.percent(50)) {
-            sent.packet.dont_fragment();
-        }
-        if (random.percent(10)) {
-            const std::size_t size = 4 * (random.below(10) + 1);
-            sent.packet.ip_options(Bytes(size, 1));  // no operation
-            sent.transport_offset += size;
-        }
-        return;
-    }
-    const std::size_t extensions = random.percent(10) ? random.below(4) + 1 : 0;
-    for (std::size_t i = 0; i < extensions; i++) {
-        const std::size_t size = 8 * (random.below(7) + 1);
-        sent.packet.extension(random.of(std::array<std::uint8_t, 3>{IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS}),
-                              size);
-        sent.transport_offset += size;
-    }
-    if (sent.transport_offset > 255) {  // NK_L4_OFFSET_MASK
-        sent.untranslatable = "protocol";
-    }
-}
-
 void add_tcp(Random& random, Sent& sent, std::uint16_t source, std::uint16_t destination) {
     sent.packet.tcp(source, destination);
     sent.ack = random.percent(85);
@@ -122,6 +91,39 @@ bool has_optional_sum(std::uint8_t protocol) {
     return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
 }
 
+}  // namespace
+
+void add_network_layer(Random& random, Sent& sent, bool ipv6) {
+    sent.ttl = random.percent(3) ? 1 : random.percent(10) ? 2 : static_cast<std::uint8_t>(random.below(254) + 2);
+    sent.packet.ttl(sent.ttl);
+    sent.transport_offset = ETH_HLEN + (ipv6 ? 40 : 20);
+    if (!ipv6) {
+        if (random.percent(20)) {
+            sent.packet.tos(static_cast<std::uint8_t>(random.below(256)));
+        }
+        if (random.percent(50)) {
+            sent.packet.dont_fragment();
+        }
+        if (random.percent(10)) {
+            const std::size_t size = 4 * (random.below(10) + 1);
+            sent.packet.ip_options(Bytes(size, 1));  // no operation
+            sent.transport_offset += size;
+        }
+        return;
+    }
+    const std::size_t extensions = random.percent(10) ? random.below(kMostExtensions) + 1 : 0;
+    for (std::size_t i = 0; i < extensions; i++) {
+        const std::size_t size = 8 * (random.below(7) + 1);
+        sent.packet.extension(random.of(std::array<std::uint8_t, 3>{IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS}),
+                              size);
+        sent.extensions.push_back(size);
+        sent.transport_offset += size;
+    }
+    if (sent.transport_offset > 255) {  // NK_L4_OFFSET_MASK
+        sent.untranslatable = "protocol";
+    }
+}
+
 void add_damage(Random& random, Sent& sent) {
     if (sent.protocol == IPPROTO_SCTP) {
         return;  // its checksum is never right here, and nothing changes it
@@ -138,8 +140,6 @@ void add_damage(Random& random, Sent& sent) {
         sent.damage = 0;  // that would mean: no checksum
     }
 }
-
-}  // namespace
 
 Sent packet_out(Random& random, const Conversation& c, const Translate& translate) {
     Sent sent{.packet = Packet().ip(c.container, c.remote), .protocol = c.protocol};

@@ -11,10 +11,13 @@
 #include <netinet/in.h>
 
 #include <array>
+#include <bit>
 #include <format>
+#include <functional>
 #include <sstream>
 
 #include "bpf/bpf_test.h"
+#include "bpf/nat_errors.h"
 #include "bpf/nat_model.h"
 #include "bpf/nat_packets.h"
 #include "bpf/nat_world.h"
@@ -92,7 +95,24 @@ private:
                         std::string* trace);
     void forget(const Conversation& c, NatModel& model);
     void replace(std::size_t container, NatModel& model);
-    Result<Seen> run(Program program, std::uint32_t ifindex, const Sent& sent, Random& random);
+    std::string complain(const Conversation& c, std::uint64_t seed, NatModel& model, std::string* trace);
+    std::string complain_to(const Conversation& c, std::uint16_t port, std::uint64_t seed, NatModel& model,
+                            std::string* trace);
+    struct Way {
+        Program program{};
+        std::uint32_t ifindex = 0;
+        std::string kind;  // of the packet
+    };
+    [[nodiscard]] Way way_out(const Conversation& c, std::string kind) const;
+    [[nodiscard]] Way way_in(std::string kind) const;
+    Result<Seen> run(const Way& way, const Sent& sent, Random& random);
+    // What `judge_seen` says of what became of it.
+    std::string judge(const Way& way, const Sent& sent, Random& random, std::string* trace,
+                      const std::function<std::string(const Seen&)>& judge_seen);
+    // If it is there for sure.
+    static std::optional<Flow> flow_of(const Conversation& c, const NatModel& model);
+    // All that the maps have of it.
+    Bytes halves_of(const Conversation& c, const NatModel& model);
     std::string check_table(const NatModel& model);
     std::string check_entry(const NatModel& model, const nk_flow6_key& key, const nk_flow& value);
 
@@ -117,10 +137,25 @@ void note(std::string* trace, const std::string& what, std::span<const std::uint
     }
 }
 
+void note(std::string* trace, const Conversation& c, const char* what) {
+    if (trace != nullptr) {
+        note(trace, std::format("{} {}", to_string(c), what));
+    }
+}
+
 void note(std::string* trace, const Seen& seen) {
     std::ostringstream verdict;
     verdict << seen.verdict;
     note(trace, std::format("  {} {}", verdict.str(), seen.drop), seen.frame);
+}
+
+template <typename Use>
+void for_each_half(Use use) {
+    for (const Stage stage : {Stage::fresh, Stage::established}) {
+        for (const auto direction : {NK_FLOW_FORWARD, NK_FLOW_REVERSE}) {
+            use(stage, direction);
+        }
+    }
 }
 
 std::string kind_of(const Sent& sent) {
@@ -139,9 +174,8 @@ void NatPropertyTest::expect_shares(std::initializer_list<std::pair<const char*,
     }
 }
 
-Result<Seen> NatPropertyTest::run(Program program, std::uint32_t ifindex, const Sent& sent, Random& random) {
-    const auto ran = NK_TRY(node().run_frame(program, ifindex, sent.frame(), seen_, random_options(random)));
-    translated_[kind_of(sent)] += ran.verdict == Verdict::redirect ? 1 : 0;
+Result<Seen> NatPropertyTest::run(const Way& way, const Sent& sent, Random& random) {
+    const auto ran = NK_TRY(node().run_frame(way.program, way.ifindex, sent.frame(), seen_, random_options(random)));
     Seen seen{.verdict = ran.verdict, .frame = seen_};
     if (ran.verdict == Verdict::drop) {
         const auto before = std::exchange(counted_, node().counted());
@@ -155,56 +189,101 @@ Result<Seen> NatPropertyTest::run(Program program, std::uint32_t ifindex, const 
     return seen;
 }
 
+std::string NatPropertyTest::judge(const Way& way, const Sent& sent, Random& random, std::string* trace,
+                                   const std::function<std::string(const Seen&)>& judge_seen) {
+    const auto seen = run(way, sent, random);
+    if (!seen) {
+        return seen.error().message();
+    }
+    translated_[way.kind] += std::uint64_t{seen->verdict == Verdict::redirect};
+    if (trace != nullptr) {
+        note(trace, "  of " + way.kind, sent.frame());
+        note(trace, *seen);
+    }
+    return judge_seen(*seen);
+}
+
+NatPropertyTest::Way NatPropertyTest::way_out(const Conversation& c, std::string kind) const {
+    return {.program = Program::veth_ingress, .ifindex = places_.at(container_of(c)).ifindex, .kind = std::move(kind)};
+}
+
+NatPropertyTest::Way NatPropertyTest::way_in(std::string kind) const {
+    return {.program = Program::uplink_ingress, .ifindex = eth0_, .kind = std::move(kind)};
+}
+
 std::string NatPropertyTest::send(const Conversation& c, std::uint64_t seed, NatModel& model, std::string* trace) {
     Random random(seed);
     const Net& net = c.is_ipv6() ? ipv6() : ipv4();
     const NatModel::State* known = model.find(c);
     const std::uint16_t likely_port = known != nullptr ? known->port : c.port;
     const Sent sent = packet_out(random, c, [&](const Packet& p) { return Packet(p).from(net.node, likely_port); });
-    const auto seen = run(Program::veth_ingress, places_.at(container_of(c)).ifindex, sent, random);
-    if (!seen) {
-        return seen.error().message();
-    }
-    if (trace != nullptr) {
-        note(trace, to_string(c) + ": sends", sent.frame());
-        note(trace, *seen);
-    }
-    return model.out(c, sent, *seen);
+    note(trace, c, "sends");
+    return judge(way_out(c, kind_of(sent)), sent, random, trace,
+                 [&](const Seen& seen) { return model.out(c, sent, seen); });
 }
 
 std::string NatPropertyTest::receive(const Conversation& c, std::uint16_t port, std::uint64_t seed, NatModel& model,
                                      std::string* trace) {
     Random random(seed);
     const Sent sent = packet_in(random, c, port);
-    const auto seen = run(Program::uplink_ingress, eth0_, sent, random);
-    if (!seen) {
-        return seen.error().message();
+    note(trace, c, "is answered, or somebody else");
+    return judge(way_in(kind_of(sent)), sent, random, trace,
+                 [&](const Seen& seen) { return model.in(c, port, sent, seen); });
+}
+
+std::string NatPropertyTest::complain(const Conversation& c, std::uint64_t seed, NatModel& model, std::string* trace) {
+    Random random(seed);
+    const SentError error = error_out(random, c);
+    const Bytes before = halves_of(c, model);
+    note(trace, c, "complains");
+    const std::string wrong = judge(way_out(c, "icmp error out"), error.sent, random, trace,
+                                    [&](const Seen& seen) { return model.error_out(c, error, seen); });
+    return wrong.empty() && halves_of(c, model) != before ? "the error changed its flow" : wrong;
+}
+
+std::string NatPropertyTest::complain_to(const Conversation& c, std::uint16_t port, std::uint64_t seed, NatModel& model,
+                                         std::string* trace) {
+    Random random(seed);
+    const SentError error = error_in(random, c, port);
+    const Bytes before = halves_of(c, model);
+    note(trace, c, "hears a complaint, or somebody else does");
+    const std::string wrong = judge(way_in("icmp error in"), error.sent, random, trace,
+                                    [&](const Seen& seen) { return model.error_in(c, port, error, seen); });
+    return wrong.empty() && halves_of(c, model) != before ? "the error changed its flow" : wrong;
+}
+
+std::optional<Flow> NatPropertyTest::flow_of(const Conversation& c, const NatModel& model) {
+    const NatModel::State* known = model.find(c);
+    if (known == nullptr || !model.is_certain(*known)) {
+        return std::nullopt;
     }
-    if (trace != nullptr) {
-        note(trace, std::format("from {} port {} to the node's port {}", c.remote, c.remote_port, port), sent.frame());
-        note(trace, *seen);
-    }
-    return model.in(c, port, sent, *seen);
+    return Flow{.protocol = c.protocol,
+                .source = c.container,
+                .source_port = c.port,
+                .destination = c.remote,
+                .destination_port = c.remote_port,
+                .translated = c.is_ipv6() ? ipv6().node : ipv4().node,
+                .translated_port = known->port};
+}
+
+Bytes NatPropertyTest::halves_of(const Conversation& c, const NatModel& model) {
+    Bytes bytes;
+    const auto flow = flow_of(c, model);
+    for_each_half([&](Stage stage, nk_flow_direction direction) {
+        const auto half = flow ? node().find(stage, direction, *flow) : std::nullopt;
+        const auto words = std::bit_cast<std::array<std::uint8_t, sizeof(nk_flow)>>(half.value_or(nk_flow{}));
+        bytes.insert(bytes.end(), words.begin(), words.end());
+    });
+    return bytes;
 }
 
 void NatPropertyTest::forget(const Conversation& c, NatModel& model) {
-    const NatModel::State* known = model.find(c);
-    if (known == nullptr || !model.is_certain(*known)) {
-        return;
+    if (const auto flow = flow_of(c, model)) {
+        for_each_half([&](Stage stage, nk_flow_direction direction) {
+            (void)node().erase(stage, direction, *flow);  // not all of them are there
+        });
+        model.forget(c);
     }
-    const Flow flow{.protocol = c.protocol,
-                    .source = c.container,
-                    .source_port = c.port,
-                    .destination = c.remote,
-                    .destination_port = c.remote_port,
-                    .translated = c.is_ipv6() ? ipv6().node : ipv4().node,
-                    .translated_port = known->port};
-    for (const Stage stage : {Stage::fresh, Stage::established}) {
-        for (const auto direction : {NK_FLOW_FORWARD, NK_FLOW_REVERSE}) {
-            (void)node().erase(stage, direction, flow);  // not all of them are there
-        }
-    }
-    model.forget(c);
 }
 
 void NatPropertyTest::replace(std::size_t container, NatModel& model) {
@@ -223,18 +302,24 @@ void NatPropertyTest::replace(std::size_t container, NatModel& model) {
 
 std::string NatPropertyTest::take(const World& world, const Step& step, NatModel& model, std::string* trace) {
     const Conversation& c = world.conversations[step.conversation];
+    const NatModel::State* known = model.find(c);
+    const std::uint16_t known_port = known != nullptr ? known->port : c.port;
     switch (step.kind) {
         case Step::Kind::out:
             return send(c, step.seed, model, trace);
         case Step::Kind::in:
-            if (const NatModel::State* known = model.find(c)) {
-                return receive(c, known->port, step.seed, model, trace);
-            }
-            return send(c, step.seed, model, trace);
+            return known != nullptr ? receive(c, known_port, step.seed, model, trace)
+                                    : send(c, step.seed, model, trace);
         case Step::Kind::stray:
             return receive(c, static_cast<std::uint16_t>(step.seed), step.seed, model, trace);
+        case Step::Kind::error_out:
+            return complain(c, step.seed, model, trace);
+        case Step::Kind::error_in:
+            return complain_to(c, known_port, step.seed, model, trace);
+        case Step::Kind::stray_error:
+            return complain_to(c, static_cast<std::uint16_t>(step.seed), step.seed, model, trace);
         case Step::Kind::forget:
-            note(trace, to_string(c) + ": forgotten");
+            note(trace, c, "is forgotten");
             forget(c, model);
             return "";
         case Step::Kind::replace:
@@ -288,7 +373,14 @@ std::string NatPropertyTest::check_table(const NatModel& model) {
                              .remote = presentation(forward ? key.daddr : key.saddr, v6),
                              .remote_port = ntohs(forward ? key.dport : key.sport)};
         const NatModel::State* state = model.find(c);
-        if (state == nullptr || !state->answered || !model.is_certain(*state)) {
+        if (state == nullptr || state->stale) {
+            continue;
+        }
+        const std::uint32_t id = places_.at(container_of(c)).id;
+        if (!state->answered && value.endpoint_id == id) {
+            return to_string(c) + ": it is established, though nobody answered";
+        }
+        if (!state->answered || !model.is_certain(*state)) {
             continue;
         }
         halves[c]++;
@@ -296,7 +388,6 @@ std::string NatPropertyTest::check_table(const NatModel& model) {
         const bool ended = (value.flags & NK_FLOW_FIN) != 0;
         const bool ends_agree = ended == (forward ? state->container_ended : state->remote_ended) &&
                                 ((value.flags & NK_FLOW_RST) != 0) == state->reset;
-        const std::uint32_t id = places_.at(container_of(c)).id;
         if (port != state->port || value.endpoint_id != id || (state->ends_known && !ends_agree)) {
             return std::format(
                 "{}: the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}", to_string(c),
@@ -360,7 +451,7 @@ TEST_F(NatPropertyTest, AMillionPackets) {
     play_until(packets_to_run(), false);
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
                     "sctp-port", "ttl-expired", "stack-ttl"});
-    expect_shares({{"sctp", 5}});
+    expect_shares({{"sctp", 5}, {"icmp error in", 2}, {"icmp error out", 2}});
 }
 
 // A table of unanswered conversations that is far too small: what got an answer must not notice.

@@ -11,8 +11,15 @@ namespace {
 
 Step random_step(Random& random, std::size_t conversations) {
     using enum Step::Kind;
-    constexpr std::array<std::pair<Step::Kind, std::size_t>, 6> kThousandths{
-        {{out, 540}, {in, 400}, {stray, 30}, {forget, 15}, {replace, 2}, {change, 13}}};
+    constexpr std::array<std::pair<Step::Kind, std::size_t>, 9> kThousandths{{{out, 480},
+                                                                              {in, 350},
+                                                                              {stray, 30},
+                                                                              {error_out, 50},
+                                                                              {error_in, 50},
+                                                                              {stray_error, 10},
+                                                                              {forget, 15},
+                                                                              {replace, 2},
+                                                                              {change, 13}}};
     std::size_t left = random.below(1000);
     Step step{.conversation = random.below(conversations), .seed = random.next()};
     for (const auto& [kind, weight] : kThousandths) {

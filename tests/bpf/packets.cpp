@@ -48,6 +48,12 @@ const Net& ipv6() {
     return net;
 }
 
+const std::vector<IcmpType>& icmp_error_types(const Net& net) {
+    static const std::vector<IcmpType> v4{{3, 3}, {3, 4}, {3, 13}, {11, 0}, {11, 1}, {12, 0}};
+    static const std::vector<IcmpType> v6{{1, 0}, {1, 4}, {2, 0}, {3, 0}, {3, 1}, {4, 1}};
+    return net.is_ipv6() ? v6 : v4;
+}
+
 Packet from_web(const Net& net) {
     return Packet().ip(net.web, net.remote).tcp(50000, 443).syn().payload("hello");
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "harness/packet.h"
 
@@ -35,6 +36,13 @@ struct Net {
 };
 [[nodiscard]] const Net& ipv4();
 [[nodiscard]] const Net& ipv6();
+
+struct IcmpType {
+    std::uint8_t type = 0;
+    std::uint8_t code = 0;
+};
+// RFC 792: unreachable (port, frag needed, prohibited), time exceeded, parameter problem; RFC 4443 likewise.
+[[nodiscard]] const std::vector<IcmpType>& icmp_error_types(const Net& net);
 
 // From web, as it sends them.
 [[nodiscard]] Packet from_web(const Net& net);

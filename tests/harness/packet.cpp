@@ -304,6 +304,11 @@ Packet& Packet::icmp(std::uint8_t type, std::uint8_t code) {
     return *this;
 }
 
+Packet& Packet::icmp_rest(std::uint32_t value) {
+    icmp_rest_ = value;
+    return *this;
+}
+
 Packet& Packet::quoting(const Packet& packet, std::size_t size) {
     payload_ = packet.network_packet();
     payload_.resize(std::min(payload_.size(), size));

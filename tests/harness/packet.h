@@ -77,6 +77,8 @@ public:
     Packet& echo_request(std::uint16_t id);
     Packet& echo_reply(std::uint16_t id);
     Packet& icmp(std::uint8_t type, std::uint8_t code);
+    // Of an ICMP error: an MTU, or a pointer, in the place of an echo's id and sequence number.
+    Packet& icmp_rest(std::uint32_t value);
     // Of an ICMP error: the beginning of the packet that it is about, from its IP header on; at most `size` bytes.
     Packet& quoting(const Packet& packet, std::size_t size = 1200);
 

@@ -505,6 +505,13 @@ Result<void> TestNode::erase(Stage stage, nk_flow_direction direction, const Flo
     return {};
 }
 
+std::optional<nk_flow> TestNode::find(Stage stage, nk_flow_direction direction, const Flow& flow) const {
+    const int map = flow_map(stage, is_ipv6(flow.source));
+    nk_flow value{};
+    const auto look_up = [&](const void* key) { return bpf_map_lookup_elem(map, key, &value); };
+    return with_key(key_of(flow, direction), look_up) == 0 ? std::optional(value) : std::nullopt;
+}
+
 std::vector<std::pair<nk_flow6_key, nk_flow>> TestNode::entries(Stage stage) const {
     auto found = read_map<nk_flow6_key>(flow_map(stage, true));
     for (const auto& [key, value] : read_map<nk_flow4_key>(flow_map(stage, false))) {

@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -119,6 +120,7 @@ public:
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
     [[nodiscard]] Result<void> erase(Stage stage, nk_flow_direction direction, const Flow& flow) const;
+    [[nodiscard]] std::optional<nk_flow> find(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // One line a half, sorted: "tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0".
     [[nodiscard]] std::vector<std::string> flows(Stage stage) const;
     // Of both families; an IPv4 key is widened.
