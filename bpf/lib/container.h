@@ -94,6 +94,14 @@ static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struc
 	return out->ip.family == NK_IPV6 || nk_write_id(skb, id);
 }
 
+// What follows a first fragment that is not translated must not follow one of the past with its identification.
+static __always_inline int nk_refuse(struct __sk_buff *skb, const struct nk_out *out, enum nk_counter reason)
+{
+	if (out->ip.fragment == NK_FRAGMENT)
+		nk_fragment_forget(out->key, out->ip.id);
+	return nk_drop(skb, reason);
+}
+
 // The packet itself will wait for the next hop's address already translated; if there is no answer, the stack's error
 // is about the host's own address, and no use to the container. So the stack gets a copy as it was, which waits too: it
 // is answered with the right error, or ends at the uplink (uplink.h). In veth mode the copy meets this program once
@@ -151,7 +159,7 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 		out->route->routed = out->key->saddr;
 	}
 	if (result != NK_OK)
-		return nk_drop(skb, result);
+		return nk_refuse(skb, out, result);
 	return nk_send(skb, out->route);
 }
 
@@ -179,7 +187,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	if (result == NK_OK)
 		result = nk_flow_outbound(skb, m, out->route);
 	if (result != NK_OK)
-		return nk_drop(skb, result);
+		return nk_refuse(skb, out, result);
 	nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, out->route->fib.ifindex);
 	return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 }

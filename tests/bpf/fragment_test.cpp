@@ -143,6 +143,14 @@ TEST_P(FragmentTest, OutOfAContainerTheyFollowNobodyElse) {
     EXPECT_EQ(out(later(net.web, net.remote, 126)).verdict, Verdict::drop) << "an old one is no longer believed";
 }
 
+TEST_P(FragmentTest, OfAFirstOneThatWasRefusedNothingLeaves) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    out(first(net.web, net.remote, 50000, 443));
+    EXPECT_THAT(out(first(net.web, net.remote, 50001, 443)).counted, ElementsAre(Pair("ports-exhausted", 1)));
+    EXPECT_THAT(out(later(net.web, net.remote, 126)).counted, ElementsAre(Pair("fragment", 1)))
+        << "it is not a part of the packet before, which had the same identification";
+}
+
 TEST_P(FragmentTest, OutOfAnotherUplinkTheyWouldHaveTheWrongAddress) {
     out(first(net.web, net.remote, 50000, 443));
     NetnsTest::node().run(
