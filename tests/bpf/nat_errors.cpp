@@ -13,8 +13,8 @@
 namespace netkitd::test {
 namespace {
 
-constexpr std::size_t kErrorHeader = 8;  // RFC 792
-constexpr std::size_t kQuotedPorts = 8;  // of the transport header: what every error quotes (RFC 792)
+constexpr std::size_t kErrorHeader = 8;      // RFC 792
+constexpr std::size_t kQuotedPorts = 8;      // of the transport header: what every error quotes (RFC 792)
 constexpr std::size_t kHalfTcpChecksum = 9;  // behind them
 constexpr std::size_t kFragmentHeader = 8;
 
@@ -38,7 +38,6 @@ Sent error(Random& random, const Net& net, Packet addressed) {
 // An extension header that is too far behind can't be read, nor can what follows it: that is a protocol that is not
 // known (bpf/lib/parse.h).
 bool is_within_reach(const SentError& error) {
-    constexpr std::size_t kReach = 255;
     const auto& extensions = error.quoted.extensions;
     if (extensions.empty()) {
         return true;

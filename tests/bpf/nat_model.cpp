@@ -1,6 +1,5 @@
 #include "bpf/nat_model.h"
 
-#include <linux/if_ether.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -13,48 +12,14 @@ constexpr std::size_t kMacs = 12;  // who is next is not the NAT's business
 // Of a pool that small, the last free port is found (bpf/lib/flow_create.h).
 constexpr int kSmallPool = 32;
 
-bool is_icmp(std::uint8_t protocol) {
-    return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
-}
-
 // SCTP's checksum covers the ports, and is a CRC (RFC 9260, 6.8) that only its ends compute.
 bool keeps_its_port(std::uint8_t protocol) {
     return protocol == IPPROTO_SCTP;
 }
 
-// From the transport header: RFC 9293, 3.1; RFC 768 and RFC 3828; RFC 792. (SCTP's is never changed.)
-std::size_t checksum_offset(std::uint8_t protocol) {
-    return protocol == IPPROTO_TCP ? 16 : is_icmp(protocol) ? 2 : 6;
-}
-
-std::uint16_t read16(std::span<const std::uint8_t> frame, std::size_t offset) {
-    return offset + 1 < frame.size() ? static_cast<std::uint16_t>(frame[offset] << 8 | frame[offset + 1]) : 0;
-}
-
-void write16(Bytes& frame, std::size_t offset, std::uint16_t value) {
-    frame.at(offset) = static_cast<std::uint8_t>(value >> 8);
-    frame.at(offset + 1) = static_cast<std::uint8_t>(value & 0xff);
-}
-
-// One's complement, in which 0 and 0xffff are the same (RFC 1071).
-std::uint16_t add(std::uint16_t one, std::uint16_t other) {
-    const std::uint32_t sum = std::uint32_t{one} + other;
-    return static_cast<std::uint16_t>((sum & 0xffff) + (sum >> 16));
-}
-
-bool is_same_sum(std::uint16_t one, std::uint16_t other) {
-    return one == other || (one % 0xffff == 0 && other % 0xffff == 0);
-}
-
-std::uint16_t translated_port(const Sent& sent, const Seen& seen) {
-    return read16(seen.frame, sent.transport_offset + (is_icmp(sent.protocol) ? 4 : 0));
-}
-
-// The destination of the packet that an error quotes.
-std::uint16_t quoted_port(const SentError& error, const Seen& seen) {
-    constexpr std::size_t kErrorHeader = 8;
-    const std::size_t begin = error.sent.transport_offset + kErrorHeader + error.quoted.transport_offset - ETH_HLEN;
-    return read16(seen.frame, begin + (is_icmp(error.quoted.protocol) ? 4 : 2));
+std::uint16_t ipv4_identification(std::span<const std::uint8_t> frame) {
+    constexpr std::size_t kOffset = 18;
+    return frame.size() < kOffset + 2 ? 0 : static_cast<std::uint16_t>(frame[kOffset] << 8 | frame[kOffset + 1]);
 }
 
 std::uint8_t one_less(std::uint8_t ttl) {
@@ -68,17 +33,8 @@ std::string compare(const Bytes& expected, std::span<const std::uint8_t> seen) {
     return std::format("it should have become\n{}but became\n{}", describe(expected), describe(seen));
 }
 
-// `expected`: what it becomes. A checksum that was wrong stays as wrong as it was.
 std::string compare_translated(const Packet& expected, const Sent& sent, const Seen& seen) {
-    Bytes bytes = expected.bytes();
-    if (sent.damage != 0) {
-        const std::size_t offset = sent.transport_offset + checksum_offset(sent.protocol);
-        const std::uint16_t seen_sum = read16(seen.frame, offset);
-        if (is_same_sum(seen_sum, add(read16(bytes, offset), sent.damage))) {
-            write16(bytes, offset, seen_sum);
-        }
-    }
-    return compare(bytes, seen.frame);
+    return compare(sent.frame_of(expected, seen.frame), seen.frame);
 }
 
 std::string expect_unchanged(const Sent& sent, const Seen& seen) {
@@ -130,23 +86,20 @@ std::string to_string(const Conversation& c) {
     return std::format("{} {} port {} with {} port {}", name, c.container, c.port, c.remote, c.remote_port);
 }
 
-Bytes Sent::frame() const {
-    Bytes bytes = packet.bytes();
-    if (damage != 0) {
-        const std::size_t offset = transport_offset + checksum_offset(protocol);
-        write16(bytes, offset, add(read16(bytes, offset), damage));
-    }
-    return bytes;
-}
-
 const NatModel::State* NatModel::find(const Conversation& conversation) const {
     const auto found = conversations_.find(conversation);
     return found == conversations_.end() ? nullptr : &found->second;
 }
 
 std::string NatModel::out(const Conversation& conversation, const Sent& sent, const Seen& seen) {
+    if (sent.is_later_fragment()) {
+        return later_out(conversation, sent, seen);
+    }
     if (sent.ttl <= 1) {
         return expect_unchanged(sent, seen);
+    }
+    if (sent.is_fragment()) {
+        translated_fragments_.erase(fragments(conversation, sent, true));  // another packet's with its identification
     }
     if (!sent.untranslatable.empty()) {
         return expect_drop(seen, sent.untranslatable);
@@ -162,12 +115,67 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (seen.verdict != Verdict::redirect) {
         return "it went to the host's stack";
     }
-    const std::uint16_t port = translated_port(sent, seen);
+    const std::uint16_t port = sent.source_port(seen.frame);
     if (std::string wrong = judge_port(conversation, port); !wrong.empty()) {
         return wrong;
     }
     note_sent(take_over(conversation, port), sent);
-    return compare_translated(Packet(sent.packet).from(node(conversation), port).ttl(one_less(sent.ttl)), sent, seen);
+    const Packet translated = Packet(sent.packet).from(node(conversation), port).ttl(one_less(sent.ttl));
+    return sent.is_fragment() ? first_out(conversation, translated, sent, seen)
+                              : compare_translated(translated, sent, seen);
+}
+
+NatModel::Fragments NatModel::fragments(const Conversation& conversation, const Sent& sent, bool out) const {
+    return {.out = out,
+            .container = out ? conversation.container : node(conversation),
+            .remote = conversation.remote,
+            .id = sent.piece->id,
+            .protocol = conversation.is_ipv6() ? std::uint8_t{0} : sent.protocol};
+}
+
+std::string NatModel::first_out(const Conversation& conversation, const Packet& translated, const Sent& sent,
+                                const Seen& seen) {
+    Sent expected = sent;
+    if (!conversation.is_ipv6()) {
+        expected.piece->id = ipv4_identification(seen.frame);
+        if (!fragment_ids_.insert(expected.piece->id).second) {
+            return std::format("its identification {} is another packet's", expected.piece->id);
+        }
+    }
+    translated_fragments_[fragments(conversation, sent, true)] = {.address = node(conversation),
+                                                                  .id = expected.piece->id};
+    return compare_translated(translated, expected, seen);
+}
+
+std::string NatModel::later_out(const Conversation& conversation, const Sent& sent, const Seen& seen) const {
+    const auto first = translated_fragments_.find(fragments(conversation, sent, true));
+    if (first == translated_fragments_.end()) {
+        return expect_drop(seen, "fragment");
+    }
+    if (sent.ttl <= 1) {
+        return expect_unchanged(sent, seen);
+    }
+    if (seen.verdict != Verdict::redirect) {
+        return "it did not follow its first fragment";
+    }
+    Sent expected = sent;
+    expected.piece->id = first->second.id;
+    return compare_translated(Packet(sent.packet).from(first->second.address, 0).ttl(one_less(sent.ttl)), expected,
+                              seen);
+}
+
+std::string NatModel::later_in(const Conversation& conversation, const Sent& sent, const Seen& seen) const {
+    const auto first = translated_fragments_.find(fragments(conversation, sent, false));
+    if (first == translated_fragments_.end()) {
+        return expect_unchanged(sent, seen);
+    }
+    if (sent.ttl <= 1) {
+        return expect_drop(seen, "ttl-expired");
+    }
+    if (seen.verdict != Verdict::redirect) {
+        return "it did not follow its first fragment";
+    }
+    return compare_translated(Packet(sent.packet).to(first->second.address, 0).ttl(one_less(sent.ttl)), sent, seen);
 }
 
 std::string NatModel::judge_refusal(const Conversation& conversation, const Seen& seen) const {
@@ -264,11 +272,20 @@ std::optional<std::string> NatModel::judge_undelivered(const std::optional<Targe
 }
 
 std::string NatModel::in(const Conversation& conversation, std::uint16_t port, const Sent& sent, const Seen& seen) {
+    if (sent.is_later_fragment()) {
+        return later_in(conversation, sent, seen);
+    }
     const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
     if (auto judged = judge_undelivered(to, sent, seen)) {
+        if (sent.is_fragment() && seen.verdict == Verdict::pass) {
+            translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
+        }
         return *judged;
     }
     const Conversation& c = to->conversation;
+    if (sent.is_fragment()) {
+        translated_fragments_[fragments(conversation, sent, false)] = {.address = c.container, .id = sent.piece->id};
+    }
     if (to->current && !conversations_.at(c).stale) {
         note_received(conversations_.at(c), sent);
     }
@@ -306,7 +323,7 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
     if (seen.verdict != Verdict::redirect) {
         return "it did not leave";
     }
-    const std::uint16_t port = certain ? known->port : quoted_port(error, seen);
+    const std::uint16_t port = certain ? known->port : error.quoted_destination_port(seen.frame);
     if (!in_pool(port)) {
         return std::format("it is about port {}, which is not of the pool", port);
     }

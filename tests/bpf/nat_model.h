@@ -2,10 +2,8 @@
 //
 // It knows conversations and their ports, and nothing of maps, stages, short ways or incremental checksums: what a
 // packet is to become is the same packet built anew, from its fields. Where the programs may choose (which free port),
-// it judges the choice and takes it over. A protocol is added by giving it a place for its port in translated_port()
-// and in the Packet that it is built by.
-//
-// SCTP keeps its port, or is refused.
+// it judges the choice and takes it over. A protocol is added by giving it a place for its port in Sent (nat_sent.h)
+// and in the Packet that it is built by. A fragment is to become the same part of what the whole packet becomes.
 #pragma once
 
 #include <compare>
@@ -13,10 +11,11 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
-#include <vector>
 
+#include "bpf/nat_sent.h"
 #include "harness/packet.h"
 #include "harness/prog_run.h"
 
@@ -33,33 +32,6 @@ struct Conversation {
     [[nodiscard]] bool is_ipv6() const { return remote.contains(':'); }
 };
 [[nodiscard]] std::string to_string(const Conversation& conversation);
-
-// A packet, and what the model has to know of it.
-struct Sent {
-    Packet packet;
-    std::uint8_t protocol = 0;
-    std::size_t transport_offset = 0;          // in the frame
-    std::vector<std::size_t> extensions = {};  // IPv6: their sizes
-    std::uint8_t ttl = 64;
-    bool syn = false;  // these four: TCP's flags, or what is like them in SCTP
-    bool ack = false;
-    bool fin = false;
-    bool rst = false;
-    // Nothing that can be translated: an echo reply that nobody asked for, say. Why such a packet is dropped.
-    std::string untranslatable = {};
-    // Added to its transport checksum: it was wrong when it came, and a translation must not make it right.
-    std::uint16_t damage = 0;
-
-    [[nodiscard]] Bytes frame() const;
-};
-
-// An ICMP error.
-struct SentError {
-    Sent sent;
-    Sent quoted;            // the packet that it is about, as whoever complains got it
-    std::size_t size = 0;   // as far as it is quoted: from its IP header on
-    std::string other_end;  // outside: whom the error is from, or goes to
-};
 
 // What became of it.
 struct Seen {
@@ -80,8 +52,8 @@ public:
     };
     explicit NatModel(Options options) : options_(std::move(options)) {}
 
-    // What is wrong with what became of a packet that the container sent, or of one from the remote to a port of the
-    // node. Empty: nothing is.
+    // What is wrong with what became of a packet (or fragment) that the container sent, or of one from the remote to a
+    // port of the node. Empty: nothing is.
     [[nodiscard]] std::string out(const Conversation& conversation, const Sent& sent, const Seen& seen);
     [[nodiscard]] std::string in(const Conversation& conversation, std::uint16_t port, const Sent& sent,
                                  const Seen& seen);
@@ -96,6 +68,8 @@ public:
     // The daemon forgot the conversation; the container was replaced by another one with its address.
     void forget(const Conversation& conversation);
     void replace(const std::string& container);
+    // More time goes by than the fragments of one packet may be apart.
+    void forget_fragments() { translated_fragments_.clear(); }
 
     struct State {
         std::uint16_t port = 0;        // of the node
@@ -126,6 +100,26 @@ private:
     [[nodiscard]] static Outside outside(const Conversation& conversation, std::uint16_t port) {
         return {conversation.protocol, conversation.remote, conversation.remote_port, port};
     }
+    // What all fragments of a packet have in common (RFC 791, 3.2; RFC 8200, 4.5: there it is not the protocol).
+    struct Fragments {
+        bool out = false;
+        std::string container;  // in: the node
+        std::string remote;
+        std::uint32_t id = 0;
+        std::uint8_t protocol = 0;
+        auto operator<=>(const Fragments&) const = default;
+    };
+    // What the first one of them became.
+    struct Translated {
+        std::string address;
+        std::uint32_t id = 0;
+    };
+    [[nodiscard]] Fragments fragments(const Conversation& conversation, const Sent& sent, bool out) const;
+    // `translated`: what the whole packet becomes. An IPv4 one gets an identification that no other packet has.
+    [[nodiscard]] std::string first_out(const Conversation& conversation, const Packet& translated, const Sent& sent,
+                                        const Seen& seen);
+    [[nodiscard]] std::string later_out(const Conversation& conversation, const Sent& sent, const Seen& seen) const;
+    [[nodiscard]] std::string later_in(const Conversation& conversation, const Sent& sent, const Seen& seen) const;
     [[nodiscard]] const std::string& node(const Conversation& conversation) const {
         return conversation.is_ipv6() ? options_.node6 : options_.node4;
     }
@@ -150,6 +144,8 @@ private:
     Options options_;
     std::map<Conversation, State> conversations_;
     std::map<Outside, Conversation> owners_;  // who had that port last
+    std::map<Fragments, Translated> translated_fragments_;
+    std::set<std::uint32_t> fragment_ids_;  // of IPv4, that the node gave
 };
 
 }  // namespace netkitd::test

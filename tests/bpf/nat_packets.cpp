@@ -119,7 +119,7 @@ void add_network_layer(Random& random, Sent& sent, bool ipv6) {
         sent.extensions.push_back(size);
         sent.transport_offset += size;
     }
-    if (sent.transport_offset > 255) {  // NK_L4_OFFSET_MASK
+    if (sent.transport_offset > kReach) {
         sent.untranslatable = "protocol";
     }
 }

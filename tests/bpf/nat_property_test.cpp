@@ -18,6 +18,7 @@
 
 #include "bpf/bpf_test.h"
 #include "bpf/nat_errors.h"
+#include "bpf/nat_fragments.h"
 #include "bpf/nat_model.h"
 #include "bpf/nat_packets.h"
 #include "bpf/nat_world.h"
@@ -95,6 +96,9 @@ private:
                         std::string* trace);
     void forget(const Conversation& c, NatModel& model);
     void replace(std::size_t container, NatModel& model);
+    std::string send_fragment(Conversation c, const Step& step, NatModel& model, std::string* trace);
+    std::string receive_fragment(Conversation c, std::uint16_t port, const Step& step, NatModel& model,
+                                 std::string* trace);
     std::string complain(const Conversation& c, std::uint64_t seed, NatModel& model, std::string* trace);
     std::string complain_to(const Conversation& c, std::uint16_t port, std::uint64_t seed, NatModel& model,
                             std::string* trace);
@@ -156,6 +160,17 @@ void for_each_half(Use use) {
             use(stage, direction);
         }
     }
+}
+
+bool is_of_an_error(Random& random, const Step& step) {
+    return random.percent(5) && step.pieces > 1;
+}
+
+// ICMP errors in fragments are not translated. `c`: becomes one with whoever the error is from, or goes to.
+Sent to_be_cut(SentError error, Conversation& c) {
+    c.remote = error.other_end;
+    error.sent.untranslatable = "fragment";
+    return error.sent;
 }
 
 std::string kind_of(const Sent& sent) {
@@ -228,6 +243,30 @@ std::string NatPropertyTest::receive(const Conversation& c, std::uint16_t port, 
     const Sent sent = packet_in(random, c, port);
     note(trace, c, "is answered, or somebody else");
     return judge(way_in(kind_of(sent)), sent, random, trace,
+                 [&](const Seen& seen) { return model.in(c, port, sent, seen); });
+}
+
+std::string NatPropertyTest::send_fragment(Conversation c, const Step& step, NatModel& model, std::string* trace) {
+    Random random(step.seed);
+    const bool is_error = is_of_an_error(random, step);
+    const Sent sent = fragment(random, step.piece, step.pieces, [&](Random& details) {
+        return is_error ? to_be_cut(error_out(details, c), c)
+                        : packet_out(details, c, [](const Packet& packet) { return packet; });
+    });
+    note(trace, c, "sends a fragment");
+    return judge(way_out(c, sent.is_later_fragment() ? "later fragment out" : "first fragment out"), sent, random,
+                 trace, [&](const Seen& seen) { return model.out(c, sent, seen); });
+}
+
+std::string NatPropertyTest::receive_fragment(Conversation c, std::uint16_t port, const Step& step, NatModel& model,
+                                              std::string* trace) {
+    Random random(step.seed);
+    const bool is_error = is_of_an_error(random, step);
+    const Sent sent = fragment(random, step.piece, step.pieces, [&](Random& details) {
+        return is_error ? to_be_cut(error_in(details, c, port), c) : packet_in(details, c, port);
+    });
+    note(trace, c, "is answered by a fragment, or somebody else");
+    return judge(way_in(sent.is_later_fragment() ? "later fragment in" : "first fragment in"), sent, random, trace,
                  [&](const Seen& seen) { return model.in(c, port, sent, seen); });
 }
 
@@ -318,6 +357,10 @@ std::string NatPropertyTest::take(const World& world, const Step& step, NatModel
             return complain_to(c, known_port, step.seed, model, trace);
         case Step::Kind::stray_error:
             return complain_to(c, static_cast<std::uint16_t>(step.seed), step.seed, model, trace);
+        case Step::Kind::fragment_out:
+            return send_fragment(c, step, model, trace);
+        case Step::Kind::fragment_in:
+            return receive_fragment(c, known_port, step, model, trace);
         case Step::Kind::forget:
             note(trace, c, "is forgotten");
             forget(c, model);
@@ -328,6 +371,11 @@ std::string NatPropertyTest::take(const World& world, const Step& step, NatModel
             return "";
         case Step::Kind::change:
             node().settings().route_generation++;
+            return "";
+        case Step::Kind::wait:
+            note(trace, "later");
+            node().age_fragments(std::chrono::seconds{15});
+            model.forget_fragments();
             return "";
     }
     return "";
@@ -450,8 +498,14 @@ void NatPropertyTest::play_until(std::uint64_t packets, bool forgets_unanswered)
 TEST_F(NatPropertyTest, AMillionPackets) {
     play_until(packets_to_run(), false);
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
-                    "sctp-port", "ttl-expired", "stack-ttl"});
-    expect_shares({{"sctp", 5}, {"icmp error in", 2}, {"icmp error out", 2}});
+                    "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error"});
+    expect_shares({{"sctp", 5},
+                   {"icmp error in", 2},
+                   {"icmp error out", 2},
+                   {"first fragment out", 2},
+                   {"later fragment out", 2},
+                   {"first fragment in", 2},
+                   {"later fragment in", 2}});
 }
 
 // A table of unanswered conversations that is far too small: what got an answer must not notice.

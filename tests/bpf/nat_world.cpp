@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
 #include <format>
 #include <utility>
@@ -9,20 +10,24 @@
 namespace netkitd::test {
 namespace {
 
+using enum Step::Kind;
+
 Step random_step(Random& random, std::size_t conversations) {
-    using enum Step::Kind;
-    constexpr std::array<std::pair<Step::Kind, std::size_t>, 9> kThousandths{{{out, 480},
-                                                                              {in, 350},
-                                                                              {stray, 30},
-                                                                              {error_out, 50},
-                                                                              {error_in, 50},
-                                                                              {stray_error, 10},
-                                                                              {forget, 15},
-                                                                              {replace, 2},
-                                                                              {change, 13}}};
-    std::size_t left = random.below(1000);
+    constexpr std::array<std::pair<Step::Kind, std::size_t>, 12> kTenThousandths{{{out, 4300},
+                                                                                  {in, 3200},
+                                                                                  {stray, 300},
+                                                                                  {error_out, 500},
+                                                                                  {error_in, 500},
+                                                                                  {stray_error, 100},
+                                                                                  {fragment_out, 420},
+                                                                                  {fragment_in, 375},
+                                                                                  {forget, 150},
+                                                                                  {replace, 20},
+                                                                                  {change, 130},
+                                                                                  {wait, 5}}};
+    std::size_t left = random.below(10'000);
     Step step{.conversation = random.below(conversations), .seed = random.next()};
-    for (const auto& [kind, weight] : kThousandths) {
+    for (const auto& [kind, weight] : kTenThousandths) {
         step.kind = kind;
         if (left < weight) {
             break;
@@ -31,6 +36,46 @@ Step random_step(Random& random, std::size_t conversations) {
     }
     return step;
 }
+
+// The fragments of one packet, in the order in which they travel.
+std::vector<Step> fragments(Random& random, Step step) {
+    step.pieces = random.percent(5) ? 1 : 2 + random.below(4);
+    std::vector<Step> steps;
+    for (; step.piece < step.pieces; step.piece++) {
+        steps.push_back(step);
+    }
+    if (random.percent(20)) {
+        std::ranges::reverse(steps);
+    } else if (random.percent(30)) {
+        for (std::size_t i = 1; i < steps.size(); i++) {
+            std::swap(steps[i], steps[random.below(i + 1)]);
+        }
+    }
+    return steps;
+}
+
+// What is under way: some of each packet's fragments.
+class Network {
+public:
+    void send(std::vector<Step> steps) {
+        std::ranges::reverse(steps);
+        packets_.push_back(std::move(steps));
+    }
+    [[nodiscard]] bool is_empty() const { return packets_.empty(); }
+    // The next fragment of one of them.
+    [[nodiscard]] Step arrive(Random& random) {
+        const std::size_t which = random.below(packets_.size());
+        const Step step = packets_[which].back();
+        packets_[which].pop_back();
+        if (packets_[which].empty()) {
+            packets_.erase(packets_.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+        return step;
+    }
+
+private:
+    std::vector<std::vector<Step>> packets_;
+};
 
 }  // namespace
 
@@ -73,8 +118,16 @@ World random_world(Random& random, std::size_t number, bool forgets_unanswered, 
     for (int i = 0; i < 300; i++) {
         world.conversations.push_back(random_conversation(random, remotes, kind != 0, world.options));
     }
-    for (std::size_t i = 0; i < steps; i++) {
-        world.steps.push_back(random_step(random, world.conversations.size()));
+    Network network;
+    while (world.steps.size() < steps) {
+        const Step step = !network.is_empty() && random.percent(40) ? network.arrive(random)
+                                                                    : random_step(random, world.conversations.size());
+        const bool is_cut = step.kind == fragment_out || step.kind == fragment_in;
+        if (is_cut && step.pieces == 0) {
+            network.send(fragments(random, step));
+        } else {
+            world.steps.push_back(step);
+        }
     }
     return world;
 }

@@ -17,18 +17,23 @@ constexpr std::size_t kContainers = 6;
 
 struct Step {
     enum class Kind {
-        out,          // the container sends
-        in,           // the remote answers
-        stray,        // the remote sends to some port of the node
-        error_out,    // the container complains of what the remote sent
-        error_in,     // a router or the remote complains of what the container sent
-        stray_error,  // or of what some port of the node sent
-        forget,       // the daemon cleans the conversation up
-        replace,      // the container goes, and another gets its address
-        change,       // something of the host's network changes
+        out,           // the container sends
+        in,            // the remote answers
+        stray,         // the remote sends to some port of the node
+        error_out,     // the container complains of what the remote sent
+        error_in,      // a router or the remote complains of what the container sent
+        stray_error,   // or of what some port of the node sent
+        fragment_out,  // a part of what the container sends
+        fragment_in,   // a part of the remote's answer
+        forget,        // the daemon cleans the conversation up
+        replace,       // the container goes, and another gets its address
+        change,        // something of the host's network changes
+        wait,          // so long that fragments of one packet can't be so far apart
     } kind{};
     std::size_t conversation = 0;
     std::uint64_t seed = 0;  // of the packet's details
+    std::size_t piece = 0;   // which fragment of that packet
+    std::size_t pieces = 0;
 };
 
 struct World {
