@@ -19,7 +19,7 @@ bool is_ipv6(const Bytes& frame) {
 // RFC 9293, 3.1; RFC 9260, 3.1; RFC 768, RFC 3828 and RFC 792.
 std::size_t transport_header_size(const Sent& sent, const Bytes& frame) {
     if (sent.protocol == IPPROTO_TCP) {
-        return frame.at(sent.transport_offset + 12) / 16 * 4U;
+        return std::size_t{frame.at(sent.transport_offset + 12)} / 16 * 4;
     }
     return sent.protocol == IPPROTO_SCTP ? 12 : 8;
 }

@@ -64,7 +64,7 @@ Bytes ipv4_fragment(const Piece& piece, const Bytes& whole) {
 // Where the header that ends at `end` says what is next.
 std::size_t next_header_before(const Bytes& whole, std::size_t end) {
     std::size_t says_next = ETH_HLEN + 6;
-    for (std::size_t at = ETH_HLEN + kIpv6Header; at < end; at += (whole.at(at + 1) + 1U) * 8) {
+    for (std::size_t at = ETH_HLEN + kIpv6Header; at < end; at += (std::size_t{whole.at(at + 1)} + 1) * 8) {
         says_next = at;
     }
     return says_next;

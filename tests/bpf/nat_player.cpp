@@ -1,0 +1,269 @@
+#include "bpf/nat_player.h"
+
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <chrono>
+#include <format>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include "bpf/nat_errors.h"
+#include "bpf/nat_fragments.h"
+#include "bpf/nat_packets.h"
+#include "bpf/nat_table.h"
+#include "bpf/packets.h"
+#include "link/sysctl.h"
+
+namespace netkitd::test {
+namespace {
+
+// Each container has one of its own, and whoever gets its address later another one. Both ends of a veth serve.
+constexpr std::size_t kDevices = 32;
+
+void succeed(const Result<void>& done) {
+    if (!done) {
+        throw std::runtime_error(done.error().message());
+    }
+}
+
+std::string kind_of(const Sent& sent) {
+    return sent.protocol == IPPROTO_SCTP ? "sctp" : "other";
+}
+
+std::string kind_of_fragment(const Sent& sent, const char* direction) {
+    return std::format("{} fragment {}", sent.is_later_fragment() ? "later" : "first", direction);
+}
+
+bool is_of_an_error(Random& random, const Step& step) {
+    return random.percent(5) && step.pieces > 1;
+}
+
+// ICMP errors in fragments are not translated. `c`: becomes one with whoever the error is from, or goes to.
+Sent to_be_cut(SentError error, Conversation& c) {
+    c.remote = error.other_end;
+    error.sent.untranslatable = "fragment";
+    return error.sent;
+}
+
+}  // namespace
+
+WorldPlayer::WorldPlayer(const NetworkNamespace& home, const TestNode& node, const TestNode::Options& options)
+    : node_(node), options_(options), eth0_(if_nametoindex("eth0")) {
+    make_devices(home);
+    const RunOptions complete{.checksum_complete = true};
+    sums_whole_packets_ = node.run(Program::uplink_ingress, "eth0", to_node(ipv4()).udp(1, 1), complete).has_value();
+}
+
+void WorldPlayer::make_devices(const NetworkNamespace& home) {
+    std::string commands;
+    for (std::size_t i = 0; i < kDevices; i += 2) {
+        commands += std::format(
+            "link add nk{0} numtxqueues 1 numrxqueues 1 type veth peer name nk{1} numtxqueues 1 numrxqueues 1\n"
+            "link set nk{0} up\nlink set nk{1} up\n",
+            i, i + 1);
+    }
+    home.run(std::format("ip -batch - <<'EOF'\n{}EOF", commands));
+    for (std::size_t i = 0; i < kDevices; i++) {
+        devices_.push_back(std::format("nk{}", i));
+        for (const char* family : {"ipv4", "ipv6"}) {
+            succeed(link::write_sysctl(std::format("{}/conf/nk{}/forwarding", family, i), "1"));
+        }
+    }
+}
+
+std::optional<WorldPlayer::Failure> WorldPlayer::play(const World& world, std::string* trace) {
+    options_.port_first = world.options.port_first;
+    options_.port_last = world.options.port_last;
+    node_.reset(options_);
+    model_ = NatModel(world.options);
+    trace_ = trace;
+    used_devices_ = 0;
+    for (std::size_t container = 0; container < kContainers; container++) {
+        replace(container);
+    }
+    counted_ = node_.counted();
+    for (std::size_t i = 0; i < world.steps.size(); i++) {
+        const Step& step = world.steps[i];
+        if (std::string wrong = take(world.conversations[step.conversation], step); !wrong.empty()) {
+            return Failure{.step = i, .what = std::move(wrong)};
+        }
+    }
+    const auto id = [&](const Conversation& c) { return places_.at(container_of(c)).id; };
+    if (std::string wrong = check_established(node_, model_, id); !wrong.empty()) {
+        return Failure{.step = world.steps.size() - 1, .what = std::move(wrong)};
+    }
+    return std::nullopt;
+}
+
+std::string WorldPlayer::take(const Conversation& c, const Step& step) {
+    const NatModel::State* known = model_.find(c);
+    const std::uint16_t port = known != nullptr ? known->port : c.port;
+    const auto any_port = static_cast<std::uint16_t>(step.seed);
+    switch (step.kind) {
+        case Step::Kind::out:
+            return send(c, step.seed);
+        case Step::Kind::in:
+            return known != nullptr ? receive(c, port, step.seed) : send(c, step.seed);
+        case Step::Kind::stray:
+            return receive(c, any_port, step.seed);
+        case Step::Kind::error_out:
+            return send_error(c, step.seed);
+        case Step::Kind::error_in:
+            return receive_error(c, port, step.seed);
+        case Step::Kind::stray_error:
+            return receive_error(c, any_port, step.seed);
+        case Step::Kind::fragment_out:
+            return send_fragment(c, step);
+        case Step::Kind::fragment_in:
+            return receive_fragment(c, port, step);
+        case Step::Kind::forget:
+        case Step::Kind::replace:
+        case Step::Kind::change:
+        case Step::Kind::wait:
+            happen(c, step.kind);
+    }
+    return "";
+}
+
+std::string WorldPlayer::send(const Conversation& c, std::uint64_t seed) {
+    Random random(seed);
+    const Net& net = c.is_ipv6() ? ipv6() : ipv4();
+    const NatModel::State* known = model_.find(c);
+    const std::uint16_t likely_port = known != nullptr ? known->port : c.port;
+    const Sent sent = packet_out(random, c, [&](const Packet& p) { return Packet(p).from(net.node, likely_port); });
+    note(c, "sends");
+    return run(way_out(c, kind_of(sent)), sent, random, [&](const Seen& seen) { return model_.out(c, sent, seen); });
+}
+
+std::string WorldPlayer::receive(const Conversation& c, std::uint16_t port, std::uint64_t seed) {
+    Random random(seed);
+    const Sent sent = packet_in(random, c, port);
+    note(c, "is answered, or somebody else");
+    return run(way_in(kind_of(sent)), sent, random, [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
+}
+
+std::string WorldPlayer::send_fragment(Conversation c, const Step& step) {
+    Random random(step.seed);
+    const bool is_error = is_of_an_error(random, step);
+    const Sent sent = fragment(random, step.piece, step.pieces, [&](Random& details) {
+        return is_error ? to_be_cut(error_out(details, c), c)
+                        : packet_out(details, c, [](const Packet& packet) { return packet; });
+    });
+    note(c, "sends a fragment");
+    return run(way_out(c, kind_of_fragment(sent, "out")), sent, random,
+               [&](const Seen& seen) { return model_.out(c, sent, seen); });
+}
+
+std::string WorldPlayer::receive_fragment(Conversation c, std::uint16_t port, const Step& step) {
+    Random random(step.seed);
+    const bool is_error = is_of_an_error(random, step);
+    const Sent sent = fragment(random, step.piece, step.pieces, [&](Random& details) {
+        return is_error ? to_be_cut(error_in(details, c, port), c) : packet_in(details, c, port);
+    });
+    note(c, "is answered by a fragment, or somebody else");
+    return run(way_in(kind_of_fragment(sent, "in")), sent, random,
+               [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
+}
+
+std::string WorldPlayer::send_error(const Conversation& c, std::uint64_t seed) {
+    Random random(seed);
+    const SentError error = error_out(random, c);
+    note(c, "complains");
+    return run_error(c, way_out(c, "icmp error out"), error.sent, random,
+                     [&](const Seen& seen) { return model_.error_out(c, error, seen); });
+}
+
+std::string WorldPlayer::receive_error(const Conversation& c, std::uint16_t port, std::uint64_t seed) {
+    Random random(seed);
+    const SentError error = error_in(random, c, port);
+    note(c, "hears a complaint, or somebody else does");
+    return run_error(c, way_in("icmp error in"), error.sent, random,
+                     [&](const Seen& seen) { return model_.error_in(c, port, error, seen); });
+}
+
+void WorldPlayer::happen(const Conversation& c, Step::Kind kind) {
+    if (kind == Step::Kind::forget) {
+        note(c, "is forgotten");
+        if (erase_entries_of(node_, c, model_)) {
+            model_.forget(c);
+        }
+    } else if (kind == Step::Kind::replace) {
+        note(c, "had a container whose address another one gets");
+        replace(container_of(c));
+    } else if (kind == Step::Kind::change) {
+        node_.settings().route_generation++;
+    } else {
+        note(c, "waits, and all others");
+        node_.age_fragments(std::chrono::seconds{15});
+        model_.forget_fragments();
+    }
+}
+
+void WorldPlayer::replace(std::size_t container) {
+    if (used_devices_ == devices_.size()) {
+        return;
+    }
+    const std::string& device = devices_.at(used_devices_++);
+    const std::uint32_t id = next_id_++;
+    places_.at(container) = {.ifindex = if_nametoindex(device.c_str()), .id = id};
+    for (const bool v6 : {false, true}) {
+        succeed(node_.add_endpoint(address_of(container, v6), device, id));
+        model_.replace(address_of(container, v6));
+    }
+}
+
+WorldPlayer::Way WorldPlayer::way_out(const Conversation& c, std::string kind) const {
+    return {.program = Program::veth_ingress, .ifindex = places_.at(container_of(c)).ifindex, .kind = std::move(kind)};
+}
+
+WorldPlayer::Way WorldPlayer::way_in(std::string kind) const {
+    return {.program = Program::uplink_ingress, .ifindex = eth0_, .kind = std::move(kind)};
+}
+
+std::string WorldPlayer::run(const Way& way, const Sent& sent, Random& random, const Judge& judge) {
+    // Some come from a device that sums whole packets.
+    const RunOptions options{.checksum_complete = sums_whole_packets_ && random.percent(40)};
+    const Bytes frame = sent.frame();
+    const auto ran = node_.run_frame(way.program, way.ifindex, frame, seen_, options);
+    if (!ran) {
+        return ran.error().message();
+    }
+    const Seen seen{.verdict = ran->verdict, .drop = ran->verdict == Verdict::drop ? new_drops() : "", .frame = seen_};
+    translated_[way.kind] += std::uint64_t{seen.verdict == Verdict::redirect};
+    if (trace_ != nullptr) {
+        std::ostringstream text;
+        text << "  (" << way.kind << ")\n" << describe(frame);
+        text << "  " << seen.verdict << " " << seen.drop << "\n" << describe(seen.frame);
+        *trace_ += text.str();
+    }
+    return judge(seen);
+}
+
+std::string WorldPlayer::run_error(const Conversation& c, const Way& way, const Sent& sent, Random& random,
+                                   const Judge& judge) {
+    const Bytes before = entries_of(node_, c, model_);
+    std::string wrong = run(way, sent, random, judge);
+    return wrong.empty() && entries_of(node_, c, model_) != before ? "the error changed its flow" : wrong;
+}
+
+std::string WorldPlayer::new_drops() {
+    std::string names;
+    const auto before = std::exchange(counted_, node_.counted());
+    for (const auto& [name, is_drop] : counter_names()) {
+        const auto was = before.find(name);
+        if (is_drop && counted_.contains(name) && counted_[name] != (was == before.end() ? 0 : was->second)) {
+            names += names.empty() ? name : " and " + name;
+        }
+    }
+    return names;
+}
+
+void WorldPlayer::note(const Conversation& c, const char* what) const {
+    if (trace_ != nullptr) {
+        *trace_ += std::format("{} {}\n", to_string(c), what);
+    }
+}
+
+}  // namespace netkitd::test

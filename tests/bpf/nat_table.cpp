@@ -1,0 +1,125 @@
+#include "bpf/nat_table.h"
+
+#include <arpa/inet.h>
+
+#include <array>
+#include <bit>
+#include <format>
+#include <map>
+#include <optional>
+
+#include "bpf/packets.h"
+
+namespace netkitd::test {
+namespace {
+
+std::optional<Flow> flow_of(const Conversation& c, const NatModel& model) {
+    const NatModel::State* known = model.find(c);
+    if (known == nullptr || !model.is_certain(*known)) {
+        return std::nullopt;
+    }
+    return Flow{.protocol = c.protocol,
+                .source = c.container,
+                .source_port = c.port,
+                .destination = c.remote,
+                .destination_port = c.remote_port,
+                .translated = c.is_ipv6() ? ipv6().node : ipv4().node,
+                .translated_port = known->port};
+}
+
+template <typename Use>
+void for_each_half(Use use) {
+    for (const Stage stage : {Stage::fresh, Stage::established}) {
+        for (const auto direction : {NK_FLOW_FORWARD, NK_FLOW_REVERSE}) {
+            use(stage, direction);
+        }
+    }
+}
+
+std::string presentation(const nk_addr& address, bool ipv6) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    inet_ntop(ipv6 ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
+    return text.data();
+}
+
+Conversation conversation_of(const nk_flow6_key& key, const nk_flow& value) {
+    const bool v6 = key.saddr.word[1] != 0;
+    const bool forward = key.direction == NK_FLOW_FORWARD;
+    return {.protocol = key.proto,
+            .container = presentation(forward ? key.saddr : value.addr, v6),
+            .port = ntohs(forward ? key.sport : value.port),
+            .remote = presentation(forward ? key.daddr : key.saddr, v6),
+            .remote_port = ntohs(forward ? key.dport : key.sport)};
+}
+
+std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatModel::State& state, std::uint32_t id) {
+    const bool forward = key.direction == NK_FLOW_FORWARD;
+    const std::uint16_t port = ntohs(forward ? value.port : key.dport);
+    const bool ended = (value.flags & NK_FLOW_FIN) != 0;
+    const bool ends_agree = ended == (forward ? state.container_ended : state.remote_ended) &&
+                            ((value.flags & NK_FLOW_RST) != 0) == state.reset;
+    if (port == state.port && value.endpoint_id == id && (ends_agree || !state.ends_known)) {
+        return "";
+    }
+    return std::format("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}",
+                       forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
+                       state.container_ended ? "ended by the container " : "",
+                       state.remote_ended ? "ended by the remote " : "", state.reset ? "reset" : "");
+}
+
+}  // namespace
+
+Bytes entries_of(const TestNode& node, const Conversation& c, const NatModel& model) {
+    Bytes bytes;
+    const auto flow = flow_of(c, model);
+    if (!flow) {
+        return bytes;
+    }
+    for_each_half([&](Stage stage, nk_flow_direction direction) {
+        const nk_flow half = node.find(stage, direction, *flow).value_or(nk_flow{});
+        const auto raw = std::bit_cast<std::array<std::uint8_t, sizeof(half)>>(half);
+        bytes.insert(bytes.end(), raw.begin(), raw.end());
+    });
+    return bytes;
+}
+
+bool erase_entries_of(const TestNode& node, const Conversation& c, const NatModel& model) {
+    const auto flow = flow_of(c, model);
+    if (!flow) {
+        return false;
+    }
+    for_each_half([&](Stage stage, nk_flow_direction direction) {
+        [[maybe_unused]] const auto erased = node.erase(stage, direction, *flow);  // not all of them are there
+    });
+    return true;
+}
+
+std::string check_established(const TestNode& node, const NatModel& model, const EndpointId& endpoint_id) {
+    std::map<Conversation, int> halves;
+    for (const auto& [key, value] : node.entries(Stage::established)) {
+        const Conversation c = conversation_of(key, value);
+        const NatModel::State* state = model.find(c);
+        if (state == nullptr || state->stale) {
+            continue;
+        }
+        const std::uint32_t id = endpoint_id(c);
+        if (!state->answered && value.endpoint_id == id) {
+            return to_string(c) + ": it is established, though nobody answered";
+        }
+        if (!state->answered) {
+            continue;  // what is left of a container that is gone
+        }
+        halves[c]++;
+        if (const std::string wrong = check_half(key, value, *state, id); !wrong.empty()) {
+            return to_string(c) + ": " + wrong;
+        }
+    }
+    for (const auto& [c, state] : model.conversations()) {
+        if (state.answered && model.is_certain(state) && halves[c] != 2) {
+            return std::format("{}: it has {} halves in the table", to_string(c), halves[c]);
+        }
+    }
+    return "";
+}
+
+}  // namespace netkitd::test
