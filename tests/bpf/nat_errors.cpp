@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bpf/nat_packets.h"
+#include "bpf/nat_world.h"
 #include "bpf/packets.h"
 
 namespace netkitd::test {
@@ -121,9 +122,10 @@ SentError error_out(Random& random, const Conversation& c) {
     made.quoted.packet.to(c.container, c.port);
     if (made.other_end != c.remote) {
         made.quoted.untranslatable = "no-flow";  // it is not for whoever sent that packet
-    } else if (random.percent(3)) {
-        made.quoted.packet.ip(c.remote, net.nobody);
-        made.quoted.untranslatable = "no-flow";
+    } else if (const std::string other = address_of(random.below(kContainers), net.is_ipv6());
+               random.percent(4) && other != c.container) {
+        made.quoted.packet.ip(c.remote, other);
+        made.quoted.untranslatable = "no-flow";  // whoever has such a flow, it is not this container's
     }
     quote(random, made, net);
     return made;
