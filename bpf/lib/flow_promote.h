@@ -4,12 +4,13 @@
 
 #include "base.h"
 #include "counters.h"
+#include "endpoint.h"
 #include "flow.h"
 #include "node.h"
 
 enum nk_promotion {
-	NK_PROMOTED,	   // both halves are in the established map
-	NK_NOT_PROMOTED,   // the halves do not name each other (one was evicted and made anew): stays in the new stage
+	NK_PROMOTED,	 // both halves are in the established map
+	NK_NOT_PROMOTED, // its container is gone, or the halves do not name each other (one was evicted and made anew)
 	NK_PROMOTE_FAILED, // the established map has no room
 };
 
@@ -39,6 +40,15 @@ static __always_inline void nk_flow_forward_half(const struct nk_flow *found, co
 	forward->ifindex = reverse->uplink_ifindex;
 }
 
+// Otherwise a late reply would give the place in the established map to a container that is gone, and another one that
+// has its address and the same conversation would not get it.
+static __always_inline bool nk_flow_container_is_there(enum nk_family family, const struct nk_flow *reverse)
+{
+	const struct nk_endpoint *container = nk_endpoint(family, &reverse->addr);
+
+	return container && container->id == reverse->endpoint_id;
+}
+
 // Both halves or none: a pair that is only half established would lose its other half to the LRU.
 static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const struct nk_delivery *to,
 						    const struct nk_flow *entry)
@@ -53,6 +63,8 @@ static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const
 	if (!forward || !reverse)
 		return NK_PROMOTE_FAILED;
 	*reverse = *entry;
+	if (!nk_flow_container_is_there(family, reverse))
+		return NK_NOT_PROMOTED;
 	forward_key = nk_flow_other_key(&to->key, reverse);
 	one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse->port, to->key.dport);
 	found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);

@@ -425,6 +425,20 @@ TEST_P(OldEndpointTest, ItsPortIsNotTakenOver) {
     EXPECT_THAT(result.counted, Contains(Key("port-changed")));
 }
 
+// It comes when another container, with its address, has begun the same connection.
+TEST_F(FlowTest, ALateReplyToAnEndpointThatIsGoneEstablishesNothing) {
+    insert(Stage::fresh, NK_FLOW_REVERSE, Flow{.endpoint_id = 99});
+    const std::uint16_t port = source_port(out(web_segment().syn()));
+    in(reply_to_web(ipv4()));
+    EXPECT_THAT(established(), IsEmpty());
+    in(to_node(ipv4()).tcp(443, port).syn().ack());
+    EXPECT_THAT(
+        established(),
+        ElementsAre(
+            std::format("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:{} [SYN] endpoint 1 eth0", port),
+            std::format("tcp 198.51.100.1:443 > 203.0.113.2:{} to 10.77.0.2:50000 [SYN] endpoint 1 nkweb", port)));
+}
+
 // The default route moves to another uplink, as when a cable is pulled.
 class OtherUplinkTest : public FlowTest, public ::testing::WithParamInterface<Stage> {};
 
