@@ -105,7 +105,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         return expect_drop(seen, sent.untranslatable);
     }
     const State* known = find(conversation);
-    const bool answered = known != nullptr && known->answered && !known->stale;
+    const bool answered = known != nullptr && known->answered && is_certain(*known);
     if (sent.rst && !answered && (known == nullptr || seen.verdict == Verdict::drop)) {
         return expect_drop(seen, "no-flow");
     }
@@ -286,8 +286,12 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (sent.is_fragment()) {
         translated_fragments_[fragments(conversation, sent, false)] = {.address = c.container, .id = sent.piece->id};
     }
-    if (to->current && !conversations_.at(c).stale) {
-        note_received(conversations_.at(c), sent);
+    const auto state = conversations_.find(c);
+    if (to->current && !state->second.stale) {
+        note_received(state->second, sent);
+    } else if (state != conversations_.end() && !state->second.answered) {
+        // It was forgotten in part, and got another port. Which one is answered first, it keeps.
+        state->second.contested = options_.forgets_unanswered;
     }
     return compare_translated(Packet(sent.packet).to(c.container, c.port).ttl(one_less(sent.ttl)), sent, seen);
 }

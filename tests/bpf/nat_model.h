@@ -75,6 +75,7 @@ public:
         std::uint16_t port = 0;        // of the node
         bool answered = false;         // it can't be forgotten any more
         bool stale = false;            // of a container that is gone: it may be there or not
+        bool contested = false;        // it may have a former port, which was answered too
         bool ends_known = true;        // whether the following three say all
         bool container_ended = false;  // by a FIN
         bool remote_ended = false;
@@ -85,7 +86,7 @@ public:
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
     // Whether it is there for sure, with that port.
     [[nodiscard]] bool is_certain(const State& state) const {
-        return !state.stale && (state.answered || !options_.forgets_unanswered);
+        return !state.stale && !state.contested && (state.answered || !options_.forgets_unanswered);
     }
 
 private:

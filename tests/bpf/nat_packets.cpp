@@ -113,7 +113,7 @@ void add_network_layer(Random& random, Sent& sent, bool ipv6) {
     }
     const std::size_t extensions = random.percent(10) ? random.below(kMostExtensions) + 1 : 0;
     for (std::size_t i = 0; i < extensions; i++) {
-        const std::size_t size = 8 * (random.below(7) + 1);
+        const std::size_t size = 8 * (random.below(8) + 1);
         sent.packet.extension(random.of(std::array<std::uint8_t, 3>{IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS}),
                               size);
         sent.extensions.push_back(size);

@@ -99,7 +99,7 @@ std::string check_established(const TestNode& node, const NatModel& model, const
     for (const auto& [key, value] : node.entries(Stage::established)) {
         const Conversation c = conversation_of(key, value);
         const NatModel::State* state = model.find(c);
-        if (state == nullptr || state->stale) {
+        if (state == nullptr || !model.is_certain(*state)) {
             continue;
         }
         const std::uint32_t id = endpoint_id(c);

@@ -107,9 +107,11 @@ Conversation random_conversation(Random& random, std::size_t remotes, bool narro
 
 World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps) {
     World world;
-    // The whole pool, one that is soon used up, or one in which a free port has to be found.
+    // The whole pool, one that is soon used up (the first one in a short run too), or one in which a free port has to
+    // be found.
     const std::size_t kind = number % 3;
-    const std::size_t size = kind == 0 ? 16384 : kind == 1 ? random.below(31) + 1 : 64;
+    const std::size_t small = random.below(number == 1 ? 8 : 31) + 1;
+    const std::size_t size = kind == 0 ? 16384 : kind == 1 ? small : 64;
     const std::uint16_t first = kind == 0 ? 49152 : 50000;
     world.options = {.port_first = first,
                      .port_last = static_cast<std::uint16_t>(first + size - 1),
