@@ -149,23 +149,22 @@ static __always_inline __u64 nk_edit_quote(struct nk_edit *edit, enum nk_family 
 	return change;
 }
 
-// `side`: of the error itself, that gets quote->addr; in the quote it is the other one. False: half rewritten.
+// `side`: of the error itself, that gets quote->addr; in the quote it is the other one. A sum over the whole packet
+// stays what it is: the checksums make up for all that changes. False: half rewritten.
 static __noinline bool nk_rewrite_error(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_quote *quote,
 					enum nk_side side)
 {
 	struct nk_edit edit = {.skb = skb};
 	__u32 l4_offset = nk_l4_offset(ip);
 	enum nk_summed summed = nk_summed(skb, l4_offset);
-	__u64 quote_change, addr_change, change;
+	__u64 quote_change, addr_change;
 
 	if (!nk_decrement_ttl(skb, ip))
 		return false;
 	quote_change = nk_edit_quote(&edit, ip->family, quote, side == NK_SOURCE ? NK_DESTINATION : NK_SOURCE);
 	addr_change = nk_edit_ip(&edit, ip->family, ETH_HLEN, side, &quote->addr);
-	change = quote_change + (ip->family == NK_IPV6 ? addr_change : 0);
-	change += nk_edit_l4_check(&edit, l4_offset + offsetof(struct nk_icmp_echo, checksum),
-				   nk_icmp_proto(ip->family), summed, addr_change, quote_change);
-	nk_edit_complete(&edit, change);
+	nk_edit_l4_check(&edit, l4_offset + offsetof(struct nk_icmp_echo, checksum), nk_icmp_proto(ip->family), summed,
+			 addr_change, quote_change);
 	return !edit.failed;
 }
 

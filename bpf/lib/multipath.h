@@ -50,8 +50,8 @@ static long nk_way_try(__u32 attempt, struct nk_way_search *search)
 
 // Makes `route`, which is this packet's, the one by `uplink` instead, for this packet alone. False, with the route as
 // it was, if that is not one of its ways.
-static __noinline bool nk_route_by(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
-				   __u32 uplink)
+static __always_inline bool nk_route_by(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
+					__u32 uplink)
 {
 	struct nk_way_search search = {
 	    .skb = skb,
@@ -73,11 +73,13 @@ static __noinline bool nk_route_by(struct __sk_buff *skb, const struct nk_masque
 }
 
 // Whether what left by this uplink with this address goes on, by `route`; which is made to lead there if need be.
-static __noinline bool nk_goes_on(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
-				  __u32 uplink, const struct nk_addr *addr)
+NK_GLOBAL bool nk_goes_on(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route, __u32 uplink,
+			  const struct nk_addr *addr)
 {
 	struct nk_addr source;
 
+	if (!m || !route || !addr)
+		return false;
 	if (uplink == route->fib.ifindex)
 		return true;
 	source = nk_masquerade_source(skb, m, route);
