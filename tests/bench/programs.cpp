@@ -123,5 +123,5 @@ Result<void> measure(const TestNode& node) {
 
 int main() {
     using namespace netkitd::test;
-    return measured("bpf-programs", {}, measure);
+    return measured("bpf-programs", {.netkit_peer = true}, measure);
 }

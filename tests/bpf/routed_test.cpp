@@ -20,6 +20,7 @@ constexpr std::uint32_t kRoutedId = 3;
 
 class RoutedTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
 protected:
+    RoutedTest() { options.netkit_peer = true; }
     void SetUp() override {
         BpfTest::SetUp();
         if (!IsSkipped()) {

@@ -30,7 +30,9 @@ void expect_row(TestNode& node, Program program, const VerdictCase& row, bool ch
 void expect_row_on_its_own_node(Program program, const VerdictCase& row) {
     const NetworkNamespace home;
     home.inside([&] {
-        auto node = TestNode::create(home, row.node);
+        TestNode::Options options = row.node;
+        options.netkit_peer = program == Program::netkit_peer;
+        auto node = TestNode::create(home, options);
         ASSERT_TRUE(node) << node.error().message();
         expect_row(*node, program, row, false);
     });
@@ -43,7 +45,7 @@ protected:
         if (bpf_is_possible()) {
             home.emplace();
             home->inside([] {
-                auto made = TestNode::create(*home, {});
+                auto made = TestNode::create(*home, {.netkit_peer = true});
                 ASSERT_TRUE(made) << made.error().message();
                 node.emplace(std::move(*made));
             });

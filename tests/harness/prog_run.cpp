@@ -331,6 +331,10 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     bpf_map__set_max_entries(skeleton->maps.flows4_new, options.fresh_flows);
     bpf_map__set_max_entries(skeleton->maps.flows6, options.established_flows);
     bpf_map__set_max_entries(skeleton->maps.flows6_new, options.fresh_flows);
+    bpf_program__set_autoload(skeleton->progs.netkit_peer, options.netkit_peer);
+    // Of devices without Ethernet, which no frame of a PROG_RUN comes from.
+    bpf_program__set_autoload(skeleton->progs.uplink_l3_ingress, false);
+    bpf_program__set_autoload(skeleton->progs.uplink_l3_egress, false);
     if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
         return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
     }

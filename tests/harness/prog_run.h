@@ -80,6 +80,8 @@ public:
         std::uint32_t fresh_flows = 1024;
         std::uint16_t port_first = 49152;
         std::uint16_t port_last = 65535;
+        // Whether that program is loaded too: the verifier takes as long for it as for all the others.
+        bool netkit_peer = false;
     };
     // Makes the devices above in `home`, which is empty and the calling thread's own. The verifier's log is in the
     // error.
