@@ -178,8 +178,8 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
-	out->route->result = nk_ask_fib4(skb, out->key, out->ip.tos, out->route->fib.mtu_result, &out->route->fib);
-	if (out->route->result != BPF_FIB_LKUP_RET_SUCCESS && out->route->result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
+	if (!nk_has_next_hop(out->route))
 		return nk_drop(skb, NK_DROP_TOO_BIG);
 	if (!nk_is_uplink(out->route->fib.ifindex))
 		return nk_drop(skb, NK_DROP_NO_UPLINK);

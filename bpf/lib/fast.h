@@ -46,7 +46,7 @@ static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, cons
 static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
 					   const struct nk_plain *p, struct nk_flow *flow)
 {
-	const __u32 l4_offset = ETH_HLEN + (family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	const __u32 l4_offset = ETH_HLEN + nk_plain_ip_len(family);
 
 	if (p->tcp_flags & NK_TCP_FIN)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);

@@ -14,8 +14,7 @@
 static __always_inline int nk_send_plain(const struct nk_plain *p, const __u8 *next_hop_mac, const __u8 *uplink_mac,
 					 __u32 uplink)
 {
-	nk_copy_mac(p->eth->h_dest, next_hop_mac);
-	nk_copy_mac(p->eth->h_source, uplink_mac);
+	nk_write_plain_macs(p, next_hop_mac, uplink_mac);
 	return bpf_redirect(uplink, 0);
 }
 
@@ -36,7 +35,7 @@ static __always_inline int nk_fast_routed(struct __sk_buff *skb, enum nk_family 
 	    !nk_addr_equal(family, &route->routed, nk_plain_addr(p->ip, family, NK_SOURCE)) ||
 	    !nk_plain_fits(skb, p, route->fib.mtu_result))
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, p->ip);
+	nk_take_hop_plain(skb, family, p);
 	return nk_send_plain(p, route->fib.dmac, route->fib.smac, route->fib.ifindex);
 }
 
@@ -53,9 +52,8 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, p->ip);
-	nk_copy_mac(p->eth->h_dest, target->peer_mac);
-	nk_copy_mac(p->eth->h_source, target->host_mac);
+	nk_take_hop_plain(skb, family, p);
+	nk_write_plain_macs(p, target->peer_mac, target->host_mac);
 	return peer ? bpf_redirect_peer(target->ifindex, 0) : bpf_redirect(target->ifindex, 0);
 }
 
@@ -77,6 +75,6 @@ static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_fam
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, p.ip);
+	nk_take_hop_plain(skb, family, &p);
 	return bpf_redirect_peer(target->ifindex, 0);
 }

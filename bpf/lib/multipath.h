@@ -28,23 +28,16 @@ struct nk_way_search {
 	bool found;
 };
 
-static __always_inline bool nk_leads_to(const struct nk_route *route, __u32 uplink)
-{
-	return (route->result == BPF_FIB_LKUP_RET_SUCCESS || route->result == BPF_FIB_LKUP_RET_NO_NEIGH) &&
-	       route->fib.ifindex == uplink;
-}
-
-// A callback of bpf_loop: 1 ends the search. The host's part of the address is a number of its own each time (Knuth,
-// The Art of Computer Programming, 6.4).
+// A callback of bpf_loop: 1 ends the search. The host's part of the address is a number of its own each time.
 static long nk_way_try(__u32 attempt, struct nk_way_search *search)
 {
 	const struct nk_masquerade *m = search->m;
 	const __u32 word = m->family == NK_IPV4 ? 0 : 3;
 	__u32 mask = search->network->mask.word[word];
 
-	search->key.saddr.word[word] = (m->key.saddr.word[word] & mask) | ((attempt + 1) * 2654435769U & ~mask);
+	search->key.saddr.word[word] = (m->key.saddr.word[word] & mask) | ((attempt + 1) * NK_HASH_FACTOR & ~mask);
 	nk_ask_fib(search->skb, &search->key, m->class, m->wire_len, search->route);
-	search->found = nk_leads_to(search->route, search->uplink);
+	search->found = nk_has_next_hop(search->route) && search->route->fib.ifindex == search->uplink;
 	return search->found;
 }
 

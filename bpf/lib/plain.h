@@ -36,6 +36,11 @@ static __always_inline bool nk_is_plain6(const struct ipv6hdr *ip)
 	return ip->version == 6 && ip->hop_limit > 1;
 }
 
+static __always_inline __u32 nk_plain_ip_len(enum nk_family family)
+{
+	return family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
 // Network-layer bytes as the header says; 0 for BIG TCP.
 static __always_inline __u32 nk_plain_len(const void *ip, enum nk_family family)
 {
@@ -68,7 +73,7 @@ static __always_inline bool nk_plain_fits(const struct __sk_buff *skb, const str
 static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
 					   struct nk_plain *p)
 {
-	const __u32 ip_len = family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	const __u32 ip_len = nk_plain_ip_len(family);
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct tcphdr *tcp = data + ETH_HLEN + ip_len;
 	struct udphdr *udp = (void *)tcp;
@@ -122,7 +127,13 @@ static __always_inline struct nk_addr nk_copy_plain_addr(const void *ip, enum nk
 	return family == NK_IPV4 ? nk_addr4(addr->word[0]) : *addr;
 }
 
-static __always_inline void nk_take_hop_plain(struct __sk_buff *skb, enum nk_family family, void *ip)
+static __always_inline void nk_take_hop_plain(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
 {
-	nk_take_hop(skb, family, ip, ETH_HLEN + (family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)));
+	nk_take_hop(skb, family, p->ip, ETH_HLEN + nk_plain_ip_len(family));
+}
+
+static __always_inline void nk_write_plain_macs(const struct nk_plain *p, const __u8 *destination, const __u8 *source)
+{
+	nk_copy_mac(p->eth->h_dest, destination);
+	nk_copy_mac(p->eth->h_source, source);
 }

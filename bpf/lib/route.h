@@ -127,6 +127,11 @@ struct nk_route {
 	struct nk_addr routed; // the container's, if a packet of it went this way with it; else unset (fast.h)
 };
 
+static __always_inline bool nk_has_next_hop(const struct nk_route *route)
+{
+	return route->result == BPF_FIB_LKUP_RET_SUCCESS || route->result == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
 // `class`: the type of service, or the traffic class.
 static __noinline void nk_ask_fib(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class, __u32 wire_len,
 				  struct nk_route *route)
@@ -136,6 +141,9 @@ static __noinline void nk_ask_fib(struct __sk_buff *skb, const struct nk_flow6_k
 }
 
 #define NK_ROUTES_BITS 8
+
+// Knuth's multiplicative hash (The Art of Computer Programming, 6.4).
+#define NK_HASH_FACTOR 2654435769U
 
 // Of each CPU its own, so that nobody reads what another is just writing. A slot may be taken over by another address.
 struct {
@@ -151,8 +159,7 @@ static __always_inline struct nk_route *nk_route_slot(enum nk_family family, con
 
 	if (family == NK_IPV6)
 		slot ^= daddr->word[1] ^ daddr->word[2] ^ daddr->word[3];
-	// Knuth's multiplicative hash (The Art of Computer Programming, 6.4).
-	slot = slot * 2654435769U >> (32 - NK_ROUTES_BITS);
+	slot = slot * NK_HASH_FACTOR >> (32 - NK_ROUTES_BITS);
 	return bpf_map_lookup_elem(&routes, &slot);
 }
 

@@ -95,15 +95,19 @@ path_netkitd() {
     from_container
 }
 
-path_netkitd_bigtcp_off() {
+# configure JSON: what netkitd will read.
+configure() {
     mkdir -p /etc/netkitd
-    echo '{"big_tcp": false}' >/etc/netkitd/netkitd.json
+    echo "$1" >/etc/netkitd/netkitd.json
+}
+
+path_netkitd_bigtcp_off() {
+    configure '{"big_tcp": false}'
     path_netkitd
 }
 
 path_netkitd_routed() {
-    mkdir -p /etc/netkitd
-    echo '{"masquerade": {"enabled": false}}' >/etc/netkitd/netkitd.json
+    configure '{"masquerade": {"enabled": false}}'
     path_netkitd
     ip -n outside route add 10.77.0.0/16 via "$node4"
     ip -n outside -6 route add fd6e:6b64::/64 via "$node6"

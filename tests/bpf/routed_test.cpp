@@ -32,13 +32,9 @@ protected:
     [[nodiscard]] Packet segment() const {
         return Packet().ip(net.routed, net.remote).tcp(1000, 443).ack().payload("hello");
     }
-    // Its address has another owner from now on, as far as the programs are told: the long way says so at once.
-    void give_address_away() {
-        const auto given = node().add_endpoint(net.routed, "nkdb", kRoutedId);
-        ASSERT_TRUE(given) << given.error().message();
-    }
-    void give_address_back() {
-        const auto given = node().add_endpoint(net.routed, "nkrouted", kRoutedId);
+    // As far as the programs are told: the long way says at once that it is not the container's any more.
+    void give_address_to(std::string_view device) {
+        const auto given = node().add_endpoint(net.routed, device, kRoutedId);
         ASSERT_TRUE(given) << given.error().message();
     }
     // Whether this packet goes by what was found out for another one. The clock may tick between the two.
@@ -46,9 +42,9 @@ protected:
     [[nodiscard]] bool takes_the_short_way(const Packet& packet, const Packet& other) {
         bool took = false;
         for (int attempt = 0; attempt < 3 && !took; attempt++) {
-            give_address_back();
+            give_address_to("nkrouted");
             out_of_routed(other);
-            give_address_away();
+            give_address_to("nkdb");
             took = out_of_routed(packet).verdict == Verdict::redirect;
         }
         return took;
@@ -83,14 +79,14 @@ TEST_P(RoutedTest, ItLeavesAsByTheLongWay) {
 
 TEST_P(RoutedTest, WhatDoesNotFitOrHasExpiredIsTheStacks) {
     EXPECT_TRUE(takes_the_short_way(segment()));
-    give_address_back();
+    give_address_to("nkrouted");
     EXPECT_THAT(out_of_routed(segment().ttl(1)).counted, ElementsAre(Pair("stack-ttl", 1)));
     EXPECT_THAT(out_of_routed(segment().dont_fragment().payload(1600)).counted, ElementsAre(Pair("stack-too-big", 1)));
 }
 
 TEST_P(RoutedTest, NobodyElseIsShownTheWay) {
     EXPECT_TRUE(takes_the_short_way(segment()));
-    give_address_back();
+    give_address_to("nkrouted");
     EXPECT_EQ(out(segment()).verdict, Verdict::drop) << "from another device";
     EXPECT_THAT(out_of_routed(Packet().ip(net.web, net.remote).tcp(1000, 443).ack()).counted,
                 ElementsAre(Pair("spoofed-source", 1)));
@@ -165,7 +161,7 @@ TEST_P(RoutedTest, AConnectionThatWasMasqueradedStaysSo) {
     ASSERT_TRUE(inserted) << inserted.error().message();
     const Packet beside = Packet().ip(net.routed, net.remote).tcp(1001, 443).ack();
     EXPECT_TRUE(takes_the_short_way(beside, beside));
-    give_address_back();
+    give_address_to("nkrouted");
     for (int i = 0; i < 3; i++) {
         EXPECT_THAT(describe(out_of_routed(segment()).packet),
                     testing::AnyOf(describe(forwarded(segment().from(net.node, 61000)).bytes()),
