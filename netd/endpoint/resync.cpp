@@ -49,15 +49,15 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
         return {};
     }
     if (!found.programs.contains(record.host_name)) {
-        log(LogLevel::notice, "{} had lost its program: attached again", record.host_name);
         NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
+        log(LogLevel::notice, "{} had lost its program: attached again", record.host_name);
     }
     const auto addresses = record.addresses();
     if (!std::ranges::all_of(addresses, [&](const IpAddr& a) { return found.entries.contains(a); })) {
-        log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
         for (const datapath::EndpointEntry& entry : datapath_entries(record)) {
             NK_TRY(plumbing_.put_entry(entry));
         }
+        log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
     }
     NK_TRY(give_sizes(record, found.devices));
     const link::HostEnd end = host_end_of(record);
@@ -68,8 +68,9 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
     if (device != found.devices.end() && device->up && has_route(end.ipv4) && has_route(end.ipv6)) {
         return {};
     }
+    NK_TRY(plumbing_.configure_host_end(record.host_name, end));
     log(LogLevel::notice, "{} was down or had lost a route: put back", record.host_name);
-    return plumbing_.configure_host_end(record.host_name, end);
+    return {};
 }
 
 // An attach that a kill cut short leaves a pair that nobody was told of; its container never started.

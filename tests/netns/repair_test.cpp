@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <thread>
 
 #include "harness/full_disk.h"
 #include "harness/node_test.h"
@@ -46,6 +48,10 @@ protected:
         return from.succeeds(std::format("ping -n -c 1 -i 0.5 -w 10 {}", address));
     }
 
+    [[nodiscard]] std::string pin() const {
+        return bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, record_.host_name);
+    }
+
     std::optional<ContainerNamespace> web_;
     EndpointRecord record_;
 };
@@ -80,11 +86,37 @@ TEST_F(RepairTest, AGatewayThatWasTakenOffLoIsPutBackAndTheRoutesThatItTookWithI
 }
 
 TEST_F(RepairTest, AProgramWhosePinWasRemovedIsAttachedAgain) {
-    ASSERT_EQ(::unlink((bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, record_.host_name)).c_str()), 0);
+    ASSERT_EQ(::unlink(pin().c_str()), 0);
     ASSERT_THAT(*datapath().attached_endpoints(), IsEmpty());
     ASSERT_TRUE(manager().resync());
     EXPECT_THAT(*datapath().attached_endpoints(), ElementsAre(record_.host_name));
     expect_whole();
+}
+
+// The kernel keeps a link for a while after its pin is gone, and as long as somebody has it open.
+TEST_F(RepairTest, AProgramIsAttachedAgainOnceTheKernelLetsGoOfItsFormerLink) {
+    UniqueFd held(bpf_obj_get(pin().c_str()));
+    ASSERT_TRUE(held);
+    ASSERT_EQ(::unlink(pin().c_str()), 0);
+    const std::jthread let_go([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));
+        held.reset();
+    });
+    ASSERT_TRUE(manager().resync());
+    EXPECT_THAT(*datapath().attached_endpoints(), ElementsAre(record_.host_name));
+    expect_whole();
+}
+
+TEST_F(RepairTest, AProgramWhoseFormerLinkSomebodyHoldsIsNamed) {
+    UniqueFd held(bpf_obj_get(pin().c_str()));
+    ASSERT_EQ(::unlink(pin().c_str()), 0);
+    const auto repaired = manager().resync();
+    ASSERT_FALSE(repaired);
+    EXPECT_THAT(repaired.error().message(), HasSubstr("bpftool link"));
+    expect_whole();
+    held.reset();
+    ASSERT_TRUE(manager().resync());
+    EXPECT_THAT(*datapath().attached_endpoints(), ElementsAre(record_.host_name));
 }
 
 TEST_F(RepairTest, AnEntryThatWasRemovedIsPutBack) {
