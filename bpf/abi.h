@@ -63,6 +63,8 @@ struct nk_node {
 	__u32 non_masquerade4_count; // prefixes in the maps `non_masquerade4` and `non_masquerade6`
 	__u32 non_masquerade6_count;
 	__u32 mtu_count;
+	__u32 routed4_count; // networks that are not masqueraded
+	__u32 routed6_count;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
@@ -70,7 +72,7 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 32 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 40 + 64 + 32 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //

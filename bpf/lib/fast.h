@@ -98,48 +98,31 @@ static __always_inline bool nk_read_dport(const struct __sk_buff *skb, enum nk_f
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
 }
 
-// From an uplink, to no port of the pool, or not of a flow: to a routed network, or what else it is.
-static __always_inline int nk_fast_in_routed(struct __sk_buff *skb, enum nk_family family, int otherwise)
-{
-	const volatile struct nk_network *network = nk_destination_network(family, (void *)(long)skb->data + ETH_HLEN);
-
-	return network ? nk_fast_to_network(skb, family, network) : otherwise;
-}
-
-// Functions of their own, so that the flows' way is as short as it was.
-NK_GLOBAL int nk_fast_without_flow4(struct __sk_buff *skb)
-{
-	__be16 dport;
-
-	return nk_read_dport(skb, NK_IPV4, &dport) ? nk_fast_in_routed(skb, NK_IPV4, NK_LONG_WAY) : NK_LONG_WAY;
-}
-
-NK_GLOBAL int nk_fast_without_flow6(struct __sk_buff *skb)
-{
-	__be16 dport;
-
-	return nk_read_dport(skb, NK_IPV6, &dport) ? nk_fast_in_routed(skb, NK_IPV6, NK_LONG_WAY) : NK_LONG_WAY;
-}
-
-// From an uplink.
+// From an uplink. The host's own traffic has the shortest way of all: nothing more is asked of it than whether it is
+// for a container. No flow is looked for at a container's address (replies of flows go to the host's), but what is not
+// for a container is not asked about that for nothing: at a port of the pool, only where a network is routed.
 static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
 {
+	const volatile struct nk_network *network = NULL;
 	struct nk_flow *flow;
 	struct nk_plain p;
 	__be16 dport;
+	bool in_pool;
 
 	if (!nk_read_dport(skb, family, &dport))
 		return NK_LONG_WAY;
-	// The host's own traffic has the shortest way of all: nothing more is asked of it.
-	if (!nk_in_pool(dport))
-		return nk_fast_in_routed(skb, family, TCX_NEXT);
+	in_pool = nk_in_pool(dport);
+	if (!in_pool || nk_has_routed_network(family))
+		network = nk_destination_network(family, (void *)(long)skb->data + ETH_HLEN);
+	if (network)
+		return nk_fast_to_network(skb, family, network);
+	if (!in_pool)
+		return TCX_NEXT;
 	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p) || nk_begins_or_ends(&p) ||
 	    !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
-	if (!flow)
-		return family == NK_IPV4 ? nk_fast_without_flow4(skb) : nk_fast_without_flow6(skb);
-	if (flow->stamp != nk_stamp())
+	if (!flow || flow->stamp != nk_stamp())
 		return NK_LONG_WAY;
 	nk_write_plain(skb, family, NK_DESTINATION, &p, flow);
 	return bpf_redirect_peer(flow->ifindex, 0);

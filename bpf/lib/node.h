@@ -91,6 +91,11 @@ static __always_inline bool nk_masqueraded(const volatile struct nk_network *net
 	return network->flags & NK_NETWORK_MASQUERADE;
 }
 
+static __always_inline bool nk_has_routed_network(enum nk_family family)
+{
+	return family == NK_IPV4 ? node.routed4_count : node.routed6_count;
+}
+
 // Whether nothing may pass between a container with the address `saddr` and this network. Of a network that is not
 // known (a configuration that the programs have not seen yet), nothing may.
 static __always_inline bool nk_isolated(enum nk_family family, const volatile struct nk_network *network,

@@ -101,6 +101,10 @@ bool is_free(const nk_network& place) {
     return place.prefix.word[0] == NK_NO_PREFIX;
 }
 
+bool is_routed(const nk_network& network) {
+    return !(network.flags & NK_NETWORK_MASQUERADE);
+}
+
 bool is_same(const nk_network& one, const nk_network& other) {
     return is_equal(one.prefix, other.prefix) && is_equal(one.mask, other.mask);
 }
@@ -120,7 +124,8 @@ void update_place(nk_network& place, const nk_network& network) {
 }
 
 // Networks keep their places. What is new comes before what is no more goes, if there is room.
-void write_networks(std::span<nk_network> places, __u32& count, const std::vector<nk_network>& wanted) {
+void write_networks(std::span<nk_network> places, __u32& count, __u32& routed_count,
+                    const std::vector<nk_network>& wanted) {
     const auto find = [&](const nk_network& network) {
         return std::ranges::find_if(places, [&](const nk_network& place) { return is_same(place, network); });
     };
@@ -151,6 +156,7 @@ void write_networks(std::span<nk_network> places, __u32& count, const std::vecto
     fill_free_places();
     const auto last = std::ranges::find_if_not(places.rbegin(), places.rend(), is_free);
     publish(count, static_cast<__u32>(places.rend() - last));
+    publish(routed_count, static_cast<__u32>(std::ranges::count_if(wanted, is_routed)));
 }
 
 std::vector<nk_network> networks_of(const NodeSettings& settings, IpFamily family) {
@@ -302,8 +308,8 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     NK_TRY(add_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
     publish(node.non_masquerade4_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v4)));
     publish(node.non_masquerade6_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v6)));
-    write_networks(node.network4, node.network4_count, networks_of(settings, IpFamily::v4));
-    write_networks(node.network6, node.network6_count, networks_of(settings, IpFamily::v6));
+    write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
+    write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
     std::uint32_t uplinks = 0;
     for (const std::uint32_t ifindex : settings.uplinks) {
         node.uplinks[uplinks++] = ifindex;

@@ -27,6 +27,7 @@ struct Situation {
     // Before the first run, and before each; may be empty.
     std::function<Result<void>(const TestNode&)> begin{};
     std::function<Result<void>(const TestNode&)> prepare{};
+    bool routed_network = false;  // the node has one beside the masqueraded
 };
 
 Packet data(Packet packet) {
@@ -37,12 +38,21 @@ Situation nothing() {
     return {Program::uplink_egress, "not IP", "eth0", Packet().eth(kRouterMac, kUplinkMac).arp(), Verdict::pass};
 }
 
+// As after the start with the default configuration, or with a routed network too.
+void reset(const TestNode& node, bool routed_network) {
+    node.reset({});
+    if (!routed_network) {
+        node.settings().network4_count = node.settings().network6_count = 1;
+        node.settings().routed4_count = node.settings().routed6_count = 0;
+    }
+}
+
 std::vector<Situation> situations(const Net& net) {
     const auto established = [&net](const TestNode& node) {
         return node.insert(Stage::established, {.source = net.web, .destination = net.remote, .translated = net.node});
     };
     const auto no_flows = [](const TestNode& node) -> Result<void> {
-        node.reset({});
+        reset(node, false);
         return {};
     };
     // What was learned of the route stays.
@@ -58,7 +68,7 @@ std::vector<Situation> situations(const Net& net) {
     const Packet in = data(to_node(net).tcp(443, 50000));
     const Packet to_host = data(to_node(net).tcp(443, 80));
     const Packet unasked = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web).tcp(443, 80));
-    const Packet to_routed = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 40000));
+    const Packet to_routed = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 50000));
     const Packet of_host = data(Packet().eth(kRouterMac, kUplinkMac).ip(net.node, net.remote).tcp(80, 443));
     using enum Program;
     return {
@@ -66,7 +76,7 @@ std::vector<Situation> situations(const Net& net) {
         {netkit_peer, "established flow, long way", "nkweb", out, Verdict::redirect, {}, established},
         {netkit_peer, "new flow", "nkweb", from_web(net), Verdict::redirect, {}, no_such_flow},
         {netkit_peer, "new flow, first to its address", "nkweb", from_web(net), Verdict::redirect, {}, no_flows},
-        {netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect},
+        {netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect, {}, {}, true},
         {netkit_peer, "to another container", "nkweb", to_container, Verdict::redirect},
         {netkit_peer, "forged source", "nkweb", forged, Verdict::drop},
         {veth_ingress, "established flow", "nkweb", out, Verdict::redirect, established},
@@ -75,7 +85,7 @@ std::vector<Situation> situations(const Net& net) {
         {uplink_ingress, "to the host", "eth0", to_host, Verdict::pass},
         {uplink_ingress, "to the host, port of the pool", "eth0", in, Verdict::pass, {}, no_flows},
         {uplink_ingress, "to a container, not asked for", "eth0", unasked, Verdict::drop},
-        {uplink_ingress, "to a container of a routed network", "eth0", to_routed, Verdict::redirect},
+        {uplink_ingress, "to a container of a routed network", "eth0", to_routed, Verdict::redirect, {}, {}, true},
         {uplink_egress, "of the host", "eth0", of_host, Verdict::pass},
     };
 }
@@ -110,7 +120,7 @@ Result<void> measure(const TestNode& node) {
     const double measuring = NK_TRY(mean_ns(node, nothing()));
     for (const Net* net : {&ipv4(), &ipv6()}) {
         for (const Situation& situation : situations(*net)) {
-            node.reset({});
+            reset(node, situation.routed_network);
             print(std::format("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
                   NK_TRY(mean_ns(node, situation)) - measuring);
         }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "bpf/bpf_test.h"
@@ -122,6 +123,10 @@ std::vector<Hop> hops(const Net& net) {
             {uplink_ingress, "eth0", net.remote, net.routed_nobody}};
 }
 
+// With a port that is none of the masquerade pool, and one that is.
+constexpr auto kTtlsAndPorts =
+    std::to_array<std::pair<std::uint8_t, std::uint16_t>>({{1, 443}, {2, 443}, {64, 443}, {1, 50000}, {64, 50000}});
+
 TEST_P(RoutedTest, TheShortWayJudgesAsTheLongOne) {
     const auto as_ack = [](const std::string& text) {
         const auto at = text.find(" SYN ");
@@ -133,11 +138,11 @@ TEST_P(RoutedTest, TheShortWayJudgesAsTheLongOne) {
             node().network(0, net.is_ipv6()).flags |= NK_NETWORK_ISOLATED;
         }
         for (const Hop& hop : hops(net)) {
-            for (const std::uint8_t ttl : std::array<std::uint8_t, 3>{1, 2, 64}) {
-                SCOPED_TRACE(std::format("{} to {} on {}, ttl {}, isolated {}", hop.source, hop.destination, hop.device,
-                                         ttl, isolated));
+            for (const auto& [ttl, port] : kTtlsAndPorts) {
+                SCOPED_TRACE(std::format("{} to {} on {}, ttl {}, port {}, isolated {}", hop.source, hop.destination,
+                                         hop.device, ttl, port, isolated));
                 const auto packet = [&] {
-                    Packet made = Packet().ip(hop.source, hop.destination).ttl(ttl).tcp(1000, 443).payload("hello");
+                    Packet made = Packet().ip(hop.source, hop.destination).ttl(ttl).tcp(1000, port).payload("hello");
                     return hop.program == Program::uplink_ingress ? made.eth(kUplinkMac, kRouterMac) : made;
                 };
                 const RunResult by_short = run(hop.program, hop.device, packet().ack());
@@ -147,6 +152,16 @@ TEST_P(RoutedTest, TheShortWayJudgesAsTheLongOne) {
                 EXPECT_EQ(describe(by_short.packet), as_ack(describe(by_long.packet)));
             }
         }
+    }
+}
+
+TEST_P(RoutedTest, ThatANetworkIsRoutedMayBeCountedLater) {
+    const Packet packet = Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 50000).ack();
+    for (const std::uint32_t count : {1U, 0U}) {
+        node().settings().routed4_count = node().settings().routed6_count = count;
+        const RunResult result = run(Program::uplink_ingress, "eth0", packet);
+        EXPECT_EQ(result.verdict, Verdict::redirect);
+        EXPECT_EQ(describe(result.packet), describe(Packet(packet).ttl(63).bytes()));
     }
 }
 

@@ -100,9 +100,11 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.network4[0] = network("10.77.0.0", "255.255.0.0", "10.77.0.1", NK_NETWORK_MASQUERADE);
     node.network4[1] = network("10.88.0.0", "255.255.255.0", "10.88.0.1", 0);
     node.network4_count = 2;
+    node.routed4_count = 1;
     node.network6[0] = network("2001:db8:77::", "ffff:ffff:ffff:ffff::", "2001:db8:77::1", NK_NETWORK_MASQUERADE);
     node.network6[1] = network("2001:db8:88::", "ffff:ffff:ffff:ffff::", "2001:db8:88::1", 0);
     node.network6_count = 2;
+    node.routed6_count = 1;
     node.uplinks[0] = if_nametoindex("eth0");
     node.uplinks[1] = if_nametoindex("eth1");
     node.uplink_count = 2;
