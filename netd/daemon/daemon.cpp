@@ -21,7 +21,8 @@ using namespace std::chrono_literals;
 // LOOPBACK_IFINDEX, include/net/flow.h: the same in every netns.
 constexpr std::uint32_t kLoopbackIfindex = 1;
 constexpr auto kFollowDelay = 100ms;
-constexpr auto kResyncInterval = 60s;
+constexpr std::chrono::seconds kResyncInterval = 60s;
+constexpr std::chrono::seconds kFirstRetry = 1s;
 
 }  // namespace
 
@@ -29,7 +30,8 @@ Daemon::Daemon(Options options, EventLoop loop, link::Monitor monitor)
     : options_(std::move(options)),
       loop_(std::move(loop)),
       watcher_(loop_, [this](const std::string& id) { node_->endpoints().process_exited(id); }),
-      monitor_(std::move(monitor)) {}
+      monitor_(std::move(monitor)),
+      retry_delay_(kFirstRetry) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config config) {
     // The monitor is open before the node looks at the host, so that no change falls between.
@@ -38,7 +40,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config con
     std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(loop), std::move(monitor)));
     daemon->node_ = NK_TRY(Node::start(options, std::move(config), daemon->watcher_));
     NK_TRY(daemon->watch_signals());
-    NK_TRY(daemon->watch_time());
+    daemon->sweep_flows();
+    daemon->plan_resync();
     daemon->monitor_source_ =
         NK_TRY(daemon->loop_.on_readable(daemon->monitor_.fd(), [d = daemon.get()] { d->read_monitor(); }));
     NK_TRY(daemon->listen());
@@ -75,12 +78,6 @@ Result<void> Daemon::watch_signals() {
     return {};
 }
 
-Result<void> Daemon::watch_time() {
-    sweep_flows();
-    resync_timer_ = NK_TRY(loop_.every(kResyncInterval, [this] { node_->resync(); }));
-    return {};
-}
-
 void Daemon::read_monitor() {
     const auto events = monitor_.read();
     if (!events) {
@@ -100,7 +97,7 @@ void Daemon::read_monitor() {
                 break;
             case link::LinkEvent::Kind::overrun:
                 log(LogLevel::notice, "kernel notifications were lost: reading everything again");
-                node_->resync();
+                resync();
                 break;
             case link::LinkEvent::Kind::device_down:
             case link::LinkEvent::Kind::own_route_removed:
@@ -143,7 +140,12 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
 }
 
 void Daemon::follow_network_soon() {
-    soon(follow_timer_, [this] { node_->follow_network(); });
+    soon(follow_timer_, [this] {
+        node_->follow_network();
+        if (!node_->is_whole()) {
+            plan_resync();
+        }
+    });
 }
 
 void Daemon::repair_soon(std::uint32_t ifindex) {
@@ -157,7 +159,7 @@ void Daemon::repair() {
         return ifindex <= kLoopbackIfindex || node_->endpoints().has_device(ifindex);
     });
     if (concerns_us) {
-        node_->resync();
+        resync();
     }
 }
 
@@ -165,24 +167,38 @@ void Daemon::soon(EventSource& timer, std::function<void()> callback) {
     if (timer) {
         return;
     }
-    auto set = loop_.once_after(kFollowDelay, [&timer, callback = std::move(callback)] {
+    set(timer, kFollowDelay, [&timer, callback = std::move(callback)] {
         timer = {};
         callback();
     });
-    if (set) {
-        timer = std::move(*set);
+}
+
+void Daemon::set(EventSource& timer, std::chrono::milliseconds delay, std::function<void()> callback) {
+    auto source = loop_.once_after(delay, std::move(callback));
+    if (source) {
+        timer = std::move(*source);
     } else {
-        node_->errors().report("set a timer", set.error());
+        node_->errors().report("set a timer", source.error());
     }
 }
 
 void Daemon::sweep_flows() {
-    auto next = loop_.once_after(node_->sweep_flows(), [this] { sweep_flows(); });
-    if (!next) {
-        node_->errors().report("set a timer", next.error());
-        return;
+    set(sweep_timer_, node_->sweep_flows(), [this] { sweep_flows(); });
+}
+
+void Daemon::resync() {
+    node_->resync();
+    plan_resync();
+}
+
+// What could not be mended is tried again soon, and then less and less often.
+void Daemon::plan_resync() {
+    if (node_->is_whole()) {
+        retry_delay_ = kFirstRetry;
     }
-    sweep_timer_ = std::move(*next);
+    const auto delay = node_->is_whole() ? kResyncInterval : retry_delay_;
+    retry_delay_ = std::min(2 * retry_delay_, kResyncInterval);
+    set(resync_timer_, delay, [this] { resync(); });
 }
 
 void Daemon::reload() {

@@ -4,6 +4,7 @@
 // kernel as it is: traffic flows, and the next start takes it up.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <set>
@@ -28,7 +29,6 @@ private:
     Daemon(Options options, EventLoop loop, link::Monitor monitor);
     [[nodiscard]] Result<void> listen();
     [[nodiscard]] Result<void> watch_signals();
-    [[nodiscard]] Result<void> watch_time();
     void read_monitor();
     // An endpoint's own device comes with several events and changes nothing about the node.
     [[nodiscard]] bool concerns_network(const link::LinkEvent& event) const;
@@ -39,7 +39,11 @@ private:
     void repair();
     // Sets `timer`, unless it is set.
     void soon(EventSource& timer, std::function<void()> callback);
+    void set(EventSource& timer, std::chrono::milliseconds delay, std::function<void()> callback);
     void sweep_flows();
+    // Looks at everything, and sets the timer for the next look.
+    void resync();
+    void plan_resync();
     void reload();
 
     Options options_;
@@ -54,6 +58,7 @@ private:
     EventSource repair_timer_;
     EventSource sweep_timer_;
     EventSource resync_timer_;
+    std::chrono::seconds retry_delay_;
     EventSource terminate_;
     EventSource interrupt_;
     EventSource hangup_;

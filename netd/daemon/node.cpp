@@ -65,7 +65,9 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
 }
 
 void Node::follow_network() {
-    errors_.record("follow the network", network_.sync(manager_->config()));
+    const auto followed = network_.sync(manager_->config());
+    network_is_followed_ = followed.has_value();
+    errors_.record("follow the network", followed);
     manager_->set_uplink_mtu(network_.uplink_mtu());
     manager_->set_no_ipv6(network_.no_ipv6());
     if (manager_->sizes() != network_.big_tcp().pair_sizes()) {
@@ -101,7 +103,9 @@ void Node::resync() {
 }
 
 void Node::resync_endpoints() {
-    errors_.record("make the endpoints agree with the kernel", manager_->resync());
+    const auto agreed = manager_->resync();
+    endpoints_agree_ = agreed.has_value();
+    errors_.record("make the endpoints agree with the kernel", agreed);
 }
 
 void Node::device_removed(std::uint32_t ifindex) {

@@ -43,6 +43,8 @@ public:
     void follow_network();
     // Looks at everything: what is missing is put back, what is gone or belongs to nobody is given back.
     void resync();
+    // Whether the last looks left nothing that could not be mended; what is left is among errors().
+    [[nodiscard]] bool is_whole() const { return network_is_followed_ && endpoints_agree_; }
     void device_removed(std::uint32_t ifindex);
     // A step of the sweep; how long to wait before the next one.
     [[nodiscard]] std::chrono::milliseconds sweep_flows();
@@ -77,6 +79,8 @@ private:
     NodeNetwork network_;
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;
+    bool network_is_followed_ = true;
+    bool endpoints_agree_ = true;
     datapath::FlowSweeper sweeper_;
     std::optional<std::vector<IpAddr>> own_addresses_;  // as of the last look
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();

@@ -4,13 +4,9 @@
 #include <unistd.h>
 
 #include <memory>
-#include <thread>
 
 namespace netkitd::datapath {
 namespace {
-
-using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 
 struct LinkCloser {
     void operator()(bpf_link* link) const {
@@ -39,42 +35,29 @@ Result<bool> update_pinned(const std::string& path, bpf_program& program) {
     return false;
 }
 
-// A link whose last pin is removed lives on for an RCU grace period and a work item (bpf_free_inode() in
-// kernel/bpf/inode.c, bpf_link_put()), or for as long as somebody has it open. Until then the kernel refuses the same
-// program at the same place with EEXIST (bpf_mprog_attach() in kernel/bpf/mprog.c).
-constexpr auto kLetGo = 2s;
-constexpr auto kLetGoStep = 5ms;
-
-Link attach_once_let_go(const Attach& attach) {
-    const auto deadline = Clock::now() + kLetGo;
-    for (;;) {
-        Link link(attach());
-        if (link || errno != EEXIST || Clock::now() >= deadline) {
-            return link;
-        }
-        std::this_thread::sleep_for(kLetGoStep);
-    }
-}
-
 std::unexpected<Error> cannot_attach(int error, const bpf_program& program) {
     const char* name = bpf_program__name(&program);
-    if (error != EEXIST) {
-        return fail_errno(error, "attach {}", name);
+    // A link whose last pin is removed lives on for an RCU grace period and a work item (bpf_free_inode() in
+    // kernel/bpf/inode.c, bpf_link_put()), or for as long as somebody has it open. Until then the kernel refuses the
+    // same program at the same place (bpf_mprog_attach() in kernel/bpf/mprog.c).
+    if (error == EEXIST) {
+        return fail(ErrorKind::refused,
+                    "attach {}: a former link, whose pin was removed, still holds it there; if that lasts, a process "
+                    "has the link open: `bpftool link` shows it, end it",
+                    name);
     }
-    return fail(ErrorKind::refused,
-                "attach {}: it is attached there already, by a link that is not pinned where netkitd pins it; `bpftool "
-                "link` shows the process that holds it: end it",
-                name);
+    return fail_errno(error, "attach {}", name);
 }
 
 }  // namespace
 
 Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_program& program, const Attach& attach) {
+    using Clock = std::chrono::steady_clock;
     const auto begin = Clock::now();
     if (NK_TRY(update_pinned(path, program))) {
         return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
     }
-    const Link link = attach_once_let_go(attach);
+    const Link link(attach());
     if (!link) {
         return cannot_attach(errno, program);
     }

@@ -11,7 +11,6 @@ namespace {
 
 struct Callback {
     std::function<void()> function;
-    std::chrono::microseconds repeat{0};
 };
 
 void destroy_callback(void* callback) {
@@ -30,14 +29,9 @@ int on_signal_event(sd_event_source* /*source*/, const signalfd_siginfo* /*info*
 }
 
 int on_time(sd_event_source* source, std::uint64_t /*usec*/, void* callback) {
-    // A callback may destroy its own source: the reference keeps it until the timer is set again.
+    // A callback may destroy its own source: the reference keeps it until it returns.
     sd_event_source_ref(source);
-    const auto repeat = static_cast<Callback*>(callback)->repeat;
     static_cast<Callback*>(callback)->function();
-    if (repeat.count() > 0 && sd_event_source_get_enabled(source, nullptr) >= 0) {
-        sd_event_source_set_time_relative(source, static_cast<std::uint64_t>(repeat.count()));
-        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    }
     sd_event_source_unref(source);
     return 0;
 }
@@ -104,14 +98,6 @@ Result<EventSource> EventLoop::once_after(std::chrono::microseconds delay, std::
     const int added =
         sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC, static_cast<std::uint64_t>(delay.count()),
                                    accuracy, on_time, data.get());
-    return EventSource(NK_TRY(own(added, source, std::move(data), "set a timer")));
-}
-
-Result<EventSource> EventLoop::every(std::chrono::microseconds interval, std::function<void()> callback) {
-    auto data = std::make_unique<Callback>(std::move(callback), interval);
-    sd_event_source* source = nullptr;
-    const int added = sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC,
-                                                 static_cast<std::uint64_t>(interval.count()), 0, on_time, data.get());
     return EventSource(NK_TRY(own(added, source, std::move(data), "set a timer")));
 }
 

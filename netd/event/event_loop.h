@@ -39,7 +39,6 @@ public:
     // The signal is blocked in the calling thread first, as sd_event_add_signal(3) asks.
     [[nodiscard]] Result<EventSource> on_signal(int signal, std::function<void()> callback);
     [[nodiscard]] Result<EventSource> once_after(std::chrono::microseconds delay, std::function<void()> callback);
-    [[nodiscard]] Result<EventSource> every(std::chrono::microseconds interval, std::function<void()> callback);
 
     // Until quit(). Answers systemd's watchdog when the service asks for it.
     [[nodiscard]] Result<void> run();

@@ -1,9 +1,11 @@
 // The daemon's own life: what it notices by itself, what it says, and that it is still when nothing happens.
 #include "harness/daemon_test.h"
 
+#include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -49,6 +51,20 @@ TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
     EXPECT_TRUE(eventually([&] { return web.netns().reaches("10.77.0.1"); }));
     node().run("ip link set " + host_name_of("web") + " down");
     EXPECT_TRUE(eventually([&] { return web.netns().reaches("10.77.0.1"); }));
+}
+
+TEST_F(DaemonLifeTest, WhatCouldNotBeMendedIsTriedAgainSoon) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    const std::string pin = bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, host_name_of("web"));
+    UniqueFd held(bpf_obj_get(pin.c_str()));
+    ASSERT_EQ(::unlink(pin.c_str()), 0);
+    node().run("ip link set " + host_name_of("web") + " down");
+    EXPECT_TRUE(eventually([&] { return status().at("last_errors").dump().contains("bpftool link"); }));
+    held.reset();
+    EXPECT_TRUE(eventually([&] { return status().at("last_errors").empty(); }));
+    EXPECT_TRUE(std::filesystem::exists(pin));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
 }
 
 TEST_F(DaemonLifeTest, AContainerWhosePairWasDeletedIsNamed) {
