@@ -75,8 +75,7 @@ TEST_P(FragmentTest, LaterOnesLeaveAsTheFirstDid) {
         const RunResult followed = out(later(net.web, net.remote, offset));
         EXPECT_EQ(followed.verdict, Verdict::redirect);
         EXPECT_THAT(followed.counted, IsEmpty());
-        EXPECT_EQ(describe(followed.packet),
-                  describe(on_the_wire(with_id(later(net.node, net.remote, offset))).bytes()));
+        EXPECT_TRUE(left_as(followed.packet, forwarded(with_id(later(net.node, net.remote, offset)))));
     }
 }
 
@@ -121,8 +120,7 @@ TEST_P(FragmentTest, OfTwoContainersWithOneIdentificationLeaveWithTwo) {
         EXPECT_EQ(id_of(out(later(net.web, net.remote, 126))), id_of(of_web));
         EXPECT_EQ(id_of(out_of_db(later(net.db, net.remote, 126))), id_of(of_db));
     } else {
-        EXPECT_EQ(describe(out(later(net.web, net.remote, 126)).packet),
-                  describe(on_the_wire(later(net.node, net.remote, 126)).bytes()))
+        EXPECT_TRUE(left_as(out(later(net.web, net.remote, 126)).packet, forwarded(later(net.node, net.remote, 126))))
             << "32 bits that begin at random";
     }
 }

@@ -82,4 +82,13 @@ Packet on_the_wire(Packet packet) {
     return forwarded(std::move(packet)).eth(kRouterMac, kUplinkMac);
 }
 
+::testing::AssertionResult left_as(const Bytes& sent, const Packet& packet) {
+    const std::string was = describe(sent);
+    const std::string expected = describe(packet.bytes());
+    if (was == expected || was == describe(Packet(packet).eth(kRouterMac, kUplinkMac).bytes())) {
+        return ::testing::AssertionSuccess();
+    }
+    return ::testing::AssertionFailure() << was << "\n  instead of\n" << expected;
+}
+
 }  // namespace netkitd::test

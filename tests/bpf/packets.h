@@ -1,6 +1,8 @@
 // The addresses of the test node (harness/prog_run.h), for either family, and packets that many tests need.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -56,5 +58,8 @@ struct IcmpType {
 [[nodiscard]] Packet forwarded(Packet packet);
 // The same, if the flow knew the way to the router.
 [[nodiscard]] Packet on_the_wire(Packet packet);
+// Whether what was sent is `packet`, either of these two ways: the clock may tick just before any packet, which then
+// asks for its way anew.
+[[nodiscard]] ::testing::AssertionResult left_as(const Bytes& sent, const Packet& packet);
 
 }  // namespace netkitd::test

@@ -74,8 +74,9 @@ TEST_P(RoutedTest, UntilTheDaemonSaysThatSomethingChanged) {
 TEST_P(RoutedTest, ItLeavesAsByTheLongWay) {
     EXPECT_EQ(describe(out_of_routed(segment()).packet), describe(forwarded(segment()).bytes()));
     EXPECT_TRUE(takes_the_short_way(segment()));
-    EXPECT_EQ(describe(out_of_routed(segment()).packet), describe(on_the_wire(segment()).bytes()));
-    EXPECT_EQ(describe(out_of_routed(segment().ttl(2)).packet), describe(on_the_wire(segment()).ttl(1).bytes()));
+    give_address_to("nkrouted");
+    EXPECT_TRUE(left_as(out_of_routed(segment()).packet, forwarded(segment())));
+    EXPECT_TRUE(left_as(out_of_routed(segment().ttl(2)).packet, segment().ttl(1)));
 }
 
 TEST_P(RoutedTest, WhatDoesNotFitOrHasExpiredIsTheStacks) {
@@ -178,10 +179,8 @@ TEST_P(RoutedTest, AConnectionThatWasMasqueradedStaysSo) {
     EXPECT_TRUE(takes_the_short_way(beside, beside));
     give_address_to("nkrouted");
     for (int i = 0; i < 3; i++) {
-        EXPECT_THAT(describe(out_of_routed(segment()).packet),
-                    testing::AnyOf(describe(forwarded(segment().from(net.node, 61000)).bytes()),
-                                   describe(on_the_wire(segment().from(net.node, 61000)).bytes())));
-        EXPECT_EQ(describe(out_of_routed(beside).packet), describe(on_the_wire(beside).bytes()));
+        EXPECT_TRUE(left_as(out_of_routed(segment()).packet, forwarded(segment().from(net.node, 61000))));
+        EXPECT_TRUE(left_as(out_of_routed(beside).packet, forwarded(beside)));
     }
 }
 
