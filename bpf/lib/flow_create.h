@@ -58,16 +58,17 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 					      const struct nk_addr *addr, __be16 port)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, addr, port);
-	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &key);
+	struct nk_flow *flow, *value;
 	long error;
 
-	if (flow)
-		return nk_flow_is_own(m, flow) ? NK_CLAIM_ESTABLISHED : NK_CLAIM_TAKEN;
-	// Looked up before it is inserted: an insertion into an LRU map evicts first and finds the key taken later.
+	// In this order: a flow that is just being established is in one of the two at any time. And looked up before
+	// it is inserted: an insertion into an LRU map evicts first and finds the key taken later.
 	flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
 	if (!flow) {
-		struct nk_flow *value = nk_new_half(m, route);
-
+		flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &key);
+		if (flow)
+			return nk_flow_is_own(m, flow) ? NK_CLAIM_ESTABLISHED : NK_CLAIM_TAKEN;
+		value = nk_new_half(m, route);
 		if (!value)
 			return NK_CLAIM_FAILED;
 		value->addr = m->key.saddr;
@@ -83,6 +84,9 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 	if (!flow || !nk_flow_is_own(m, flow))
 		return NK_CLAIM_TAKEN;
 	flow->last_seen_ns = m->now_ns;
+	// Another attempt after one that was refused.
+	if (m->tcp_flags & NK_TCP_SYN)
+		flow->flags = 0;
 	return NK_CLAIM_ADOPTED;
 }
 

@@ -25,9 +25,10 @@ struct nk_delivery {
 };
 
 // The forward half of a reply's flow: the one in the new map, or made from the reverse half if there is none. A SYN
-// that came back answers one that went out. It may have come in by another uplink than that went out by.
+// that came back answers one that went out. It may have come in by another uplink than that went out by. `stamp` is of
+// when that one's way was found.
 static __always_inline void nk_flow_forward_half(const struct nk_flow *found, const struct nk_flow6_key *reverse_key,
-						 const struct nk_flow *reverse, struct nk_flow *forward)
+						 const struct nk_flow *reverse, __u32 stamp, struct nk_flow *forward)
 {
 	if (found) {
 		*forward = *found;
@@ -38,6 +39,7 @@ static __always_inline void nk_flow_forward_half(const struct nk_flow *found, co
 	forward->port = reverse_key->dport;
 	forward->flags = reverse->flags & NK_FLOW_SYN;
 	forward->ifindex = reverse->uplink_ifindex;
+	forward->stamp = stamp;
 }
 
 // Otherwise a late reply would give the place in the established map to a container that is gone, and another one that
@@ -51,7 +53,7 @@ static __always_inline bool nk_flow_container_is_there(enum nk_family family, co
 
 // Both halves or none: a pair that is only half established would lose its other half to the LRU.
 static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const struct nk_delivery *to,
-						    const struct nk_flow *entry)
+						    const struct nk_flow *entry, __u32 stamp)
 {
 	struct nk_flow *forward = nk_half_place(NK_FLOW_FORWARD), *reverse = nk_half_place(NK_FLOW_REVERSE);
 	enum nk_family family = to->family;
@@ -68,7 +70,7 @@ static __noinline enum nk_promotion nk_flow_promote(struct __sk_buff *skb, const
 	forward_key = nk_flow_other_key(&to->key, reverse);
 	one_half = nk_flow_begins_with_one_half(forward_key.proto, reverse->port, to->key.dport);
 	found = one_half ? NULL : nk_flow_find(family, NK_STAGE_NEW, &forward_key);
-	nk_flow_forward_half(found, &to->key, reverse, forward);
+	nk_flow_forward_half(found, &to->key, reverse, stamp, forward);
 	if (!nk_flow_is(family, forward, &to->key.daddr, to->key.dport, reverse->endpoint_id))
 		return NK_NOT_PROMOTED;
 	error = nk_flow_insert(family, NK_STAGE_ESTABLISHED, &to->key, reverse);
@@ -108,10 +110,12 @@ static __always_inline bool nk_flow_exists(const struct nk_delivery *to)
 static __noinline int nk_flow_inbound_new(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	struct nk_flow *flow = nk_flow_find(to->family, NK_STAGE_NEW, &to->key);
+	__u32 stamp;
 
 	if (flow) {
+		stamp = flow->stamp;
 		nk_flow_reply(to, NK_STAGE_NEW, flow);
-		if (!(to->tcp_flags & NK_TCP_RST) && nk_flow_promote(skb, to, flow) == NK_PROMOTE_FAILED)
+		if (!(to->tcp_flags & NK_TCP_RST) && nk_flow_promote(skb, to, flow, stamp) == NK_PROMOTE_FAILED)
 			return NK_DROP_FLOW_TABLE_FULL;
 		return NK_OK;
 	}
