@@ -94,6 +94,15 @@ struct nk_l4 {
 	bool echo_reply;
 };
 
+// IEEE 802.1Q, 9.6: the identifier, of 12 bits, in a VLAN tag. A tag with none (0) is about priority only: for the
+// stack the packet is an untagged one (vlan_do_receive() and what follows in net/core/dev.c).
+#define NK_VLAN_ID 0x0fff
+
+static __always_inline bool nk_has_vlan(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && (skb->vlan_tci & NK_VLAN_ID);
+}
+
 // The bits of TCP's flag byte (RFC 9293, 3.1) that mean something to a flow.
 enum nk_tcp_flag {
 	NK_TCP_FIN = 1 << 0,

@@ -94,7 +94,7 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 	    (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key)))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
 	// A tag leads to a VLAN device of the host, which may be an uplink itself.
-	if (skb->vlan_present)
+	if (nk_has_vlan(skb))
 		return TCX_NEXT;
 	if (skb->pkt_type != PACKET_HOST || nk_is_gateway(ip->family, network, &key->daddr))
 		return nk_not_for_container(skb, network);
@@ -110,6 +110,20 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 	return bpf_redirect_peer(target->ifindex, 0);
 }
 
+// What cannot be read may be a packet that the stack would forward all the same: one of IPv6 that says it is empty but
+// for a hop-by-hop header, it takes for as long as it is (ip6_rcv_core() in net/ipv6/ip6_input.c). None gets to a
+// container.
+static __always_inline int nk_unreadable(struct __sk_buff *skb, enum nk_family family)
+{
+	void *header = nk_ip_header(skb, family);
+	struct nk_addr daddr;
+
+	if (!header)
+		return TCX_NEXT;
+	daddr = nk_copy_plain_addr(header, family, NK_DESTINATION);
+	return nk_network_of(family, &daddr) ? nk_drop(skb, NK_DROP_MALFORMED) : TCX_NEXT;
+}
+
 static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
@@ -121,12 +135,12 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 	if (skb->pkt_type == PACKET_OTHERHOST)
 		return TCX_NEXT;
 	if (!nk_parse_ip(skb, family, &ip, &key))
-		return TCX_NEXT;
+		return nk_unreadable(skb, family);
 	network = nk_network_of(family, &key.daddr);
 	if (network)
 		return nk_to_network(skb, &ip, &key, network);
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
+	if (nk_has_vlan(skb) || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
 	if (ip.fragment & NK_FRAGMENT_LATER)
 		return nk_later_fragment_inbound(skb, &ip, &key);
@@ -159,7 +173,7 @@ NK_GLOBAL int nk_from_uplink6(struct __sk_buff *skb)
 
 static __always_inline int nk_uplink_in(struct __sk_buff *skb)
 {
-	bool fast = skb->pkt_type == PACKET_HOST && !skb->vlan_present;
+	bool fast = skb->pkt_type == PACKET_HOST && !nk_has_vlan(skb);
 	int verdict = NK_LONG_WAY;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {

@@ -54,7 +54,7 @@ std::vector<VerdictCase> host_traffic(const Net& net) {
         in_pass("EchoReplyOutsideThePool", to_node(net).echo_reply(7)),
         in_pass("IcmpError", to_node(net).icmp(3, 1)),
         in_pass("OtherProtocol", to_node(net).protocol(IPPROTO_GRE).payload(40)),
-        in_pass("OtherIpVersion", to_web(net).tcp(443, 50000).ip_version(7)),
+        in_pass("OtherIpVersion", to_node(net).tcp(443, 50000).ip_version(7)),
         in_pass("TcpHeaderCut", to_node(net).tcp(443, 50000).ip_total_length(10)),
         in_pass("ForAnotherMachine", to_web(net).eth(kRouterMac, kUplinkMac).tcp(443, 80)),
         with_flow(net, in_pass("ReplyByBroadcast", reply_to_web(net).eth({255, 255, 255, 255, 255, 255}, kRouterMac)),
@@ -76,6 +76,8 @@ std::vector<VerdictCase> other_frames() {
     return {
         in_pass("Arp", Packet().eth(kUplinkMac, kRouterMac).arp()),
         in_pass("VlanTag", to_web(ipv4()).vlan(5).tcp(443, 80)),
+        in_drop("EmptyButForAHopByHopHeader", "malformed",
+                to_web(ipv6()).extension(IPPROTO_HOPOPTS, 8).tcp(443, 80).ip_total_length(0)),
         in_pass("NeighbourSolicitation", Packet().eth(kUplinkMac, kRouterMac).ip("fe80::1", "ff02::1").icmp(135, 0)),
     };
 }
@@ -92,6 +94,8 @@ std::vector<VerdictCase> guarded(const Net& net) {
         unsolicited("ToTheGateway", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.gateway).echo_request(1)),
         unsolicited("ToAnAddressOfNobody", Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.nobody).tcp(1, 2)),
         unsolicited("FromInside", Packet().eth(kUplinkMac, kRouterMac).ip(net.db, net.web).tcp(1, 2)),
+        in_drop("OtherIpVersion", "malformed", to_web(net).tcp(443, 50000).ip_version(7)),
+        in_drop("LongerThanItIs", "malformed", to_web(net).tcp(443, 80).ip_total_length(2000)),
         with_flow(net, unsolicited("PastTheTranslation", to_web(net).tcp(443, 50000)), Stage::established),
     };
 }
@@ -123,6 +127,7 @@ std::vector<VerdictCase> to_routed(const Net& net) {
         in_pass("ToTheGateway", to(net.routed_gateway).echo_request(1)),
         in_pass("ToAnAddressOfNobody", to(net.routed_nobody).tcp(443, 80)),
         in_pass("ByBroadcast", to(net.routed).tcp(443, 80).eth(broadcast, kRouterMac)),
+        in_drop("LongerThanItIs", "malformed", to(net.routed).tcp(443, 80).ip_total_length(2000)),
         unsolicited("FromAContainersAddress", from(net.db)),
         unsolicited("FromANeighboursAddress", from(net.routed_nobody)),
         unsolicited("FromLoopback", from(net.is_ipv6() ? "::1" : "127.0.0.1")),

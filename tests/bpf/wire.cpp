@@ -1,6 +1,8 @@
 #include "bpf/wire.h"
 
 #include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -65,6 +67,21 @@ UniqueFd bound_socket(const NetworkNamespace& netns, int type, const Address& ad
 void connect_to(int fd, const Address& address) {
     (void)with_name(to_sockaddr(address),
                     [&](const sockaddr* name, socklen_t size) { return ::connect(fd, name, size); });
+}
+
+void send_frame(const NetworkNamespace& netns, const std::string& device, const Packet& packet) {
+    const Bytes frame = packet.bytes();
+    netns.inside([&] {
+        const UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+        sockaddr_ll link{};
+        link.sll_family = AF_PACKET;
+        link.sll_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
+        const auto* name = reinterpret_cast<const sockaddr*>(&link);
+        EXPECT_EQ(::sendto(socket.get(), frame.data(), frame.size(), 0, name, sizeof(link)),
+                  static_cast<ssize_t>(frame.size()))
+            << std::strerror(errno);
+    });
 }
 
 bool readable(int fd) {

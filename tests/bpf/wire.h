@@ -22,6 +22,8 @@ std::ostream& operator<<(std::ostream& out, const Address& address);
 
 [[nodiscard]] UniqueFd bound_socket(const NetworkNamespace& netns, int type, const Address& address);
 void connect_to(int fd, const Address& address);
+// The packet as it is, its Ethernet header too.
+void send_frame(const NetworkNamespace& netns, const std::string& device, const Packet& packet);
 // Within three seconds.
 [[nodiscard]] bool readable(int fd);
 

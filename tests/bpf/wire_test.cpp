@@ -4,7 +4,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <format>
 
 namespace netkitd::test {
@@ -150,6 +153,42 @@ TEST_P(WireTest, NobodyUnaskedGetsIn) {
     EXPECT_FALSE(outside.reaches(net.gateway));
     EXPECT_THAT(node().counted(), Contains(Key("unsolicited")));
     EXPECT_TRUE(outside.reaches(net.node)) << "the host itself is reached as ever";
+}
+
+// The stack would forward it: its length is 0, and it has a hop-by-hop header, as if it were a jumbogram.
+TEST_P(WireTest, NobodyGetsInByAPacketThatSaysItIsEmpty) {
+    if (!net.is_ipv6()) {
+        GTEST_SKIP() << "IPv4 has no jumbograms";
+    }
+    attach_containers();
+    forward_everything();
+    const UniqueFd server = bound_socket(web, SOCK_DGRAM, {net.web, 80});
+    send_frame(outside, "wire0",
+               Packet()
+                   .eth(kUplinkMac, kRouterMac)
+                   .ip(net.remote, net.web)
+                   .extension(IPPROTO_HOPOPTS, 8)
+                   .udp(443, 80)
+                   .payload("hello")
+                   .ip_total_length(0));
+    EXPECT_FALSE(readable(server.get()));
+    EXPECT_THAT(node().counted(), Contains(Key("malformed")));
+}
+
+TEST_P(WireTest, ATagThatIsAboutPriorityOnlyIsNone) {
+    attach_containers();
+    const UniqueFd server = bound_socket(outside, SOCK_DGRAM, {net.remote, 443});
+    const UniqueFd client = bound_socket(web, SOCK_DGRAM, {net.web, 50000});
+    connect_to(client.get(), {net.remote, 443});
+    ASSERT_EQ(::send(client.get(), "hello", 5, 0), 5);
+    const Packet answer =
+        Packet().eth(kUplinkMac, kRouterMac).vlan(0).ip(net.remote, net.node).udp(443, 50000).payload("answer");
+    for (int i = 0; i < 2; ++i) {
+        send_frame(outside, "wire0", answer);
+        std::array<char, 16> received{};
+        ASSERT_TRUE(readable(client.get())) << "by the long way, and by the short one";
+        EXPECT_EQ(::recv(client.get(), received.data(), received.size(), 0), 6);
+    }
 }
 
 // The container's program is missing, so the host's stack forwards its packets as they are.
