@@ -1,13 +1,26 @@
 #!/bin/bash
-# What tests/run shows at its end of the tests that failed, from ctest's report.
+# What tests/run shows at its end of the tests that failed or were skipped, from ctest's report.
 set -euo pipefail
 # shellcheck source=tests/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 cat >"$scratch/report.xml" <<'END_OF_REPORT'
-<testsuite name="(empty)" tests="4" failures="3">
+<testsuite name="(empty)" tests="6" failures="3" skipped="2">
 	<testcase name="netns.good" classname="netns.good" time="0.1" status="run">
 		<system-out>fine
+</system-out>
+	</testcase>
+	<testcase name="netns.unasked" classname="netns.unasked" time="0.1" status="notrun">
+		<skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>
+		<system-out>[ RUN      ] unasked
+unasked.cpp:5: Skipped
+this kernel has &quot;netkit&quot;
+
+</system-out>
+	</testcase>
+	<testcase name="e2e.unasked" classname="e2e.unasked" time="0.1" status="notrun">
+		<skipped message="SKIP_RETURN_CODE=77"/>
+		<system-out>skipped: no bonding
 </system-out>
 	</testcase>
 	<testcase name="netns.bad" classname="netns.bad" time="0.1" status="fail">
@@ -45,6 +58,9 @@ FAILED e2e.bad
     FAIL  two
           status:  3'
 equals "the tests that failed, and what they said" "$expected" "$(tests/lib/failures "$scratch/report.xml")"
+expected='skipped netns.unasked: this kernel has "netkit"
+skipped e2e.unasked: no bonding'
+equals "those that were skipped, and why" "$expected" "$(tests/lib/skips "$scratch/report.xml")"
 
 rm -rf --one-file-system "$scratch"
 verdict
