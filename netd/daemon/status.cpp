@@ -9,6 +9,7 @@
 
 #include "daemon/describe.h"
 #include "endpoint/store.h"
+#include "link/ipsec.h"
 
 namespace netkitd {
 namespace {
@@ -237,6 +238,12 @@ json describe_degraded(Node& node) {
                         container, reason));
     }
     describe_degraded_masquerade(node, result);
+    if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
+        result.push_back(std::format(
+            "this host has {} IPsec policies for what leaves: containers' packets do not heed them, and go out "
+            "unencrypted",
+            *policies));
+    }
     for (const datapath::ForeignProgram& program : node.network().foreign_programs()) {
         if (program.before) {
             result.push_back(std::format(

@@ -189,8 +189,8 @@ void Netlink::Closer::operator()(mnl_socket* socket) const {
     mnl_socket_close(socket);
 }
 
-Result<Netlink> Netlink::open() {
-    mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+Result<Netlink> Netlink::open(int protocol) {
+    mnl_socket* socket = mnl_socket_open2(protocol, SOCK_CLOEXEC);
     if (socket == nullptr) {
         return fail_errno(errno, "open a netlink socket");
     }

@@ -1,4 +1,4 @@
-// A NETLINK_ROUTE socket (libmnl) that lives in one network namespace, and requests over it.
+// A netlink socket (libmnl), mostly of NETLINK_ROUTE, that lives in one network namespace, and requests over it.
 //
 // A socket belongs for ever to the netns it was opened in, so a container's devices are configured through a socket
 // opened inside its netns instead of switching namespaces per call. Such a socket keeps the netns alive: never store
@@ -21,8 +21,8 @@ class NetlinkRequest;  // netlink_request.h: one message being built
 
 class Netlink {
 public:
-    // In the calling thread's netns.
-    [[nodiscard]] static Result<Netlink> open();
+    // In the calling thread's netns. `protocol`: NETLINK_*, netlink(7).
+    [[nodiscard]] static Result<Netlink> open(int protocol = NETLINK_ROUTE);
     // Inside the netns that `netns_fd` refers to; on return the thread is back in its own. Not thread-safe with
     // respect to other users of the calling thread's netns.
     [[nodiscard]] static Result<Netlink> open_in(int netns_fd);

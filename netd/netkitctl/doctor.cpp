@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "link/device.h"
+#include "link/ipsec.h"
 #include "netkitctl/doctor_kernel.h"
 #include "netkitctl/doctor_system.h"
 #include "netkitctl/table.h"
@@ -71,14 +72,15 @@ Host this_host() {
             .search_path = program_directories(),
             .netkit_supported = link::netkit_supported,
             .filesystem_type = filesystem_type,
-            .uplinks = uplinks_of_this_netns};
+            .uplinks = uplinks_of_this_netns,
+            .ipsec_policies = link::outbound_ipsec_policies};
 }
 
 std::vector<Finding> examine(const Host& host) {
     return {check_superuser(host),    check_kernel(host),   check_netkit(host), check_btf(host),
             check_bpffs(host),        check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
             check_cgroup2(host),      check_runtimes(host), check_hook(host),   check_service(host),
-            check_name_servers(host), check_uplinks(host)};
+            check_name_servers(host), check_uplinks(host),  check_ipsec(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

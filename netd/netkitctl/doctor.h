@@ -39,6 +39,8 @@ struct Host {
     std::function<std::optional<std::uint64_t>(const std::filesystem::path&)> filesystem_type;
     // The devices of the default routes.
     std::function<Result<std::vector<link::Uplink>>()> uplinks;
+    // For what leaves.
+    std::function<Result<std::uint32_t>()> ipsec_policies;
 };
 
 [[nodiscard]] Host this_host();

@@ -182,4 +182,25 @@ Finding check_uplinks(const Host& host) {
     return {.check = kCheck, .verdict = Verdict::ok, .text = "the outside is reached by " + usable, .fix = ""};
 }
 
+Finding check_ipsec(const Host& host) {
+    constexpr const char* kCheck = "ipsec";
+    const auto policies = host.ipsec_policies();
+    if (!policies) {
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = policies.error().message(),
+                .fix = "run netkitctl doctor as root"};
+    }
+    if (*policies > 0) {
+        return {
+            .check = kCheck,
+            .verdict = Verdict::warn,
+            .text = std::format("{} IPsec policies for what leaves: containers' packets do not heed them, and go out "
+                                "unencrypted",
+                                *policies),
+            .fix = "encrypt by a tunnel device instead (wireguard), which the routes of containers can lead to"};
+    }
+    return {.check = kCheck, .verdict = Verdict::ok, .text = "no IPsec policy is passed by", .fix = ""};
+}
+
 }  // namespace netkitd::ctl

@@ -10,5 +10,6 @@ namespace netkitd::ctl {
 [[nodiscard]] Finding check_service(const Host& host);
 [[nodiscard]] Finding check_name_servers(const Host& host);
 [[nodiscard]] Finding check_uplinks(const Host& host);
+[[nodiscard]] Finding check_ipsec(const Host& host);
 
 }  // namespace netkitd::ctl

@@ -13,6 +13,7 @@
 #include "harness/netns.h"
 #include "link/configure.h"
 #include "link/device.h"
+#include "link/ipsec.h"
 #include "link/netlink_attributes.h"
 #include "link/netlink_request.h"
 #include "link/netns.h"
@@ -263,6 +264,14 @@ TEST_F(NetlinkTest, ASysctlErrorNamesTheSysctlAndTheValue) {
     EXPECT_EQ(read_sysctl("../kernel/hostname").error().kind(), ErrorKind::invalid);
     EXPECT_EQ(read_sysctl("/etc/passwd").error().kind(), ErrorKind::invalid);
     EXPECT_EQ(read_sysctl("").error().kind(), ErrorKind::invalid);
+}
+
+TEST_F(NetlinkTest, IpsecPoliciesAreCounted) {
+    EXPECT_EQ(outbound_ipsec_policies().value(), 0U);
+    node().run(
+        "ip xfrm policy add src 10.0.0.0/8 dst 10.9.0.0/16 dir out"
+        " tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel");
+    EXPECT_EQ(outbound_ipsec_policies().value(), 1U);
 }
 
 }  // namespace

@@ -44,7 +44,8 @@ protected:
                      return path == root_ / "sys/fs/cgroup" ? std::optional<std::uint64_t>(CGROUP2_SUPER_MAGIC)
                                                             : std::nullopt;
                  },
-                 .uplinks = [] { return std::vector{uplink("eth0")}; }};
+                 .uplinks = [] { return std::vector{uplink("eth0")}; },
+                 .ipsec_policies = [] { return 0U; }};
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
         write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n");
@@ -116,6 +117,11 @@ TEST_F(DoctorTest, Uplinks) {
         return fail(ErrorKind::refused, "no netlink for you");
     };
     expect("uplinks", Verdict::warn, "no netlink for you", "as root");
+}
+
+TEST_F(DoctorTest, IpsecPoliciesArePassedBy) {
+    host_.ipsec_policies = [] { return 2U; };
+    expect("ipsec", Verdict::warn, "2 IPsec policies", "wireguard");
 }
 
 TEST_F(DoctorTest, Kernels) {
