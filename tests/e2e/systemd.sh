@@ -21,6 +21,13 @@ another_pid_than() {
     active && [[ $(main_pid) != "$1" ]]
 }
 
+# lost FILE: how many requests of a ping were not answered, up to the last one that was: what was under way at its end
+# doesn't count.
+lost() {
+    sed -n 's/.* bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$1" | sort -nu |
+        awk 'END { print NR == 0 ? "all" : $1 - NR }'
+}
+
 # The command that README names.
 journal() {
     journalctl --no-pager --quiet -t netkit-hook -t netkitd
@@ -135,7 +142,7 @@ equals "so that it was restarted for the kill alone" 1 "$(property netkitd.servi
 
 kill -INT "$pings"
 wait "$pings" || fail "the pings end well"
-contains "no packet was lost in all of this" ' 0% packet loss' "$(tail -n 3 "$scratch/pings")"
+equals "no packet was lost in all of this" 0 "$(lost "$scratch/pings")"
 
 check "poststop" podman rm --force --time 0 web
 check "gives everything back" wait_for 60 no_endpoints
