@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <format>
 #include <stdexcept>
@@ -16,6 +17,8 @@
 
 namespace netkitd::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 UniqueFd open_own_netns() {
     return UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
@@ -45,6 +48,10 @@ CommandResult run_shell_in(const NetworkNamespace& netns, const std::string& com
     CommandResult result;
     netns.inside([&] { result = run_shell(command); });
     return result;
+}
+
+std::string ping_once(std::chrono::seconds patience, const std::string& address, const std::string& from) {
+    return std::format("ping -n -c 1 -W {} {} {}", patience.count(), from.empty() ? "" : "-I " + from, address);
 }
 
 }  // namespace
@@ -85,8 +92,12 @@ bool NetworkNamespace::succeeds(const std::string& command) const {
     return run_shell_in(*this, command).succeeded;
 }
 
-bool NetworkNamespace::reaches(const std::string& address) const {
-    return succeeds(std::format("ping -n -c 1 -W 2 {}", address));
+bool NetworkNamespace::reaches(const std::string& address, const std::string& from) const {
+    return succeeds(ping_once(10s, address, from));
+}
+
+bool NetworkNamespace::cannot_reach(const std::string& address, const std::string& from) const {
+    return !succeeds(ping_once(1s, address, from));
 }
 
 void connect(const NetworkNamespace& a, const std::string& name_a, const NetworkNamespace& b,

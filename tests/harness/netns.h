@@ -38,8 +38,11 @@ public:
     std::string run(const std::string& command) const;
     // Whether the shell command succeeds inside.
     [[nodiscard]] bool succeeds(const std::string& command) const;
-    // Whether a ping to the address is answered within two seconds.
-    [[nodiscard]] bool reaches(const std::string& address) const;
+    // Whether a ping to the address, one packet, is answered: waited for long, since the machine may be busy. `from`:
+    // the source, if it isn't the one that the route says.
+    [[nodiscard]] bool reaches(const std::string& address, const std::string& from = "") const;
+    // Whether it is not, within a second.
+    [[nodiscard]] bool cannot_reach(const std::string& address, const std::string& from = "") const;
 
 private:
     UniqueFd fd_;

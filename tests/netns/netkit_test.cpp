@@ -80,8 +80,8 @@ TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
     ASSERT_TRUE(host_done) << host_done.error().message();
 
     // In reach of the node as far as routes go, but the peer's policy holds everything back.
-    EXPECT_FALSE(container().reaches("10.77.0.1"));
-    EXPECT_FALSE(container().reaches("fd77::1"));
+    EXPECT_TRUE(container().cannot_reach("10.77.0.1"));
+    EXPECT_TRUE(container().cannot_reach("fd77::1"));
     EXPECT_THAT(node().run("cat /proc/net/dev | grep nk12ab34cd"), ::testing::ContainsRegex("nk12ab34cd: +0 "));
     EXPECT_THAT(container().run("ip addr show eth0"), Not(HasSubstr("fe80")));
 

@@ -74,14 +74,14 @@ AttachOptions with_address(const char* address) {
 
 TEST_F(RepairTest, RoutesThatWereDeletedByHandArePutBack) {
     node().run("ip route del 10.77.0.2 && ip -6 route del fd6e:6b64::2");
-    EXPECT_FALSE(web_->reaches("10.77.0.1"));
+    EXPECT_TRUE(web_->cannot_reach("10.77.0.1"));
     ASSERT_TRUE(manager().resync());
     expect_whole();
 }
 
 TEST_F(RepairTest, ADeviceThatWasSetDownIsUpAgainWithItsRoutes) {
     node().run("ip link set " + record_.host_name + " down");
-    EXPECT_FALSE(web_->reaches("10.77.0.1"));
+    EXPECT_TRUE(web_->cannot_reach("10.77.0.1"));
     ASSERT_TRUE(manager().resync());
     expect_whole();
 }
@@ -117,7 +117,7 @@ TEST_F(RepairTest, AProgramWhoseFormerLinkSomebodyHoldsIsNamed) {
 
 TEST_F(RepairTest, AnEntryThatWasRemovedIsPutBack) {
     ASSERT_TRUE(datapath().remove_endpoint(*record_.ipv4));
-    EXPECT_FALSE(web_->reaches("198.51.100.2"));
+    EXPECT_TRUE(web_->cannot_reach("198.51.100.2"));
     ASSERT_TRUE(manager().resync());
     expect_whole();
 }
@@ -125,7 +125,7 @@ TEST_F(RepairTest, AnEntryThatWasRemovedIsPutBack) {
 TEST_F(RepairTest, UplinkProgramsThatWereDetachedAreAttachedAgain) {
     const std::string links = bpffs() / std::format("abi{}/links", NETKITD_ABI_VERSION);
     node().run("for link in " + links + "/uplink-*; do bpftool link detach pinned $link; done");
-    EXPECT_FALSE(web_->reaches("198.51.100.2"));
+    EXPECT_TRUE(web_->cannot_reach("198.51.100.2"));
     ASSERT_TRUE(network().sync(config_));
     EXPECT_TRUE(web_->reaches("198.51.100.2"));
     EXPECT_THAT(network().foreign_programs(), IsEmpty());
