@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -174,11 +175,15 @@ void stream(const std::stop_token& stop, const NetworkNamespace& from, const Add
     const UniqueFd socket = socket_in(from, to, SOCK_DGRAM);
     EXPECT_EQ(::connect(socket.get(), to.get(), to.size), 0) << std::strerror(errno);
     std::jthread receiver([&](const std::stop_token& done) {
-        std::uint64_t number = 0;
-        while (::recv(socket.get(), &number, sizeof(number), 0) == sizeof(number) || !done.stop_requested()) {
-            ++tally.came_back;
-            if (done.stop_requested() && tally.came_back == tally.sent) {
-                return;
+        bool timed_out = false;
+        while (!done.stop_requested() || (tally.came_back != tally.sent && !timed_out)) {
+            std::uint64_t number = 0;
+            const ssize_t size = ::recv(socket.get(), &number, sizeof(number), 0);
+            timed_out = size < 0 && errno == EAGAIN;
+            if (size == sizeof(number)) {
+                ++tally.came_back;
+            } else if (!timed_out) {
+                ++tally.failed;
             }
         }
     });

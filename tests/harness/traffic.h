@@ -67,7 +67,7 @@ private:
 struct Tally {
     std::atomic<std::uint64_t> sent = 0;
     std::atomic<std::uint64_t> came_back = 0;
-    std::atomic<std::uint64_t> failed = 0;  // connections that were refused, reset or timed out
+    std::atomic<std::uint64_t> failed = 0;  // connections that were refused, reset or timed out; datagrams' errors
     std::atomic<std::uint64_t> lost_segments = 0;
 };
 
