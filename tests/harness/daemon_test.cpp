@@ -113,8 +113,21 @@ void DaemonTest::signal(int signal) const {
 
 void DaemonTest::stop(int signal) {
     this->signal(signal);
-    ::waitpid(daemon_, nullptr, 0);
+    int status = 0;
+    ::waitpid(daemon_, &status, 0);
     daemon_ = 0;
+    if (signal == SIGTERM) {
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "its status is " << status << "\n" << log();
+    }
+}
+
+std::optional<int> DaemonTest::own_end() {
+    int status = 0;
+    if (!eventually([&] { return ::waitpid(daemon_, &status, WNOHANG) == daemon_; })) {
+        return std::nullopt;
+    }
+    daemon_ = 0;
+    return WIFEXITED(status) ? std::optional(WEXITSTATUS(status)) : std::nullopt;
 }
 
 Result<json> DaemonTest::call(const ipc::Request& request, std::chrono::milliseconds deadline) const {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,11 @@ protected:
     void launch();
     // launch(), and until it answers; false after half a minute (in the VM, five).
     [[nodiscard]] bool start();
-    // Sends the signal and waits for the end.
+    // Sends the signal and waits for the end. SIGTERM has to end it well: a sanitizer that finds something at the end,
+    // or a daemon that had ended before, fails the test.
     void stop(int signal);
+    // Waits until it ends by itself: its exit status, or none if it does not, or a signal ended it.
+    [[nodiscard]] std::optional<int> own_end();
     void signal(int signal) const;
 
     [[nodiscard]] Result<nlohmann::json> call(const ipc::Request& request,

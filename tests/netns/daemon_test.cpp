@@ -173,9 +173,8 @@ TEST_F(DaemonTest, AReadOnlyDiskKeepsItFromStartingAndIsNamed) {
     stop(SIGKILL);
     ASSERT_TRUE(disk.make_read_only());
     launch();
-    EXPECT_TRUE(eventually([&] { return log().contains("read-only"); })) << log();
-    EXPECT_THAT(log(), HasSubstr(scratch("state/state.db")));
-    stop(SIGKILL);
+    EXPECT_EQ(own_end(), 1) << log();
+    EXPECT_THAT(log(), AllOf(HasSubstr("read-only"), HasSubstr(scratch("state/state.db"))));
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
     ASSERT_TRUE(disk.make_writable());
     ASSERT_TRUE(start());
