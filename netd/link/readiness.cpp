@@ -62,7 +62,10 @@ Result<void> await_readiness(Netlink& netlink, std::uint32_t ifindex, const std:
             return {};
         }
         if (Clock::now() >= end) {
-            return fail(ErrorKind::internal, "device {} is not ready after {} ms: {}", ifindex, patience.count(),
+            return fail(ErrorKind::internal,
+                        "device {} is not ready after {} ms: {}: this host is busy with other network devices, or "
+                        "something holds the kernel's rtnl lock; start the container again",
+                        ifindex, patience.count(),
                         carrier ? "its IPv6 address is not in the local table" : "it has no carrier");
         }
         std::this_thread::sleep_for(kPause);

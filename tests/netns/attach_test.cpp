@@ -80,12 +80,20 @@ private:
 
 TEST_F(AttachTest, WhoIsToldYesMaySendAtOnceOnABusyHostToo) {
     const BusyHost busy;
-    for (int i = 0; i < 30; ++i) {
+    constexpr int kAsked = 30;
+    int told_yes = 0;
+    for (int i = 0; i < kAsked; ++i) {
         const Container container;
-        ASSERT_TRUE(attach(container, std::format("container-{}", i)));
+        const auto reply = attach(container, std::format("container-{}", i));
+        if (!reply) {
+            EXPECT_THAT(reply.error().message(), HasSubstr("start the container again")) << "too busy, and for long";
+            continue;
+        }
+        ++told_yes;
         EXPECT_TRUE(container.reaches("10.77.0.1")) << i;
         EXPECT_TRUE(container.reaches("fd6e:6b64::1")) << i;
     }
+    EXPECT_GE(told_yes, kAsked / 2);
 }
 
 TEST_F(AttachTest, TheMtuIsTheUplinks) {
