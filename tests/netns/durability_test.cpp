@@ -80,7 +80,9 @@ protected:
                 return std::move(*reply);
             }
             // Not there, or gone before it answered: all else would be the daemon's own error.
-            if (reply.error().kind() != ErrorKind::unavailable && reply.error().system_error() == 0) {
+            // A host that is too busy is refused, and may ask again (link/readiness.cpp).
+            if (reply.error().kind() != ErrorKind::unavailable && reply.error().system_error() == 0 &&
+                !reply.error().message().contains("start the container again")) {
                 ADD_FAILURE() << reply.error().message();
             }
             if (stop.stop_requested()) {
@@ -172,7 +174,10 @@ TEST_F(DurabilityTest, AThousandKillsLoseNothing) {
     for (Customer& customer : customers_) {
         threads.emplace_back([&](const std::stop_token& stop) { be_busy(stop, customer); });
     }
-    for (int kill = 1; kill <= kills() && !HasFailure(); ++kill) {
+    // On a slow machine more of the kills come before anybody has got an answer: they go on until enough were attached.
+    const int wanted = kills() / 4;
+    const auto enough = [&](int kill) { return kill > kills() && (attached_ > wanted || kill > 4 * kills()); };
+    for (int kill = 1; !enough(kill) && !HasFailure(); ++kill) {
         if (kill % 2 == 0) {
             launch();
             std::this_thread::sleep_for(std::chrono::milliseconds(start_ms(random)));
@@ -195,7 +200,7 @@ TEST_F(DurabilityTest, AThousandKillsLoseNothing) {
         thread.request_stop();
     }
     threads.clear();
-    EXPECT_GT(attached_, kills() / 4) << "so few were attached that the kills meant nothing";
+    EXPECT_GT(attached_, wanted) << "so few were attached that the kills meant nothing";
     for (Customer& customer : customers_) {
         EXPECT_TRUE(detach(customer.id));
         customer.address.reset();
