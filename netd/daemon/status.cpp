@@ -115,7 +115,8 @@ json describe_masquerade(const Node& node) {
               {"tcp_half_closed", config.lifetimes.tcp_half_closed.count()},
               {"tcp_closed", config.lifetimes.tcp_closed.count()},
               {"udp", config.lifetimes.udp.count()},
-              {"icmp", config.lifetimes.icmp.count()}}}};
+              {"icmp", config.lifetimes.icmp.count()},
+              {"sctp", config.lifetimes.sctp.count()}}}};
 }
 
 json describe_big_tcp(const BigTcp& big_tcp) {
