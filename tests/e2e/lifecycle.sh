@@ -12,7 +12,7 @@ first=$(address4 web)
 background outside socat TCP-LISTEN:7,reuseaddr,fork EXEC:cat
 wait_for 10 outside bash -c 'ss -ltn | grep -q :7'
 pid=$(podman inspect --format '{{.State.Pid}}' web)
-(for i in $(seq 100); do
+(for i in $(seq 300); do
     echo "line $i"
     sleep 0.1
 done) | nsenter --net="/proc/$pid/ns/net" -- socat -t 20 - TCP:"$far4":7 >"$scratch/echoed" &
@@ -24,7 +24,7 @@ check "IPv6 too" in_container web ping -c 1 -W 10 "$far6"
 contains "netkitctl says that it does not run, and how to start it" 'systemctl start netkitd' "$(netkitctl status 2>&1 || :)"
 daemon_start
 wait "$transfer" || fail "the transfer ends well"
-equals "no line of the transfer was lost" "$(seq -f 'line %g' 100)" "$(cat "$scratch/echoed")"
+equals "no line of the transfer was lost" "$(seq -f 'line %g' 300)" "$(cat "$scratch/echoed")"
 equals "the daemon took the endpoint up again" "$first" \
     "$(netkitctl endpoint list --json | jq -r '.endpoints[].ipv4')"
 
@@ -44,6 +44,11 @@ check "a second container in the same netns" podman run --detach --name member -
 equals "they share one endpoint" 1 "$(netkitctl endpoint list --json | jq '.endpoints | length')"
 equals "which counts both" 2 "$(netkitctl endpoint list --json | jq '.endpoints[0].containers | length')"
 podman rm --force --time 0 member >/dev/null
+member_is_gone() {
+    (($(netkitctl endpoint list --json | jq '.endpoints[0].containers | length') == 1))
+}
+# The netns and its devices stay: only poststop can say that this one is gone.
+check "poststop gives back the one that is removed" wait_for 60 member_is_gone
 check "the one that stays keeps its network" in_container infra ping -c 1 -W 10 "$far4"
 podman rm --force --time 0 infra >/dev/null
 check "the last one gives it back" wait_for 60 no_endpoints
