@@ -79,8 +79,8 @@ protected:
             if (reply) {
                 return std::move(*reply);
             }
-            // Not there, or gone before it answered: all else would be the daemon's own error.
-            // A host that is too busy is refused, and may ask again (link/readiness.cpp).
+            // Not there, gone before it answered, or on a host that is too busy for it (link/readiness.cpp): all else
+            // would be the daemon's own error.
             if (reply.error().kind() != ErrorKind::unavailable && reply.error().system_error() == 0 &&
                 !reply.error().message().contains("start the container again")) {
                 ADD_FAILURE() << reply.error().message();
