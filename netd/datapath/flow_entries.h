@@ -59,6 +59,13 @@ Key other_key(const Key& key, const nk_flow& value) {
     return other;
 }
 
+// All bytes are of fields, those of `reserved` zero: the kernel compares keys likewise.
+template <typename Key>
+bool is_same(const Key& one, const Key& other) {
+    static_assert(std::has_unique_object_representations_v<Key>);
+    return std::memcmp(&one, &other, sizeof(Key)) == 0;
+}
+
 template <typename Key>
 std::optional<nk_flow> find_entry(int map, const Key& key) {
     nk_flow value{};
@@ -68,12 +75,24 @@ std::optional<nk_flow> find_entry(int map, const Key& key) {
     return value;
 }
 
+// The other half of this flow. The LRU may have evicted it, and its port may have gone to another flow since, whose
+// half is there now (as in bpf/lib/flow_create.h, nk_flow_forget).
+template <typename Key>
+std::optional<nk_flow> find_other_half(int map, const FlowEntry<Key>& entry) {
+    const Key key = other_key(entry.key, entry.value);
+    const std::optional<nk_flow> other = find_entry(map, key);
+    if (!other || other->endpoint_id != entry.value.endpoint_id || !is_same(other_key(key, *other), entry.key)) {
+        return std::nullopt;
+    }
+    return other;
+}
+
 // Whether one of them was still there. Either half may be gone already: that is what is wanted.
 template <typename Key>
 bool remove_both(int map, const FlowEntry<Key>& entry) {
     const Key other = other_key(entry.key, entry.value);
-    const bool own = bpf_map_delete_elem(map, &entry.key) == 0;
-    return bpf_map_delete_elem(map, &other) == 0 || own;
+    const bool other_removed = find_other_half(map, entry) && bpf_map_delete_elem(map, &other) == 0;
+    return bpf_map_delete_elem(map, &entry.key) == 0 || other_removed;
 }
 
 // How far the walk of a map has come, for a walk that is taken up again.

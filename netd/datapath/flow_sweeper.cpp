@@ -35,7 +35,7 @@ nanoseconds end_of(int map, const FlowLifetimes& lifetimes, bool established, co
     if (end > now) {
         return end;
     }
-    const auto other = find_entry(map, other_key(entry.key, entry.value));
+    const auto other = find_other_half(map, entry);
     if (!other) {
         return end;
     }

@@ -84,7 +84,7 @@ Result<void> list_family(const Datapath::FlowMaps& maps, std::size_t limit, cons
                 listing.truncated = true;
                 return false;
             }
-            const auto forward = find_entry(map, other_key(entry.key, entry.value));
+            const auto forward = find_other_half(map, entry);
             listing.flows.push_back(describe(entry, forward, established, now));
             return true;
         }));

@@ -291,6 +291,35 @@ TYPED_TEST(FlowTableTest, AFlushForgetsWhatTheFilterIsAboutAndCountsFlows) {
     EXPECT_EQ(this->datapath().flow_counts()->flows4 + this->datapath().flow_counts()->flows6, 0U);
 }
 
+// The LRU evicted the reverse half of endpoint 7's flow, and endpoint 8 got that port towards the same remote.
+TYPED_TEST(FlowTableTest, AnOrphanLeavesAnothersHalfAlone) {
+    auto others = this->forward(53);
+    others.sport = htons(50002);
+    const auto put_orphan = [&] { this->put(this->fresh(), this->forward(53), 400s, 7); };
+    const auto put_reverse_of_other = [&] {
+        nk_flow value{};
+        value.last_seen_ns = value.created_ns = seen(0s);
+        value.addr = wire<nk_addr>(TypeParam::kContainer);
+        value.port = others.sport;
+        value.endpoint_id = 8;
+        const auto key = this->reverse(53);
+        ASSERT_EQ(bpf_map_update_elem(this->fresh(), &key, &value, BPF_ANY), 0);
+    };
+    put_orphan();
+    this->put(this->fresh(), others, 0s, 8);
+    put_reverse_of_other();
+    EXPECT_EQ(this->table().flush({.endpoint_id = 7}), 1U);
+    EXPECT_THAT(this->flows(), SizeIs(1));
+    put_orphan();
+    datapath::FlowSweeper sweeper(this->datapath());
+    this->walk(sweeper);
+    EXPECT_EQ(sweeper.removed(), 1U) << "the other's half is in use, and keeps no orphan";
+    const auto flows = this->flows();
+    ASSERT_THAT(flows, SizeIs(1));
+    EXPECT_EQ(flows[0].endpoint_id, 8U);
+    EXPECT_EQ(this->table().flush({}), 1U);
+}
+
 // What a machine with less memory, or another version, made: it is in use, and stays.
 TYPED_TEST(FlowTableTest, ATableThatIsThereKeepsItsSize) {
     constexpr std::uint32_t kOther = 1234;
