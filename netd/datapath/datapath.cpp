@@ -19,6 +19,8 @@
 #include "datapath/flow_capacity.h"
 #include "datapath/link_pin.h"
 #include "datapath/prefix_map.h"
+#include "datapath/publish.h"
+#include "datapath/uplink_places.h"
 #include "netkitd.skel.h"
 
 namespace netkitd::datapath {
@@ -89,12 +91,6 @@ nk_network to_wire(const NodeNetwork& network) {
 
 bool is_equal(const nk_addr& one, const nk_addr& other) {
     return std::ranges::equal(one.word, other.word);
-}
-
-// Packets read the networks while they are written, so one store makes the difference each time.
-template <typename T>
-void publish(T& place, T value) {
-    __atomic_store_n(&place, value, __ATOMIC_RELEASE);
 }
 
 bool is_free(const nk_network& place) {
@@ -310,10 +306,7 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     publish(node.non_masquerade6_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v6)));
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
-    std::uint32_t uplinks = 0;
-    for (const std::uint32_t ifindex : settings.uplinks) {
-        node.uplinks[uplinks++] = ifindex;
-    }
+    write_uplinks(node.uplinks, node.uplink_count, settings.uplinks);
     std::uint32_t mtus = 0;
     for (const std::uint32_t mtu : settings.mtus) {
         if (mtus < NK_MAX_MTUS) {
@@ -323,7 +316,6 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     }
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
-    publish(node.uplink_count, uplinks);
     publish(node.mtu_count, mtus);
     NK_TRY(remove_other_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
     NK_TRY(remove_other_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
