@@ -1,5 +1,6 @@
-// Uplinks are read from the main table: a unicast default route names its device itself, through the next hops of a
-// multipath route, or through a nexthop object (ip-nexthop(8)), which may be a group of others.
+// Uplinks are read from all routing tables, as policy rules may lead to any: a unicast default route names its device
+// itself, through the next hops of a multipath route, or through a nexthop object (ip-nexthop(8)), which may be a group
+// of others.
 #include "link/uplink.h"
 
 #include <linux/if_addr.h>
@@ -51,9 +52,6 @@ void read_route(const nlmsghdr& message, DefaultRoutes& defaults) {
         return;
     }
     const NetlinkAttributes attributes(message, sizeof(rtmsg));
-    if (attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
-        return;
-    }
     if (const auto device = attributes.u32(RTA_OIF)) {
         defaults.devices.insert(*device);
     }
@@ -100,15 +98,15 @@ Result<void> resolve_nexthop(Netlink& host, std::uint32_t id, DeviceSet& devices
     return {};
 }
 
-// Of both families' main tables.
-Result<void> for_each_route(Netlink& host, const std::function<void(const nlmsghdr&)>& handle) {
+// Of both families; RT_TABLE_UNSPEC: of every table.
+Result<void> for_each_route(Netlink& host, std::uint32_t table, const std::function<void(const nlmsghdr&)>& handle) {
     for (const int family : {AF_INET, AF_INET6}) {
-        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes of the main table");
+        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes");
         rtmsg filter{};
         filter.rtm_family = static_cast<std::uint8_t>(family);
-        request.put_struct(filter).put_u32(RTA_TABLE, RT_TABLE_MAIN);
+        request.put_struct(filter).put_u32(RTA_TABLE, table);
         const Result<void> read = host.query(request, handle);
-        // ENOENT: no main table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
+        // ENOENT: no such table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
         if (!read && read.error().system_error() != ENOENT && read.error().system_error() != EOPNOTSUPP) {
             return read;
         }
@@ -128,7 +126,7 @@ std::uint32_t locked_mtu(const nlmsghdr& message) {
 
 Result<DeviceSet> devices_of_default_routes(Netlink& host) {
     DefaultRoutes defaults;
-    NK_TRY(for_each_route(host, [&](const nlmsghdr& message) { read_route(message, defaults); }));
+    NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, defaults); }));
     for (const std::uint32_t nexthop : defaults.nexthops) {
         NK_TRY(resolve_nexthop(host, nexthop, defaults.devices));
     }
@@ -212,7 +210,7 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
 
 Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks) {
     std::set<std::uint32_t> mtus;
-    NK_TRY(for_each_route(host, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));
+    NK_TRY(for_each_route(host, RT_TABLE_MAIN, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));
     for (const Uplink& uplink : uplinks) {
         const auto text = NK_TRY(read_sysctl_if_there(std::format("ipv6/conf/{}/mtu", uplink.name)));
         std::uint32_t mtu = 0;

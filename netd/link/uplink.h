@@ -22,7 +22,7 @@ struct Uplink {
     bool operator==(const Uplink&) const = default;
 };
 
-// `configured` empty: every device with a default route (main table, unicast, v4 or v6). Otherwise those names; one
+// `configured` empty: every device with a default route (of any table, unicast, v4 or v6). Otherwise those names; one
 // that does not exist yet is left out. Ours (kRouteProtocol's devices, names nk + 8 hex digits) are never uplinks.
 // Ordered by ifindex.
 [[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);

@@ -164,7 +164,7 @@ TEST_F(MonitorTest, TellsOfAddressesOfBothFamilies) {
     }
 }
 
-TEST_F(MonitorTest, TellsOfRoutesOfTheMainTableOnly) {
+TEST_F(MonitorTest, TellsOfRoutesOfTheMainTableAndOfDefaultRoutesOfAny) {
     Monitor monitor = Monitor::open().value();
     node().run("ip route add unreachable 198.51.100.0/24");
     EXPECT_THAT(read(monitor), Contains(is(Kind::route)));
@@ -172,6 +172,12 @@ TEST_F(MonitorTest, TellsOfRoutesOfTheMainTableOnly) {
     EXPECT_THAT(read(monitor), Contains(is(Kind::route)));
     node().run("ip route add unreachable 198.51.100.0/24 table 100");
     EXPECT_THAT(read(monitor), Not(Contains(is(Kind::route))));
+    for (const char* family : {"-4", "-6"}) {
+        for (const char* action : {"add", "del"}) {
+            node().run(std::format("ip {} route {} unreachable default table 51820", family, action));
+            EXPECT_THAT(read(monitor), Contains(is(Kind::route))) << family << " " << action;
+        }
+    }
 }
 
 TEST_F(MonitorTest, ManyRoutesAreOneEvent) {

@@ -106,9 +106,20 @@ TEST_F(UplinkTest, NexthopObjectsAndGroupsOfThemAreFollowed) {
     EXPECT_THAT(names(), ElementsAre("up0", "up1"));
 }
 
-TEST_F(UplinkTest, OtherTablesAndRoutesThatRefuseDoNotCount) {
+// What policy rules lead to, of a second provider or of wg-quick.
+TEST_F(UplinkTest, ADefaultRouteOfAnyTableIsEnough) {
     add_wire("up0", 1);
-    node().run("ip route add default via 192.0.2.254 table 100");
+    add_wire("up1", 2);
+    node().run("ip route add default via 192.0.2.254 dev up0 table 100");
+    EXPECT_THAT(names(), ElementsAre("up0"));
+    node().run("ip -6 route add default via 2001:db8::ff dev up1 table 51820");
+    EXPECT_THAT(names(), ElementsAre("up0", "up1"));
+}
+
+TEST_F(UplinkTest, RoutesThatRefuseOrLeadToSomeOnlyDoNotCount) {
+    add_wire("up0", 1);
+    node().run("ip route add 198.51.100.0/24 via 192.0.2.254 table 100");
+    node().run("ip route add unreachable default table 100 && ip -6 route add prohibit default table 100");
     node().run("ip route add unreachable default && ip -6 route add blackhole default");
     EXPECT_THAT(names(), IsEmpty());
 }
