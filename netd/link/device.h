@@ -76,8 +76,10 @@ struct Device {
     SegmentSizes sizes;
     std::uint32_t tso_max_size = kLegacySegmentSize;  // how large `sizes` may be for what it sends
 
+    // One end of two, the other of which most often is a container's.
+    [[nodiscard]] bool is_of_pair() const { return kind == "netkit" || kind == "veth"; }
     // The host's end of a pair that create_pair() made.
-    [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && (kind == "netkit" || kind == "veth"); }
+    [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && is_of_pair(); }
 };
 [[nodiscard]] Result<std::vector<Device>> list_devices(Netlink& netlink);
 [[nodiscard]] Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& name);

@@ -3,6 +3,7 @@
 #include <linux/if_arp.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 
 #include "base/log.h"
@@ -32,6 +33,33 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
 
 datapath::UplinkKind kind_of(const link::Uplink& uplink) {
     return uplink.is_l3 ? datapath::UplinkKind::l3 : datapath::UplinkKind::ethernet;
+}
+
+// Whether there is a program for what comes in there, and it comes from somebody else.
+bool can_be_guarded(const link::Device& device) {
+    return (device.hardware_type == ARPHRD_ETHER || device.hardware_type == ARPHRD_NONE) && !device.is_host_end();
+}
+
+datapath::UplinkKind kind_of(const link::Device& device) {
+    return device.hardware_type == ARPHRD_NONE ? datapath::UplinkKind::l3 : datapath::UplinkKind::ethernet;
+}
+
+// What comes in on a part of a bridge or bond comes in on the whole, or is not for this host. A VRF receives nothing
+// itself.
+bool is_part(const link::Device& device, const std::vector<link::Device>& devices) {
+    const auto master = std::ranges::find(devices, device.master, &link::Device::ifindex);
+    return master != devices.end() && master->kind != "vrf";
+}
+
+// Whether it brings packets from elsewhere. A pair does not, nor does a bridge of pairs: they are for containers of
+// this host, of other runtimes, whose answers to ours (by a published port, say) have to come through.
+bool leads_elsewhere(const link::Device& device, const std::vector<link::Device>& devices) {
+    if (device.is_of_pair() || is_part(device, devices)) {
+        return false;
+    }
+    return device.kind != "bridge" || std::ranges::any_of(devices, [&](const link::Device& port) {
+               return port.master == device.ifindex && !port.is_of_pair();
+           });
 }
 
 }  // namespace
@@ -204,36 +232,52 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     }
     const std::vector<std::uint32_t> usable = usable_ifindexes(uplinks_);
     NK_TRY(configure(config, usable));
-    NK_TRY(attach_guards());
-    return detach_former_uplinks(config, usable);
+    NK_TRY(attach_guards(config, usable));
+    return detach_former_uplinks(usable);
 }
 
-// The devices below uplinks that are none themselves: what comes in untagged below a VLAN, or for another address below
-// a macvlan, comes from the same neighbours.
-Result<std::vector<link::Device>> NodeNetwork::devices_to_guard() const {
-    std::set<std::uint32_t> uplinks;
-    std::ranges::transform(uplinks_, std::inserter(uplinks, uplinks.end()), &link::Uplink::ifindex);
-    std::vector<link::Device> devices = NK_TRY(link::list_devices(host_));
-    const auto stack = link::with_lower_devices(devices, uplinks, link::Parts::left_out);
-    std::erase_if(devices, [&](const link::Device& device) {
-        return !stack.contains(device.ifindex) || uplinks.contains(device.ifindex) ||
-               device.hardware_type != ARPHRD_ETHER;
+// What is no uplink, but may bring packets to the containers' addresses where the host forwards: whatever leads
+// elsewhere, and what uplinks stand on (what comes in untagged below a VLAN, or for another address below a macvlan,
+// comes from the same neighbours). A device that only lost its default route keeps its guard even if it is one of a
+// pair: its neighbours are still there.
+Result<std::vector<link::Device>> NodeNetwork::devices_to_guard(const Config& config,
+                                                                const std::vector<std::uint32_t>& usable) const {
+    const std::vector<link::Device> devices = NK_TRY(link::list_devices(host_));
+    const auto attached = NK_TRY(datapath_.attached_uplinks());
+    const auto stack = link::with_lower_devices(devices, {usable.begin(), usable.end()}, link::Parts::left_out);
+    const auto keeps_guard = [&](const link::Device& device) {
+        return config.uplinks.empty() && device.is_of_pair() && std::ranges::contains(attached, device.ifindex) &&
+               !is_part(device, devices);
+    };
+    std::vector<link::Device> result;
+    std::ranges::copy_if(devices, std::back_inserter(result), [&](const link::Device& device) {
+        return can_be_guarded(device) && !std::ranges::contains(usable, device.ifindex) &&
+               (stack.contains(device.ifindex) || leads_elsewhere(device, devices) || keeps_guard(device));
     });
-    return devices;
+    return result;
 }
 
-Result<void> NodeNetwork::attach_guards() {
-    std::set<std::uint32_t> guards;
-    for (const link::Device& device : NK_TRY(devices_to_guard())) {
-        const auto programs =
-            NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex, datapath::UplinkKind::ethernet));
-        if (!guards_.contains(device.ifindex) || !programs.complete) {
-            NK_TRY(datapath_.attach_uplink(device.name, device.ifindex, datapath::UplinkKind::ethernet));
-            log(LogLevel::info, "guard on {}, which is below an uplink", device.name);
+Result<void> NodeNetwork::attach_guards(const Config& config, const std::vector<std::uint32_t>& usable) {
+    const std::vector<link::Device> devices = NK_TRY(devices_to_guard(config, usable));
+    for (const link::Device& device : devices) {
+        // One that refuses does not keep the others from theirs; it is asked again the next time.
+        if (const auto attached = attach_guard(device); attached) {
+            unguarded_.erase(device.ifindex);
+        } else if (attached.error().system_error() != ENODEV && unguarded_.insert(device.ifindex).second) {
+            log(LogLevel::warning, "no guard on {}: {}", device.name, attached.error().message());
         }
-        guards.insert(device.ifindex);
     }
-    guards_ = std::move(guards);
+    guards_.clear();
+    std::ranges::transform(devices, std::inserter(guards_, guards_.end()), &link::Device::ifindex);
+    return {};
+}
+
+Result<void> NodeNetwork::attach_guard(const link::Device& device) {
+    const auto programs = NK_TRY(datapath_.look_at_uplink(device.name, device.ifindex, kind_of(device)));
+    if (!guards_.contains(device.ifindex) || !programs.complete) {
+        NK_TRY(datapath_.attach_uplink(device.name, device.ifindex, kind_of(device)));
+        log(LogLevel::info, "guard on {}", device.name);
+    }
     return {};
 }
 
@@ -251,16 +295,11 @@ Result<void> NodeNetwork::attach_uplink(const link::Uplink& uplink) {
     return {};
 }
 
-// A device that only lost its default route keeps its guard: its neighbours are still there.
-Result<void> NodeNetwork::detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable) {
-    const auto devices = NK_TRY(link::list_devices(host_));
+Result<void> NodeNetwork::detach_former_uplinks(const std::vector<std::uint32_t>& usable) {
+    std::erase_if(attached_, [&](std::uint32_t ifindex) { return !std::ranges::contains(usable, ifindex); });
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
-        const bool exists = std::ranges::contains(devices, ifindex, &link::Device::ifindex);
-        const bool keep =
-            exists && (config.uplinks.empty() || std::ranges::contains(usable, ifindex) || guards_.contains(ifindex));
-        if (!keep) {
+        if (!std::ranges::contains(usable, ifindex) && !guards_.contains(ifindex)) {
             NK_TRY(datapath_.detach_uplink(ifindex));
-            attached_.erase(ifindex);
         }
     }
     return {};

@@ -14,6 +14,7 @@
 #include "datapath/datapath.h"
 #include "endpoint/config.h"
 #include "endpoint/store.h"
+#include "link/device.h"
 #include "link/netlink.h"
 #include "link/uplink.h"
 #include "node/big_tcp.h"
@@ -54,9 +55,11 @@ private:
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
     [[nodiscard]] Result<void> configure(const Config& config, const std::vector<std::uint32_t>& uplinks);
     [[nodiscard]] Result<void> attach_uplink(const link::Uplink& uplink);
-    [[nodiscard]] Result<std::vector<link::Device>> devices_to_guard() const;
-    [[nodiscard]] Result<void> attach_guards();
-    [[nodiscard]] Result<void> detach_former_uplinks(const Config& config, const std::vector<std::uint32_t>& usable);
+    [[nodiscard]] Result<std::vector<link::Device>> devices_to_guard(const Config& config,
+                                                                     const std::vector<std::uint32_t>& usable) const;
+    [[nodiscard]] Result<void> attach_guards(const Config& config, const std::vector<std::uint32_t>& usable);
+    [[nodiscard]] Result<void> attach_guard(const link::Device& device);
+    [[nodiscard]] Result<void> detach_former_uplinks(const std::vector<std::uint32_t>& usable);
 
     link::Netlink& host_;
     datapath::Datapath& datapath_;
@@ -69,7 +72,8 @@ private:
     std::optional<PortRange> reserved_;  // what was merged into ip_local_reserved_ports
     std::string reserved_ports_sysctl_;  // and what the kernel made of it
     std::set<std::uint32_t> attached_;   // uplinks that have this daemon's programs
-    std::set<std::uint32_t> guards_;     // devices below uplinks that have them too
+    std::set<std::uint32_t> guards_;     // other devices that have, or ought to have, them too
+    std::set<std::uint32_t> unguarded_;  // those of them that refused, which was said
 };
 
 }  // namespace netkitd

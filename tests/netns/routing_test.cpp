@@ -383,6 +383,44 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
 }
 
+// A macvlan of the host without a default route: another card, as far as its neighbours are concerned.
+TEST_P(TrafficTest, NobodyUnaskedGetsInByADeviceThatIsNoUplink) {
+    connect(node(), "nic", second_, "wire");
+    node().run(
+        "ip link add link nic name mac0 type macvlan mode bridge; ip link set mac0 up;"
+        "ip addr add 192.0.2.129/30 dev mac0; ip addr add 2001:db8:3::1/64 dev mac0 nodad;"
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    second_.run(
+        "ip addr add 192.0.2.130/30 dev wire; ip addr add 2001:db8:3::2/64 dev wire nodad;"
+        "ip route add 10.77.0.0/16 via 192.0.2.129; ip route add fd6e:6b64::/64 via 2001:db8:3::1");
+    const std::uint32_t mac0 = ifindex("mac0");
+    EXPECT_TRUE(eventually([&] { return !link_pins(mac0).empty(); })) << log();
+    EXPECT_EQ(uplinks(), (std::set<std::string>{"up0", "up1"}));
+    EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
+    EXPECT_FALSE(second_.reaches(net.container));
+    EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
+    EXPECT_EQ(dropped("no-uplink"), 0U) << "the container answered";
+    node().run("ip link del mac0");
+    EXPECT_TRUE(eventually([&] { return link_pins(mac0).empty(); }));
+}
+
+// A bridge of nothing but pairs is for another runtime's containers, which answer ours by it.
+TEST_P(TrafficTest, ABridgeIsGuardedWhileItHasAPortThatLeadsElsewhere) {
+    connect(node(), "pair0", second_, "wire");
+    node().run(
+        "ip link add br0 type bridge; ip link set pair0 master br0; ip link set br0 up;"
+        "ip link add link up1 name mac0 type macvlan mode bridge; ip link set mac0 up");
+    const std::uint32_t bridge = ifindex("br0");
+    const std::uint32_t card = ifindex("mac0");
+    EXPECT_TRUE(eventually([&] { return !link_pins(card).empty(); })) << log();
+    EXPECT_EQ(link_pins(bridge), "");
+    EXPECT_EQ(link_pins(ifindex("pair0")), "");
+    node().run("ip link set mac0 master br0");
+    EXPECT_TRUE(eventually([&] { return !link_pins(bridge).empty() && link_pins(card).empty(); })) << log();
+    node().run("ip link set mac0 nomaster");
+    EXPECT_TRUE(eventually([&] { return link_pins(bridge).empty() && !link_pins(card).empty(); })) << log();
+}
+
 // What netkitd does not know how to send to: nothing is sent there, and `status` says why.
 TEST_P(TrafficTest, AnUplinkOfAnUnknownKindIsNamed) {
     std::optional<Tun> ppp;
