@@ -31,6 +31,19 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
     return result;
 }
 
+// The others of the host's default routes are guarded, but containers do not use them.
+void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
+    std::size_t usable = 0;
+    for (link::Uplink& uplink : uplinks) {
+        if (uplink.unusable.empty() && ++usable > NK_MAX_UPLINKS) {
+            uplink.unusable = std::format(
+                "there are more than {} uplinks: containers reach nothing by it; name those that they need "
+                "in `uplinks`",
+                NK_MAX_UPLINKS);
+        }
+    }
+}
+
 datapath::UplinkKind kind_of(const link::Uplink& uplink) {
     return uplink.is_l3 ? datapath::UplinkKind::l3 : datapath::UplinkKind::ethernet;
 }
@@ -215,6 +228,7 @@ Result<void> NodeNetwork::configure(const Config& config, const std::vector<std:
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     NK_TRY(sync_sources(config));
     uplinks_ = NK_TRY(link::discover_uplinks(host_, config.uplinks));
+    leave_out_what_has_no_room(uplinks_);
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
