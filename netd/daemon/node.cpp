@@ -61,6 +61,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     NK_TRY(node->manager_->restore());
     node->resync_endpoints();
     node->errors_.record("end the flows of addresses that are gone", node->end_flows_of_former_addresses());
+    node->end_flows_outside_pool();
     return node;
 }
 
@@ -75,6 +76,11 @@ void Node::follow_network() {
         resync_endpoints();
     }
     errors_.record("end the flows of addresses that are gone", end_flows_of_former_addresses());
+    end_flows_outside_pool();
+}
+
+void Node::end_flows_outside_pool() {
+    errors_.record("end the flows whose port is not of the pool", network_.end_flows_outside_pool());
 }
 
 Result<void> Node::end_flows_of_former_addresses() {

@@ -67,6 +67,7 @@ private:
     void resync_endpoints();
     // Flows keep the address that they began with for as long as the host has it.
     [[nodiscard]] Result<void> end_flows_of_former_addresses();
+    void end_flows_outside_pool();
 
     Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
          DeviceModeDecision device_mode);

@@ -35,7 +35,8 @@ bool matches(const FlowFilter& filter, const FlowEntry<Key>& entry) {
            (!filter.destination ||
             filter.destination->contains(to_address(forward ? entry.key.daddr : entry.key.saddr))) &&
            (!filter.translated ||
-            filter.translated(to_address(forward ? address_in<Key>(entry.value) : entry.key.daddr)));
+            filter.translated(to_address(forward ? address_in<Key>(entry.value) : entry.key.daddr))) &&
+           (!filter.translated_port || filter.translated_port(ntohs(forward ? entry.value.port : entry.key.dport)));
 }
 
 // Calls `handle` for every entry that `filter` is about; it returns false to end the walk.

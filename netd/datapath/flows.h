@@ -50,7 +50,8 @@ struct FlowFilter {
     std::optional<std::uint8_t> protocol = std::nullopt;
     std::optional<IpPrefix> destination = std::nullopt;
     std::optional<std::uint16_t> destination_port = std::nullopt;
-    std::function<bool(const IpAddr&)> translated = {};  // whether the address that the outside sees is meant
+    std::function<bool(const IpAddr&)> translated = {};       // whether the address that the outside sees is meant
+    std::function<bool(std::uint16_t)> translated_port = {};  // and its port, or echo id
 };
 
 class FlowTable {

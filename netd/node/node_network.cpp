@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "datapath/flows.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/lower_devices.h"
@@ -222,7 +223,9 @@ Result<void> NodeNetwork::configure(const Config& config, const std::vector<std:
                  })});
         }
     }
-    return datapath_.configure(settings);
+    NK_TRY(datapath_.configure(settings));
+    pool_ = config.masquerade_ports;
+    return {};
 }
 
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
@@ -316,6 +319,19 @@ Result<void> NodeNetwork::detach_former_uplinks(const std::vector<std::uint32_t>
             NK_TRY(datapath_.detach_uplink(ifindex));
         }
     }
+    return {};
+}
+
+Result<void> NodeNetwork::end_flows_outside_pool() {
+    if (!pool_ || pool_ == flows_of_) {
+        return {};
+    }
+    const auto is_outside = [&](std::uint16_t port) { return port < pool_->first || port > pool_->last; };
+    const std::uint64_t ended = NK_TRY(datapath::FlowTable(datapath_).flush({.translated_port = is_outside}));
+    if (ended > 0) {
+        log(LogLevel::notice, "{} flows whose port the masquerade pool does not hold any more were ended", ended);
+    }
+    flows_of_ = pool_;
     return {};
 }
 

@@ -28,6 +28,9 @@ public:
         : host_(host), datapath_(datapath), store_(store), big_tcp_(host, store) {}
 
     [[nodiscard]] Result<void> sync(const Config& config);
+    // Those whose port is not of the masquerade pool (any more): replies to it are not looked up. For when no program
+    // is left that has the former pool.
+    [[nodiscard]] Result<void> end_flows_outside_pool();
 
     // As of the last sync.
     [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_; }
@@ -74,6 +77,8 @@ private:
     std::set<std::uint32_t> attached_;   // uplinks that have this daemon's programs
     std::set<std::uint32_t> guards_;     // other devices that have, or ought to have, them too
     std::set<std::uint32_t> unguarded_;  // those of them that refused, which was said
+    std::optional<PortRange> pool_;      // that the datapath has
+    std::optional<PortRange> flows_of_;  // the pool that all flows are of
 };
 
 }  // namespace netkitd

@@ -33,6 +33,12 @@ struct Name {
         ::getnameinfo(get(), size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST);
         return text.data();
     }
+    // It is at the same place in both families' structures.
+    [[nodiscard]] std::uint16_t port() const {
+        sockaddr_in name{};
+        std::memcpy(&name, &storage, sizeof(name));
+        return ntohs(name.sin_port);
+    }
 };
 
 Name name_of(const std::string& address) {
@@ -74,6 +80,37 @@ std::string source_seen(const NetworkNamespace& from, const NetworkNamespace& to
     ::sendto(server.get(), data.data(), 5, 0, seen.get(), seen.size);
     return readable(client.get()) ? seen.address() : "no answer";
 }
+
+// One datagram after the other and their answers, between the same two sockets.
+class Conversation {
+public:
+    Conversation(const NetworkNamespace& from, const NetworkNamespace& to, const std::string& address)
+        : remote_(name_of(address)), server_(datagram_socket(to, remote_)), client_(datagram_socket(from, remote_)) {
+        EXPECT_EQ(::bind(server_.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+        EXPECT_EQ(::connect(client_.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+    }
+    // The source that the other sees of the next one; "nothing" and "no answer" as above.
+    std::string next() {
+        std::array<char, 16> data{};
+        ::send(client_.get(), "hello", 5, 0);
+        if (!readable(server_.get())) {
+            return "nothing";
+        }
+        seen_ = {};
+        ::recvfrom(server_.get(), data.data(), data.size(), 0, seen_.get(), &seen_.size);
+        ::sendto(server_.get(), data.data(), 5, 0, seen_.get(), seen_.size);
+        return readable(client_.get()) && ::recv(client_.get(), data.data(), data.size(), 0) == 5 ? seen_.address()
+                                                                                                  : "no answer";
+    }
+    // Of what next() saw.
+    [[nodiscard]] std::uint16_t port() const { return seen_.port(); }
+
+private:
+    Name remote_;
+    UniqueFd server_;
+    UniqueFd client_;
+    Name seen_;
+};
 
 // Outside are two machines, one behind the other: 198.51.100.2 and 2001:db8::2, then 192.0.2.9 and 2001:db8:9::9. Both
 // know a route to every container's address.
@@ -160,35 +197,49 @@ TEST_F(PolicyTest, AChangeOfTheDestinationsTakesEffectAtAReloadAndEndsNothing) {
     ASSERT_TRUE(start());
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
-    Name remote = name_of("192.0.2.9");
-    const UniqueFd server = datagram_socket(outside(), remote);
-    ASSERT_EQ(::bind(server.get(), remote.get(), remote.size), 0);
-    const UniqueFd client = datagram_socket(web.netns(), remote);
-    ASSERT_EQ(::connect(client.get(), remote.get(), remote.size), 0);
-    const auto seen_from_client = [&] {
-        Name seen;
-        std::array<char, 16> data{};
-        ::send(client.get(), "hello", 5, 0);
-        if (!readable(server.get())) {
-            return std::string("nothing");
-        }
-        ::recvfrom(server.get(), data.data(), data.size(), 0, seen.get(), &seen.size);
-        ::sendto(server.get(), data.data(), 5, 0, seen.get(), seen.size);
-        return readable(client.get()) && ::recv(client.get(), data.data(), data.size(), 0) == 5 ? seen.address()
-                                                                                                : "no answer";
-    };
-    ASSERT_EQ(seen_from_client(), "198.51.100.1");
+    Conversation conversation(web.netns(), outside(), "192.0.2.9");
+    ASSERT_EQ(conversation.next(), "198.51.100.1");
 
     reconfigure(R"({"masquerade": {"non_masquerade_cidrs": ["192.0.2.0/24", "198.51.100.0/24"]}})");
-    EXPECT_EQ(seen_from_client(), "198.51.100.1") << "what is established goes on";
+    EXPECT_EQ(conversation.next(), "198.51.100.1") << "what is established goes on";
     EXPECT_EQ(flush({.destination = *IpPrefix::parse("192.0.2.0/24")})->at("flushed"), 1);
-    EXPECT_EQ(seen_from_client(), "10.77.0.2");
+    EXPECT_EQ(conversation.next(), "10.77.0.2");
     EXPECT_EQ(source_seen(web.netns(), outside(), "198.51.100.2"), "10.77.0.2") << "a prefix that stays";
     EXPECT_EQ(source_seen(web.netns(), outside(), "2001:db8::2"), "2001:db8::1") << "one that went";
     EXPECT_TRUE(outside().cannot_reach("fd6e:6b64::2", "2001:db8::2"));
 
     reconfigure("{}");
-    EXPECT_EQ(seen_from_client(), "198.51.100.1");
+    EXPECT_EQ(conversation.next(), "198.51.100.1");
+}
+
+TEST_F(PolicyTest, AFlowEndsWhenThePoolDoesNotHoldItsPortAnyMore) {
+    constexpr const char* kLow = R"({"masquerade": {"ports": "20000-29999"}})";
+    constexpr const char* kWide = R"({"masquerade": {"ports": "20000-65535"}})";
+    constexpr const char* kHigh = R"({"masquerade": {"ports": "40000-49999"}})";
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    for (const auto& [remote, own] : {std::pair("192.0.2.9", "198.51.100.1"), {"2001:db8:9::9", "2001:db8::1"}}) {
+        SCOPED_TRACE(remote);
+        reconfigure("{}");
+        Conversation conversation(web.netns(), outside(), remote);
+        ASSERT_EQ(conversation.next(), own);
+        const std::uint16_t first = conversation.port();
+        ASSERT_GE(first, 49152);
+        reconfigure(kLow);
+        EXPECT_EQ(flows(), 0U);
+        EXPECT_EQ(conversation.next(), own) << "with another port";
+        const std::uint16_t low = conversation.port();
+        EXPECT_THAT(low, testing::AllOf(testing::Ge(20000), testing::Le(29999)));
+        reconfigure(kWide);
+        EXPECT_EQ(conversation.next(), own);
+        EXPECT_EQ(conversation.port(), low) << "what the pool still holds goes on";
+        stop(SIGTERM);
+        configure(kHigh);
+        ASSERT_TRUE(start());
+        EXPECT_EQ(conversation.next(), own) << "after a restart";
+        EXPECT_THAT(conversation.port(), testing::AllOf(testing::Ge(40000), testing::Le(49999)));
+    }
 }
 
 TEST_F(PolicyTest, ARoutedNetworkIsOpenInBothDirectionsWithoutTheHostsForwarding) {
