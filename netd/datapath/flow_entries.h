@@ -87,11 +87,12 @@ std::optional<nk_flow> find_other_half(int map, const FlowEntry<Key>& entry) {
     return other;
 }
 
-// Whether one of them was still there. Either half may be gone already: that is what is wanted.
+// A half, and the other one if there is one (find_other_half). Whether one of them was still there: either may be gone
+// already, that is what is wanted.
 template <typename Key>
-bool remove_both(int map, const FlowEntry<Key>& entry) {
+bool remove_flow(int map, const FlowEntry<Key>& entry, bool has_other_half) {
     const Key other = other_key(entry.key, entry.value);
-    const bool other_removed = find_other_half(map, entry) && bpf_map_delete_elem(map, &other) == 0;
+    const bool other_removed = has_other_half && bpf_map_delete_elem(map, &other) == 0;
     return bpf_map_delete_elem(map, &entry.key) == 0 || other_removed;
 }
 

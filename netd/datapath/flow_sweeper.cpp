@@ -23,24 +23,20 @@ FlowLifetimes under_pressure(const FlowLifetimes& lifetimes, const FlowMapFill& 
     return result;
 }
 
-// When the flow that `entry` is one half of is over; a half without its other half is.
+// The shortest life that a flow can have, given what this half of it says.
 template <typename Key>
-nanoseconds end_of(int map, const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
-                   nanoseconds now) {
-    const nanoseconds seen(entry.value.last_seen_ns);
+nanoseconds earliest_end(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry) {
     const std::uint32_t flags = entry.value.flags;
-    // The shortest life that the flow can have, given what its own half says.
-    const nanoseconds end =
-        seen + lifetime(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry.key.proto);
-    if (end > now) {
-        return end;
-    }
-    const auto other = find_other_half(map, entry);
-    if (!other) {
-        return end;
-    }
-    const FlowState state = flow_state(established, entry.key.proto, flags, other->flags);
-    return std::max(seen, nanoseconds(other->last_seen_ns)) + lifetime(lifetimes, state, entry.key.proto);
+    return nanoseconds(entry.value.last_seen_ns) +
+           lifetime(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry.key.proto);
+}
+
+template <typename Key>
+nanoseconds end_of(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
+                   const nk_flow& other) {
+    const FlowState state = flow_state(established, entry.key.proto, entry.value.flags, other.flags);
+    return nanoseconds(std::max(entry.value.last_seen_ns, other.last_seen_ns)) +
+           lifetime(lifetimes, state, entry.key.proto);
 }
 
 }  // namespace
@@ -123,10 +119,14 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
     const FlowLifetimes current = under_pressure(lifetimes, map.fill);
     const auto entries = NK_TRY(FlowWalk<Key>(fd).next(walk_->cursor));
     for (const FlowEntry<Key>& entry : entries) {
-        const nanoseconds end = end_of(fd, current, map.established, entry, now);
+        nanoseconds end = earliest_end(current, map.established, entry);
+        const auto other = end <= now ? find_other_half(fd, entry) : std::nullopt;
+        if (other) {
+            end = end_of(current, map.established, entry, *other);
+        }
         if (end > now) {
             walk_->next_end = std::min(walk_->next_end.value_or(end), end);
-        } else if (remove_both(fd, entry)) {
+        } else if (remove_flow(fd, entry, other.has_value())) {
             ++walk_->removed;
             ++removed_;
         }

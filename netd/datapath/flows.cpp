@@ -99,7 +99,7 @@ Result<std::uint64_t> flush_family(const Datapath::FlowMaps& maps, const FlowFil
     for (const int map : {maps.established, maps.fresh}) {
         // Whichever half is met first takes the other with it.
         NK_TRY(walk<Key>(map, filter, [&](const FlowEntry<Key>& entry) {
-            flushed += remove_both(map, entry) ? 1U : 0U;
+            flushed += remove_flow(map, entry, find_other_half(map, entry).has_value()) ? 1U : 0U;
             return true;
         }));
     }

@@ -1,8 +1,10 @@
 #include "harness/host_test.h"
 
+#include <bpf/bpf.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
+#include <array>
 #include <cstdlib>
 
 #include "datapath/pins.h"
@@ -42,6 +44,14 @@ void HostTest::TearDown() {
         fs::remove_all(directory_);
     }
     NetnsTest::TearDown();
+}
+
+UniqueFd foreign_program(const char* name) {
+    // r0 = TCX_NEXT; exit.
+    const std::array<bpf_insn, 2> code{
+        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = -1},
+        bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+    return UniqueFd(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, name, "GPL", code.data(), code.size(), nullptr));
 }
 
 }  // namespace netkitd::test

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/unique_fd.h"
 #include "harness/netns.h"
 
 namespace netkitd::test {
@@ -32,5 +33,8 @@ class ContainerNamespace : public NetworkNamespace {
 public:
     ContainerNamespace() { run("ip link set lo up"); }
 };
+
+// Another one's, for tcx, that lets every packet pass.
+[[nodiscard]] UniqueFd foreign_program(const char* name);
 
 }  // namespace netkitd::test

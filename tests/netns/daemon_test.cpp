@@ -8,9 +8,9 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
 #include <filesystem>
+
 #include "abi.h"
 #include "harness/small_file_system.h"
 #include "link/device.h"
@@ -136,11 +136,7 @@ TEST_F(DaemonLifeTest, ThatItFellBackToVethIsNamed) {
 }
 
 TEST_F(DaemonLifeTest, AForeignProgramBeforeItsOwnIsNamed) {
-    // It lets every packet pass: r0 = TCX_NEXT; exit.
-    const std::array<bpf_insn, 2> code{
-        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = -1},
-        bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-    const UniqueFd theirs(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "theirs", "GPL", code.data(), code.size(), nullptr));
+    const UniqueFd theirs = foreign_program("theirs");
     LIBBPF_OPTS(bpf_prog_attach_opts, before, .flags = BPF_F_BEFORE);
     const auto up0 = static_cast<int>(::if_nametoindex("up0"));
     ASSERT_EQ(bpf_prog_attach_opts(theirs.get(), up0, BPF_TCX_INGRESS, &before), 0);

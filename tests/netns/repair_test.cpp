@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <thread>
 
@@ -39,15 +38,10 @@ protected:
 
     void expect_whole() const {
         for (const char* address : {"10.77.0.1", "fd6e:6b64::1", "198.51.100.2"}) {
-            EXPECT_TRUE(answers(*web_, address)) << address;
+            EXPECT_TRUE(web_->reaches(address)) << address;
         }
-        EXPECT_TRUE(answers(node(), record_.ipv4->to_string()));
+        EXPECT_TRUE(node().reaches(record_.ipv4->to_string()));
     }
-    // Asked until it answers: other tests may keep the machine busy.
-    static bool answers(const NetworkNamespace& from, const std::string& address) {
-        return from.succeeds(std::format("ping -n -c 1 -i 0.5 -w 10 {}", address));
-    }
-
     [[nodiscard]] std::string pin() const {
         return bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, record_.host_name);
     }
@@ -131,18 +125,10 @@ TEST_F(RepairTest, UplinkProgramsThatWereDetachedAreAttachedAgain) {
     EXPECT_THAT(network().foreign_programs(), IsEmpty());
 }
 
-// A program that lets every packet pass: r0 = TCX_NEXT; exit.
-UniqueFd harmless_program() {
-    const std::array<bpf_insn, 2> code{
-        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = -1},
-        bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-    return UniqueFd(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "harmless", "GPL", code.data(), code.size(), nullptr));
-}
-
 TEST_F(RepairTest, AForeignProgramOnTheUplinkIsNamedWithItsPlace) {
     const auto up0 = *link::find_device(*std::make_unique<link::Netlink>(*link::Netlink::open()), "up0");
-    const UniqueFd first = harmless_program();
-    const UniqueFd last = harmless_program();
+    const UniqueFd first = foreign_program("harmless");
+    const UniqueFd last = foreign_program("harmless");
     ASSERT_TRUE(first && last);
     LIBBPF_OPTS(bpf_prog_attach_opts, before, .flags = BPF_F_BEFORE);
     LIBBPF_OPTS(bpf_prog_attach_opts, after, .flags = BPF_F_AFTER);
@@ -296,7 +282,7 @@ TEST_F(RepairTest, AnUplinkThatCannotBeUsedDoesNotKeepTheOthersFromIt) {
     const auto up1 = *link::find_device(*std::make_unique<link::Netlink>(*link::Netlink::open()), "up1");
     std::vector<UniqueFd> programs;
     for (int i = 0; i < 63; ++i) {
-        programs.push_back(harmless_program());
+        programs.push_back(foreign_program("harmless"));
         bpf_prog_attach_opts(programs.back().get(), static_cast<int>(up1->ifindex), BPF_TCX_EGRESS, nullptr);
     }
     config_.uplinks = {"up0", "up1"};

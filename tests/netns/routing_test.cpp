@@ -346,7 +346,6 @@ TEST_P(TrafficTest, LosesNothingWhenAnotherUplinkVanishesAndAppears) {
     expect_nothing_lost();
 }
 
-// The uplink is a macvlan; its neighbours know a way in by the device below as well, of a host that forwards.
 // Most of what the addresses are hashed to is up1's: by one order of the hops or by the other, new connections go
 // there.
 TEST_P(TrafficTest, LosesNothingWhenTheNextHopsChange) {
@@ -364,6 +363,7 @@ TEST_P(TrafficTest, LosesNothingWhenTheNextHopsChange) {
     expect_nothing_lost();
 }
 
+// The uplink is a macvlan; its neighbours know a way in by the device below as well, of a host that forwards.
 TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     connect(node(), "nic", second_, "wire");
     node().run(
