@@ -49,6 +49,10 @@ std::string hook_path(const std::string& text) {
     return file["hook"]["path"].get<std::string>();
 }
 
+Finding cannot_look(const char* check, const Error& error) {
+    return {.check = check, .verdict = Verdict::warn, .text = error.message(), .fix = "run netkitctl doctor as root"};
+}
+
 }  // namespace
 
 Finding check_runtimes(const Host& host) {
@@ -158,10 +162,7 @@ Finding check_uplinks(const Host& host) {
     constexpr const char* kCheck = "uplinks";
     const auto uplinks = host.uplinks();
     if (!uplinks) {
-        return {.check = kCheck,
-                .verdict = Verdict::warn,
-                .text = uplinks.error().message(),
-                .fix = "run netkitctl doctor as root"};
+        return cannot_look(kCheck, uplinks.error());
     }
     std::string usable;
     for (const link::Uplink& uplink : *uplinks) {
@@ -186,10 +187,7 @@ Finding check_ipsec(const Host& host) {
     constexpr const char* kCheck = "ipsec";
     const auto policies = host.ipsec_policies();
     if (!policies) {
-        return {.check = kCheck,
-                .verdict = Verdict::warn,
-                .text = policies.error().message(),
-                .fix = "run netkitctl doctor as root"};
+        return cannot_look(kCheck, policies.error());
     }
     if (*policies > 0) {
         return {
