@@ -8,20 +8,17 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
 
-#include "base/unique_fd.h"
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
-#include "datapath/flow_capacity.h"
 #include "datapath/link_pin.h"
 #include "datapath/prefix_map.h"
+#include "datapath/programs.h"
 #include "datapath/publish.h"
 #include "datapath/uplink_places.h"
-#include "netkitd.skel.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -210,49 +207,18 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
     return wire;
 }
 
-// What programs put together there, or found out a moment ago, is of one load of them, as their globals are.
-bool is_scratch(const bpf_map& map) {
-    static constexpr auto kScratch =
-        std::to_array<std::string_view>({"halves", "masquerades", "next_hops", "quotes", "routes"});
-    return bpf_map__is_internal(&map) || std::ranges::contains(kScratch, std::string_view(bpf_map__name(&map)));
-}
-
-Result<void> pin_maps(netkitd_bpf& skeleton, const Pins& pins) {
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, skeleton.obj) {
-        if (is_scratch(*map)) {
-            continue;
-        }
-        const std::string path = pins.map(bpf_map__name(map));
-        if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0) {
-            return fail_errno(-error, "set the pin of map {}", bpf_map__name(map));
-        }
-    }
-    return {};
-}
-
-// That of a map that is pinned already: traffic uses it, it stays as it is.
-std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
-    const UniqueFd map(bpf_obj_get(path.c_str()));
-    bpf_map_info info{};
-    std::uint32_t size = sizeof(info);
-    if (!map || bpf_map_get_info_by_fd(map.get(), &info, &size) != 0) {
-        return std::nullopt;  // loading says what is wrong with it, if anything
-    }
-    return info.max_entries;
-}
-
-void size_flow_maps(netkitd_bpf& skeleton, const Pins& pins) {
-    const std::uint32_t capacity = established_flow_capacity(total_memory_bytes());
-    for (bpf_map* map : {skeleton.maps.flows4, skeleton.maps.flows6}) {
-        bpf_map__set_max_entries(map, pinned_capacity(pins.map(bpf_map__name(map))).value_or(capacity));
-    }
-}
-
 struct ProgramPair {
     bpf_program* ingress;
     bpf_program* egress;
 };
+
+Part part_of(UplinkKind kind) {
+    return kind == UplinkKind::l3 ? Part::uplink_l3 : Part::uplink;
+}
+
+Part part_of(link::DeviceMode mode) {
+    return link::is_netkit(mode) ? Part::netkit : Part::veth;
+}
 
 ProgramPair uplink_programs(const netkitd_bpf& skeleton, UplinkKind kind) {
     const auto& programs = skeleton.progs;
@@ -271,35 +237,28 @@ Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
 
 }  // namespace
 
-void Datapath::Closer::operator()(netkitd_bpf* skeleton) const {
-    netkitd_bpf__destroy(skeleton);
-}
-
-Datapath::Datapath(Skeleton skeleton, Pins pins) : skeleton_(std::move(skeleton)), pins_(std::move(pins)) {}
+Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins)
+    : programs_(std::move(programs)), pins_(std::move(pins)) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
 
 Result<Datapath> Datapath::open(const std::string& directory) {
     Pins pins = NK_TRY(Pins::prepare(directory));
-    const BpfLog log;
-    Skeleton skeleton(netkitd_bpf__open());
-    if (!skeleton) {
-        return fail_errno(errno, "open the BPF programs: {}", log.tail());
-    }
-    NK_TRY(pin_maps(*skeleton, pins));
-    size_flow_maps(*skeleton, pins);
-    if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
-        return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
-    }
-    return Datapath(std::move(skeleton), std::move(pins));
+    auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins)));
+    return Datapath(std::move(programs), std::move(pins));
+}
+
+Result<void> Datapath::load_container_program(link::DeviceMode mode) {
+    NK_TRY(programs_->need(part_of(mode)));
+    return {};
 }
 
 Result<void> Datapath::configure(const NodeSettings& settings) {
     NK_TRY(check_bounds(settings));
-    nk_node& node = skeleton_->data_node->node;
-    const int non_masquerade4 = bpf_map__fd(skeleton_->maps.non_masquerade4);
-    const int non_masquerade6 = bpf_map__fd(skeleton_->maps.non_masquerade6);
+    nk_node& node = programs_->base().data_node->node;
+    const int non_masquerade4 = bpf_map__fd(programs_->maps().non_masquerade4);
+    const int non_masquerade6 = bpf_map__fd(programs_->maps().non_masquerade6);
     NK_TRY(add_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
     NK_TRY(add_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
     publish(node.non_masquerade4_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v4)));
@@ -327,7 +286,8 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
 Result<microseconds> Datapath::attach_endpoint(const std::string& host_name, std::uint32_t ifindex,
                                                link::DeviceMode mode) {
     const bool netkit = link::is_netkit(mode);
-    bpf_program* program = netkit ? skeleton_->progs.netkit_peer : skeleton_->progs.veth_ingress;
+    const netkitd_bpf* skeleton = NK_TRY(programs_->need(part_of(mode)));
+    bpf_program* program = netkit ? skeleton->progs.netkit_peer : skeleton->progs.veth_ingress;
     const BpfLog log;
     const auto took = pin_or_update(pins_.link(host_name), *program, [&] {
         const int index = static_cast<int>(ifindex);
@@ -348,7 +308,7 @@ Result<std::vector<std::string>> Datapath::attached_endpoints() const {
 }
 
 int Datapath::endpoint_map(IpFamily family) const {
-    return bpf_map__fd(family == IpFamily::v4 ? skeleton_->maps.endpoints4 : skeleton_->maps.endpoints6);
+    return bpf_map__fd(family == IpFamily::v4 ? programs_->maps().endpoints4 : programs_->maps().endpoints6);
 }
 
 Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
@@ -382,6 +342,7 @@ Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
 }
 
 Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) {
+    const netkitd_bpf* skeleton = NK_TRY(programs_->need(part_of(kind)));
     const BpfLog log;
     const auto attach = [&](bpf_program* program, std::string_view direction) -> Result<void> {
         const auto took = pin_or_update(pins_.link(uplink_pin(ifindex, direction)), *program, [&] {
@@ -393,7 +354,7 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
         return {};
     };
     // The safety net first: nothing is translated before it is there.
-    const auto [ingress, egress] = uplink_programs(*skeleton_, kind);
+    const auto [ingress, egress] = uplink_programs(*skeleton, kind);
     NK_TRY(attach(egress, "egress"));
     return attach(ingress, "ingress");
 }
@@ -404,7 +365,7 @@ Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
 }
 
 Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) const {
-    const auto [ingress, egress] = uplink_programs(*skeleton_, kind);
+    const auto [ingress, egress] = uplink_programs(*NK_TRY(programs_->need(part_of(kind))), kind);
     UplinkPrograms result{.complete = true, .foreign = {}};
     for (const auto& [type, direction, own] :
          {std::tuple(BPF_TCX_INGRESS, "ingress", ingress), std::tuple(BPF_TCX_EGRESS, "egress", egress)}) {
@@ -442,7 +403,8 @@ Result<std::vector<Counter>> Datapath::counters() const {
 #undef NK_COUNTER_DROP
 #undef NK_COUNTER_EVENT
     for (std::uint32_t index = 0; index < result.size(); ++index) {
-        for (const nk_counter_value& value : NK_TRY(read_per_cpu<nk_counter_value>(skeleton_->maps.counters, index))) {
+        for (const nk_counter_value& value :
+             NK_TRY(read_per_cpu<nk_counter_value>(programs_->maps().counters, index))) {
             result[index].packets += value.packets;
             result[index].bytes += value.bytes;
         }
@@ -452,7 +414,7 @@ Result<std::vector<Counter>> Datapath::counters() const {
 
 Result<std::uint64_t> Datapath::counted(nk_counter counter) const {
     std::uint64_t packets = 0;
-    for (const nk_counter_value& value : NK_TRY(read_per_cpu<nk_counter_value>(skeleton_->maps.counters, counter))) {
+    for (const nk_counter_value& value : NK_TRY(read_per_cpu<nk_counter_value>(programs_->maps().counters, counter))) {
         packets += value.packets;
     }
     return packets;
@@ -461,7 +423,7 @@ Result<std::uint64_t> Datapath::counted(nk_counter counter) const {
 Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> Datapath::port_tries() const {
     std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS> result{};
     for (std::uint32_t bucket = 0; bucket < result.size(); ++bucket) {
-        for (const std::uint64_t count : NK_TRY(read_per_cpu<std::uint64_t>(skeleton_->maps.port_tries, bucket))) {
+        for (const std::uint64_t count : NK_TRY(read_per_cpu<std::uint64_t>(programs_->maps().port_tries, bucket))) {
             result.at(bucket) += count;
         }
     }
@@ -469,7 +431,7 @@ Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> Datapath::port_tries() 
 }
 
 Datapath::FlowMaps Datapath::flow_maps(IpFamily family) const {
-    const auto& maps = skeleton_->maps;
+    const auto& maps = programs_->maps();
     const bpf_map* established = family == IpFamily::v4 ? maps.flows4 : maps.flows6;
     const bpf_map* fresh = family == IpFamily::v4 ? maps.flows4_new : maps.flows6_new;
     return {.established = bpf_map__fd(established),
@@ -483,14 +445,15 @@ Result<nk_map_counts> Datapath::flow_counts() const {
     LIBBPF_OPTS(bpf_test_run_opts, run);
     run.ctx_in = &counts;  // and out (kernel/bpf/syscall.c: bpf_prog_test_run_syscall)
     run.ctx_size_in = sizeof(counts);
-    if (const int error = bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.map_counts), &run); error != 0) {
+    if (const int error = bpf_prog_test_run_opts(bpf_program__fd(programs_->base().progs.map_counts), &run);
+        error != 0) {
         return fail_errno(-error, "count the flows");
     }
     return counts;
 }
 
 std::uint32_t Datapath::endpoint_capacity() const {
-    return bpf_map__max_entries(skeleton_->maps.endpoints4);
+    return bpf_map__max_entries(programs_->maps().endpoints4);
 }
 
 }  // namespace netkitd::datapath

@@ -20,9 +20,9 @@
 #include "datapath/pins.h"
 #include "link/device.h"
 
-struct netkitd_bpf;
-
 namespace netkitd::datapath {
+
+class Programs;
 
 struct NodeNetwork {
     IpPrefix prefix;
@@ -78,7 +78,8 @@ struct Counter {
 
 class Datapath {
 public:
-    // Loads the programs; the verifier's log is in the error. `directory` is on a bpffs.
+    // Makes the maps, or takes those that are there. `directory` is on a bpffs. Programs are loaded when the first
+    // device needs them (programs.h); the verifier's log is in the error then.
     [[nodiscard]] static Result<Datapath> open(const std::string& directory);
     Datapath(Datapath&&) noexcept;
     Datapath& operator=(Datapath&&) noexcept;
@@ -89,6 +90,9 @@ public:
     // Takes effect for the next packet; what stays as it is is in force all the while. Refused when it exceeds
     // NK_MAX_NETWORKS, NK_MAX_UPLINKS or NK_MAX_NON_MASQUERADE.
     [[nodiscard]] Result<void> configure(const NodeSettings& settings);
+
+    // Before the first container of that mode comes, so that it does not wait for the verifier.
+    [[nodiscard]] Result<void> load_container_program(link::DeviceMode mode);
 
     // Attaches the container program to the host's end and pins the link under `host_name`; when a pinned link is
     // there already, its program is replaced in place. Returns the time that the kernel took to attach.
@@ -130,14 +134,10 @@ public:
     [[nodiscard]] std::uint32_t endpoint_capacity() const;
 
 private:
-    struct Closer {
-        void operator()(netkitd_bpf* skeleton) const;
-    };
     [[nodiscard]] int endpoint_map(IpFamily family) const;
-    using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
-    Datapath(Skeleton skeleton, Pins pins);
+    Datapath(std::unique_ptr<Programs> programs, Pins pins);
 
-    Skeleton skeleton_;
+    std::unique_ptr<Programs> programs_;
     Pins pins_;
 };
 

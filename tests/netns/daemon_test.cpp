@@ -42,6 +42,13 @@ protected:
     [[nodiscard]] std::string degraded() const { return status().at("degraded").dump(); }
 };
 
+TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
+    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, and that of the device mode.
+    const std::string count =
+        std::format("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
+    EXPECT_EQ(node().run(count), "3\n");
+}
+
 TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));

@@ -1,0 +1,52 @@
+// The BPF object as it is in the kernel: its maps, and its programs, each loaded when it is first needed.
+//
+// The verifier takes up to some 0.4 s for one program, and a node runs about half of them: those of its device mode and
+// of its kind of uplink. So what load() makes is the maps, and the program that counts their entries; each part of the
+// rest is a load of its own over the same maps, globals and scratch maps among them: programs cannot tell that they
+// were not loaded together.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "abi.h"
+#include "base/result.h"
+#include "datapath/bpf_log.h"
+#include "datapath/pins.h"
+#include "netkitd.skel.h"
+
+namespace netkitd::datapath {
+
+// What is loaded together: a container's program, and the two directions of an uplink.
+enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3 };
+
+class Programs {
+public:
+    // Reuses maps that are pinned already, with the size that they have; the others are pinned.
+    [[nodiscard]] static Result<Programs> load(const Pins& pins);
+
+    // The skeleton that load() made: its maps, globals, and `map_counts`.
+    [[nodiscard]] const netkitd_bpf& base() const { return *base_; }
+    [[nodiscard]] const auto& maps() const { return base_->maps; }
+
+    // A skeleton in which this part's programs are loaded; its maps are those of base(). The verifier's log is in the
+    // error.
+    [[nodiscard]] Result<const netkitd_bpf*> need(Part part);
+
+private:
+    struct Closer {
+        void operator()(netkitd_bpf* skeleton) const { netkitd_bpf__destroy(skeleton); }
+    };
+    using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
+    static constexpr std::size_t kParts = 4;
+
+    explicit Programs(Skeleton base) : base_(std::move(base)) {}
+    [[nodiscard]] static Result<Skeleton> open(const BpfLog& log);
+
+    Skeleton base_;
+    std::array<Skeleton, kParts> parts_;  // by Part
+};
+
+}  // namespace netkitd::datapath
