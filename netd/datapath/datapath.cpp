@@ -15,6 +15,7 @@
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
+#include "datapath/network_places.h"
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
 #include "datapath/publish.h"
@@ -86,72 +87,6 @@ nk_network to_wire(const NodeNetwork& network) {
             .reserved = 0};
 }
 
-bool is_equal(const nk_addr& one, const nk_addr& other) {
-    return std::ranges::equal(one.word, other.word);
-}
-
-bool is_free(const nk_network& place) {
-    return place.prefix.word[0] == NK_NO_PREFIX;
-}
-
-bool is_routed(const nk_network& network) {
-    return !(network.flags & NK_NETWORK_MASQUERADE);
-}
-
-bool is_same(const nk_network& one, const nk_network& other) {
-    return is_equal(one.prefix, other.prefix) && is_equal(one.mask, other.mask);
-}
-
-void fill_place(nk_network& place, nk_network network) {
-    const __be32 first = std::exchange(network.prefix.word[0], NK_NO_PREFIX);
-    place = network;
-    publish(place.prefix.word[0], first);
-}
-
-void update_place(nk_network& place, const nk_network& network) {
-    if (!is_equal(place.source, network.source)) {
-        publish(place.flags, place.flags | NK_NETWORK_SOURCE_MISSING);
-        place.source = network.source;
-    }
-    publish(place.flags, network.flags);
-}
-
-// Networks keep their places. What is new comes before what is no more goes, if there is room.
-void write_networks(std::span<nk_network> places, __u32& count, __u32& routed_count,
-                    const std::vector<nk_network>& wanted) {
-    const auto find = [&](const nk_network& network) {
-        return std::ranges::find_if(places, [&](const nk_network& place) { return is_same(place, network); });
-    };
-    const auto fill_free_places = [&] {
-        for (const nk_network& network : wanted) {
-            const auto free = std::ranges::find_if(places, is_free);
-            if (find(network) == places.end() && free != places.end()) {
-                fill_place(*free, network);
-                const auto used = static_cast<__u32>(free - places.begin()) + 1;
-                publish(count, std::max(count, used));
-            }
-        }
-    };
-    for (nk_network& place : places.subspan(count)) {
-        place.prefix.word[0] = NK_NO_PREFIX;
-    }
-    for (const nk_network& network : wanted) {
-        if (const auto place = find(network); place != places.end()) {
-            update_place(*place, network);
-        }
-    }
-    fill_free_places();
-    for (nk_network& place : places) {
-        if (std::ranges::none_of(wanted, [&](const nk_network& network) { return is_same(place, network); })) {
-            publish(place.prefix.word[0], static_cast<__be32>(NK_NO_PREFIX));
-        }
-    }
-    fill_free_places();
-    const auto last = std::ranges::find_if_not(places.rbegin(), places.rend(), is_free);
-    publish(count, static_cast<__u32>(places.rend() - last));
-    publish(routed_count, static_cast<__u32>(std::ranges::count_if(wanted, is_routed)));
-}
-
 std::vector<nk_network> networks_of(const NodeSettings& settings, IpFamily family) {
     std::vector<nk_network> result;
     for (const NodeNetwork& network : settings.networks) {
@@ -160,6 +95,16 @@ std::vector<nk_network> networks_of(const NodeSettings& settings, IpFamily famil
         }
     }
     return result;
+}
+
+// Of more than there is room for, programs take any MTU for one of them: so it is while they are written.
+void write_mtus(nk_node& node, const std::vector<std::uint32_t>& wanted) {
+    const std::span<const std::uint32_t> fitting(wanted.data(), std::min<std::size_t>(wanted.size(), NK_MAX_MTUS));
+    if (!std::ranges::equal(fitting, std::span(node.mtus).first(fitting.size()))) {
+        publish(node.mtu_count, static_cast<__u32>(NK_MAX_MTUS + 1));
+        std::ranges::copy(fitting, std::begin(node.mtus));
+    }
+    publish(node.mtu_count, static_cast<__u32>(wanted.size()));
 }
 
 std::size_t count_non_masquerade(const NodeSettings& settings, IpFamily family) {
@@ -266,16 +211,9 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
     write_uplinks(node.uplinks, node.uplink_count, settings.uplinks);
-    std::uint32_t mtus = 0;
-    for (const std::uint32_t mtu : settings.mtus) {
-        if (mtus < NK_MAX_MTUS) {
-            node.mtus[mtus] = mtu;
-        }
-        ++mtus;
-    }
+    write_mtus(node, settings.mtus);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
-    publish(node.mtu_count, mtus);
     NK_TRY(remove_other_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
     NK_TRY(remove_other_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.

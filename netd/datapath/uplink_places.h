@@ -1,4 +1,4 @@
-// The uplinks in the node's configuration, as programs look for them while they are written.
+// The uplinks in the node's configuration (places.h).
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,7 @@ namespace netkitd::datapath {
 // What no device has for an index.
 inline constexpr std::uint32_t kNoUplink = 0xffffffff;
 
-// An uplink that stays keeps its place, so that it is found all the while. What is new comes before what is no more
-// goes, if there is room. At most as many are wanted as there are places.
+// `wanted`: each an ifindex.
 void write_uplinks(std::span<std::uint32_t> places, std::uint32_t& count, const std::vector<std::uint32_t>& wanted);
 
 }  // namespace netkitd::datapath
