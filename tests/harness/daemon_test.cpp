@@ -8,24 +8,17 @@
 
 #include <array>
 #include <csignal>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
-#include <thread>
 
+#include "harness/wait.h"
 #include "ipc/client.h"
 
 namespace netkitd::test {
 namespace {
 
-using namespace std::chrono_literals;
 using nlohmann::json;
-
-// The VM is some 25 times slower than a machine.
-std::chrono::seconds patience() {
-    return std::getenv("NETKITD_VM") == nullptr ? 30s : 300s;
-}
 
 pid_t fork_bound_to_us() {
     const pid_t child = ::fork();
@@ -159,17 +152,6 @@ json DaemonTest::endpoints() const {
 
 std::string DaemonTest::log() const {
     return (std::ostringstream() << std::ifstream(scratch("log")).rdbuf()).str();
-}
-
-bool eventually(const std::function<bool()>& condition) {
-    const auto end = std::chrono::steady_clock::now() + patience();
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) {
-            return false;
-        }
-        std::this_thread::sleep_for(2ms);
-    }
-    return true;
 }
 
 }  // namespace netkitd::test

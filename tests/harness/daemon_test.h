@@ -63,7 +63,4 @@ private:
     pid_t daemon_ = 0;
 };
 
-// Until `condition` holds, for at most half a minute (in the VM, five).
-[[nodiscard]] bool eventually(const std::function<bool()>& condition);
-
 }  // namespace netkitd::test

@@ -7,8 +7,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
+
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {
@@ -42,10 +43,6 @@ void echo(int connection) {
 }
 
 }  // namespace
-
-bool in_vm() {
-    return std::getenv("NETKITD_VM") != nullptr;
-}
 
 Address echo_at(const std::string& text) {
     addrinfo hints{};

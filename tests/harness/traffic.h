@@ -14,9 +14,6 @@
 
 namespace netkitd::test {
 
-// The VM's processors are slow.
-[[nodiscard]] bool in_vm();
-
 struct Address {
     sockaddr_storage storage{};
     socklen_t size = 0;

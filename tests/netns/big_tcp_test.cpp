@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "harness/daemon_test.h"
+#include "harness/wait.h"
 #include "node/host_changes.h"
 
 namespace netkitd::test {

@@ -13,6 +13,7 @@
 
 #include "abi.h"
 #include "harness/small_file_system.h"
+#include "harness/wait.h"
 #include "link/device.h"
 #include "link/monitor.h"
 

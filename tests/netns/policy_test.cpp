@@ -14,6 +14,7 @@
 #include <fstream>
 
 #include "harness/daemon_test.h"
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {

@@ -4,11 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <thread>
-
 #include "harness/full_disk.h"
 #include "harness/node_test.h"
+#include "harness/wait.h"
 #include "link/device.h"
 
 namespace netkitd::test {
@@ -48,11 +46,11 @@ protected:
 
     // It keeps a link for a while after its pin is gone (datapath/link_pin.cpp).
     void resync_once_the_kernel_lets_go() {
-        auto resynced = manager().resync();
-        for (int tries = 0; !resynced && tries < 3000; ++tries) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        Result<void> resynced;
+        (void)eventually([&] {
             resynced = manager().resync();
-        }
+            return resynced.has_value();
+        });
         ASSERT_TRUE(resynced) << resynced.error().message();
     }
 

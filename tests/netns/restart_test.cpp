@@ -9,6 +9,7 @@
 
 #include "harness/daemon_test.h"
 #include "harness/traffic.h"
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {

@@ -16,6 +16,7 @@
 #include "harness/daemon_test.h"
 #include "harness/traffic.h"
 #include "harness/tun_wire.h"
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {
