@@ -9,8 +9,6 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-constexpr milliseconds kIdle = 1s;
-constexpr milliseconds kFilling = 50ms;
 constexpr milliseconds kBetweenSlices = 1ms;
 // Some milliseconds' work if all of them are over.
 constexpr std::size_t kSlice = 4096;
@@ -44,7 +42,7 @@ nanoseconds end_of(const FlowLifetimes& lifetimes, bool established, const FlowE
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {
     NK_TRY(measure());
     if (!walk_ && !NK_TRY(is_due(lifetimes, now))) {
-        return until_the_next_question();
+        return schedule_.until_the_next_question();
     }
     if (!walk_) {
         walk_.emplace();
@@ -60,11 +58,7 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
     walk_.reset();
     ++walks_;
     NK_TRY(measure());
-    return NK_TRY(is_due(lifetimes, now)) ? kBetweenSlices : until_the_next_question();
-}
-
-milliseconds FlowSweeper::until_the_next_question() const {
-    return schedule_.is_filling() ? kFilling : kIdle;
+    return NK_TRY(is_due(lifetimes, now)) ? kBetweenSlices : schedule_.until_the_next_question();
 }
 
 Result<void> FlowSweeper::measure() {

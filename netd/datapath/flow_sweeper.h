@@ -55,7 +55,6 @@ public:
     [[nodiscard]] std::uint64_t removed() const { return removed_; }  // flows and lonely halves
 
 private:
-    [[nodiscard]] std::chrono::milliseconds until_the_next_question() const;
     [[nodiscard]] Result<bool> is_due(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>

@@ -6,6 +6,7 @@ namespace netkitd::datapath {
 namespace {
 
 using namespace std::chrono_literals;
+using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kLongest = 5min;
@@ -13,9 +14,13 @@ constexpr nanoseconds kLongest = 5min;
 // time to lose.
 constexpr double kSecondsAhead = 5;
 constexpr double kSecondsToLose = 0.75;
-constexpr nanoseconds kMeasure = 500ms;
 constexpr double kPressure = 0.5;
 constexpr double kEntriesPerFlow = 2;
+// What came a moment ago says little: a machine that stood still for a while makes up for it.
+constexpr double kMostFlowsPerSecond = 50'000;
+constexpr milliseconds kSeldom = 1s;
+constexpr milliseconds kOften = 50ms;
+constexpr milliseconds kMeasure = kOften;
 // A walk looks at every entry: for less than this part of the table it is not worth while.
 constexpr double kWorthAWalk = 1.0 / 8;
 
@@ -39,6 +44,7 @@ nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill)
 
 bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetimes& lifetimes) {
     last_promoted_ = load.promoted;
+    free_ = static_cast<double>(load.fullest.capacity) - static_cast<double>(load.fullest.entries);
     const bool moved = load.begun != begun_;
     begun_ = load.begun;
     moved_ = moved_ || moved;
@@ -63,11 +69,16 @@ bool SweepSchedule::is_due_before_it_is_full(nanoseconds now, const Load& load) 
         measured_ = now;
     }
     const auto capacity = static_cast<double>(load.fullest.capacity);
-    const double free = capacity - static_cast<double>(load.fullest.entries);
     const double added = static_cast<double>(load.promoted - promoted_at_walk_) * kEntriesPerFlow;
     const double added_per_second = promoted_per_second_ * kEntriesPerFlow;
-    filling_ = load.fullest.ratio() > kPressure && added_per_second * kSecondsAhead > free;
-    return filling_ && (added_per_second * kSecondsToLose > free || added >= capacity * kWorthAWalk);
+    filling_ = load.fullest.ratio() > kPressure && added_per_second * kSecondsAhead > free_;
+    return filling_ && (added_per_second * kSecondsToLose > free_ || added >= capacity * kWorthAWalk);
+}
+
+milliseconds SweepSchedule::until_the_next_question() const {
+    // Twice in the time that it takes at least, so that a rate is known when there is still half of it.
+    const std::chrono::duration<double> half(free_ / (kMostFlowsPerSecond * kEntriesPerFlow) / 2);
+    return filling_ ? kOften : std::clamp(std::chrono::duration_cast<milliseconds>(half), kOften, kSeldom);
 }
 
 void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional<nanoseconds> next_end,

@@ -38,8 +38,9 @@ public:
     };
 
     [[nodiscard]] bool is_due(std::chrono::nanoseconds now, const Load& load, const FlowLifetimes& lifetimes);
-    // Whether the table, when it was last asked about, was to be full within seconds: then ask again soon.
-    [[nodiscard]] bool is_filling() const { return filling_; }
+    // From one question to the next: before the table can be full, however fast flows begin from now on (up to 50,000 a
+    // second), and soon while it is filling up.
+    [[nodiscard]] std::chrono::milliseconds until_the_next_question() const;
     // After a walk. `next_end`: when the first of the flows that were left is over, as far as was seen.
     void walked(std::chrono::nanoseconds now, std::uint64_t removed, std::optional<std::chrono::nanoseconds> next_end,
                 const FlowLifetimes& lifetimes);
@@ -50,8 +51,9 @@ private:
     std::optional<std::chrono::nanoseconds> next_;
     std::chrono::nanoseconds interval_{};
     std::uint64_t begun_ = 0;
-    bool moved_ = false;  // flows have begun since the last walk
-    bool filling_ = false;
+    bool moved_ = false;    // flows have begun since the last walk
+    bool filling_ = false;  // when it was last asked about, the table was to be full within seconds,
+    double free_ = 0;       // and had room for so many entries
     // The rate at which flows are established.
     std::optional<std::chrono::nanoseconds> measured_;
     std::uint64_t promoted_ = 0;

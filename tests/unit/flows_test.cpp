@@ -115,7 +115,7 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedWhenEnoughHasCome) {
         }
     }
     EXPECT_EQ(seen, (std::vector<std::int64_t>{1001, 1003, 1005, 1007}));
-    EXPECT_TRUE(schedule.is_filling());
+    EXPECT_EQ(schedule.until_the_next_question(), 50ms);
     load.fullest.entries = 1550;
     load.promoted = load.begun += 50;
     EXPECT_EQ(walks(1009s), (std::vector<std::int64_t>{1008})) << "there is no time to lose";
@@ -131,6 +131,38 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedBeforeItIsFull) {
     load.fullest.entries = 40;
     load.promoted = load.begun = 200;
     EXPECT_EQ(walks(1010s), std::vector<std::int64_t>()) << "there is room for seconds";
+}
+
+TEST_F(ScheduleTest, WhereNothingHappensItIsAskedOnceASecond) {
+    load.fullest = {.entries = 0, .capacity = 262144};
+    EXPECT_EQ(walks(1010s), std::vector<std::int64_t>());
+    EXPECT_EQ(schedule.until_the_next_question(), 1s);
+}
+
+// Nothing comes for a while, and then, from right after a question, as much as is promised.
+TEST_F(ScheduleTest, AFloodAfterAPauseIsNoticedBeforeTheTableIsFull) {
+    constexpr std::uint64_t kFlowsPerSecond = 50'000;
+    for (const std::uint64_t capacity : {65536U, 131072U, 262144U}) {
+        for (const std::uint64_t percent : {1U, 30U, 49U, 51U, 70U, 85U}) {
+            schedule = {};
+            load = {.entries = capacity * percent / 100, .begun = 0, .promoted = 0, .fullest = {}};
+            std::chrono::milliseconds time = 1000s;
+            const auto is_due = [&] {
+                load.fullest = {.entries = load.entries, .capacity = capacity};
+                return schedule.is_due(time, load, {});
+            };
+            for (int i = 0; i < 5 && !is_due(); ++i) {
+                time += schedule.until_the_next_question();
+            }
+            do {
+                const std::chrono::milliseconds wait = schedule.until_the_next_question();
+                time += wait;
+                load.promoted = load.begun += kFlowsPerSecond * static_cast<std::uint64_t>(wait.count()) / 1000;
+                load.entries = capacity * percent / 100 + 2 * load.promoted;
+            } while (!is_due() && load.entries < capacity);
+            EXPECT_LT(load.entries, capacity - capacity / 20) << percent << " % of " << capacity;
+        }
+    }
 }
 
 TEST(FlowCapacity, FollowsTheMachinesMemory) {
