@@ -208,6 +208,13 @@ in_container() {
     nsenter --net="/proc/$pid/ns/net" -- "$@"
 }
 
+# seen_by_udp NAME ADDRESS: as whom a mirror there (mirror_up, port 7) saw this container. One datagram is all of the
+# answer, and no end of file comes after it.
+seen_by_udp() {
+    # shellcheck disable=SC2016 # its own shell expands it
+    in_container "$1" bash -c 'exec 3<>"/dev/udp/$1/7" && echo hello >&3 && timeout 20 head -n 1 <&3' - "$2"
+}
+
 # address4 NAME [INTERFACE]: the container's IPv4 address.
 address4() {
     in_container "$1" ip -4 -json address show dev "${2:-eth0}" | jq -r '.[0].addr_info[0].local'

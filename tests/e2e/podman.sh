@@ -56,7 +56,7 @@ equals "a page from outside, by TCP" 'hello from outside' \
 equals "the outside host sees the node's address by TCP" "$node4" \
     "$(in_container client socat -T 20 - TCP:"$far4":7,shut-none </dev/null)"
 equals "the outside host sees the node's address by UDP" "$node4" \
-    "$(echo hello | in_container client socat -t 20 -T 20 - UDP:"$outside4":7)"
+    "$(seen_by_udp client "$outside4")"
 contains "the flows are listed" "udp.*$client.*$outside4" "$(netkitctl flow list)"
 
 check "the outside host answers a container's ping, IPv6" in_container client ping -c 2 -W 10 "$far6"
@@ -65,7 +65,7 @@ equals "a page from outside, by TCP over IPv6" 'hello from outside' \
 equals "the outside host sees the node's IPv6 address by TCP" "$node6_as_socat_writes_it" \
     "$(in_container client socat -T 20 - TCP6:"[$far6]":7,shut-none </dev/null)"
 equals "and by UDP" "$node6_as_socat_writes_it" \
-    "$(echo hello | in_container client socat -t 20 -T 20 - UDP6:"[$outside6]":7)"
+    "$(seen_by_udp client "$outside6")"
 contains "the IPv6 flows are listed" "udp.*$client6.*$outside6" "$(netkitctl flow list)"
 contains "and pings" "icmpv6.*$client6.*$far6" "$(netkitctl flow list)"
 equals "nothing that the containers sent by themselves looked spoofed" 0 "$(counter spoofed-source)"

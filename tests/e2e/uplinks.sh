@@ -17,19 +17,19 @@ for module in 8021q bonding wireguard; do
     fi
 done
 
-# sees FAMILY TCP-ADDRESS UDP-ADDRESS: whom the outside host saw. By UDP it answers with the address of its interface.
+# sees TCP-ADDRESS UDP-ADDRESS: whom the outside host saw. By UDP it answers with the address of its interface.
 sees() {
-    in_container web socat -T 20 - "TCP$1:$2:7,shut-none" </dev/null
-    echo hello | in_container web socat -t 20 -T 20 - "UDP$1:$3:7"
+    in_container web socat -T 20 - "TCP:$1:7,shut-none" </dev/null
+    seen_by_udp web "$2"
 }
 
 # outside_sees_the_node WHERE
 outside_sees_the_node() {
     mirror_up 7 outside
     check "$1: the outside listens" wait_for 20 bash -c 'ip netns exec outside ss -Hlnt "sport = 7" | grep -q .'
-    equals "$1: the outside sees the node" "$node4 $node4" "$(sees 4 "$far4" "$outside4" | xargs)"
+    equals "$1: the outside sees the node" "$node4 $node4" "$(sees "$far4" "$outside4" | xargs)"
     equals "$1: over IPv6 too" "$node6_as_socat_writes_it $node6_as_socat_writes_it" \
-        "$(sees 6 "[$far6]" "[$outside6]" | xargs)"
+        "$(sees "[$far6]" "$outside6" | xargs)"
 }
 
 # nobody_gets_in WHERE OUTSIDE-DEVICE: by a route of the attacker's.
