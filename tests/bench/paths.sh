@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154 # set for tests/bench/guest, and by tests/lib/common.sh
+# shellcheck disable=SC2034,SC2154 # set for tests/bench/guest, and by tests/commands/common.sh
 # The paths that are compared, each set up from a freshly booted VM, which is thrown away afterwards: so that a row does
 # not depend on the ones before it, and nothing has to be undone. Sourced by tests/bench/guest.
 #

@@ -6,7 +6,7 @@
 # Messages go to stderr: stdout belongs to the command that the script was asked to run.
 
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
-lib=$checkout/tests/lib
+commands=$checkout/tests/commands
 cache=${NETKITD_CACHE:-/var/cache/netkitd-test}
 # One build tree a checkout, outside of it, so that two checkouts share a cache but no object files.
 build=$cache/build/$(printf '%s' "$checkout" | sha256sum | cut -c1-12)

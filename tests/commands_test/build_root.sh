@@ -2,7 +2,7 @@
 # The build root is made once, by one at a time; whatever interrupts that, the next run recovers by itself. The mirror
 # and mmdebstrap are stand-ins: what they would do for minutes is not what is tested.
 set -euo pipefail
-# shellcheck source=tests/scripts/lib.sh
+# shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 mirror=$scratch/mirror
@@ -47,26 +47,26 @@ root=$(root_path)
 
 mkdir "$scratch/small"
 mount -t tmpfs -o size=1M tmpfs "$scratch/small"
-refused "too little space is refused before anything is begun" 1 env NETKITD_CACHE="$scratch/small" tests/lib/build-root
+refused "too little space is refused before anything is begun" 1 env NETKITD_CACHE="$scratch/small" tests/commands/build-root
 contains "with what is missing and what to do" 'MiB free.*NETKITD_CACHE=' "$(<"$scratch/output")"
 umount "$scratch/small"
 
 mmdebstrap_does true
 mirror_is "file:$scratch/nowhere"
-refused "a mirror that does not answer" 1 tests/lib/build-root
+refused "a mirror that does not answer" 1 tests/commands/build-root
 contains "is named" "no Debian trixie at file:$scratch/nowhere" "$(<"$scratch/output")"
 contains "with what to look at" 'apt-get update' "$(<"$scratch/output")"
 equals "nothing stays of it" '' "$(leftovers)"
 
 mirror_is "file:$mirror"
 mmdebstrap_does 'echo "No space left on device" >&2; exit 25'
-refused "a disk that gets full in the middle" 1 tests/lib/build-root
+refused "a disk that gets full in the middle" 1 tests/commands/build-root
 contains "is shown" 'No space left on device' "$(<"$scratch/output")"
 equals "nothing stays of it" '' "$(leftovers)"
 
 mmdebstrap_does 'sleep 86422'
 for signal in INT TERM KILL; do
-    started tests/lib/build-root
+    started tests/commands/build-root
     check "it is being built" wait_for 120 running "sleep 86422"
     if [[ $signal == INT ]]; then
         kill -INT -- "-$group"
@@ -82,14 +82,14 @@ done
 contains "killed, it leaves its scratch directory" 'tmp\.' "$(leftovers)"
 
 mmdebstrap_does 'sleep 2'
-started tests/lib/build-root
-equals "two at the same time get the same root" "$root" "$(tests/lib/build-root 2>"$scratch/second")"
+started tests/commands/build-root
+equals "two at the same time get the same root" "$root" "$(tests/commands/build-root 2>"$scratch/second")"
 ended
 equals "both end well" 0 "$status"
 equals "and one of them has made it" 1 "$(wc -l <"$scratch/runs")"
 equals "what was left is removed" '' "$(leftovers)"
 check "the container image is there" test -s "$root/usr/share/netkitd-test/image.tar"
-equals "from then on it is there at once" "$root" "$(tests/lib/build-root)"
+equals "from then on it is there at once" "$root" "$(tests/commands/build-root)"
 equals "and not made again" 1 "$(wc -l <"$scratch/runs")"
 
 rm -rf "$scratch"

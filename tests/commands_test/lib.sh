@@ -12,8 +12,8 @@ if [[ -z ${NETKITD_SANDBOX:-} ]]; then
 fi
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit
 scratch=$(mktemp -d)
-# shellcheck source=tests/lib/checks.sh
-. tests/lib/checks.sh
+# shellcheck source=tests/commands/checks.sh
+. tests/commands/checks.sh
 
 unset NETKITD_SANDBOX
 export NETKITD_CACHE=$scratch/cache
@@ -23,7 +23,7 @@ mkdir "$NETKITD_CACHE"
 root_path() {
     mkdir "$scratch/small"
     mount -t tmpfs -o size=1M tmpfs "$scratch/small"
-    NETKITD_CACHE=$scratch/small tests/lib/build-root 2>&1 | grep -o '/root-[0-9a-f]*' | sed "s,^,$NETKITD_CACHE,"
+    NETKITD_CACHE=$scratch/small tests/commands/build-root 2>&1 | grep -o '/root-[0-9a-f]*' | sed "s,^,$NETKITD_CACHE,"
     umount "$scratch/small"
     rmdir "$scratch/small"
 }

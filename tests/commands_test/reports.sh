@@ -1,7 +1,7 @@
 #!/bin/bash
 # What tests/run shows at its end of the tests that failed or were skipped, from ctest's report.
 set -euo pipefail
-# shellcheck source=tests/scripts/lib.sh
+# shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 cat >"$scratch/report.xml" <<'END_OF_REPORT'
@@ -57,10 +57,10 @@ FAILED netns.crashed
 FAILED e2e.bad
     FAIL  two
           status:  3'
-equals "the tests that failed, and what they said" "$expected" "$(tests/lib/failures "$scratch/report.xml")"
+equals "the tests that failed, and what they said" "$expected" "$(tests/commands/failures "$scratch/report.xml")"
 expected='skipped netns.unasked: this kernel has "netkit"
 skipped e2e.unasked: no bonding'
-equals "those that were skipped, and why" "$expected" "$(tests/lib/skips "$scratch/report.xml")"
+equals "those that were skipped, and why" "$expected" "$(tests/commands/skips "$scratch/report.xml")"
 
 rm -rf --one-file-system "$scratch"
 verdict

@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/sandbox passes on what a command says, takes and ends with, and leaves nothing behind, however it ends.
 set -euo pipefail
-# shellcheck source=tests/scripts/lib.sh
+# shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 # This sandbox's own root serves as the build root: an overlay over an overlay is as deep as the kernel allows.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What a newcomer types wrong is answered with what is right, and nothing is begun.
 set -euo pipefail
-# shellcheck source=tests/scripts/lib.sh
+# shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 # It may still read the checkout, wherever that is.

@@ -2,7 +2,7 @@
 # tests/vm runs a command in the checkout wherever that is, in a guest that hides places of its own, and passes on what
 # it says and ends with.
 set -euo pipefail
-# shellcheck source=tests/scripts/lib.sh
+# shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 # This sandbox's own root serves as the build root, as in sandbox.sh; what the product does is not asked here.
@@ -12,7 +12,7 @@ mount --bind / "$root"
 place=$scratch/checkout # in /tmp, which is a file system of its own in the sandbox and in the guest
 mkdir "$place"
 cp -a tests "$place"
-printf '#!/bin/bash\n' >"$place/tests/lib/build-tree"
+printf '#!/bin/bash\n' >"$place/tests/commands/build-tree"
 cd "$place"
 
 # shellcheck disable=SC2016 # the $ is for the guest

@@ -31,8 +31,8 @@ fi
 daemon_log=$scratch/netkitd.log
 daemon_pid=
 background_pids=()
-# shellcheck source=tests/lib/checks.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/../lib/checks.sh"
+# shellcheck source=tests/commands/checks.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../commands/checks.sh"
 
 # --- the node -----------------------------------------------------------------------------------------------------
 
