@@ -1,6 +1,6 @@
 // How full the flow maps are: run by the daemon, attached to nothing. The kernel counts a hash map's entries anyway,
 // and tells programs only; user space would have to walk the map.
-#include "lib/flow.h"
+#include "lib/nat/flow.h"
 
 // kernel/bpf/map_iter.c; the type's name is all that matters here.
 struct bpf_map {

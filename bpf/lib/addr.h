@@ -1,7 +1,7 @@
 // Addresses of either family in one type (abi.h: IPv4 uses the first word).
 #pragma once
 
-#include "base.h"
+#include "lib/base.h"
 
 static __always_inline struct nk_addr nk_addr4(__be32 addr)
 {

@@ -6,19 +6,19 @@
 // host's stack (`door->pass`), which answers with the right ICMP error; a packet that was rewritten never is.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "endpoint.h"
-#include "fast.h"
-#include "flow_create.h"
-#include "fragment.h"
-#include "icmp_error.h"
-#include "neighbour.h"
-#include "node.h"
-#include "non_masquerade.h"
-#include "parse.h"
-#include "rewrite.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/endpoint.h"
+#include "lib/nat/fast.h"
+#include "lib/nat/flow_create.h"
+#include "lib/packet/fragment.h"
+#include "lib/nat/icmp_error.h"
+#include "lib/route/neighbour.h"
+#include "lib/node.h"
+#include "lib/nat/non_masquerade.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
+#include "lib/route/route.h"
 
 struct nk_door {
 	int pass;  // the verdict that hands the packet to the host's stack

@@ -1,7 +1,7 @@
 // Drops and events, counted per CPU. A drop has a name (abi.h); there is no way to drop without one.
 #pragma once
 
-#include "base.h"
+#include "lib/base.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

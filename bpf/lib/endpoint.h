@@ -1,8 +1,8 @@
 // Endpoints: which address belongs to which container, and where that container is.
 #pragma once
 
-#include "addr.h"
-#include "base.h"
+#include "lib/addr.h"
+#include "lib/base.h"
 
 // Not preallocated: entries come and go with containers, not with packets.
 struct {

@@ -4,8 +4,8 @@
 // as long as it is there; a place is filled before it can be found (its prefix' first word, or the count, comes last).
 #pragma once
 
-#include "addr.h"
-#include "base.h"
+#include "lib/addr.h"
+#include "lib/base.h"
 
 volatile struct nk_node node SEC(".data.node");
 

@@ -9,18 +9,18 @@
 
 #include <linux/if_packet.h>
 
-#include "base.h"
-#include "addr.h"
-#include "counters.h"
-#include "endpoint.h"
-#include "fast.h"
-#include "flow_promote.h"
-#include "fragment.h"
-#include "icmp_error.h"
-#include "node.h"
-#include "non_masquerade.h"
-#include "parse.h"
-#include "rewrite.h"
+#include "lib/base.h"
+#include "lib/addr.h"
+#include "lib/counters.h"
+#include "lib/endpoint.h"
+#include "lib/nat/fast.h"
+#include "lib/nat/flow_promote.h"
+#include "lib/packet/fragment.h"
+#include "lib/nat/icmp_error.h"
+#include "lib/node.h"
+#include "lib/nat/non_masquerade.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
 
 static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_delivery *to)
 {

@@ -1,11 +1,11 @@
 // Uplinks whose packets have no Ethernet header.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "fast.h"
-#include "parse.h"
-#include "uplink.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/nat/fast.h"
+#include "lib/packet/parse.h"
+#include "lib/uplink.h"
 
 // All that is said of packets in these files counts on an Ethernet header, so one that comes in gets one, of zeros.
 // Whoever receives it, the host's stack or a container, does not see that: the kernel takes what is before the network

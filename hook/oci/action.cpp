@@ -1,4 +1,4 @@
-#include "action.h"
+#include "oci/action.h"
 
 #include "base/quote.h"
 

@@ -20,7 +20,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "oci_state.h"
+#include "oci/oci_state.h"
 
 namespace netkitd::hook {
 

@@ -1,4 +1,4 @@
-#include "container_process.h"
+#include "oci/container_process.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "input.h"
+#include "oci/input.h"
 
 #include <poll.h>
 #include <unistd.h>

@@ -7,14 +7,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include "action.h"
+#include "oci/action.h"
 #include "base/quote.h"
-#include "container_process.h"
-#include "input.h"
+#include "oci/container_process.h"
+#include "oci/input.h"
 #include "ipc/client.h"
-#include "oci_state.h"
-#include "options.h"
-#include "report.h"
+#include "oci/oci_state.h"
+#include "oci/options.h"
+#include "oci/report.h"
 
 namespace netkitd::hook {
 namespace {

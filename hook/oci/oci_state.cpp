@@ -1,10 +1,11 @@
-#include "oci_state.h"
+#include "oci/oci_state.h"
 
 #include <array>
 #include <bitset>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/annotation_prefix.h"
 #include "base/quote.h"
 #include "ipc/protocol.h"
 
@@ -152,14 +153,14 @@ private:
     }
 
     bool take_annotation(const Scalar& value) {
-        if (!annotation_.starts_with(ipc::kAnnotationPrefix)) {
+        if (!annotation_.starts_with(kAnnotationPrefix)) {
             return true;
         }
         if (value.text == nullptr) {
             return stop(std::format("annotation {} is not a string", quote(annotation_)));
         }
         if (state_.annotations.size() == ipc::kMaxAnnotations) {
-            return stop(std::format("more than {} annotations {}*", ipc::kMaxAnnotations, ipc::kAnnotationPrefix));
+            return stop(std::format("more than {} annotations {}*", ipc::kMaxAnnotations, kAnnotationPrefix));
         }
         if (annotation_.size() + value.text->size() > ipc::kMaxAnnotationBytes) {
             return stop(

@@ -1,4 +1,4 @@
-#include "options.h"
+#include "oci/options.h"
 
 #include <getopt.h>
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "action.h"
+#include "oci/action.h"
 #include "base/result.h"
 #include "ipc/protocol.h"
 

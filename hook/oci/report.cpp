@@ -1,4 +1,4 @@
-#include "report.h"
+#include "oci/report.h"
 
 #include <syslog.h>
 #include <unistd.h>

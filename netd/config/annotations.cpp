@@ -1,4 +1,4 @@
-#include "endpoint/annotations.h"
+#include "config/annotations.h"
 
 #include <array>
 #include <charconv>
@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "base/quote.h"
-#include "endpoint/mtu.h"
-#include "endpoint/names.h"
-#include "ipc/protocol.h"
+#include "base/annotation_prefix.h"
+#include "config/mtu.h"
+#include "config/names.h"
 
 namespace netkitd {
 namespace {
@@ -89,7 +89,7 @@ Result<void> parse_one(std::string_view name, std::string_view value, AttachOpti
     for (const auto& [known, parser] : kAnnotations) {
         all += parser == refuse_unsupported
                    ? ""
-                   : std::format("{}{}{}", all.empty() ? "" : ", ", ipc::kAnnotationPrefix, known);
+                   : std::format("{}{}{}", all.empty() ? "" : ", ", kAnnotationPrefix, known);
     }
     return fail(ErrorKind::invalid, "no such annotation; there are {}", all);
 }
@@ -99,10 +99,10 @@ Result<void> parse_one(std::string_view name, std::string_view value, AttachOpti
 Result<AttachOptions> parse_annotations(const std::map<std::string, std::string>& annotations) {
     AttachOptions options;
     for (const auto& [key, value] : annotations) {
-        if (!key.starts_with(ipc::kAnnotationPrefix)) {
+        if (!key.starts_with(kAnnotationPrefix)) {
             continue;
         }
-        const std::string_view name = std::string_view(key).substr(ipc::kAnnotationPrefix.size());
+        const std::string_view name = std::string_view(key).substr(kAnnotationPrefix.size());
         NK_TRY_CONTEXT(std::format("annotation {}", quote(key)), parse_one(name, value, options));
     }
     return options;

@@ -1,4 +1,4 @@
-#include "endpoint/config.h"
+#include "config/config.h"
 
 #include <algorithm>
 #include <array>
@@ -9,9 +9,9 @@
 
 #include "abi.h"
 #include "base/quote.h"
-#include "endpoint/config_json.h"
-#include "endpoint/mtu.h"
-#include "endpoint/names.h"
+#include "config/config_json.h"
+#include "config/mtu.h"
+#include "config/names.h"
 
 namespace netkitd {
 namespace {
@@ -362,8 +362,8 @@ Result<std::vector<IpPrefix>> read_non_masquerade(const ConfigObject& object) {
 constexpr std::uint32_t kShortestLife = 10;
 constexpr std::uint32_t kLongestLife = 7 * 24 * 3600;
 
-Result<datapath::FlowLifetimes> read_lifetimes(const ConfigObject& masquerade) {
-    datapath::FlowLifetimes result;
+Result<FlowLifetimes> read_lifetimes(const ConfigObject& masquerade) {
+    FlowLifetimes result;
     const ConfigJson* const value = masquerade.find("lifetimes");
     if (value == nullptr) {
         return result;

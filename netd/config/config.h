@@ -11,7 +11,7 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "datapath/flow_lifetimes.h"
+#include "config/flow_lifetimes.h"
 #include "link/device.h"
 
 namespace netkitd {
@@ -60,7 +60,7 @@ struct Config {
     bool masquerade = true;                       // of networks that don't say it themselves
     std::vector<IpPrefix> non_masquerade;         // destinations that are routed also from masqueraded networks
     PortRange masquerade_ports;
-    datapath::FlowLifetimes lifetimes;
+    FlowLifetimes lifetimes;
     bool big_tcp = true;
     std::string store = "/var/lib/netkitd/state.db";
 

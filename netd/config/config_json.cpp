@@ -1,4 +1,4 @@
-#include "endpoint/config_json.h"
+#include "config/config_json.h"
 
 #include <algorithm>
 #include <set>

@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-namespace netkitd::datapath {
+namespace netkitd {
 
 struct FlowLifetimes {
     std::chrono::seconds fresh{60};              // no reply yet
@@ -17,4 +17,4 @@ struct FlowLifetimes {
     bool operator==(const FlowLifetimes&) const = default;
 };
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd

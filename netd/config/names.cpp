@@ -1,4 +1,4 @@
-#include "endpoint/names.h"
+#include "config/names.h"
 
 #include <net/if.h>
 

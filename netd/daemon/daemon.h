@@ -15,7 +15,7 @@
 #include "daemon/process_watcher.h"
 #include "event/event_loop.h"
 #include "ipc/server.h"
-#include "link/monitor.h"
+#include "netlink/monitor.h"
 
 namespace netkitd {
 

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "datapath/flows.h"
+#include "nat/flows.h"
 #include "endpoint/manager.h"
 
 namespace netkitd {

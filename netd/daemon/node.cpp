@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "link/device.h"
-#include "link/netns.h"
+#include "netlink/netns.h"
 #include "link/uplink.h"
 
 namespace netkitd {

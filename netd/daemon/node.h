@@ -13,13 +13,13 @@
 #include "daemon/options.h"
 #include "daemon/recent_errors.h"
 #include "datapath/datapath.h"
-#include "datapath/flow_sweeper.h"
-#include "datapath/flows.h"
-#include "endpoint/config.h"
+#include "nat/flow_sweeper.h"
+#include "nat/flows.h"
+#include "config/config.h"
 #include "endpoint/manager.h"
 #include "endpoint/plumbing.h"
-#include "endpoint/store.h"
-#include "link/netlink.h"
+#include "store/store.h"
+#include "netlink/socket.h"
 #include "node/node_network.h"
 
 namespace netkitd {

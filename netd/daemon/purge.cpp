@@ -6,10 +6,10 @@
 
 #include "base/log.h"
 #include "datapath/pins.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 #include "link/configure.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "node/host_changes.h"
 
 namespace netkitd {

@@ -3,7 +3,7 @@
 
 #include "base/result.h"
 #include "daemon/options.h"
-#include "endpoint/config.h"
+#include "config/config.h"
 
 namespace netkitd {
 

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "daemon/describe.h"
 #include "daemon/status.h"
-#include "endpoint/annotations.h"
+#include "config/annotations.h"
 
 namespace netkitd {
 namespace {

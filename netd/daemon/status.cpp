@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/describe.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 #include "link/ipsec.h"
 
 namespace netkitd {

@@ -13,9 +13,9 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "endpoint/config.h"
+#include "config/config.h"
 #include "endpoint/plumbing.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 
 namespace netkitd {
 

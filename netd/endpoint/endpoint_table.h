@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/ip_addr.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 
 namespace netkitd {
 

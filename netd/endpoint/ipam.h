@@ -14,12 +14,13 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
+#include "store/store.h"
 
 namespace netkitd {
 
 class AddressPool {
 public:
-    static constexpr std::size_t kRemembered = 65'536;
+    static constexpr std::size_t kRemembered = kFreedAddressesKept;
 
     // `reserved` are never given out (the gateway); neither are the network and the broadcast address of IPv4 and the
     // subnet-router anycast address of IPv6 (RFC 4291, section 2.6.1).

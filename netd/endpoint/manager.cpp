@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "endpoint/host_name.h"
-#include "endpoint/mtu.h"
+#include "config/mtu.h"
 #include "endpoint/process.h"
 
 namespace netkitd {

@@ -17,13 +17,13 @@
 #include "base/result.h"
 #include "base/undo.h"
 #include "base/unique_fd.h"
-#include "endpoint/annotations.h"
+#include "config/annotations.h"
 #include "endpoint/attach.h"
-#include "endpoint/config.h"
+#include "config/config.h"
 #include "endpoint/endpoint_table.h"
 #include "endpoint/ipam.h"
 #include "endpoint/plumbing.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 
 namespace netkitd {
 

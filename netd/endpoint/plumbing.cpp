@@ -1,6 +1,6 @@
 #include "endpoint/plumbing.h"
 
-#include "link/netns.h"
+#include "netlink/netns.h"
 #include "link/readiness.h"
 
 namespace netkitd {

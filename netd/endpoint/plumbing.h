@@ -13,11 +13,11 @@
 
 #include "base/result.h"
 #include "datapath/datapath.h"
-#include "datapath/flows.h"
-#include "endpoint/config.h"
+#include "nat/flows.h"
+#include "config/config.h"
 #include "link/configure.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "link/sysctl.h"
 
 namespace netkitd {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/annotation_prefix.h"
 #include "base/ip_protocol.h"
 #include "base/quote.h"
 #include "ipc/strict_json.h"

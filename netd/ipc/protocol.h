@@ -40,7 +40,6 @@ inline constexpr std::size_t kMaxIdBytes = 256;
 inline constexpr std::size_t kMaxAnnotations = 32;
 inline constexpr std::size_t kMaxAnnotationBytes = 4096;  // key and value together
 inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
-inline constexpr std::string_view kAnnotationPrefix = "io.netkitd.";
 
 enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flow_list, flow_flush };
 

@@ -5,8 +5,8 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {

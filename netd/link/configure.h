@@ -10,12 +10,10 @@
 #include "base/ip_addr.h"
 #include "base/result.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/route_protocol.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
-
-// rtm_protocol of every route that is ours (`ip route show proto 120`); free in linux/rtnetlink.h and iproute2.
-inline constexpr std::uint8_t kRouteProtocol = 120;
 
 struct ContainerEnd {
     std::uint32_t ifindex = 0;

@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "base/quote.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {

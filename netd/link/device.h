@@ -10,7 +10,7 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "link/segment_sizes.h"
 
 namespace netkitd::link {

@@ -5,9 +5,9 @@
 
 #include <cstring>
 
-#include "link/netlink.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/socket.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 

@@ -9,8 +9,8 @@
 
 #include "base/quote.h"
 #include "link/device.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {

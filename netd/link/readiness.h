@@ -8,7 +8,7 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
 

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/quote.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {

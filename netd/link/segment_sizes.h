@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
 

@@ -17,9 +17,9 @@
 #include <set>
 
 #include "link/device.h"
-#include "link/netlink_align.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/align.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 #include "link/sysctl.h"
 
 namespace netkitd::link {

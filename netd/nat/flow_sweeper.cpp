@@ -1,4 +1,4 @@
-#include "datapath/flow_sweeper.h"
+#include "nat/flow_sweeper.h"
 
 #include <algorithm>
 

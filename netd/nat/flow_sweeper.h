@@ -13,10 +13,10 @@
 
 #include "base/result.h"
 #include "datapath/datapath.h"
-#include "datapath/flow_entries.h"
-#include "datapath/flow_lifetimes.h"
-#include "datapath/flows.h"
-#include "datapath/sweep_schedule.h"
+#include "nat/flow_entries.h"
+#include "config/flow_lifetimes.h"
+#include "nat/flows.h"
+#include "nat/sweep_schedule.h"
 
 namespace netkitd::datapath {
 

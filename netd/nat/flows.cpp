@@ -1,4 +1,4 @@
-#include "datapath/flows.h"
+#include "nat/flows.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <ctime>
 
-#include "datapath/flow_entries.h"
+#include "nat/flow_entries.h"
 
 namespace netkitd::datapath {
 namespace {

@@ -15,7 +15,7 @@
 #include "base/ip_addr.h"
 #include "base/result.h"
 #include "datapath/datapath.h"
-#include "datapath/flow_lifetimes.h"
+#include "config/flow_lifetimes.h"
 
 namespace netkitd::datapath {
 

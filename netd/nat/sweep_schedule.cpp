@@ -1,4 +1,4 @@
-#include "datapath/sweep_schedule.h"
+#include "nat/sweep_schedule.h"
 
 #include <algorithm>
 

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "datapath/flow_lifetimes.h"
+#include "config/flow_lifetimes.h"
 
 namespace netkitd::datapath {
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/annotation_prefix.h"
 #include "base/ip_protocol.h"
 #include "base/quote.h"
 
@@ -114,9 +115,9 @@ Result<std::map<std::string, std::string>> parse_annotations(const std::vector<s
             return fail(ErrorKind::invalid, "--annotation {}: not KEY=VALUE", quote(text));
         }
         const std::string key = text.substr(0, equals);
-        if (!key.starts_with(ipc::kAnnotationPrefix)) {
+        if (!key.starts_with(kAnnotationPrefix)) {
             return fail(ErrorKind::invalid, "--annotation {}: only {}* mean something here", quote(key),
-                        ipc::kAnnotationPrefix);
+                        kAnnotationPrefix);
         }
         if (!annotations.emplace(key, text.substr(equals + 1)).second) {
             return fail(ErrorKind::invalid, "--annotation {} is there twice", quote(key));

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ipc/client.h"
-#include "link/netns.h"
+#include "netlink/netns.h"
 #include "netkitctl/command_line.h"
 #include "netkitctl/doctor.h"
 #include "netkitctl/print.h"

@@ -1,9 +1,9 @@
-#include "link/netlink_attributes.h"
+#include "netlink/attributes.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "link/netlink_align.h"
+#include "netlink/align.h"
 
 namespace netkitd::link {
 namespace {

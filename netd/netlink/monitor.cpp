@@ -1,4 +1,4 @@
-#include "link/monitor.h"
+#include "netlink/monitor.h"
 
 #include <linux/if.h>
 #include <linux/if_addr.h>
@@ -12,8 +12,8 @@
 #include <cstddef>
 #include <optional>
 
-#include "link/configure.h"
-#include "link/netlink_attributes.h"
+#include "netlink/route_protocol.h"
+#include "netlink/attributes.h"
 
 namespace netkitd::link {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
 

@@ -1,4 +1,4 @@
-#include "link/netns.h"
+#include "netlink/netns.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>

@@ -1,9 +1,9 @@
-#include "link/netlink_request.h"
+#include "netlink/request.h"
 
 #include <cstring>
 #include <utility>
 
-#include "link/netlink_align.h"
+#include "netlink/align.h"
 
 namespace netkitd::link {
 

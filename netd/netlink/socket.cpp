@@ -1,4 +1,4 @@
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 #include <linux/netlink.h>
 #include <sys/socket.h>
@@ -11,10 +11,10 @@
 #include <string>
 #include <system_error>
 
-#include "link/netlink_align.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
-#include "link/netns.h"
+#include "netlink/align.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
+#include "netlink/netns.h"
 
 namespace netkitd::link {
 namespace {

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "endpoint/store.h"
-#include "link/netlink.h"
+#include "store/store.h"
+#include "netlink/socket.h"
 #include "link/segment_sizes.h"
 #include "link/uplink.h"
 

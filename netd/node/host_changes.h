@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "link/segment_sizes.h"
 
 namespace netkitd {

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 
 namespace netkitd {
 

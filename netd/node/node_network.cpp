@@ -7,7 +7,7 @@
 #include <iterator>
 
 #include "base/log.h"
-#include "datapath/flows.h"
+#include "nat/flows.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/lower_devices.h"

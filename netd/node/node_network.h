@@ -12,10 +12,10 @@
 
 #include "base/result.h"
 #include "datapath/datapath.h"
-#include "endpoint/config.h"
-#include "endpoint/store.h"
+#include "config/config.h"
+#include "store/store.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "link/uplink.h"
 #include "node/big_tcp.h"
 

@@ -1,6 +1,6 @@
-#include "endpoint/store_schema.h"
+#include "store/schema.h"
 
-#include "endpoint/sqlite_statement.h"
+#include "store/sqlite_statement.h"
 
 namespace netkitd {
 namespace {

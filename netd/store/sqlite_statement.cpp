@@ -1,4 +1,4 @@
-#include "endpoint/sqlite_statement.h"
+#include "store/sqlite_statement.h"
 
 #include <utility>
 

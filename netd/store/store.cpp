@@ -1,4 +1,4 @@
-#include "endpoint/store.h"
+#include "store/store.h"
 
 #include <sqlite3.h>
 
@@ -8,9 +8,8 @@
 #include <fstream>
 #include <limits>
 
-#include "endpoint/ipam.h"
-#include "endpoint/sqlite_statement.h"
-#include "endpoint/store_schema.h"
+#include "store/sqlite_statement.h"
+#include "store/schema.h"
 
 namespace netkitd {
 namespace {
@@ -174,7 +173,7 @@ Result<void> add_to_freed(sqlite3* database, std::span<const IpAddr> addresses) 
         NK_TRY(insert.bind(std::optional(address.to_string())).run());
     }
     // Endpoints of both families take two places each.
-    constexpr std::int64_t kPositions = 2 * static_cast<std::int64_t>(AddressPool::kRemembered);
+    constexpr std::int64_t kPositions = 2 * static_cast<std::int64_t>(kFreedAddressesKept);
     Statement trim = NK_TRY(Statement::prepare(
         database, "DELETE FROM freed_addresses WHERE position <= (SELECT max(position) FROM freed_addresses) - ?"));
     return trim.bind(kPositions).run();

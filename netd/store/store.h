@@ -26,6 +26,9 @@ struct sqlite3;
 
 namespace netkitd {
 
+// How many of the addresses that were freed are known.
+inline constexpr std::size_t kFreedAddressesKept = 65'536;
+
 // A container that uses an endpoint. Containers that share a netns share the endpoint.
 struct Member {
     std::string container_id;
@@ -88,7 +91,7 @@ public:
     [[nodiscard]] Result<void> put_endpoint(const EndpointRecord& record);
     // With it go back `freed`, those of its addresses that no other endpoint has.
     [[nodiscard]] Result<void> remove_endpoint(std::uint32_t id, std::span<const IpAddr> freed);
-    // The least recently freed first; the last AddressPool::kRemembered that no endpoint took since.
+    // The least recently freed first; the last kFreedAddressesKept that no endpoint took since.
     [[nodiscard]] Result<std::vector<IpAddr>> freed_addresses();
 
     // To be called before the network's gateway and routes are made. Of one prefix the last record counts.

@@ -23,7 +23,7 @@
 
 #include "bench/measured.h"
 #include "bpf/packets.h"
-#include "datapath/flow_sweeper.h"
+#include "nat/flow_sweeper.h"
 #include "harness/daemon_view.h"
 
 namespace netkitd::test {

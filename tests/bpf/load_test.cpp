@@ -9,7 +9,7 @@
 #include "bpf/bpf_test.h"
 #include "bpf/nat_model.h"
 #include "bpf/packets.h"
-#include "datapath/flow_sweeper.h"
+#include "nat/flow_sweeper.h"
 #include "harness/daemon_view.h"
 
 namespace netkitd::test {

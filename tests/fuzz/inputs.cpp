@@ -6,9 +6,10 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "action.h"
+#include "oci/action.h"
+#include "base/annotation_prefix.h"
 #include "ipc/protocol.h"
-#include "oci_state.h"
+#include "oci/oci_state.h"
 
 namespace netkitd::fuzz {
 namespace {
@@ -69,7 +70,7 @@ void fuzz_oci_state(std::string_view bytes) {
     require(!state->id.empty() && state->pid >= 0, "a state has an id and no negative pid");
     require(state->annotations.size() <= ipc::kMaxAnnotations, "annotations are bounded");
     for (const auto& [key, value] : state->annotations) {
-        require(key.starts_with(ipc::kAnnotationPrefix), "only netkitd's annotations are kept");
+        require(key.starts_with(kAnnotationPrefix), "only netkitd's annotations are kept");
     }
     if (const auto action = hook::decide(hook::Stage::from_state, *state); !action) {
         check_error(action.error());

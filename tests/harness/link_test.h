@@ -5,7 +5,7 @@
 
 #include "harness/netns.h"
 #include "link/device.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 namespace netkitd::test {
 

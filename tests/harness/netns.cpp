@@ -13,7 +13,7 @@
 #include <system_error>
 #include <thread>
 
-#include "link/netns.h"
+#include "netlink/netns.h"
 
 namespace netkitd::test {
 namespace {

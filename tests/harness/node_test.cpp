@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "link/netns.h"
+#include "netlink/netns.h"
 
 namespace netkitd::test {
 namespace {

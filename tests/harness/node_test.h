@@ -11,10 +11,10 @@
 #include "datapath/datapath.h"
 #include "endpoint/manager.h"
 #include "endpoint/plumbing.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 #include "harness/failing_plumbing.h"
 #include "harness/host_test.h"
-#include "link/netlink.h"
+#include "netlink/socket.h"
 #include "node/node_network.h"
 
 namespace netkitd::test {

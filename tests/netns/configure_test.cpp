@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "harness/link_test.h"
-#include "link/monitor.h"
+#include "netlink/monitor.h"
 #include "link/readiness.h"
 
 namespace netkitd::link {

@@ -15,7 +15,7 @@
 #include "harness/small_file_system.h"
 #include "harness/wait.h"
 #include "link/device.h"
-#include "link/monitor.h"
+#include "netlink/monitor.h"
 
 namespace netkitd::test {
 namespace {

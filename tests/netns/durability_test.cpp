@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "abi.h"
-#include "endpoint/store.h"
+#include "store/store.h"
 #include "harness/daemon_test.h"
 #include "link/device.h"
 

@@ -1,8 +1,8 @@
 // The flow table from the daemon's side, on the real maps: what is listed, what a sweep forgets and when, and what is
 // flushed. The same for both families.
-#include "datapath/flows.h"
+#include "nat/flows.h"
 
-#include "datapath/flow_sweeper.h"
+#include "nat/flow_sweeper.h"
 
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
@@ -99,7 +99,7 @@ protected:
         put(map, reverse(port), idle, endpoint_id);
     }
     // As an endless loop of the daemon would, at its first walk; how many steps it took.
-    int walk(datapath::FlowSweeper& sweeper, const datapath::FlowLifetimes& lifetimes = {},
+    int walk(datapath::FlowSweeper& sweeper, const FlowLifetimes& lifetimes = {},
              std::chrono::milliseconds until_it_is_asked_again = 1s) {
         const auto now = datapath::monotonic_now();
         EXPECT_EQ(sweeper.step(lifetimes, now), until_it_is_asked_again) << "nothing is due yet";
@@ -164,7 +164,7 @@ TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
 TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
     this->put_flow(this->established(), 53, 20s, 7);
     this->put_flow(this->fresh(), 54, 20s, 7);
-    datapath::FlowLifetimes lifetimes;
+    FlowLifetimes lifetimes;
     lifetimes.udp = 40s;
     lifetimes.fresh = 30s;
     datapath::FlowSweeper sweeper(this->datapath());

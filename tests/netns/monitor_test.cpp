@@ -1,5 +1,5 @@
 // What the event loop is told about devices, addresses and routes.
-#include "link/monitor.h"
+#include "netlink/monitor.h"
 
 #include <gmock/gmock.h>
 #include <poll.h>

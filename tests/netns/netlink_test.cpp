@@ -1,5 +1,5 @@
 // Requests, batches, dumps and namespaces.
-#include "link/netlink.h"
+#include "netlink/socket.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -14,9 +14,9 @@
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/ipsec.h"
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
-#include "link/netns.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
+#include "netlink/netns.h"
 #include "link/sysctl.h"
 
 namespace netkitd::link {

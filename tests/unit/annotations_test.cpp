@@ -1,4 +1,4 @@
-#include "endpoint/annotations.h"
+#include "config/annotations.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "endpoint/config.h"
+#include "config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "endpoint/config.h"
+#include "config/config.h"
 
 namespace netkitd {
 namespace {

@@ -1,6 +1,6 @@
-#include "datapath/flows.h"
+#include "nat/flows.h"
 
-#include "datapath/sweep_schedule.h"
+#include "nat/sweep_schedule.h"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>

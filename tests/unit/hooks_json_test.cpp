@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
-#include "options.h"
+#include "oci/options.h"
 
 namespace netkitd::hook {
 namespace {

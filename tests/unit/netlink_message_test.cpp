@@ -5,8 +5,8 @@
 
 #include <cstring>
 
-#include "link/netlink_attributes.h"
-#include "link/netlink_request.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {

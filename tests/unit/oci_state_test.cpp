@@ -1,9 +1,9 @@
 // The state that runtimes write, as crun and runc were seen to write it, and as nobody should.
-#include "oci_state.h"
+#include "oci/oci_state.h"
 
 #include <gmock/gmock.h>
 
-#include "action.h"
+#include "oci/action.h"
 
 namespace netkitd::hook {
 namespace {

@@ -1,4 +1,4 @@
-#include "endpoint/store.h"
+#include "store/store.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -12,11 +12,11 @@
 // What is not translated has short ways of its own (fast_routed.h).
 #pragma once
 
-#include "base.h"
-#include "fast_routed.h"
-#include "flow.h"
-#include "node.h"
-#include "plain.h"
+#include "lib/base.h"
+#include "lib/route/fast_routed.h"
+#include "lib/nat/flow.h"
+#include "lib/node.h"
+#include "lib/packet/plain.h"
 
 static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, const struct nk_plain *p,
 						     enum nk_flow_direction direction)

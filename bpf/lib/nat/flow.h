@@ -12,9 +12,9 @@
 // another endpoint id is stale, whatever its age.
 #pragma once
 
-#include "addr.h"
-#include "base.h"
-#include "parse.h"
+#include "lib/addr.h"
+#include "lib/base.h"
+#include "lib/packet/parse.h"
 
 // The loader may set other sizes before it loads. An LRU map is preallocated by itself.
 struct {

@@ -1,14 +1,14 @@
 // The way out of a masqueraded flow: find its translation, or make one.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "flow.h"
-#include "masquerade.h"
-#include "multipath.h"
-#include "node.h"
-#include "port_tries.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/nat/flow.h"
+#include "lib/nat/masquerade.h"
+#include "lib/route/multipath.h"
+#include "lib/node.h"
+#include "lib/nat/port_tries.h"
+#include "lib/route/route.h"
 
 enum nk_claim {
 	NK_CLAIM_TAKEN,	      // somebody else's

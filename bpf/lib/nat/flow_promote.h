@@ -2,11 +2,11 @@
 // new stage to the established one.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "endpoint.h"
-#include "flow.h"
-#include "node.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/endpoint.h"
+#include "lib/nat/flow.h"
+#include "lib/node.h"
 
 enum nk_promotion {
 	NK_PROMOTED,	 // both halves are in the established map

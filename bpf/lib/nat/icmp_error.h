@@ -13,16 +13,16 @@
 // dropped by name (from a container): the error about the first fragment, or the next whole packet, says the same.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "edit.h"
-#include "flow.h"
-#include "flow_create.h"
-#include "node.h"
-#include "non_masquerade.h"
-#include "parse.h"
-#include "rewrite.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/packet/edit.h"
+#include "lib/nat/flow.h"
+#include "lib/nat/flow_create.h"
+#include "lib/node.h"
+#include "lib/nat/non_masquerade.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
+#include "lib/route/route.h"
 
 // Ports, or an echo's type and id: what every error quotes of the transport header (RFC 792).
 #define NK_QUOTED_L4 8

@@ -1,8 +1,8 @@
 // A packet that is to be masqueraded, and the address for it.
 #pragma once
 
-#include "base.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/route/route.h"
 
 // Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
 struct nk_masquerade {

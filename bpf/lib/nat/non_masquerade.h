@@ -4,8 +4,8 @@
 // is taken away. Asked on the long way only, and where there are none, nothing is asked.
 #pragma once
 
-#include "base.h"
-#include "node.h"
+#include "lib/base.h"
+#include "lib/node.h"
 
 // Room for all the old prefixes and all the new ones.
 struct {

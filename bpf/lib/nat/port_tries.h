@@ -1,7 +1,7 @@
 // How many ports had to be tried for a new flow, as a histogram: a pool that gets full shows there before it is.
 #pragma once
 
-#include "base.h"
+#include "lib/base.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

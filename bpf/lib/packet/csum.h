@@ -2,7 +2,7 @@
 // which is folded once at the end. Words are taken as they lie in memory; the sum does not mind byte order (RFC 1071).
 #pragma once
 
-#include "base.h"
+#include "lib/base.h"
 
 // include/linux/skbuff.h: CHECKSUM_*, what skb->ip_summed says.
 enum nk_summed {

@@ -2,9 +2,9 @@
 // packets itself (uplink.h). What is common is written directly (rewrite.h).
 #pragma once
 
-#include "base.h"
-#include "csum.h"
-#include "rewrite.h"
+#include "lib/base.h"
+#include "lib/packet/csum.h"
+#include "lib/packet/rewrite.h"
 
 // The first failure is remembered; what follows it does nothing.
 struct nk_edit {

@@ -16,14 +16,14 @@
 // remembered here alone: what is not is dropped there.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "edit.h"
-#include "flow.h"
-#include "flow_create.h"
-#include "flow_promote.h"
-#include "parse.h"
-#include "rewrite.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/packet/edit.h"
+#include "lib/nat/flow.h"
+#include "lib/nat/flow_create.h"
+#include "lib/nat/flow_promote.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
 
 struct nk_fragment_key {
 	struct nk_addr saddr;

@@ -7,8 +7,8 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
-#include "addr.h"
-#include "base.h"
+#include "lib/addr.h"
+#include "lib/base.h"
 
 // RFC 791, 3.1: flags and fragment offset.
 #define NK_IP_DF 0x4000

@@ -2,10 +2,10 @@
 // fragment, a TTL that is not used up, the headers in the linear part and what they say of lengths right.
 #pragma once
 
-#include "addr.h"
-#include "base.h"
-#include "parse.h"
-#include "rewrite.h"
+#include "lib/addr.h"
+#include "lib/base.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
 
 // No verdict: the long way. (TCX_NEXT is -1.)
 #define NK_LONG_WAY (-2)

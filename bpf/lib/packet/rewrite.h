@@ -5,10 +5,10 @@
 // that the packet is half rewritten and must be dropped.
 #pragma once
 
-#include "base.h"
-#include "csum.h"
-#include "parse.h"
-#include "skb.h"
+#include "lib/base.h"
+#include "lib/packet/csum.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/skb.h"
 
 enum nk_side {
 	NK_SOURCE,

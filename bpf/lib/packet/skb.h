@@ -4,8 +4,8 @@
 
 #include <bpf/bpf_core_read.h>
 
-#include "base.h"
-#include "csum.h"
+#include "lib/base.h"
+#include "lib/packet/csum.h"
 
 // The members that are read; CO-RE finds them in the running kernel's struct (include/linux/skbuff.h).
 struct netns_ipv4 {

@@ -5,11 +5,11 @@
 // or the daemon says that something changed (route.h): that it is not masqueraded, whose its source is, the next hop.
 #pragma once
 
-#include "base.h"
-#include "endpoint.h"
-#include "node.h"
-#include "plain.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/endpoint.h"
+#include "lib/node.h"
+#include "lib/packet/plain.h"
+#include "lib/route/route.h"
 
 static __always_inline int nk_send_plain(const struct nk_plain *p, const __u8 *next_hop_mac, const __u8 *uplink_mac,
 					 __u32 uplink)

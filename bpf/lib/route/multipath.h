@@ -10,10 +10,10 @@
 // asked as for the container, unless they are about a part of its network.
 #pragma once
 
-#include "base.h"
-#include "masquerade.h"
-#include "node.h"
-#include "route.h"
+#include "lib/base.h"
+#include "lib/nat/masquerade.h"
+#include "lib/node.h"
+#include "lib/route/route.h"
 
 // Of eight equal next hops, each is found but for once in 5000 times.
 #define NK_WAY_TRIES 64

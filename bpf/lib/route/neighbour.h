@@ -7,12 +7,12 @@
 // Ethernet address is nobody's business: it is written anew before a packet gets anywhere.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "csum.h"
-#include "endpoint.h"
-#include "parse.h"
-#include "rewrite.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/packet/csum.h"
+#include "lib/endpoint.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
 
 // RFC 826, for Ethernet and IPv4.
 struct nk_arp {

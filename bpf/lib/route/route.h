@@ -11,12 +11,12 @@
 // changes is noticed as it is for the host's own traffic.
 #pragma once
 
-#include "base.h"
-#include "counters.h"
-#include "node.h"
-#include "parse.h"
-#include "rewrite.h"
-#include "skb.h"
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/node.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/rewrite.h"
+#include "lib/packet/skb.h"
 
 #define NK_MAX_U16 0xffff
 
