@@ -10,6 +10,11 @@ commands=$checkout/tests/commands
 cache=${NETKITD_CACHE:-/var/cache/netkitd-test}
 # One build tree a checkout, outside of it, so that two checkouts share a cache but no object files.
 build=$cache/build/$(printf '%s' "$checkout" | sha256sum | cut -c1-12)
+# The checkout once more: beside the build tree, so that the way from one to the other is the same for all checkouts, and
+# an object that one of them made serves the others (ccache).
+source=$build/source
+# What all checkouts share: the compiler's results, and clang-tidy's.
+shared=$cache/shared
 # How it is built (CMakePresets.json); each way has a tree of its own.
 preset=${NETKITD_PRESET:-test}
 tree=$build/tree

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What tests/run shows at its end of the tests that failed or were skipped, from ctest's report.
+# What tests/run shows at its end: the tests that failed or were skipped, from ctest's report, and the table of suites.
 set -euo pipefail
 # shellcheck source=tests/commands_test/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -61,6 +61,41 @@ equals "the tests that failed, and what they said" "$expected" "$(tests/commands
 expected='skipped netns.unasked: this kernel has "netkit"
 skipped e2e.unasked: no bonding'
 equals "those that were skipped, and why" "$expected" "$(tests/commands/skips "$scratch/report.xml")"
+
+# suite NAME ORDER STATUS: as tests/commands/suite leaves it.
+suite() {
+    printf 'suite=%s\norder=%s\ntook_ms=61500\ncore_ms=90040\nalone_ms=50000\nstatus=%s\n' "$@" >"$scratch/results/$1"
+}
+mkdir "$scratch/results"
+suite unit 2 0
+sed 's/failures="3"/failures="0"/' "$scratch/report.xml" >"$scratch/results/unit.xml"
+suite build 1 0
+check "all passed: the summary says so by its status" tests/commands/summary "$scratch/results"
+expected='suite          verdict        took      alone      cores   tests
+build          passed       61.5 s     50.0 s     90.0 s
+unit           passed       61.5 s     50.0 s     90.0 s   4 passed, 0 failed, 2 skipped
+4 passed, 0 failed, 2 skipped'
+equals "the table, in the order in which they ran" "$expected" "$(tail -n 4 "$scratch/output")"
+suite netns 3 1
+cp "$scratch/report.xml" "$scratch/results/netns.xml"
+refused "a suite that failed" 1 tests/commands/summary "$scratch/results"
+contains "is in the table" '^netns +FAILED .*1 passed, 3 failed, 2 skipped' "$(<"$scratch/output")"
+contains "and its tests are named" '^FAILED netns.crashed' "$(<"$scratch/output")"
+equals "the sum comes last" '5 passed, 3 failed, 4 skipped' "$(tail -n 1 "$scratch/output")"
+suite demo 4 1
+rm "$scratch/results/netns"*
+refused "one that reports no tests" 1 tests/commands/summary "$scratch/results"
+mkdir "$scratch/none"
+refused "no suite at all is a failure" 1 tests/commands/summary "$scratch/none"
+
+# value NAME: of what was measured.
+value() {
+    sed -n "s/^$1=//p" "$scratch/measured"
+}
+refused "what is measured keeps its status" 7 tests/commands/measured "$scratch/measured" bash -c 'sleep 1; exit 7'
+check "its time is the clock's" test "$(value took_ms)" -ge 1000
+check "sleeping takes no processor" test "$(value core_ms)" -lt 900
+check "alone it would not take longer" test "$(value alone_ms)" -le "$(value took_ms)"
 
 rm -rf --one-file-system "$scratch"
 verdict

@@ -14,6 +14,12 @@ done
 
 refused "tests/run refuses a suite that it does not know" 2 tests/run unit nonsense
 contains "and names those that there are" "'nonsense'; there are: .*unit.*e2e" "$(<"$scratch/output")"
+refused "tests/run refuses an option that it does not know" 2 tests/run --fast unit
+contains "and shows the usage" "^usage: tests/run" "$(<"$scratch/output")"
+refused "tests/run --repeat wants a number" 2 tests/run --repeat often unit
+refused "tests/run --repeat wants one suite" 2 tests/run --repeat 2 unit bpf
+refused "tests/run -R wants --repeat" 2 tests/run unit -R Parse
+contains "and says so" "-R goes with --repeat" "$(<"$scratch/output")"
 refused "tests/vm refuses a kernel that it does not have" 2 tests/vm --kernel 5.4 true
 contains "and names those that there are" '6.12\|7.3' "$(<"$scratch/output")"
 refused "tests/vm without a command" 2 tests/vm
