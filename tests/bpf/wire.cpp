@@ -143,8 +143,9 @@ void WireTest::SetUp() {
                     "ip addr add 203.0.113.1/24 dev wire0; ip addr add 2001:db8:113::1/64 dev wire0 nodad;"
                     "ip addr add {} dev lo",
                     net.remote));
-    outside.run("ethtool -K wire0 rx off tx off");
-    NetnsTest::node().run("ethtool -K eth0 rx off tx off");
+    // Who asks for a device runs link watch, without which it may be a second before there is a carrier.
+    outside.run("ethtool -K wire0 rx off tx off; ip link show wire0");
+    NetnsTest::node().run("ethtool -K eth0 rx off tx off; ip link show eth0");
     attach(Program::uplink_ingress, "eth0");
     attach(Program::uplink_egress, "eth0");
 }

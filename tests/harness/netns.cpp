@@ -93,7 +93,11 @@ bool NetworkNamespace::succeeds(const std::string& command) const {
 }
 
 bool NetworkNamespace::reaches(const std::string& address, const std::string& from) const {
-    return succeeds(ping_once(10s, address, from));
+    const auto ping = run_shell_in(*this, ping_once(10s, address, from));
+    if (!ping.succeeded) {
+        std::printf("%s\n", ping.output.c_str());
+    }
+    return ping.succeeded;
 }
 
 bool NetworkNamespace::cannot_reach(const std::string& address, const std::string& from) const {
@@ -108,8 +112,9 @@ void connect(const NetworkNamespace& a, const std::string& name_a, const Network
     for (const auto& [host, name] : {std::pair(&a, name_a), {&b, name_b}}) {
         host->run(std::format("echo 0 > /proc/sys/net/ipv6/conf/{0}/dad_transmits && ip link set {0} up", name));
     }
-    // The end that was first has its carrier when link watch has run; to ask for it runs it (link/readiness.cpp).
+    // An end has its carrier when link watch has run; to ask for it runs it (link/readiness.cpp).
     a.run(std::format("ip link show {}", name_a));
+    b.run(std::format("ip link show {}", name_b));
 }
 
 void NetnsTest::SetUp() {
