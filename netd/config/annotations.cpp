@@ -2,11 +2,13 @@
 
 #include <array>
 #include <charconv>
+#include <ranges>
 #include <string_view>
 #include <utility>
 
-#include "base/quote.h"
 #include "base/annotation_prefix.h"
+#include "base/join.h"
+#include "base/quote.h"
 #include "config/mtu.h"
 #include "config/names.h"
 
@@ -85,13 +87,12 @@ Result<void> parse_one(std::string_view name, std::string_view value, AttachOpti
             return parser(value, options);
         }
     }
-    std::string all;
-    for (const auto& [known, parser] : kAnnotations) {
-        all += parser == refuse_unsupported
-                   ? ""
-                   : std::format("{}{}{}", all.empty() ? "" : ", ", kAnnotationPrefix, known);
-    }
-    return fail(ErrorKind::invalid, "no such annotation; there are {}", all);
+    const auto is_supported = [](const auto& annotation) { return annotation.second != refuse_unsupported; };
+    const auto full_name = [](const auto& annotation) {
+        return std::format("{}{}", kAnnotationPrefix, annotation.first);
+    };
+    return fail(ErrorKind::invalid, "no such annotation; there are {}",
+                join(kAnnotations | std::views::filter(is_supported), full_name));
 }
 
 }  // namespace

@@ -10,9 +10,11 @@
 #include <cstring>
 #include <numeric>
 #include <ostream>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 
+#include "base/join.h"
 #include "datapath/bpf_log.h"
 #include "datapath/prefix_map.h"
 #include "link/sysctl.h"
@@ -222,12 +224,10 @@ std::string host_port(const nk_addr& address, __be16 port) {
 }
 
 std::string flag_names(std::uint32_t flags) {
-    std::string text;
-    for (const auto& [bit, name] :
-         {std::pair<std::uint32_t, const char*>(NK_FLOW_SYN, "SYN"), {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}) {
-        text += (flags & bit) != 0 ? std::string(text.empty() ? "" : " ") + name : "";
-    }
-    return text;
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 3> kFlags{
+        {{NK_FLOW_SYN, "SYN"}, {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}};
+    const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
+    return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }
 
 std::string_view protocol_name(std::uint8_t protocol) {
