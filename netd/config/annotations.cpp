@@ -1,13 +1,13 @@
 #include "config/annotations.h"
 
 #include <array>
-#include <charconv>
 #include <ranges>
 #include <string_view>
 #include <utility>
 
 #include "base/annotation_prefix.h"
 #include "base/join.h"
+#include "base/parse_number.h"
 #include "base/quote.h"
 #include "config/mtu.h"
 #include "config/names.h"
@@ -48,12 +48,11 @@ Result<void> parse_ipv6(std::string_view value, AttachOptions& options) {
 }
 
 Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
-    std::uint32_t mtu = 0;
-    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), mtu);
-    if (error != std::errc() || stop != value.data() + value.size() || mtu < kMinMtu || mtu > kMaxMtu) {
+    const auto mtu = parse_number<std::uint32_t>(value, kMinMtu, kMaxMtu);
+    if (!mtu) {
         return fail(ErrorKind::invalid, "{} is not a number from {} to {}", quote(value), kMinMtu, kMaxMtu);
     }
-    options.mtu = mtu;
+    options.mtu = *mtu;
     return {};
 }
 

@@ -6,12 +6,12 @@
 #include <net/if.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <span>
 #include <tuple>
 #include <utility>
 
+#include "base/parse_number.h"
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
@@ -172,12 +172,12 @@ ProgramPair uplink_programs(const netkitd_bpf& skeleton, UplinkKind kind) {
 }
 
 Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
-    const std::string_view digits = name.substr(kUplinkPrefix.size());
-    std::uint32_t ifindex = 0;
-    if (std::from_chars(digits.data(), digits.data() + digits.size(), ifindex).ec != std::errc()) {
+    const std::string_view rest = name.substr(kUplinkPrefix.size());  // "3-ingress"
+    const auto ifindex = parse_number<std::uint32_t>(rest.substr(0, rest.find('-')));
+    if (!ifindex) {
         return fail(ErrorKind::internal, "{} is not the pin of an uplink", name);
     }
-    return ifindex;
+    return *ifindex;
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <ranges>
 #include <string_view>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "base/annotation_prefix.h"
 #include "base/ip_protocol.h"
 #include "base/join.h"
+#include "base/parse_number.h"
 #include "base/quote.h"
 
 // An annotation's value may have commas, at which cxxopts would otherwise split it; no argument has a NUL.
@@ -143,12 +143,11 @@ Result<void> check_options(const Form& form, const cxxopts::ParseResult& parsed)
 }
 
 Result<std::uint16_t> parse_port(std::string_view digits) {
-    std::uint16_t port = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc() || end != digits.data() + digits.size()) {
+    const auto port = parse_number<std::uint16_t>(digits);
+    if (!port) {
         return fail(ErrorKind::invalid, "{} is not a port", quote(digits));
     }
-    return port;
+    return *port;
 }
 
 // An address stands for itself alone.
