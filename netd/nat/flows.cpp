@@ -5,9 +5,9 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 
+#include "datapath/address.h"
 #include "nat/flow_entries.h"
 
 namespace netkitd::datapath {
@@ -15,14 +15,13 @@ namespace {
 
 using std::chrono::nanoseconds;
 
+// As a key has it: that of IPv4 the word alone.
 IpAddr to_address(__be32 address) {
     return IpAddr::v4(in_addr{.s_addr = address});
 }
 
 IpAddr to_address(const nk_addr& address) {
-    in6_addr bytes{};
-    std::memcpy(&bytes, &address, sizeof(bytes));
-    return IpAddr::v6(bytes);
+    return to_ip_addr(address, IpFamily::v6);
 }
 
 template <typename Key>

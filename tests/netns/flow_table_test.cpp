@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/unique_fd.h"
+#include "datapath/address.h"
 #include "datapath/flow_capacity.h"
 #include "harness/node_test.h"
 
@@ -42,10 +43,12 @@ struct V6 {
 
 template <typename Address>
 Address wire(const char* text) {
-    Address address{};
-    const IpAddr parsed = *IpAddr::parse(text);
-    std::memcpy(&address, parsed.bytes().data(), parsed.size());
-    return address;
+    const nk_addr address = datapath::to_nk_addr(*IpAddr::parse(text));
+    if constexpr (std::is_same_v<Address, nk_addr>) {
+        return address;
+    } else {
+        return address.word[0];
+    }
 }
 
 std::uint64_t seen(std::chrono::seconds ago) {
