@@ -16,10 +16,10 @@
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
-#include "datapath/network_places.h"
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
 #include "datapath/publish.h"
+#include "datapath/slots.h"
 #include "datapath/uplink_places.h"
 
 namespace netkitd::datapath {

@@ -1,4 +1,4 @@
-#include "datapath/network_places.h"
+#include "datapath/slots.h"
 
 #include <algorithm>
 #include <utility>

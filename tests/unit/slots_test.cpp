@@ -1,5 +1,5 @@
 // Networks in the node's configuration: what programs find while they come, change and go.
-#include "datapath/network_places.h"
+#include "datapath/slots.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
