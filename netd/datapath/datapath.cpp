@@ -18,9 +18,7 @@
 #include "datapath/link_pin.h"
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
-#include "datapath/publish.h"
 #include "datapath/slots.h"
-#include "datapath/uplink_places.h"
 
 namespace netkitd::datapath {
 namespace {
