@@ -57,11 +57,7 @@ Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
 }
 
 Result<void> parse_mode(std::string_view value, AttachOptions& options) {
-    const auto mode = link::parse_device_mode(value);
-    if (!mode) {
-        return fail(ErrorKind::invalid, "{} is not a device mode (netkit, netkit-l2 or veth)", quote(value));
-    }
-    options.device_mode = *mode;
+    options.device_mode = NK_TRY(link::parse_device_mode(value));
     return {};
 }
 

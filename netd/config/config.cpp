@@ -290,7 +290,7 @@ Result<std::optional<link::DeviceMode>> read_device_mode(const ConfigObject& top
     }
     const auto mode = link::parse_device_mode(text);
     if (!mode) {
-        return fail(ErrorKind::invalid, "device_mode: {} is not auto, netkit, netkit-l2 or veth", quote(text));
+        return fail(mode.error().kind(), "device_mode: {}, nor auto", mode.error().message());
     }
     return *mode;
 }
