@@ -115,11 +115,11 @@ Result<std::uint32_t> find_endpoint(const Node& node, const std::string& text) {
     return *found;
 }
 
-Result<datapath::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
-    datapath::FlowFilter filter{.endpoint_id = std::nullopt,
-                                .protocol = selection.protocol,
-                                .destination = selection.destination,
-                                .destination_port = selection.port};
+Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
+    nat::FlowFilter filter{.endpoint_id = std::nullopt,
+                           .protocol = selection.protocol,
+                           .destination = selection.destination,
+                           .destination_port = selection.port};
     if (selection.endpoint) {
         filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint));
     }
@@ -129,7 +129,7 @@ Result<datapath::FlowFilter> filter_of(const Node& node, const ipc::FlowSelectio
 Result<json> list_flows(const Node& node, const ipc::FlowSelection& selection) {
     const auto listing = NK_TRY(node.flows().list(kListedFlows, NK_TRY(filter_of(node, selection))));
     json list = json::array();
-    for (const datapath::Flow& flow : listing.flows) {
+    for (const nat::Flow& flow : listing.flows) {
         list.push_back(describe_flow(flow, container_of(node, flow.endpoint_id)));
     }
     return json{{"flows", std::move(list)}, {"truncated", listing.truncated}};
