@@ -3,8 +3,8 @@
 #include <getopt.h>
 
 #include <array>
-#include <charconv>
 
+#include "base/parse_number.h"
 #include "base/quote.h"
 
 namespace netkitd::hook {
@@ -14,13 +14,12 @@ namespace {
 constexpr unsigned kMaxDeadlineMs = 60'000;
 
 Result<std::chrono::milliseconds> parse_deadline(std::string_view text) {
-    unsigned value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value == 0 || value > kMaxDeadlineMs) {
+    const auto value = parse_number<unsigned>(text, 1, kMaxDeadlineMs);
+    if (!value) {
         return fail(ErrorKind::invalid, "--deadline-ms {}: a number from 1 to {} is needed", quote(text),
                     kMaxDeadlineMs);
     }
-    return std::chrono::milliseconds(value);
+    return std::chrono::milliseconds(*value);
 }
 
 }  // namespace

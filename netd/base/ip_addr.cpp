@@ -3,8 +3,9 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
+
+#include "base/parse_number.h"
 
 namespace netkitd {
 namespace {
@@ -106,12 +107,11 @@ Result<IpPrefix> IpPrefix::parse(std::string_view text) {
     }
     const IpAddr address = NK_TRY(IpAddr::parse(text.substr(0, slash)));
     const std::string_view digits = text.substr(slash + 1);
-    unsigned length = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-    if (error != std::errc() || end != digits.data() + digits.size() || length > address.size() * 8) {
+    const auto length = parse_number<std::uint8_t>(digits);
+    if (!length || *length > address.size() * 8) {
         return fail(ErrorKind::invalid, "'{}' is not a prefix length for {}", digits.substr(0, 8), address.to_string());
     }
-    const IpPrefix prefix(address, static_cast<std::uint8_t>(length));
+    const IpPrefix prefix(address, *length);
     if (prefix.address() != address) {
         return fail(ErrorKind::invalid, "'{}' has host bits set; did you mean {}?", text, prefix.to_string());
     }

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
+#include <ranges>
 #include <utility>
+
+#include "base/join.h"
 
 namespace netkitd {
 namespace {
@@ -30,11 +32,7 @@ std::optional<std::uint8_t> protocol_from(std::string_view name) {
 }
 
 std::string protocol_names() {
-    std::string names;
-    for (const auto& [name, protocol] : kProtocols) {
-        names += std::format("{}{}", names.empty() ? "" : ", ", name);
-    }
-    return names;
+    return join(kProtocols | std::views::keys);
 }
 
 }  // namespace netkitd

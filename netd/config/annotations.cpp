@@ -1,12 +1,14 @@
 #include "config/annotations.h"
 
 #include <array>
-#include <charconv>
+#include <ranges>
 #include <string_view>
 #include <utility>
 
-#include "base/quote.h"
 #include "base/annotation_prefix.h"
+#include "base/join.h"
+#include "base/parse_number.h"
+#include "base/quote.h"
 #include "config/mtu.h"
 #include "config/names.h"
 
@@ -46,21 +48,16 @@ Result<void> parse_ipv6(std::string_view value, AttachOptions& options) {
 }
 
 Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
-    std::uint32_t mtu = 0;
-    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), mtu);
-    if (error != std::errc() || stop != value.data() + value.size() || mtu < kMinMtu || mtu > kMaxMtu) {
+    const auto mtu = parse_number<std::uint32_t>(value, kMinMtu, kMaxMtu);
+    if (!mtu) {
         return fail(ErrorKind::invalid, "{} is not a number from {} to {}", quote(value), kMinMtu, kMaxMtu);
     }
-    options.mtu = mtu;
+    options.mtu = *mtu;
     return {};
 }
 
 Result<void> parse_mode(std::string_view value, AttachOptions& options) {
-    const auto mode = link::parse_device_mode(value);
-    if (!mode) {
-        return fail(ErrorKind::invalid, "{} is not a device mode (netkit, netkit-l2 or veth)", quote(value));
-    }
-    options.device_mode = *mode;
+    options.device_mode = NK_TRY(link::parse_device_mode(value));
     return {};
 }
 
@@ -85,13 +82,12 @@ Result<void> parse_one(std::string_view name, std::string_view value, AttachOpti
             return parser(value, options);
         }
     }
-    std::string all;
-    for (const auto& [known, parser] : kAnnotations) {
-        all += parser == refuse_unsupported
-                   ? ""
-                   : std::format("{}{}{}", all.empty() ? "" : ", ", kAnnotationPrefix, known);
-    }
-    return fail(ErrorKind::invalid, "no such annotation; there are {}", all);
+    const auto is_supported = [](const auto& annotation) { return annotation.second != refuse_unsupported; };
+    const auto full_name = [](const auto& annotation) {
+        return std::format("{}{}", kAnnotationPrefix, annotation.first);
+    };
+    return fail(ErrorKind::invalid, "no such annotation; there are {}",
+                join(kAnnotations | std::views::filter(is_supported), full_name));
 }
 
 }  // namespace

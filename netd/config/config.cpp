@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <iterator>
 
 #include "abi.h"
+#include "base/parse_number.h"
 #include "base/quote.h"
 #include "config/config_json.h"
 #include "config/mtu.h"
@@ -290,22 +290,16 @@ Result<std::optional<link::DeviceMode>> read_device_mode(const ConfigObject& top
     }
     const auto mode = link::parse_device_mode(text);
     if (!mode) {
-        return fail(ErrorKind::invalid, "device_mode: {} is not auto, netkit, netkit-l2 or veth", quote(text));
+        return fail(mode.error().kind(), "device_mode: {}, nor auto", mode.error().message());
     }
     return *mode;
-}
-
-std::optional<std::uint16_t> parse_port(std::string_view digits) {
-    std::uint16_t port = 0;
-    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    return error == std::errc() && stop == digits.data() + digits.size() ? std::optional(port) : std::nullopt;
 }
 
 // "49152-65535"
 std::optional<PortRange> parse_port_range(std::string_view text) {
     const auto dash = std::min(text.find('-'), text.size());
-    const auto first = parse_port(text.substr(0, dash));
-    const auto last = parse_port(text.substr(std::min(dash + 1, text.size())));
+    const auto first = parse_number<std::uint16_t>(text.substr(0, dash));
+    const auto last = parse_number<std::uint16_t>(text.substr(std::min(dash + 1, text.size())));
     return first && last ? std::optional(PortRange{.first = *first, .last = *last}) : std::nullopt;
 }
 

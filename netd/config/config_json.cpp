@@ -1,8 +1,10 @@
 #include "config/config_json.h"
 
 #include <algorithm>
+#include <ranges>
 #include <set>
 
+#include "base/join.h"
 #include "base/quote.h"
 
 namespace netkitd {
@@ -42,11 +44,8 @@ private:
         std::string key;  // the one being read
     };
     [[nodiscard]] std::string path() const {
-        std::string result;
-        for (const Container& container : open_) {
-            result += std::format("{}{}", result.empty() || container.key.empty() ? "" : ".", container.key);
-        }
-        return quote(result);
+        const auto has_key = [](const Container& container) { return !container.key.empty(); };
+        return quote(join(open_ | std::views::filter(has_key), &Container::key, "."));
     }
     void note(std::string problem) {
         if (problem_.empty()) {
@@ -109,12 +108,8 @@ Result<ConfigObject> ConfigObject::of(const ConfigJson& value, std::string path,
     }
     for (const auto& item : value.items()) {
         if (!std::ranges::contains(keys, std::string_view(item.key()))) {
-            std::string known;
-            for (const std::string_view key : keys) {
-                known += std::format("{}{}", known.empty() ? "" : ", ", key);
-            }
             return fail(ErrorKind::invalid, "{}{}: no such key; there are {}", path.empty() ? "" : path + ".",
-                        quote(item.key()), known);
+                        quote(item.key()), join(keys));
         }
     }
     return ConfigObject(value, std::move(path));

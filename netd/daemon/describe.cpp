@@ -75,7 +75,7 @@ json describe_attach(const AttachReply& reply) {
             {"notes", reply.notes}};
 }
 
-json describe_flow(const datapath::Flow& flow, const std::string& container) {
+json describe_flow(const nat::Flow& flow, const std::string& container) {
     return {{"proto", protocol_name(flow.protocol)},
             {"source", flow.source.to_string()},
             {"source_port", flow.source_port},
@@ -83,7 +83,7 @@ json describe_flow(const datapath::Flow& flow, const std::string& container) {
             {"destination_port", flow.destination_port},
             {"translated", flow.translated.to_string()},
             {"translated_port", flow.translated_port},
-            {"state", datapath::to_string(flow.state)},
+            {"state", nat::to_string(flow.state)},
             {"age_ms", milliseconds(flow.age)},
             {"idle_ms", milliseconds(flow.idle)},
             {"endpoint", flow.endpoint_id},

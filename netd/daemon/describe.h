@@ -7,8 +7,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "nat/flows.h"
 #include "endpoint/manager.h"
+#include "nat/flows.h"
 
 namespace netkitd {
 
@@ -16,7 +16,7 @@ namespace netkitd {
 // With what `endpoint show` adds.
 [[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint);
 [[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply);
-[[nodiscard]] nlohmann::json describe_flow(const datapath::Flow& flow, const std::string& container);
+[[nodiscard]] nlohmann::json describe_flow(const nat::Flow& flow, const std::string& container);
 // RFC 3339, UTC.
 [[nodiscard]] std::string describe_time(std::chrono::system_clock::time_point time);
 

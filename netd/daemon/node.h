@@ -10,17 +10,17 @@
 #include <string>
 #include <vector>
 
+#include "config/config.h"
 #include "daemon/options.h"
 #include "daemon/recent_errors.h"
 #include "datapath/datapath.h"
-#include "nat/flow_sweeper.h"
-#include "nat/flows.h"
-#include "config/config.h"
 #include "endpoint/manager.h"
 #include "endpoint/plumbing.h"
-#include "store/store.h"
+#include "nat/flow_sweeper.h"
+#include "nat/flows.h"
 #include "netlink/socket.h"
 #include "node/node_network.h"
+#include "store/store.h"
 
 namespace netkitd {
 
@@ -54,13 +54,13 @@ public:
     [[nodiscard]] EndpointManager& endpoints() { return *manager_; }
     [[nodiscard]] const EndpointManager& endpoints() const { return *manager_; }
     [[nodiscard]] const datapath::Datapath& datapath() const { return datapath_; }
-    [[nodiscard]] datapath::FlowTable flows() const { return datapath::FlowTable(datapath_); }
+    [[nodiscard]] nat::FlowTable flows() const { return nat::FlowTable(datapath_); }
     [[nodiscard]] const NodeNetwork& network() const { return network_; }
     [[nodiscard]] Store& store() { return store_; }
     [[nodiscard]] RecentErrors& errors() { return errors_; }
     [[nodiscard]] const RecentErrors& errors() const { return errors_; }
     [[nodiscard]] const DeviceModeDecision& device_mode() const { return device_mode_; }
-    [[nodiscard]] datapath::FlowSweeper& sweeper() { return sweeper_; }
+    [[nodiscard]] nat::FlowSweeper& sweeper() { return sweeper_; }
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
@@ -82,7 +82,7 @@ private:
     RecentErrors errors_;
     bool network_is_followed_ = true;
     bool endpoints_agree_ = true;
-    datapath::FlowSweeper sweeper_;
+    nat::FlowSweeper sweeper_;
     std::optional<std::vector<IpAddr>> own_addresses_;  // as of the last look
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <ranges>
 #include <system_error>
 
+#include "base/join.h"
 #include "base/log.h"
 #include "datapath/pins.h"
-#include "store/store.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "netlink/socket.h"
 #include "node/host_changes.h"
+#include "store/store.h"
 
 namespace netkitd {
 namespace {
@@ -19,14 +21,10 @@ Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints)
     if (endpoints.empty()) {
         return {};
     }
-    std::string names;
-    for (const EndpointRecord& record : endpoints) {
-        for (const Member& member : record.members) {
-            names += std::format("{}{}", names.empty() ? "" : ", ", member.container_id);
-        }
-    }
+    const auto members = endpoints | std::views::transform(&EndpointRecord::members) | std::views::join;
     return fail(ErrorKind::refused,
-                "containers are attached: {}; stop them first, or add --force and they lose their network", names);
+                "containers are attached: {}; stop them first, or add --force and they lose their network",
+                join(members, &Member::container_id));
 }
 
 // Those whose pair is still there; a record alone holds nobody back.

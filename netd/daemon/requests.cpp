@@ -1,15 +1,15 @@
 #include "daemon/requests.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/parse_number.h"
+#include "config/annotations.h"
 #include "daemon/describe.h"
 #include "daemon/status.h"
-#include "config/annotations.h"
 
 namespace netkitd {
 namespace {
@@ -90,19 +90,13 @@ std::string container_of(const Node& node, std::uint32_t endpoint_id) {
                : found->second.record.members.front().container_id;
 }
 
-std::optional<std::uint32_t> parse_number(const std::string& text) {
-    std::uint32_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
-}
-
 // A container's id first, which may be a number too; then an endpoint's number, then the beginning of one id.
 Result<std::uint32_t> find_endpoint(const Node& node, const std::string& text) {
     const auto& endpoints = node.endpoints().endpoints();
     if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
         return endpoint->record.id;
     }
-    if (const auto number = parse_number(text); number && endpoints.contains(*number)) {
+    if (const auto number = parse_number<std::uint32_t>(text); number && endpoints.contains(*number)) {
         return *number;
     }
     std::optional<std::uint32_t> found;
@@ -121,11 +115,11 @@ Result<std::uint32_t> find_endpoint(const Node& node, const std::string& text) {
     return *found;
 }
 
-Result<datapath::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
-    datapath::FlowFilter filter{.endpoint_id = std::nullopt,
-                                .protocol = selection.protocol,
-                                .destination = selection.destination,
-                                .destination_port = selection.port};
+Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
+    nat::FlowFilter filter{.endpoint_id = std::nullopt,
+                           .protocol = selection.protocol,
+                           .destination = selection.destination,
+                           .destination_port = selection.port};
     if (selection.endpoint) {
         filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint));
     }
@@ -135,7 +129,7 @@ Result<datapath::FlowFilter> filter_of(const Node& node, const ipc::FlowSelectio
 Result<json> list_flows(const Node& node, const ipc::FlowSelection& selection) {
     const auto listing = NK_TRY(node.flows().list(kListedFlows, NK_TRY(filter_of(node, selection))));
     json list = json::array();
-    for (const datapath::Flow& flow : listing.flows) {
+    for (const nat::Flow& flow : listing.flows) {
         list.push_back(describe_flow(flow, container_of(node, flow.endpoint_id)));
     }
     return json{{"flows", std::move(list)}, {"truncated", listing.truncated}};

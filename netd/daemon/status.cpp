@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/describe.h"
-#include "store/store.h"
 #include "link/ipsec.h"
+#include "store/store.h"
 
 namespace netkitd {
 namespace {
@@ -163,7 +163,7 @@ Result<json> describe_maps(Node& node) {
     const std::uint32_t capacity = node.datapath().endpoint_capacity();
     list.push_back(describe_map("endpoints4", count_addresses(node.endpoints(), IpFamily::v4), capacity));
     list.push_back(describe_map("endpoints6", count_addresses(node.endpoints(), IpFamily::v6), capacity));
-    for (const datapath::FlowSweeper::Map& map : node.sweeper().maps()) {
+    for (const nat::FlowSweeper::Map& map : node.sweeper().maps()) {
         json description = describe_map(map.name, map.fill.entries, map.fill.capacity);
         if (map.high_since) {
             description["high_since"] = describe_time(*map.high_since);
@@ -208,7 +208,7 @@ void describe_degraded_masquerade(Node& node, json& result) {
             "dropped (no-source-address) until it is",
             missing.network, missing.address.to_string()));
     }
-    for (const datapath::FlowSweeper::Map& map : node.sweeper().maps()) {
+    for (const nat::FlowSweeper::Map& map : node.sweeper().maps()) {
         // A map of unanswered flows gets full in a scan, and makes room by itself.
         if (map.established && map.high_since) {
             result.push_back(std::format(

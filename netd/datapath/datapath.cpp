@@ -6,20 +6,19 @@
 #include <net/if.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <span>
 #include <tuple>
 #include <utility>
 
+#include "base/parse_number.h"
+#include "datapath/address.h"
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/link_pin.h"
-#include "datapath/network_places.h"
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
-#include "datapath/publish.h"
-#include "datapath/uplink_places.h"
+#include "datapath/slots.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -32,21 +31,6 @@ std::string uplink_pin(std::uint32_t ifindex, std::string_view direction) {
     return std::format("{}{}-{}", kUplinkPrefix, ifindex, direction);
 }
 
-nk_addr to_wire(const IpAddr& address) {
-    nk_addr wire{};
-    std::memcpy(&wire, address.bytes().data(), address.size());
-    return wire;
-}
-
-IpAddr from_wire(const nk_addr& wire, IpFamily family) {
-    if (family == IpFamily::v4) {
-        return IpAddr::v4(in_addr{.s_addr = wire.word[0]});
-    }
-    in6_addr address{};
-    std::memcpy(&address, &wire, sizeof(address));
-    return IpAddr::v6(address);
-}
-
 // An entry's key is the address as it is in an nk_addr: of IPv4, the kernel reads the first word only.
 static_assert(sizeof(nk_endpoint4_key) == sizeof(in_addr) && sizeof(nk_endpoint6_key) == sizeof(nk_addr));
 
@@ -56,7 +40,7 @@ nk_addr mask_of(const IpPrefix& prefix) {
     in6_addr all_ones{};
     std::memcpy(&all_ones, bytes.data(), bytes.size());
     const IpAddr ones = prefix.address().is_v4() ? IpAddr::v4(in_addr{.s_addr = INADDR_NONE}) : IpAddr::v6(all_ones);
-    return to_wire(IpPrefix(ones, prefix.length()).address());
+    return to_nk_addr(IpPrefix(ones, prefix.length()).address());
 }
 
 nk_device_mode to_wire(link::DeviceMode mode) {
@@ -76,10 +60,10 @@ __u32 flag_if(bool condition, nk_network_flag flag) {
 }
 
 nk_network to_wire(const NodeNetwork& network) {
-    return {.prefix = to_wire(network.prefix.address()),
+    return {.prefix = to_nk_addr(network.prefix.address()),
             .mask = mask_of(network.prefix),
-            .gateway = to_wire(network.gateway),
-            .source = network.source ? to_wire(*network.source) : nk_addr{},
+            .gateway = to_nk_addr(network.gateway),
+            .source = network.source ? to_nk_addr(*network.source) : nk_addr{},
             .flags = flag_if(network.masquerade, NK_NETWORK_MASQUERADE) |
                      flag_if(network.isolated, NK_NETWORK_ISOLATED) |
                      flag_if(network.source.has_value(), NK_NETWORK_FIXED_SOURCE) |
@@ -172,12 +156,12 @@ ProgramPair uplink_programs(const netkitd_bpf& skeleton, UplinkKind kind) {
 }
 
 Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
-    const std::string_view digits = name.substr(kUplinkPrefix.size());
-    std::uint32_t ifindex = 0;
-    if (std::from_chars(digits.data(), digits.data() + digits.size(), ifindex).ec != std::errc()) {
+    const std::string_view rest = name.substr(kUplinkPrefix.size());  // "3-ingress"
+    const auto ifindex = parse_number<std::uint32_t>(rest.substr(0, rest.find('-')));
+    if (!ifindex) {
         return fail(ErrorKind::internal, "{} is not the pin of an uplink", name);
     }
-    return ifindex;
+    return *ifindex;
 }
 
 }  // namespace
@@ -251,7 +235,7 @@ int Datapath::endpoint_map(IpFamily family) const {
 
 Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
     const nk_endpoint value = to_wire(endpoint);
-    const nk_addr key = to_wire(endpoint.address);
+    const nk_addr key = to_nk_addr(endpoint.address);
     if (bpf_map_update_elem(endpoint_map(endpoint.address.family()), &key, &value, BPF_ANY) != 0) {
         return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
     }
@@ -259,7 +243,7 @@ Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
 }
 
 Result<void> Datapath::remove_endpoint(const IpAddr& address) {
-    const nk_addr key = to_wire(address);
+    const nk_addr key = to_nk_addr(address);
     if (bpf_map_delete_elem(endpoint_map(address.family()), &key) != 0 && errno != ENOENT) {
         return fail_errno(errno, "remove {} from the endpoint map", address.to_string());
     }
@@ -273,7 +257,7 @@ Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
         nk_addr key{};
         for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
              error = bpf_map_get_next_key(map, &key, &key)) {
-            addresses.push_back(from_wire(key, family));
+            addresses.push_back(to_ip_addr(key, family));
         }
     }
     return addresses;

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "abi.h"
+#include "datapath/address.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -16,18 +16,11 @@ namespace {
 static_assert(sizeof(nk_prefix4_key) == sizeof(__u32) + sizeof(in_addr) && sizeof(nk_prefix6_key) == 20);
 
 nk_prefix6_key to_key(const IpPrefix& prefix) {
-    nk_prefix6_key key{};
-    key.length = prefix.length();
-    std::memcpy(&key.addr, prefix.address().bytes().data(), prefix.address().size());
-    return key;
+    return {.length = prefix.length(), .addr = to_nk_addr(prefix.address())};
 }
 
 IpPrefix from_key(const nk_prefix6_key& key, IpFamily family) {
-    in6_addr address6{};
-    std::memcpy(&address6, &key.addr, sizeof(address6));
-    const IpAddr address =
-        family == IpFamily::v4 ? IpAddr::v4(in_addr{.s_addr = key.addr.word[0]}) : IpAddr::v6(address6);
-    return {address, static_cast<std::uint8_t>(key.length)};
+    return {to_ip_addr(key.addr, family), static_cast<std::uint8_t>(key.length)};
 }
 
 Result<std::vector<IpPrefix>> list_prefixes(int map, IpFamily family) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/join.h"
 #include "base/log.h"
 #include "endpoint/host_name.h"
 #include "config/mtu.h"
@@ -148,12 +149,8 @@ Result<const NetworkConfig*> EndpointManager::find_network(const std::string& na
     if (const NetworkConfig* network = settings_.config.find_network(name)) {
         return network;
     }
-    std::string known;
-    for (const NetworkConfig& network : settings_.config.networks) {
-        known += std::format("{}{}", known.empty() ? "" : ", ", network.name);
-    }
     return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})", name,
-                known);
+                netkitd::join(settings_.config.networks, &NetworkConfig::name));
 }
 
 NetworkPlace EndpointManager::place_of(const EndpointRecord& record) const {

@@ -130,7 +130,7 @@ Result<std::vector<IpAddr>> KernelPlumbing::entries() {
 }
 
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
-    NK_TRY(datapath::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
+    NK_TRY(nat::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
     return {};
 }
 

@@ -4,10 +4,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "base/parse_number.h"
 
 namespace netkitd {
 namespace {
@@ -31,12 +32,11 @@ Result<std::uint64_t> process_start_time(std::int32_t pid) {
     for (int number = kFirstFieldAfterName; number <= kStartTimeField; ++number) {
         fields >> field;
     }
-    std::uint64_t start_time = 0;
-    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), start_time);
-    if (!fields || error != std::errc()) {
+    const auto start_time = parse_number<std::uint64_t>(field);
+    if (!fields || !start_time) {
         return fail(ErrorKind::internal, "{} has no start time", path);
     }
-    return start_time;
+    return *start_time;
 }
 
 Result<UniqueFd> open_pidfd(std::int32_t pid) {

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/join.h"
 #include "base/quote.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
@@ -32,11 +33,8 @@ Result<void> unless_gone(Result<void> found) {
 }  // namespace
 
 std::string SegmentSizes::to_string() const {
-    std::string text;
-    for (const Field& field : kFields) {
-        text += std::format("{}{} {}", text.empty() ? "" : " ", field.name, this->*field.value);
-    }
-    return text;
+    const auto describe = [this](const Field& field) { return std::format("{} {}", field.name, this->*field.value); };
+    return join(kFields, describe, " ");
 }
 
 Result<SegmentSizes> SegmentSizes::parse(const std::string& text) {

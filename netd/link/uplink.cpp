@@ -9,18 +9,18 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <set>
 
+#include "base/parse_number.h"
 #include "link/device.h"
+#include "link/sysctl.h"
 #include "netlink/align.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
-#include "link/sysctl.h"
 
 namespace netkitd::link {
 namespace {
@@ -213,10 +213,9 @@ Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vec
     NK_TRY(for_each_route(host, RT_TABLE_MAIN, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));
     for (const Uplink& uplink : uplinks) {
         const auto text = NK_TRY(read_sysctl_if_there(std::format("ipv6/conf/{}/mtu", uplink.name)));
-        std::uint32_t mtu = 0;
-        if (text && std::from_chars(text->data(), text->data() + text->size(), mtu).ec == std::errc() &&
-            mtu < uplink.mtu) {
-            mtus.insert(mtu);
+        const auto mtu = parse_number<std::uint32_t>(text.value_or(""));
+        if (mtu && *mtu < uplink.mtu) {
+            mtus.insert(*mtu);
         }
     }
     mtus.erase(0);

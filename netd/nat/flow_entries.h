@@ -16,7 +16,7 @@
 #include "abi.h"
 #include "base/result.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 
 template <typename Key>
 struct FlowEntry {
@@ -145,4 +145,4 @@ private:
     std::vector<nk_flow> values_;
 };
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

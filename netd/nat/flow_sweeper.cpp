@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 namespace {
 
 using namespace std::chrono_literals;
@@ -66,7 +66,7 @@ Result<void> FlowSweeper::measure() {
     const std::array<std::uint64_t, 4> entries{counts.flows4, counts.flows6, counts.flows4_new, counts.flows6_new};
     for (std::size_t i = 0; i < maps_.size(); ++i) {
         Map& map = maps_.at(i);
-        const Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
+        const datapath::Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
         map.fill = {.entries = entries.at(i),
                     .capacity = map.established ? maps.established_capacity : maps.fresh_capacity};
         if (map.fill.ratio() <= kHigh) {
@@ -108,7 +108,7 @@ Result<void> FlowSweeper::work(const FlowLifetimes& lifetimes, nanoseconds now) 
 // A batch; how many entries it had.
 template <typename Key>
 Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes& lifetimes, nanoseconds now) {
-    const Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
+    const datapath::Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
     const int fd = map.established ? maps.established : maps.fresh;
     const FlowLifetimes current = under_pressure(lifetimes, map.fill);
     const auto entries = NK_TRY(FlowWalk<Key>(fd).next(walk_->cursor));
@@ -128,4 +128,4 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
     return entries.size();
 }
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

@@ -12,13 +12,13 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "config/flow_lifetimes.h"
 #include "datapath/datapath.h"
 #include "nat/flow_entries.h"
-#include "config/flow_lifetimes.h"
 #include "nat/flows.h"
 #include "nat/sweep_schedule.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 
 // How far a walk through the four maps has come, and what it found.
 struct SweepWalk {
@@ -31,7 +31,7 @@ struct SweepWalk {
 class FlowSweeper {
 public:
     // Borrows the datapath for its life.
-    explicit FlowSweeper(const Datapath& datapath) : datapath_(&datapath) {}
+    explicit FlowSweeper(const datapath::Datapath& datapath) : datapath_(&datapath) {}
 
     // Does a slice of what is due, if anything is; how long to wait before the next step.
     [[nodiscard]] Result<std::chrono::milliseconds> step(const FlowLifetimes& lifetimes,
@@ -61,7 +61,7 @@ private:
     [[nodiscard]] Result<std::size_t> sweep_some(const Map& map, const FlowLifetimes& lifetimes,
                                                  std::chrono::nanoseconds now);
 
-    const Datapath* datapath_;
+    const datapath::Datapath* datapath_;
     SweepSchedule schedule_;
     std::array<Map, 4> maps_{{{.name = "flows4", .family = IpFamily::v4, .established = true},
                               {.name = "flows6", .family = IpFamily::v6, .established = true},
@@ -72,4 +72,4 @@ private:
     std::uint64_t removed_ = 0;
 };
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

@@ -5,24 +5,23 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 
+#include "datapath/address.h"
 #include "nat/flow_entries.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 namespace {
 
 using std::chrono::nanoseconds;
 
+// As a key has it: that of IPv4 the word alone.
 IpAddr to_address(__be32 address) {
     return IpAddr::v4(in_addr{.s_addr = address});
 }
 
 IpAddr to_address(const nk_addr& address) {
-    in6_addr bytes{};
-    std::memcpy(&bytes, &address, sizeof(bytes));
-    return IpAddr::v6(bytes);
+    return datapath::to_ip_addr(address, IpFamily::v6);
 }
 
 template <typename Key>
@@ -73,7 +72,7 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
 // Each of the following is done to both stages of one family.
 
 template <typename Key>
-Result<void> list_family(const Datapath::FlowMaps& maps, std::size_t limit, const FlowFilter& filter,
+Result<void> list_family(const datapath::Datapath::FlowMaps& maps, std::size_t limit, const FlowFilter& filter,
                          FlowTable::Listing& listing) {
     const nanoseconds now = monotonic_now();
     for (const auto& [map, established] : {std::pair{maps.established, true}, {maps.fresh, false}}) {
@@ -94,7 +93,7 @@ Result<void> list_family(const Datapath::FlowMaps& maps, std::size_t limit, cons
 }
 
 template <typename Key>
-Result<std::uint64_t> flush_family(const Datapath::FlowMaps& maps, const FlowFilter& filter) {
+Result<std::uint64_t> flush_family(const datapath::Datapath::FlowMaps& maps, const FlowFilter& filter) {
     std::uint64_t flushed = 0;
     for (const int map : {maps.established, maps.fresh}) {
         // Whichever half is met first takes the other with it.
@@ -179,4 +178,4 @@ Result<std::uint64_t> FlowTable::flush(const FlowFilter& filter) {
     return flushed4 + NK_TRY(flush_family<nk_flow6_key>(maps6_, filter));
 }
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

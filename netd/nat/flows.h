@@ -14,10 +14,10 @@
 #include "abi.h"
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "datapath/datapath.h"
 #include "config/flow_lifetimes.h"
+#include "datapath/datapath.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 
 enum class FlowState { fresh, established, half_closed, closed };
 [[nodiscard]] std::string_view to_string(FlowState state);
@@ -56,7 +56,7 @@ struct FlowFilter {
 
 class FlowTable {
 public:
-    explicit FlowTable(const Datapath& datapath)
+    explicit FlowTable(const datapath::Datapath& datapath)
         : maps4_(datapath.flow_maps(IpFamily::v4)), maps6_(datapath.flow_maps(IpFamily::v6)) {}
 
     // At most `limit` flows of those that `filter` is about, IPv4 first; `truncated` says whether there are more.
@@ -69,8 +69,8 @@ public:
     [[nodiscard]] Result<std::uint64_t> flush(const FlowFilter& filter);
 
 private:
-    Datapath::FlowMaps maps4_;
-    Datapath::FlowMaps maps6_;
+    datapath::Datapath::FlowMaps maps4_;
+    datapath::Datapath::FlowMaps maps6_;
 };
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 namespace {
 
 using namespace std::chrono_literals;
@@ -90,4 +90,4 @@ void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional
     next_ = std::max(std::min(now + interval_, next_end.value_or(now + interval_)), now + shortest);
 }
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

@@ -13,7 +13,7 @@
 
 #include "config/flow_lifetimes.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 
 // Of a map that refuses when it is full.
 struct FlowMapFill {
@@ -62,4 +62,4 @@ private:
     std::uint64_t promoted_at_walk_ = 0;  // and the one that the last walk followed
 };
 
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat

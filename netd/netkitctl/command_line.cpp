@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+#include <ranges>
 #include <string_view>
 #include <vector>
 
 #include "base/annotation_prefix.h"
 #include "base/ip_protocol.h"
+#include "base/join.h"
+#include "base/parse_number.h"
 #include "base/quote.h"
 
 // An annotation's value may have commas, at which cxxopts would otherwise split it; no argument has a NUL.
@@ -78,21 +80,13 @@ constexpr std::array<Form, 8> kForms{{
     {.words = "doctor", .command = Command::doctor},
 }};
 
-std::string joined(const std::vector<std::string>& words, std::size_t count) {
-    std::string result;
-    for (std::size_t i = 0; i < std::min(count, words.size()); ++i) {
-        result += std::format("{}{}", i > 0 ? " " : "", words[i]);
-    }
-    return result;
-}
-
 Result<Form> find_form(const std::vector<std::string>& words) {
     if (words.empty()) {
         return fail(ErrorKind::invalid, "a command is missing");
     }
     for (const Form& form : kForms) {
         const auto own = static_cast<std::size_t>(std::ranges::count(form.words, ' ')) + 1;
-        if (joined(words, own) != form.words) {
+        if (join(words | std::views::take(own), {}, " ") != form.words) {
             continue;
         }
         const std::size_t wanted = own + (form.takes_id_word ? 1 : 0);
@@ -104,7 +98,7 @@ Result<Form> find_form(const std::vector<std::string>& words) {
         }
         return form;
     }
-    return fail(ErrorKind::invalid, "there is no command {}", quote(joined(words, words.size())));
+    return fail(ErrorKind::invalid, "there is no command {}", quote(join(words, {}, " ")));
 }
 
 Result<std::map<std::string, std::string>> parse_annotations(const std::vector<std::string>& texts) {
@@ -149,12 +143,11 @@ Result<void> check_options(const Form& form, const cxxopts::ParseResult& parsed)
 }
 
 Result<std::uint16_t> parse_port(std::string_view digits) {
-    std::uint16_t port = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc() || end != digits.data() + digits.size()) {
+    const auto port = parse_number<std::uint16_t>(digits);
+    if (!port) {
         return fail(ErrorKind::invalid, "{} is not a port", quote(digits));
     }
-    return port;
+    return *port;
 }
 
 // An address stands for itself alone.

@@ -2,10 +2,11 @@
 
 #include <linux/magic.h>
 
-#include <charconv>
 #include <format>
+#include <string_view>
 #include <utility>
 
+#include "base/parse_number.h"
 #include "base/quote.h"
 #include "netkitctl/host_file.h"
 
@@ -18,15 +19,15 @@ constexpr KernelVersion kFirstWithTcx{6, 6};
 constexpr KernelVersion kFirstWithNetkit{6, 8};  // 6.7 has it, but not all that is relied on
 
 // "6.12.57+deb13-cloud-amd64"
-std::optional<KernelVersion> parse_release(const std::string& release) {
-    KernelVersion version;
-    const char* const end = release.data() + release.size();
-    const auto major = std::from_chars(release.data(), end, version.first);
-    if (major.ec != std::errc() || major.ptr == end || *major.ptr != '.') {
+std::optional<KernelVersion> parse_release(std::string_view release) {
+    const auto dot = release.find('.');
+    if (dot == std::string_view::npos) {
         return std::nullopt;
     }
-    const auto minor = std::from_chars(major.ptr + 1, end, version.second);
-    return minor.ec == std::errc() ? std::optional(version) : std::nullopt;
+    const std::string_view rest = release.substr(dot + 1);
+    const auto major = parse_number<unsigned>(release.substr(0, dot));
+    const auto minor = parse_number<unsigned>(rest.substr(0, rest.find_first_not_of("0123456789")));
+    return major && minor ? std::optional(KernelVersion(*major, *minor)) : std::nullopt;
 }
 
 }  // namespace

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <format>
+#include <ranges>
 #include <sstream>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "base/ip_addr.h"
+#include "base/join.h"
 #include "base/quote.h"
 #include "netkitctl/host_file.h"
 
@@ -56,19 +58,18 @@ Finding cannot_look(const char* check, const Error& error) {
 }  // namespace
 
 Finding check_runtimes(const Host& host) {
-    std::string found;
-    for (const std::string_view program : {"podman", "crun", "runc", "crio", "containerd"}) {
-        const bool there = std::ranges::any_of(host.search_path, [&](const std::string& directory) {
+    constexpr std::array<std::string_view, 5> kRuntimes{"podman", "crun", "runc", "crio", "containerd"};
+    const auto is_there = [&](std::string_view program) {
+        return std::ranges::any_of(host.search_path, [&](const std::string& directory) {
             return is_executable_on(host, std::format("{}/{}", directory, program));
         });
-        found += there ? std::format("{}{}", found.empty() ? "" : ", ", program) : "";
-    }
-    if (!found.empty()) {
+    };
+    if (const std::string found = join(kRuntimes | std::views::filter(is_there)); !found.empty()) {
         return {.check = "runtimes", .verdict = Verdict::ok, .text = "found " + found, .fix = ""};
     }
     return {.check = "runtimes",
             .verdict = Verdict::warn,
-            .text = "no container runtime in PATH (podman, crun, runc, crio, containerd)",
+            .text = std::format("no container runtime in PATH ({})", join(kRuntimes)),
             .fix = "apt install podman crun"};
 }
 
@@ -164,7 +165,6 @@ Finding check_uplinks(const Host& host) {
     if (!uplinks) {
         return cannot_look(kCheck, uplinks.error());
     }
-    std::string usable;
     for (const link::Uplink& uplink : *uplinks) {
         if (!uplink.unusable.empty()) {
             return {.check = kCheck,
@@ -172,15 +172,17 @@ Finding check_uplinks(const Host& host) {
                     .text = uplink.unusable,
                     .fix = "route containers by another device (ip rule add from their prefix …)"};
         }
-        usable += std::format("{}{}", usable.empty() ? "" : ", ", uplink.name);
     }
-    if (usable.empty()) {
+    if (uplinks->empty()) {
         return {.check = kCheck,
                 .verdict = Verdict::warn,
                 .text = "there is no default route: containers reach each other and this host only",
                 .fix = "add a default route, or name devices in `uplinks`"};
     }
-    return {.check = kCheck, .verdict = Verdict::ok, .text = "the outside is reached by " + usable, .fix = ""};
+    return {.check = kCheck,
+            .verdict = Verdict::ok,
+            .text = "the outside is reached by " + join(*uplinks, &link::Uplink::name),
+            .fix = ""};
 }
 
 Finding check_ipsec(const Host& host) {

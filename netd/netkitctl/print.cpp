@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "base/join.h"
 #include "netkitctl/reply.h"
 #include "netkitctl/table.h"
 
@@ -22,10 +23,8 @@ std::string short_id(const std::string& id) {
 }
 
 std::string containers(const json& endpoint) {
-    std::string result;
-    for (const json& id : array_at(endpoint, "containers")) {
-        result += (result.empty() ? "" : ", ") + (id.is_string() ? short_id(id.get<std::string>()) : id.dump());
-    }
+    const auto to_text = [](const json& id) { return id.is_string() ? short_id(id.get<std::string>()) : id.dump(); };
+    const std::string result = join(array_at(endpoint, "containers"), to_text);
     return result.empty() ? "-" : result;
 }
 

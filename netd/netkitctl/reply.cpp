@@ -1,5 +1,7 @@
 #include "netkitctl/reply.h"
 
+#include "base/join.h"
+
 namespace netkitd::ctl {
 namespace {
 
@@ -23,11 +25,7 @@ std::string to_text(const json& value) {
     if (!value.is_array()) {
         return value.is_null() ? "" : value.dump(-1, ' ', false, json::error_handler_t::replace);
     }
-    std::string result;
-    for (const json& element : value) {
-        result += (result.empty() ? "" : ", ") + to_text(element);
-    }
-    return result;
+    return join(value, to_text);
 }
 
 }  // namespace

@@ -10,11 +10,13 @@
 #include <cstddef>
 #include <string>
 #include <system_error>
+#include <vector>
 
+#include "base/join.h"
 #include "netlink/align.h"
 #include "netlink/attributes.h"
-#include "netlink/request.h"
 #include "netlink/netns.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {
@@ -71,14 +73,17 @@ std::string name_attribute(const nlmsghdr& request, std::uint32_t offset) {
 
 // The extended ack's text in parentheses, with a leading space; empty if there is none.
 std::string describe_extended_ack(const NetlinkRequest& request, const NetlinkAttributes& extended_ack) {
-    std::string text = extended_ack.string(NLMSGERR_ATTR_MSG).value_or("");
+    std::vector<std::string> parts;
+    if (const auto message = extended_ack.string(NLMSGERR_ATTR_MSG).value_or(""); !message.empty()) {
+        parts.push_back(message);
+    }
     if (const auto offset = extended_ack.u32(NLMSGERR_ATTR_OFFS)) {
-        text += std::format("{}{}", text.empty() ? "" : ", ", name_attribute(request.message(), *offset));
+        parts.push_back(name_attribute(request.message(), *offset));
     }
     if (const auto missing = extended_ack.u32(NLMSGERR_ATTR_MISS_TYPE)) {
-        text += std::format("{}attribute type {} is missing", text.empty() ? "" : ", ", *missing);
+        parts.push_back(std::format("attribute type {} is missing", *missing));
     }
-    return text.empty() ? "" : std::format(" ({})", text);
+    return parts.empty() ? "" : std::format(" ({})", join(parts));
 }
 
 Error kernel_error(const NetlinkRequest& request, int error, const NetlinkAttributes& extended_ack) {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <ranges>
 
+#include "base/parse_number.h"
 #include "link/sysctl.h"
 #include "node/ipv6_forwarding.h"
 
@@ -83,13 +83,13 @@ std::optional<RecordedSizes> recorded_sizes(const HostChange& change) {
         return std::nullopt;
     }
     const std::string_view device = std::string_view(change.what).substr(kSizesPrefix.size());
-    std::uint32_t ifindex = 0;
+    const auto ifindex = parse_number<std::uint32_t>(device.substr(0, device.find(' ')));
     const auto before = link::SegmentSizes::parse(change.before);
     const auto after = link::SegmentSizes::parse(change.after);
-    if (std::from_chars(device.data(), device.data() + device.size(), ifindex).ec != std::errc() || !before || !after) {
+    if (!ifindex || !before || !after) {
         return std::nullopt;
     }
-    return RecordedSizes{.what = change.what, .ifindex = ifindex, .before = *before, .after = *after};
+    return RecordedSizes{.what = change.what, .ifindex = *ifindex, .before = *before, .after = *after};
 }
 
 std::optional<RecordedSizes> find_recorded_sizes(const std::vector<HostChange>& changes, std::uint32_t ifindex) {

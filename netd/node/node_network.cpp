@@ -327,7 +327,7 @@ Result<void> NodeNetwork::end_flows_outside_pool() {
         return {};
     }
     const auto is_outside = [&](std::uint16_t port) { return port < pool_->first || port > pool_->last; };
-    const std::uint64_t ended = NK_TRY(datapath::FlowTable(datapath_).flush({.translated_port = is_outside}));
+    const std::uint64_t ended = NK_TRY(nat::FlowTable(datapath_).flush({.translated_port = is_outside}));
     if (ended > 0) {
         log(LogLevel::notice, "{} flows whose port the masquerade pool does not hold any more were ended", ended);
     }

@@ -8,8 +8,9 @@
 #include <fstream>
 #include <limits>
 
-#include "store/sqlite_statement.h"
+#include "base/join.h"
 #include "store/schema.h"
+#include "store/sqlite_statement.h"
 
 namespace netkitd {
 namespace {
@@ -192,11 +193,7 @@ std::vector<IpAddr> EndpointRecord::addresses() const {
 }
 
 std::string EndpointRecord::address_text() const {
-    std::string text;
-    for (const IpAddr& address : addresses()) {
-        text += std::format("{}{}", text.empty() ? "" : ", ", address.to_string());
-    }
-    return text;
+    return join(addresses(), &IpAddr::to_string);
 }
 
 void Store::Closer::operator()(sqlite3* database) const {

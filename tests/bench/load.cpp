@@ -23,8 +23,8 @@
 
 #include "bench/measured.h"
 #include "bpf/packets.h"
-#include "nat/flow_sweeper.h"
 #include "harness/daemon_view.h"
+#include "nat/flow_sweeper.h"
 
 namespace netkitd::test {
 namespace {
@@ -92,7 +92,7 @@ private:
         constexpr std::size_t kShort = 750'000;
         constexpr std::chrono::microseconds kInterval{20};
         const DaemonView view = NK_TRY(DaemonView::open(node_));
-        datapath::FlowSweeper sweeper(view.datapath());
+        nat::FlowSweeper sweeper(view.datapath());
         Milliseconds took{};
         const auto start = Clock::now();
         auto next_step = start;

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
+#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <format>
@@ -30,6 +30,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/parse_number.h"
 #include "harness/process.h"
 #include "ipc/client.h"
 
@@ -266,16 +267,13 @@ int main(int argc, char** argv) {
     using namespace netkitd::bench;
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const auto all = doors();
-    int count = 0;
-    const bool good =
-        arguments.size() >= 2 && all.contains(arguments[0]) &&
-        std::from_chars(arguments[1].data(), arguments[1].data() + arguments[1].size(), count).ec == std::errc() &&
-        count > 0;
-    if (!good) {
+    const auto count = parse_number<unsigned>(arguments.size() > 1 ? arguments[1] : "", 1, INT_MAX);
+    if (!count || !all.contains(arguments[0])) {
         std::fputs("usage: container-start DOOR COUNT [DAEMON-PID]\n", stderr);
         return 2;
     }
-    const auto done = measure(arguments[0], all.at(arguments[0]), count, arguments.size() > 2 ? arguments[2] : "");
+    const auto done =
+        measure(arguments[0], all.at(arguments[0]), static_cast<int>(*count), arguments.size() > 2 ? arguments[2] : "");
     if (!done) {
         std::fprintf(stderr, "container-start: %s\n", done.error().message().c_str());
         return 1;

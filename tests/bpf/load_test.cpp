@@ -9,8 +9,8 @@
 #include "bpf/bpf_test.h"
 #include "bpf/nat_model.h"
 #include "bpf/packets.h"
-#include "nat/flow_sweeper.h"
 #include "harness/daemon_view.h"
+#include "nat/flow_sweeper.h"
 
 namespace netkitd::test {
 namespace {
@@ -190,7 +190,7 @@ TEST_P(LoadTest, TheSweepKeepsUpWithFlowsThatComeAndGo) {
     constexpr std::size_t kKept = 1000;
     const auto view = DaemonView::open(node());
     ASSERT_TRUE(view) << view.error().message();
-    datapath::FlowSweeper sweeper(view->datapath());
+    nat::FlowSweeper sweeper(view->datapath());
     for (std::size_t i = 0; i < kKept; i++) {
         ASSERT_NO_FATAL_FAILURE(establish(conversation(i)));
     }

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "bpf/packets.h"
+#include "datapath/address.h"
 
 namespace netkitd::test {
 namespace {
@@ -36,19 +37,13 @@ void for_each_half(Use use) {
     }
 }
 
-std::string presentation(const nk_addr& address, bool ipv6) {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    inet_ntop(ipv6 ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
-    return text.data();
-}
-
 Conversation conversation_of(const nk_flow6_key& key, const nk_flow& value) {
-    const bool v6 = key.saddr.word[1] != 0;
+    const IpFamily family = key.saddr.word[1] != 0 ? IpFamily::v6 : IpFamily::v4;
     const bool forward = key.direction == NK_FLOW_FORWARD;
     return {.protocol = key.proto,
-            .container = presentation(forward ? key.saddr : value.addr, v6),
+            .container = datapath::to_ip_addr(forward ? key.saddr : value.addr, family).to_string(),
             .port = ntohs(forward ? key.sport : value.port),
-            .remote = presentation(forward ? key.daddr : key.saddr, v6),
+            .remote = datapath::to_ip_addr(forward ? key.daddr : key.saddr, family).to_string(),
             .remote_port = ntohs(forward ? key.dport : key.sport)};
 }
 

@@ -10,9 +10,12 @@
 #include <cstring>
 #include <numeric>
 #include <ostream>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 
+#include "base/join.h"
+#include "datapath/address.h"
 #include "datapath/bpf_log.h"
 #include "datapath/prefix_map.h"
 #include "link/sysctl.h"
@@ -79,18 +82,10 @@ bool is_ipv6(std::string_view text) {
     return text.contains(':');
 }
 
-nk_addr parse(std::string_view text) {
-    nk_addr address{};
-    if (inet_pton(is_ipv6(text) ? AF_INET6 : AF_INET, std::string(text).c_str(), address.word) != 1) {
-        std::abort();  // a test's own literal
-    }
-    return address;
-}
-
 nk_network network(std::string_view prefix, std::string_view mask, std::string_view gateway, std::uint32_t flags) {
-    return {.prefix = parse(prefix),
-            .mask = parse(mask),
-            .gateway = parse(gateway),
+    return {.prefix = to_nk_addr(prefix),
+            .mask = to_nk_addr(mask),
+            .gateway = to_nk_addr(gateway),
             .source = {},
             .flags = flags,
             .reserved = 0};
@@ -127,8 +122,8 @@ nk_flow6_key key_of(const Flow& flow, nk_flow_direction direction) {
     const bool forward = direction == NK_FLOW_FORWARD;
     const bool icmp = flow.protocol == IPPROTO_ICMP || flow.protocol == IPPROTO_ICMPV6;
     const std::uint16_t remote_port = icmp ? 0 : flow.destination_port;
-    return {.saddr = parse(forward ? flow.source : flow.destination),
-            .daddr = parse(forward ? flow.destination : flow.translated),
+    return {.saddr = to_nk_addr(forward ? flow.source : flow.destination),
+            .daddr = to_nk_addr(forward ? flow.destination : flow.translated),
             .sport = htons(forward ? flow.source_port : remote_port),
             .dport = htons(forward ? remote_port : flow.translated_port),
             .proto = flow.protocol,
@@ -141,7 +136,7 @@ nk_flow value_of(const Flow& flow, nk_flow_direction direction) {
     nk_flow value{};
     value.created_ns = 1;
     value.last_seen_ns = 1;
-    value.addr = parse(forward ? flow.translated : flow.source);
+    value.addr = to_nk_addr(forward ? flow.translated : flow.source);
     value.port = htons(forward ? flow.translated_port : flow.source_port);
     value.flags = forward ? flow.forward_flags : flow.reverse_flags;
     value.ifindex = if_nametoindex(forward ? flow.uplink.c_str() : "nkweb");
@@ -216,18 +211,15 @@ void clear_prefixes(const bpf_map& map, IpFamily family) {
 }
 
 std::string host_port(const nk_addr& address, __be16 port) {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    inet_ntop(is_ipv6(address) ? AF_INET6 : AF_INET, address.word, text.data(), text.size());
-    return std::format("{}{}{}", text.data(), is_ipv6(address) ? " " : ":", ntohs(port));
+    const IpAddr ip = datapath::to_ip_addr(address, is_ipv6(address) ? IpFamily::v6 : IpFamily::v4);
+    return std::format("{}{}{}", ip.to_string(), ip.is_v4() ? ":" : " ", ntohs(port));
 }
 
 std::string flag_names(std::uint32_t flags) {
-    std::string text;
-    for (const auto& [bit, name] :
-         {std::pair<std::uint32_t, const char*>(NK_FLOW_SYN, "SYN"), {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}) {
-        text += (flags & bit) != 0 ? std::string(text.empty() ? "" : " ") + name : "";
-    }
-    return text;
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 3> kFlags{
+        {{NK_FLOW_SYN, "SYN"}, {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}};
+    const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
+    return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }
 
 std::string_view protocol_name(std::uint8_t protocol) {
@@ -425,7 +417,7 @@ std::vector<std::uint64_t> TestNode::port_tries() const {
 }
 
 nk_addr to_nk_addr(std::string_view text) {
-    return parse(text);
+    return datapath::to_nk_addr(IpAddr::parse(text).value());  // a test's own literal
 }
 
 int TestNode::flow_map(Stage stage, bool ipv6) const {
@@ -470,7 +462,7 @@ Result<void> TestNode::attach(Program program, std::string_view device) {
 
 Result<void> TestNode::add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
                                     nk_device_mode mode) const {
-    const nk_addr key = parse(address);  // that of IPv4 is its first word
+    const nk_addr key = to_nk_addr(address);  // that of IPv4 is its first word
     const bpf_map* map = is_ipv6(address) ? skeleton_->maps.endpoints6 : skeleton_->maps.endpoints4;
     nk_endpoint endpoint{};
     endpoint.ifindex = if_nametoindex(std::string(device).c_str());

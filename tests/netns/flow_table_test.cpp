@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/unique_fd.h"
+#include "datapath/address.h"
 #include "datapath/flow_capacity.h"
 #include "harness/node_test.h"
 
@@ -20,7 +21,7 @@ namespace netkitd::test {
 namespace {
 
 using namespace std::chrono_literals;
-using datapath::FlowState;
+using nat::FlowState;
 using testing::IsEmpty;
 using testing::SizeIs;
 
@@ -42,14 +43,16 @@ struct V6 {
 
 template <typename Address>
 Address wire(const char* text) {
-    Address address{};
-    const IpAddr parsed = *IpAddr::parse(text);
-    std::memcpy(&address, parsed.bytes().data(), parsed.size());
-    return address;
+    const nk_addr address = datapath::to_nk_addr(*IpAddr::parse(text));
+    if constexpr (std::is_same_v<Address, nk_addr>) {
+        return address;
+    } else {
+        return address.word[0];
+    }
 }
 
 std::uint64_t seen(std::chrono::seconds ago) {
-    return static_cast<std::uint64_t>((datapath::monotonic_now() - ago).count());
+    return static_cast<std::uint64_t>((nat::monotonic_now() - ago).count());
 }
 
 // The daemon's first walk of what it finds begins after so long.
@@ -61,7 +64,7 @@ protected:
     using Key = Family::Key;
     using Address = decltype(Key::saddr);
 
-    [[nodiscard]] datapath::FlowTable table() { return datapath::FlowTable(datapath()); }
+    [[nodiscard]] nat::FlowTable table() { return nat::FlowTable(datapath()); }
     [[nodiscard]] int established() { return datapath().flow_maps(Family::kFamily).established; }
     [[nodiscard]] int fresh() { return datapath().flow_maps(Family::kFamily).fresh; }
 
@@ -99,9 +102,9 @@ protected:
         put(map, reverse(port), idle, endpoint_id);
     }
     // As an endless loop of the daemon would, at its first walk; how many steps it took.
-    int walk(datapath::FlowSweeper& sweeper, const FlowLifetimes& lifetimes = {},
+    int walk(nat::FlowSweeper& sweeper, const FlowLifetimes& lifetimes = {},
              std::chrono::milliseconds until_it_is_asked_again = 1s) {
-        const auto now = datapath::monotonic_now();
+        const auto now = nat::monotonic_now();
         EXPECT_EQ(sweeper.step(lifetimes, now), until_it_is_asked_again) << "nothing is due yet";
         int steps = 0;
         const std::uint64_t before = sweeper.walks();
@@ -112,7 +115,7 @@ protected:
         }
         return steps;
     }
-    [[nodiscard]] std::vector<datapath::Flow> flows() { return table().list(100)->flows; }
+    [[nodiscard]] std::vector<nat::Flow> flows() { return table().list(100)->flows; }
 };
 
 using Families = testing::Types<V4, V6>;
@@ -151,7 +154,7 @@ TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
     this->put_flow(this->established(), 54, 300s - kFirstWalk, 7);
     this->put_flow(this->fresh(), 55, 10s, 7);
     this->put(this->fresh(), this->reverse(56), 60s - kFirstWalk, 7);
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     EXPECT_EQ(this->walk(sweeper), 1);
     EXPECT_EQ(sweeper.removed(), 2U);
     EXPECT_THAT(this->flows(), SizeIs(2));
@@ -167,7 +170,7 @@ TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
     FlowLifetimes lifetimes;
     lifetimes.udp = 40s;
     lifetimes.fresh = 30s;
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     this->walk(sweeper, lifetimes);
     const auto left = this->flows();
     ASSERT_THAT(left, SizeIs(1));
@@ -178,7 +181,7 @@ TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
 TYPED_TEST(FlowTableTest, AHalfThatIsInUseKeepsTheOther) {
     this->put(this->established(), this->forward(53), 400s, 7);
     this->put(this->established(), this->reverse(53), 1s, 7);
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     this->walk(sweeper);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
@@ -190,12 +193,12 @@ TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
     for (std::uint16_t port = 1; port <= kFlows; ++port) {
         this->put_flow(this->established(), port, 400s, 7);
     }
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     ASSERT_TRUE(sweeper.step({}));
     std::uint64_t before = 0;
     int steps = 0;
     do {
-        ASSERT_TRUE(sweeper.step({}, datapath::monotonic_now() + kFirstWalk));
+        ASSERT_TRUE(sweeper.step({}, nat::monotonic_now() + kFirstWalk));
         EXPECT_LE(sweeper.removed() - before, 5000U) << "a slice is some thousand entries";
         before = sweeper.removed();
         ++steps;
@@ -206,8 +209,8 @@ TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
 }
 
 TYPED_TEST(FlowTableTest, AnEmptyTableIsNotWalked) {
-    datapath::FlowSweeper sweeper(this->datapath());
-    for (auto now = datapath::monotonic_now(); now < datapath::monotonic_now() + 1h; now += 1min) {
+    nat::FlowSweeper sweeper(this->datapath());
+    for (auto now = nat::monotonic_now(); now < nat::monotonic_now() + 1h; now += 1min) {
         EXPECT_EQ(sweeper.step({}, now), std::chrono::milliseconds(1s));
     }
     EXPECT_EQ(sweeper.walks(), 0U);
@@ -237,7 +240,7 @@ TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
         put_tcp(this->forward(static_cast<std::uint16_t>(i)), flags, i >> 16);
         put_tcp(this->reverse(static_cast<std::uint16_t>(i)), flags, i >> 16);
     }
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     ASSERT_TRUE(sweeper.measure());
     EXPECT_TRUE(std::ranges::any_of(sweeper.maps(), [](const auto& map) { return map.high_since.has_value(); }));
     // 50,000 flows a second, of two entries, would take half of what is free until then.
@@ -245,7 +248,7 @@ TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
     EXPECT_GT(sweeper.removed(), count / 10);
     const auto left = this->table().list(count)->flows;
     EXPECT_EQ(left.size(), count - sweeper.removed());
-    EXPECT_EQ(std::ranges::count(left, FlowState::established, &datapath::Flow::state), count / 2);
+    EXPECT_EQ(std::ranges::count(left, FlowState::established, &nat::Flow::state), count / 2);
     EXPECT_TRUE(std::ranges::none_of(sweeper.maps(), [](const auto& map) { return map.high_since.has_value(); }));
 }
 
@@ -253,11 +256,11 @@ TYPED_TEST(FlowTableTest, AFilterChoosesWhatIsListedBeforeTheLimitCuts) {
     this->put_flow(this->established(), 53, 0s, 7);
     this->put_flow(this->established(), 54, 0s, 8);
     this->put_flow(this->fresh(), 55, 0s, 8);
-    const auto listed = [&](const datapath::FlowFilter& filter, std::size_t limit = 100) {
+    const auto listed = [&](const nat::FlowFilter& filter, std::size_t limit = 100) {
         std::vector<std::uint16_t> ports;
         const auto listing = this->table().list(limit, filter);
         EXPECT_FALSE(listing->truncated);
-        for (const datapath::Flow& flow : listing->flows) {
+        for (const nat::Flow& flow : listing->flows) {
             ports.push_back(flow.destination_port);
         }
         std::ranges::sort(ports);
@@ -313,7 +316,7 @@ TYPED_TEST(FlowTableTest, AnOrphanLeavesAnothersHalfAlone) {
     EXPECT_EQ(this->table().flush({.endpoint_id = 7}), 1U);
     EXPECT_THAT(this->flows(), SizeIs(1));
     put_orphan();
-    datapath::FlowSweeper sweeper(this->datapath());
+    nat::FlowSweeper sweeper(this->datapath());
     this->walk(sweeper);
     EXPECT_EQ(sweeper.removed(), 1U) << "the other's half is in use, and keeps no orphan";
     const auto flows = this->flows();

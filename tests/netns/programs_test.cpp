@@ -4,13 +4,13 @@
 #include <gtest/gtest.h>
 #include <net/if.h>
 
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/parse_number.h"
 #include "datapath/datapath.h"
 #include "harness/host_test.h"
 
@@ -47,10 +47,9 @@ std::map<std::string, MapIds> loaded_programs() {
     std::map<std::string, MapIds> result;
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
         const std::string digits = entry.path().filename();
-        int fd = -1;
-        std::from_chars(digits.data(), digits.data() + digits.size(), fd);
-        if (is_program(entry.path())) {
-            if (auto program = program_at(fd)) {
+        const auto fd = parse_number<unsigned>(digits);
+        if (fd && is_program(entry.path())) {
+            if (auto program = program_at(static_cast<int>(*fd))) {
                 result.insert(std::move(*program));
             }
         }

@@ -340,7 +340,7 @@ TEST(Config, DeviceModes) {
     EXPECT_EQ(parse_config(R"({"device_mode": "netkit"})", kFile)->device_mode, link::DeviceMode::netkit);
     EXPECT_EQ(parse_config(R"({"device_mode": "netkit-l2"})", kFile)->device_mode, link::DeviceMode::netkit_l2);
     EXPECT_THAT(refusal(R"({"device_mode": "bridge"})"),
-                HasSubstr("device_mode: 'bridge' is not auto, netkit, netkit-l2 or veth"));
+                HasSubstr("device_mode: 'bridge' is not a device mode (netkit, netkit-l2 or veth), nor auto"));
 }
 
 TEST(Config, BigTcpIsOnUnlessItIsTurnedOff) {

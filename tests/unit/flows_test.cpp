@@ -7,7 +7,7 @@
 
 #include "datapath/flow_capacity.h"
 
-namespace netkitd::datapath {
+namespace netkitd::nat {
 namespace {
 
 using namespace std::chrono_literals;
@@ -167,13 +167,14 @@ TEST_F(ScheduleTest, AFloodAfterAPauseIsNoticedBeforeTheTableIsFull) {
 
 TEST(FlowCapacity, FollowsTheMachinesMemory) {
     constexpr std::uint64_t kGiB = 1ULL << 30;
-    EXPECT_EQ(established_flow_capacity(0), 65536U);
-    EXPECT_EQ(established_flow_capacity(kGiB), 65536U);
-    EXPECT_EQ(established_flow_capacity(4 * kGiB), 131072U);
-    EXPECT_EQ(established_flow_capacity(8 * kGiB - kGiB / 2), 262144U) << "what the firmware keeps is missing";
-    EXPECT_EQ(established_flow_capacity(1024 * kGiB), 262144U);
-    EXPECT_GT(total_memory_bytes(), 1ULL << 26);
+    EXPECT_EQ(datapath::established_flow_capacity(0), 65536U);
+    EXPECT_EQ(datapath::established_flow_capacity(kGiB), 65536U);
+    EXPECT_EQ(datapath::established_flow_capacity(4 * kGiB), 131072U);
+    EXPECT_EQ(datapath::established_flow_capacity(8 * kGiB - kGiB / 2), 262144U)
+        << "what the firmware keeps is missing";
+    EXPECT_EQ(datapath::established_flow_capacity(1024 * kGiB), 262144U);
+    EXPECT_GT(datapath::total_memory_bytes(), 1ULL << 26);
 }
 
 }  // namespace
-}  // namespace netkitd::datapath
+}  // namespace netkitd::nat
