@@ -25,7 +25,7 @@ constexpr const char* kReservedPorts = "ipv4/ip_local_reserved_ports";
 std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& uplinks) {
     std::vector<std::uint32_t> result;
     for (const link::Uplink& uplink : uplinks) {
-        if (uplink.unusable.empty()) {
+        if (uplink.usable()) {
             result.push_back(uplink.ifindex);
         }
     }
@@ -36,7 +36,7 @@ std::vector<std::uint32_t> usable_ifindexes(const std::vector<link::Uplink>& upl
 void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
     std::size_t usable = 0;
     for (link::Uplink& uplink : uplinks) {
-        if (uplink.unusable.empty() && ++usable > NK_MAX_UPLINKS) {
+        if (uplink.usable() && ++usable > NK_MAX_UPLINKS) {
             uplink.unusable = std::format(
                 "there are more than {} uplinks: containers reach nothing by it; name those that they need "
                 "in `uplinks`",
@@ -89,7 +89,7 @@ Result<void> NodeNetwork::sync(const Config& config) {
 std::uint32_t NodeNetwork::uplink_mtu() const {
     std::uint32_t smallest = 0;
     for (const link::Uplink& uplink : uplinks_) {
-        if (uplink.unusable.empty() && (smallest == 0 || uplink.mtu < smallest)) {
+        if (uplink.usable() && (smallest == 0 || uplink.mtu < smallest)) {
             smallest = uplink.mtu;
         }
     }
@@ -238,7 +238,7 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     NK_TRY(configure(config, {attached_.begin(), attached_.end()}));
     foreign_programs_.clear();
     for (link::Uplink& uplink : uplinks_) {
-        if (!uplink.unusable.empty()) {
+        if (!uplink.usable()) {
             continue;
         }
         // One that cannot be used does not keep the others from it; it may also have vanished just now.
