@@ -202,7 +202,7 @@ json describe_errors(const RecentErrors& errors) {
 }
 
 void describe_degraded_masquerade(Node& node, json& result) {
-    for (const NodeNetwork::MissingSource& missing : node.network().missing_sources()) {
+    for (const MissingSource& missing : node.network().missing_sources()) {
         result.push_back(std::format(
             "network {}: {}, which it is to be masqueraded with, is not an address of this host: its new flows are "
             "dropped (no-source-address) until it is",
