@@ -7,8 +7,9 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "endpoint/attach_request.h"
+#include "endpoint/endpoint_table.h"
 #include "nat/flows.h"
-#include "endpoint/manager.h"
 
 namespace netkitd {
 

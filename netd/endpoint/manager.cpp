@@ -4,8 +4,8 @@
 #include <iterator>
 
 #include "base/log.h"
-#include "endpoint/host_name.h"
 #include "config/mtu.h"
+#include "endpoint/host_name.h"
 #include "endpoint/process.h"
 
 namespace netkitd {
@@ -18,29 +18,13 @@ bool keeps(const NetworkConfig& before, const NetworkConfig& after, const Endpoi
     return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
 }
 
-NetworkPlace place_in(const NetworkConfig& network) {
-    return {.gateway4 = network.gateway4(), .gateway6 = network.gateway6()};
-}
-
 AddressPool pool_of(const IpPrefix& prefix) {
     return {prefix, {gateway_of(prefix)}};
 }
 
-Result<Member> member_of(const AttachRequest& request) {
-    Member member{.container_id = request.container_id, .pid = request.pid, .pid_start_time = 0};
-    if (request.pid) {
-        member.pid_start_time = NK_TRY(process_start_time(*request.pid));
-    }
-    return member;
-}
-
-std::string first_container(const EndpointRecord& record) {
-    return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
-}
-
 }  // namespace
 
-EndpointManager::EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
+EndpointManager::EndpointManager(EndpointSettings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
     : settings_(std::move(settings)), store_(store), plumbing_(plumbing), watch_(watch) {
     for (const IpPrefix& prefix : settings_.config.prefixes()) {
         pools_.emplace(prefix, pool_of(prefix));
@@ -79,8 +63,11 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     exited.erase(request.container_id);
     endpoints_.put({.record = updated, .exited = std::move(exited)});
     NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
-    return AttachReply{
-        .record = updated, .network = place_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
+    return AttachReply{.record = updated,
+                       .network = place_of(updated, settings_.config),
+                       .notes = {},
+                       .kernel_wait = {},
+                       .existing = true};
 }
 
 Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
@@ -154,19 +141,6 @@ Result<const NetworkConfig*> EndpointManager::find_network(const std::string& na
     }
     return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})", name,
                 known);
-}
-
-NetworkPlace EndpointManager::place_of(const EndpointRecord& record) const {
-    const NetworkConfig* network = settings_.config.find_network(record.network);
-    return network == nullptr ? NetworkPlace() : place_in(*network);
-}
-
-link::HostEnd EndpointManager::host_end_of(const EndpointRecord& record) const {
-    link::HostEnd end = host_end(record, place_of(record));
-    if (!settings_.no_ipv6.empty()) {
-        end.ipv6 = end.gateway6 = std::nullopt;  // it was turned off since; its IPv4 shall go on
-    }
-    return end;
 }
 
 std::uint32_t EndpointManager::mtu_for(const AttachOptions& options, const NetworkConfig& network) const {
@@ -350,7 +324,7 @@ Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
     }
     // A new device says "off" too, and by now it is on; one that is gone needs nothing.
     const std::string& name = endpoint->record.host_name;
-    const link::HostEnd end = host_end_of(endpoint->record);
+    const link::HostEnd end = host_end_of(endpoint->record, settings_);
     const auto on = plumbing_.forwards(name, end.ipv6.has_value());
     if (on ? *on : on.error().kind() == ErrorKind::not_found) {
         return {};

@@ -6,7 +6,6 @@
 // dying: the netns may outlive the process, and the address is not free before the pair is gone.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,59 +16,22 @@
 #include "base/result.h"
 #include "base/undo.h"
 #include "base/unique_fd.h"
-#include "config/annotations.h"
-#include "endpoint/attach.h"
 #include "config/config.h"
+#include "endpoint/attach.h"
+#include "endpoint/attach_request.h"
+#include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
 #include "endpoint/ipam.h"
 #include "endpoint/plumbing.h"
+#include "endpoint/process_watch.h"
 #include "store/store.h"
 
 namespace netkitd {
 
-// Tells when a process is over. The event loop implements it.
-class ProcessWatch {
-public:
-    virtual ~ProcessWatch() = default;
-    // Calls EndpointManager::process_exited(container_id) once. A watch of that id that is there already is replaced.
-    [[nodiscard]] virtual Result<void> watch(const std::string& container_id, UniqueFd pidfd) = 0;
-    virtual void forget(const std::string& container_id) = 0;
-};
-
-// Which kinds of device this node makes.
-struct DeviceModes {
-    link::DeviceMode active{};      // for containers that ask for none
-    bool netkit_available = false;  // the kernel has it
-};
-
-struct AttachRequest {
-    std::string container_id;
-    std::optional<std::int32_t> pid;
-    AttachOptions options;
-    UniqueFd netns;
-    UniqueFd pidfd;
-};
-
-struct AttachReply {
-    EndpointRecord record;
-    NetworkPlace network;
-    std::vector<std::string> notes;
-    std::chrono::microseconds kernel_wait{};
-    bool existing = false;  // the netns was attached already
-};
-
 class EndpointManager {
 public:
-    struct Settings {
-        Config config;
-        DeviceModes modes;
-        std::uint32_t uplink_mtu = 1500;
-        std::uint64_t host_netns_cookie = 0;
-        std::string no_ipv6 = {};  // empty, or why this host has no IPv6
-        link::SegmentSizes sizes = {};
-    };
     // Borrows all three for its life.
-    EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
+    EndpointManager(EndpointSettings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
 
     // Takes up, at start, the endpoints whose pair is there (their programs are replaced in place) and gives back those
     // whose pair is gone. One that the kernel refuses to take up is logged, and left for resync() to repair. An error
@@ -162,11 +124,9 @@ private:
 
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
-    [[nodiscard]] link::HostEnd host_end_of(const EndpointRecord& record) const;
-    [[nodiscard]] NetworkPlace place_of(const EndpointRecord& record) const;
     void release(const IpAddr& address);
 
-    Settings settings_;
+    EndpointSettings settings_;
     Store& store_;
     Plumbing& plumbing_;
     ProcessWatch& watch_;

@@ -98,7 +98,7 @@ Result<void> EndpointManager::take_up(const EndpointRecord& record) {
         NK_TRY(plumbing_.put_entry(entry));
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
-    return plumbing_.configure_host_end(record.host_name, host_end_of(record));
+    return plumbing_.configure_host_end(record.host_name, host_end_of(record, settings_));
 }
 
 void EndpointManager::watch_members(Endpoint& endpoint) {
