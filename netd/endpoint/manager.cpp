@@ -18,18 +18,15 @@ bool keeps(const NetworkConfig& before, const NetworkConfig& after, const Endpoi
     return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
 }
 
-AddressPool pool_of(const IpPrefix& prefix) {
-    return {prefix, {gateway_of(prefix)}};
-}
-
 }  // namespace
 
 EndpointManager::EndpointManager(EndpointSettings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
-    : settings_(std::move(settings)), store_(store), plumbing_(plumbing), watch_(watch) {
-    for (const IpPrefix& prefix : settings_.config.prefixes()) {
-        pools_.emplace(prefix, pool_of(prefix));
-    }
-}
+    : settings_(std::move(settings)),
+      store_(store),
+      plumbing_(plumbing),
+      pools_(settings_.config.prefixes()),
+      processes_(watch),
+      pair_sizes_(plumbing) {}
 
 Result<AttachReply> EndpointManager::attach(AttachRequest request) {
     ContainerNetns netns = NK_TRY(plumbing_.enter(request.netns.get()));
@@ -62,7 +59,7 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     std::set<std::string> exited = endpoint.exited;
     exited.erase(request.container_id);
     endpoints_.put({.record = updated, .exited = std::move(exited)});
-    NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
+    NK_TRY(processes_.watch(request.container_id, std::move(request.pidfd)));
     return AttachReply{.record = updated,
                        .network = place_of(updated, settings_.config),
                        .notes = {},
@@ -88,9 +85,9 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     }
     AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, attach_plan));
     undo.commit();
-    cut_off_.erase(request.container_id);
+    processes_.note_attached(request.container_id);
 
-    peer_sizes_.insert_or_assign(outcome.record.id, attach_plan.sizes);
+    pair_sizes_.note_made(outcome.record.id, attach_plan.sizes);
     endpoints_.put({.record = outcome.record});
     if (predecessor != nullptr) {
         if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
@@ -98,7 +95,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
                 dropped.error().message());
         }
     }
-    if (const auto watched = start_watch(request.container_id, std::move(request.pidfd)); !watched) {
+    if (const auto watched = processes_.watch(request.container_id, std::move(request.pidfd)); !watched) {
         log(LogLevel::error, "{}: {}", request.container_id, watched.error().message());
     }
     std::ranges::move(outcome.notes, std::back_inserter(notes));
@@ -210,48 +207,30 @@ Result<std::vector<std::string>> EndpointManager::take_addresses(AttachPlan& pla
 
 Result<IpAddr> EndpointManager::take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
                                              const Endpoint* predecessor, UndoStack& undo) {
-    AddressPool& pool = pools_.at(prefix);
     if (wanted && predecessor != nullptr && predecessor->record.has(*wanted) &&
         predecessor->record.members.size() == 1) {
         return *wanted;  // reserved already, and moves with the container
     }
     if (wanted) {
-        NK_TRY(pool.reserve(*wanted));
+        NK_TRY(pools_.reserve(prefix, *wanted));
     }
-    const IpAddr address = wanted ? *wanted : NK_TRY(pool.allocate());
+    const IpAddr address = wanted ? *wanted : NK_TRY(pools_.allocate(prefix));
     undo.push("release the address", [this, address]() -> Result<void> {
-        release(address);
+        pools_.release(address);
         return {};
     });
     return address;
 }
 
-void EndpointManager::release(const IpAddr& address) {
-    for (auto& [prefix, pool] : pools_) {
-        if (prefix.contains(address)) {
-            pool.release(address);
-        }
-    }
-}
-
-Result<void> EndpointManager::start_watch(const std::string& container_id, UniqueFd pidfd) {
-    if (!pidfd) {
-        return {};
-    }
-    return with_context(watch_.watch(container_id, std::move(pidfd)), "watch the container's process");
-}
-
 Result<void> EndpointManager::detach(const std::string& container_id) {
-    if (cut_off_.erase(container_id) > 0) {
-        watch_.forget(container_id);
-    }
+    processes_.forget(container_id);
     const Endpoint* endpoint = find_container(container_id);
     return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
 }
 
 Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::string& container_id) {
     Endpoint endpoint = endpoints_.at(endpoint_id);
-    watch_.forget(container_id);
+    processes_.forget(container_id);
     if (endpoint.record.members.size() <= 1) {
         return remove(endpoint_id);
     }
@@ -274,10 +253,10 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     keep_first(result, plumbing_.detach_program(record.host_name));
     keep_first(result, plumbing_.forget_flows(record.id));
     to_take_up_.erase(record.id);
-    forget_sizes(record);
+    pair_sizes_.forget(record);
     to_forget_.emplace(record.id, addresses);
     keep_first(result, forget_records());
-    std::ranges::for_each(addresses, [this](const IpAddr& address) { release(address); });
+    std::ranges::for_each(addresses, [this](const IpAddr& address) { pools_.release(address); });
     return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
 }
 
@@ -289,9 +268,9 @@ Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
     }
     const EndpointRecord record = endpoint->record;
     for (const Member& member : record.members) {
-        watch_.forget(member.container_id);
+        processes_.forget(member.container_id);
     }
-    note_cut_off(record);
+    processes_.note_cut_off(record);
     Result<void> removed = remove(record.id);
     removed_devices_.erase(host_ifindex);
     log(LogLevel::info, "endpoint {} of {} is gone with its device; freed: {}", record.id, first_container(record),
@@ -299,19 +278,8 @@ Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
     return removed;
 }
 
-void EndpointManager::note_cut_off(const EndpointRecord& record) {
-    for (const Member& member : record.members) {
-        if (watch_process(member)) {
-            log(LogLevel::warning, "{} was deleted while container {} runs: it has no network until it is restarted",
-                record.host_name, member.container_id);
-            cut_off_.insert_or_assign(member.container_id, record.host_name);
-        }
-    }
-}
-
 void EndpointManager::process_exited(const std::string& container_id) {
-    watch_.forget(container_id);
-    cut_off_.erase(container_id);
+    processes_.forget(container_id);
     if (Endpoint* endpoint = endpoints_.find_by_container(container_id)) {
         endpoint->exited.insert(container_id);
     }
@@ -343,15 +311,7 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
                         endpoint.record.network, first_container(endpoint.record));
         }
     }
-    std::map<IpPrefix, AddressPool> pools;
-    for (const IpPrefix& prefix : config.prefixes()) {
-        if (auto kept = pools_.extract(prefix)) {
-            pools.insert(std::move(kept));
-        } else {
-            pools.emplace(prefix, pool_of(prefix));
-        }
-    }
-    pools_ = std::move(pools);
+    pools_.reconfigure(config.prefixes());
     settings_.config = config;
     return {};
 }
@@ -368,13 +328,12 @@ const Endpoint* EndpointManager::find_container(const std::string& container_id)
     return endpoints_.find_by_container(container_id);
 }
 
-EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {
+PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {
     const NetworkConfig* found = settings_.config.find_network(network);
     if (found == nullptr || (family == IpFamily::v6 && !found->ipv6)) {
         return {};
     }
-    const AddressPool& pool = pools_.at(family == IpFamily::v4 ? found->ipv4 : *found->ipv6);
-    return {.in_use = pool.in_use(), .capacity = pool.capacity()};
+    return pools_.use(family == IpFamily::v4 ? found->ipv4 : *found->ipv6);
 }
 
 }  // namespace netkitd

@@ -15,15 +15,16 @@
 
 #include "base/result.h"
 #include "base/undo.h"
-#include "base/unique_fd.h"
 #include "config/config.h"
+#include "endpoint/address_pools.h"
 #include "endpoint/attach.h"
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
-#include "endpoint/ipam.h"
+#include "endpoint/member_processes.h"
 #include "endpoint/plumbing.h"
 #include "endpoint/process_watch.h"
+#include "endpoint/sizes.h"
 #include "store/store.h"
 
 namespace netkitd {
@@ -67,13 +68,9 @@ public:
     [[nodiscard]] bool has_or_had_device(std::uint32_t host_ifindex) const;
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
     // Containers that run, but whose pair somebody deleted, with its name. Only they can say what to do about it.
-    [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return cut_off_; }
+    [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return processes_.cut_off(); }
     // Running containers whose end of the pair did not get the sizes that it should have, and why.
-    [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return other_sizes_; }
-    struct PoolUse {
-        std::size_t in_use = 0;
-        std::uint64_t capacity = 0;
-    };
+    [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return pair_sizes_.refused(); }
     // Of a network of the configuration; nothing where it has no prefix of that family.
     [[nodiscard]] PoolUse pool_use(const std::string& network, IpFamily family = IpFamily::v4) const;
 
@@ -110,33 +107,20 @@ private:
     [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
-    // Of an endpoint that is there already; a new one is made with them (netd/endpoint/sizes.cpp).
-    [[nodiscard]] Result<void> give_sizes(const EndpointRecord& record, const std::vector<link::Device>& devices);
-    [[nodiscard]] Result<void> give_sizes_to_peer(const EndpointRecord& record);
-    void forget_sizes(const EndpointRecord& record);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
-    void watch_members(Endpoint& endpoint);
-    // False: its process is over, or not known.
-    [[nodiscard]] bool watch_process(const Member& member);
-    void note_cut_off(const EndpointRecord& record);
-    [[nodiscard]] Result<void> start_watch(const std::string& container_id, UniqueFd pidfd);
-
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
-    void release(const IpAddr& address);
 
     EndpointSettings settings_;
     Store& store_;
     Plumbing& plumbing_;
-    ProcessWatch& watch_;
+    AddressPools pools_;
+    MemberProcesses processes_;
+    PairSizes pair_sizes_;
     EndpointTable endpoints_;
-    std::set<std::uint32_t> removed_devices_;                 // that the kernel has not announced as removed yet
-    std::map<IpPrefix, AddressPool> pools_;                   // of every prefix of the configuration
-    std::map<std::string, std::string> cut_off_;              // host name by container
-    std::set<std::uint32_t> to_take_up_;                      // endpoints that the kernel refused to take up at start
-    std::map<std::uint32_t, link::SegmentSizes> peer_sizes_;  // what the container's end has or was refused, by id
-    std::map<std::string, std::string> other_sizes_;          // why, by container
+    std::set<std::uint32_t> removed_devices_;  // that the kernel has not announced as removed yet
+    std::set<std::uint32_t> to_take_up_;       // endpoints that the kernel refused to take up at start
     // Endpoints that are gone but not from the database (a full disk), by id, with the addresses that they gave back.
     std::map<std::uint32_t, std::vector<IpAddr>> to_forget_;
 };

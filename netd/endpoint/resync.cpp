@@ -59,7 +59,7 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
         }
         log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
     }
-    NK_TRY(give_sizes(record, found.devices));
+    NK_TRY(pair_sizes_.give(endpoints_.at(record.id), found.devices, settings_.sizes));
     const link::HostEnd end = host_end_of(record, settings_);
     const auto device = std::ranges::find(found.devices, record.host_ifindex, &link::Device::ifindex);
     const auto has_route = [&](const std::optional<IpAddr>& address) {
