@@ -28,6 +28,7 @@ struct AttachPlan {
     link::SegmentSizes sizes;
     // The same container's former endpoint. What both have of addresses (static ones) moves to this one.
     std::optional<EndpointRecord> predecessor;
+    std::vector<std::string> notes;  // what the container does without
 };
 
 struct AttachOutcome {

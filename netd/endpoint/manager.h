@@ -8,16 +8,13 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "base/undo.h"
 #include "config/config.h"
 #include "endpoint/address_pools.h"
-#include "endpoint/attach.h"
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
@@ -77,38 +74,22 @@ public:
 private:
     [[nodiscard]] Result<AttachReply> attach_new(AttachRequest request, ContainerNetns netns);
     [[nodiscard]] Result<AttachReply> join(Endpoint& endpoint, AttachRequest request);
-    [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, const NetworkConfig& network,
-                                          std::uint64_t netns_cookie);
-    [[nodiscard]] Result<const NetworkConfig*> find_network(const std::string& name) const;
-    // Empty, or why this container gets no IPv6 address from a network that has some.
-    [[nodiscard]] Result<std::string> obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu);
-    [[nodiscard]] Result<link::DeviceMode> device_mode(const AttachOptions& options) const;
-    [[nodiscard]] Result<std::string> free_host_name(const std::string& container_id);
-    [[nodiscard]] std::uint32_t mtu_for(const AttachOptions& options, const NetworkConfig& network) const;
-    // The `wanted` address, or any; `undo` gives it back.
-    [[nodiscard]] Result<IpAddr> take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
-                                              const Endpoint* predecessor, UndoStack& undo);
-    [[nodiscard]] Result<std::vector<std::string>> take_addresses(AttachPlan& plan, const AttachOptions& options,
-                                                                  const NetworkConfig& network, ContainerNetns& netns,
-                                                                  const Endpoint* predecessor, UndoStack& undo);
 
-    // What the kernel has of the endpoints.
-    struct Found {
-        std::vector<link::Device> devices;
-        std::set<std::string> programs;
-        std::set<IpAddr> entries;
-        std::set<link::HostRoute> routes;
-    };
-    [[nodiscard]] Result<Found> look_at_kernel();
-
+    // restore.cpp
     [[nodiscard]] Result<std::vector<EndpointRecord>> recorded();
     [[nodiscard]] Result<void> give_back_record(const EndpointRecord& record);
     [[nodiscard]] Result<void> reserve_addresses(const EndpointRecord& record);
     [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
+
+    // resync.cpp
+    struct Found;
+    [[nodiscard]] Result<Found> look_at_kernel();
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
+
+    // removal.cpp
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
 
