@@ -3,7 +3,6 @@
 // version does not do yet is refused by name, never ignored.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,44 +11,11 @@
 #include "base/ip_addr.h"
 #include "base/result.h"
 #include "config/flow_lifetimes.h"
+#include "config/network_config.h"
+#include "config/port_range.h"
 #include "link/device.h"
 
 namespace netkitd {
-
-// The first address of a network's prefix; the host owns it.
-[[nodiscard]] IpAddr gateway_of(const IpPrefix& prefix);
-
-// How a network's packets of one family leave the node.
-struct Masquerade {
-    bool enabled = true;                          // false: routed, with the containers' own addresses
-    std::optional<IpAddr> source = std::nullopt;  // an address of the host; default: the one that the route chooses
-    bool operator==(const Masquerade&) const = default;
-};
-
-struct NetworkConfig {
-    std::string name;
-    IpPrefix ipv4;
-    std::optional<IpPrefix> ipv6 = std::nullopt;
-    std::optional<std::uint32_t> mtu = std::nullopt;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
-    bool isolated = false;  // reaches the host and the outside, but no other network, nor is it reached from one
-    Masquerade masquerade4 = {};
-    Masquerade masquerade6 = {};
-
-    [[nodiscard]] const Masquerade& masquerade(IpFamily family) const {
-        return family == IpFamily::v4 ? masquerade4 : masquerade6;
-    }
-    [[nodiscard]] IpAddr gateway4() const;
-    [[nodiscard]] std::optional<IpAddr> gateway6() const;
-    // Those that it has, IPv4 first.
-    [[nodiscard]] std::vector<IpPrefix> prefixes() const;
-    bool operator==(const NetworkConfig&) const = default;
-};
-
-struct PortRange {
-    std::uint16_t first = 49152;  // RFC 6335, section 6: the dynamic ports
-    std::uint16_t last = 65535;
-    bool operator==(const PortRange&) const = default;
-};
 
 struct Config {
     // In the order of the file. Never empty: a `default` that the file

@@ -7,7 +7,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "endpoint/manager.h"
+#include "endpoint/attach_request.h"
+#include "endpoint/endpoint_table.h"
 #include "nat/flows.h"
 
 namespace netkitd {

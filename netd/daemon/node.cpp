@@ -52,7 +52,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
     NK_TRY(node->network_.sync(config));
-    EndpointManager::Settings settings{.config = std::move(config),
+    EndpointSettings settings{.config = std::move(config),
                                        .modes = node->device_mode_.modes,
                                        .uplink_mtu = node->network_.uplink_mtu(),
                                        .host_netns_cookie = NK_TRY(link::current_netns_cookie()),

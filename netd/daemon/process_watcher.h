@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "endpoint/manager.h"
+#include "endpoint/process_watch.h"
 #include "event/event_loop.h"
 
 namespace netkitd {

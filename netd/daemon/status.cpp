@@ -46,7 +46,7 @@ json describe_uplinks(const NodeNetwork& network) {
                           {"foreign_programs", describe_foreign_programs(network, uplink.name)},
                           {"mtu", uplink.mtu},
                           {"addresses", std::move(addresses)},
-                          {"state", uplink.unusable.empty() ? "attached" : "unusable"},
+                          {"state", uplink.usable() ? "attached" : "unusable"},
                           {"reason", uplink.unusable}});
     }
     return result;
@@ -88,7 +88,7 @@ json describe_masquerade(const Node& node) {
     const Config& config = node.endpoints().config();
     json devices = json::array();
     for (const link::Uplink& uplink : node.network().uplinks()) {
-        if (uplink.unusable.empty()) {
+        if (uplink.usable()) {
             devices.push_back(uplink.name);
         }
     }
@@ -202,7 +202,7 @@ json describe_errors(const RecentErrors& errors) {
 }
 
 void describe_degraded_masquerade(Node& node, json& result) {
-    for (const NodeNetwork::MissingSource& missing : node.network().missing_sources()) {
+    for (const MissingSource& missing : node.network().missing_sources()) {
         result.push_back(std::format(
             "network {}: {}, which it is to be masqueraded with, is not an address of this host: its new flows are "
             "dropped (no-source-address) until it is",
@@ -255,8 +255,8 @@ json describe_degraded(Node& node) {
     }
     bool usable_uplink = false;
     for (const link::Uplink& uplink : node.network().uplinks()) {
-        usable_uplink = usable_uplink || uplink.unusable.empty();
-        if (!uplink.unusable.empty()) {
+        usable_uplink = usable_uplink || uplink.usable();
+        if (!uplink.usable()) {
             result.push_back(std::format("uplink {} is not used: {}", uplink.name, uplink.unusable));
         }
     }

@@ -134,26 +134,4 @@ Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetn
     return AttachTransaction(plumbing, store, netns, plan).run();
 }
 
-std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record) {
-    std::vector<datapath::EndpointEntry> entries;
-    for (const IpAddr& address : record.addresses()) {
-        entries.push_back({.address = address,
-                           .id = record.id,
-                           .host_ifindex = record.host_ifindex,
-                           .device_mode = record.device_mode,
-                           .peer_mac = record.peer_mac,
-                           .host_mac = record.host_mac});
-    }
-    return entries;
-}
-
-link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network) {
-    return {.ifindex = record.host_ifindex,
-            .ipv4 = record.ipv4,
-            .gateway4 = network.gateway4,
-            .ipv6 = record.ipv6,
-            .gateway6 = network.gateway6,
-            .peer_mac = link::has_link_addresses(record.device_mode) ? std::optional(record.peer_mac) : std::nullopt};
-}
-
 }  // namespace netkitd

@@ -10,20 +10,16 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "base/ip_addr.h"
 #include "base/result.h"
-#include "config/config.h"
+#include "config/port_range.h"
+#include "endpoint/endpoint_view.h"
 #include "endpoint/plumbing.h"
+#include "link/segment_sizes.h"
 #include "store/store.h"
 
 namespace netkitd {
-
-// What an endpoint needs to know of its network.
-struct NetworkPlace {
-    IpAddr gateway4;
-    std::optional<IpAddr> gateway6;
-};
 
 struct AttachPlan {
     EndpointRecord record;  // complete but for what creating the pair yields
@@ -32,6 +28,7 @@ struct AttachPlan {
     link::SegmentSizes sizes;
     // The same container's former endpoint. What both have of addresses (static ones) moves to this one.
     std::optional<EndpointRecord> predecessor;
+    std::vector<std::string> notes;  // what the container does without
 };
 
 struct AttachOutcome {
@@ -42,9 +39,5 @@ struct AttachOutcome {
 
 [[nodiscard]] Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetns& netns,
                                                const AttachPlan& plan);
-
-// The datapath's and the host's view of a record; also used to put them back at start.
-[[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record);
-[[nodiscard]] link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network);
 
 }  // namespace netkitd

@@ -1,8 +1,13 @@
 #include "endpoint/endpoint_table.h"
 
+#include <format>
 #include <utility>
 
 namespace netkitd {
+
+std::string first_container(const EndpointRecord& record) {
+    return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
+}
 
 template <typename Visit>
 void EndpointTable::for_each_key(const EndpointRecord& record, const Visit& visit) {

@@ -18,6 +18,9 @@ struct Endpoint {
     [[nodiscard]] bool dying() const { return !exited.empty() && exited.size() == record.members.size(); }
 };
 
+// The container that messages name an endpoint by.
+[[nodiscard]] std::string first_container(const EndpointRecord& record);
+
 // A container may be a member of two endpoints, and an address may be held by two, while an attach replaces the former
 // one by its successor: then the one that was put last is found.
 class EndpointTable {

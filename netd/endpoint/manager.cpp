@@ -5,48 +5,27 @@
 
 #include "base/join.h"
 #include "base/log.h"
-#include "endpoint/host_name.h"
-#include "config/mtu.h"
-#include "endpoint/process.h"
+#include "endpoint/attach.h"
+#include "endpoint/attach_planner.h"
+#include "endpoint/endpoint_view.h"
 
 namespace netkitd {
 namespace {
-
-constexpr std::uint32_t kHostNameAttempts = 16;
 
 // Whether an address from before the change is one of the network's after it, under the same gateway.
 bool keeps(const NetworkConfig& before, const NetworkConfig& after, const EndpointRecord& record) {
     return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
 }
 
-NetworkPlace place_in(const NetworkConfig& network) {
-    return {.gateway4 = network.gateway4(), .gateway6 = network.gateway6()};
-}
-
-AddressPool pool_of(const IpPrefix& prefix) {
-    return {prefix, {gateway_of(prefix)}};
-}
-
-Result<Member> member_of(const AttachRequest& request) {
-    Member member{.container_id = request.container_id, .pid = request.pid, .pid_start_time = 0};
-    if (request.pid) {
-        member.pid_start_time = NK_TRY(process_start_time(*request.pid));
-    }
-    return member;
-}
-
-std::string first_container(const EndpointRecord& record) {
-    return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
-}
-
 }  // namespace
 
-EndpointManager::EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
-    : settings_(std::move(settings)), store_(store), plumbing_(plumbing), watch_(watch) {
-    for (const IpPrefix& prefix : settings_.config.prefixes()) {
-        pools_.emplace(prefix, pool_of(prefix));
-    }
-}
+EndpointManager::EndpointManager(EndpointSettings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch)
+    : settings_(std::move(settings)),
+      store_(store),
+      plumbing_(plumbing),
+      pools_(settings_.config.prefixes()),
+      processes_(watch),
+      pair_sizes_(plumbing) {}
 
 Result<AttachReply> EndpointManager::attach(AttachRequest request) {
     ContainerNetns netns = NK_TRY(plumbing_.enter(request.netns.get()));
@@ -79,32 +58,24 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     std::set<std::string> exited = endpoint.exited;
     exited.erase(request.container_id);
     endpoints_.put({.record = updated, .exited = std::move(exited)});
-    NK_TRY(start_watch(request.container_id, std::move(request.pidfd)));
-    return AttachReply{
-        .record = updated, .network = place_of(updated), .notes = {}, .kernel_wait = {}, .existing = true};
+    NK_TRY(processes_.watch(request.container_id, std::move(request.pidfd)));
+    return AttachReply{.record = updated,
+                       .network = place_of(updated, settings_.config),
+                       .notes = {},
+                       .kernel_wait = {},
+                       .existing = true};
 }
 
 Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
-    if (NK_TRY(plumbing_.find_container_device(netns, request.options.interface_name))) {
-        return fail(ErrorKind::refused,
-                    "the container already has an interface {}: run it with `--network none` (or keep CNI from "
-                    "networking its pod), or choose another name with the io.netkitd.interface annotation",
-                    request.options.interface_name);
-    }
     const Endpoint* predecessor = endpoints_.find_by_container(request.container_id);
-    const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
-    AttachPlan attach_plan = NK_TRY(plan(request, network, netns.cookie));
     UndoStack undo;
-    std::vector<std::string> notes =
-        NK_TRY(take_addresses(attach_plan, request.options, network, netns, predecessor, undo));
-    if (predecessor != nullptr) {
-        attach_plan.predecessor = predecessor->record;
-    }
-    AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, attach_plan));
+    AttachPlan plan =
+        NK_TRY(AttachPlanner(settings_, store_, plumbing_, pools_).plan(request, netns, predecessor, undo));
+    AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, plan));
     undo.commit();
-    cut_off_.erase(request.container_id);
+    processes_.note_attached(request.container_id);
 
-    peer_sizes_.insert_or_assign(outcome.record.id, attach_plan.sizes);
+    pair_sizes_.note_made(outcome.record.id, plan.sizes);
     endpoints_.put({.record = outcome.record});
     if (predecessor != nullptr) {
         if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
@@ -112,248 +83,15 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
                 dropped.error().message());
         }
     }
-    if (const auto watched = start_watch(request.container_id, std::move(request.pidfd)); !watched) {
+    if (const auto watched = processes_.watch(request.container_id, std::move(request.pidfd)); !watched) {
         log(LogLevel::error, "{}: {}", request.container_id, watched.error().message());
     }
-    std::ranges::move(outcome.notes, std::back_inserter(notes));
+    std::ranges::move(outcome.notes, std::back_inserter(plan.notes));
     return AttachReply{.record = std::move(outcome.record),
-                       .network = attach_plan.network,
-                       .notes = std::move(notes),
+                       .network = plan.network,
+                       .notes = std::move(plan.notes),
                        .kernel_wait = outcome.kernel_wait,
                        .existing = false};
-}
-
-Result<AttachPlan> EndpointManager::plan(const AttachRequest& request, const NetworkConfig& network,
-                                         std::uint64_t netns_cookie) {
-    const AttachOptions& options = request.options;
-    AttachPlan result{.record = {},
-                      .network = place_in(network),
-                      .local_ports = settings_.config.masquerade_ports,
-                      .sizes = settings_.sizes,
-                      .predecessor = std::nullopt};
-    EndpointRecord& record = result.record;
-    record.id = NK_TRY(store_.next_endpoint_id());
-    record.netns_cookie = netns_cookie;
-    record.network = network.name;
-    record.interface_name = options.interface_name;
-    record.mtu = mtu_for(options, network);
-    record.device_mode = NK_TRY(device_mode(options));
-    record.host_name = NK_TRY(free_host_name(request.container_id));
-    // To the second: what the database keeps and people read.
-    record.created = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-    record.members.push_back(NK_TRY(member_of(request)));
-    return result;
-}
-
-Result<const NetworkConfig*> EndpointManager::find_network(const std::string& name) const {
-    if (const NetworkConfig* network = settings_.config.find_network(name)) {
-        return network;
-    }
-    return fail(ErrorKind::not_found, "io.netkitd.network: there is no network '{}' on this node (there are: {})", name,
-                netkitd::join(settings_.config.networks, &NetworkConfig::name));
-}
-
-NetworkPlace EndpointManager::place_of(const EndpointRecord& record) const {
-    const NetworkConfig* network = settings_.config.find_network(record.network);
-    return network == nullptr ? NetworkPlace() : place_in(*network);
-}
-
-link::HostEnd EndpointManager::host_end_of(const EndpointRecord& record) const {
-    link::HostEnd end = host_end(record, place_of(record));
-    if (!settings_.no_ipv6.empty()) {
-        end.ipv6 = end.gateway6 = std::nullopt;  // it was turned off since; its IPv4 shall go on
-    }
-    return end;
-}
-
-std::uint32_t EndpointManager::mtu_for(const AttachOptions& options, const NetworkConfig& network) const {
-    return options.mtu.value_or(network.mtu.value_or(settings_.uplink_mtu));
-}
-
-Result<link::DeviceMode> EndpointManager::device_mode(const AttachOptions& options) const {
-    const link::DeviceMode mode = options.device_mode.value_or(settings_.modes.active);
-    if (link::is_netkit(mode) && !settings_.modes.netkit_available) {
-        return fail(ErrorKind::refused,
-                    "io.netkitd.device-mode: this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has); "
-                    "leave the annotation out or ask for veth");
-    }
-    return mode;
-}
-
-Result<std::string> EndpointManager::free_host_name(const std::string& container_id) {
-    for (std::uint32_t attempt = 0; attempt < kHostNameAttempts; ++attempt) {
-        std::string name = host_device_name(container_id, attempt);
-        if (!NK_TRY(plumbing_.find_host_device(name))) {
-            return name;
-        }
-    }
-    return fail(ErrorKind::internal, "no free name for the host's end of {}", container_id);
-}
-
-Result<std::string> EndpointManager::obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu) {
-    if (!settings_.no_ipv6.empty()) {
-        return settings_.no_ipv6;
-    }
-    if (mtu < kMinMtu) {
-        return std::format("the MTU is {}, and IPv6 needs {} (RFC 8200, section 5)", mtu, kMinMtu);
-    }
-    if (!NK_TRY(plumbing_.container_takes_ipv6(netns))) {
-        return "it is turned off in the container (net.ipv6.conf.all.disable_ipv6 or default.disable_ipv6)";
-    }
-    return "";
-}
-
-// The notes say what the container does without.
-Result<std::vector<std::string>> EndpointManager::take_addresses(AttachPlan& plan, const AttachOptions& options,
-                                                                 const NetworkConfig& network, ContainerNetns& netns,
-                                                                 const Endpoint* predecessor, UndoStack& undo) {
-    EndpointRecord& record = plan.record;
-    if (!network.ipv6 && options.ipv6) {
-        return fail(ErrorKind::refused,
-                    "io.netkitd.ipv6: network {} has no IPv6 prefix; leave the annotation out, or give the network one",
-                    network.name);
-    }
-    std::vector<std::string> notes;
-    if (network.ipv6) {
-        const std::string obstacle = NK_TRY(obstacle_to_ipv6(netns, record.mtu));
-        if (!obstacle.empty() && options.ipv6) {
-            return fail(ErrorKind::refused, "io.netkitd.ipv6: no IPv6 for this container: {}", obstacle);
-        }
-        if (obstacle.empty()) {
-            record.ipv6 = NK_TRY_CONTEXT(options.ipv6 ? "io.netkitd.ipv6" : std::format("network {}", network.name),
-                                         take_address(*network.ipv6, options.ipv6, predecessor, undo));
-        } else {
-            notes.push_back(std::format("IPv4 only: {}", obstacle));
-        }
-    }
-    record.ipv4 = NK_TRY_CONTEXT(options.ipv4 ? "io.netkitd.ipv4" : std::format("network {}", network.name),
-                                 take_address(network.ipv4, options.ipv4, predecessor, undo));
-    return notes;
-}
-
-Result<IpAddr> EndpointManager::take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
-                                             const Endpoint* predecessor, UndoStack& undo) {
-    AddressPool& pool = pools_.at(prefix);
-    if (wanted && predecessor != nullptr && predecessor->record.has(*wanted) &&
-        predecessor->record.members.size() == 1) {
-        return *wanted;  // reserved already, and moves with the container
-    }
-    if (wanted) {
-        NK_TRY(pool.reserve(*wanted));
-    }
-    const IpAddr address = wanted ? *wanted : NK_TRY(pool.allocate());
-    undo.push("release the address", [this, address]() -> Result<void> {
-        release(address);
-        return {};
-    });
-    return address;
-}
-
-void EndpointManager::release(const IpAddr& address) {
-    for (auto& [prefix, pool] : pools_) {
-        if (prefix.contains(address)) {
-            pool.release(address);
-        }
-    }
-}
-
-Result<void> EndpointManager::start_watch(const std::string& container_id, UniqueFd pidfd) {
-    if (!pidfd) {
-        return {};
-    }
-    return with_context(watch_.watch(container_id, std::move(pidfd)), "watch the container's process");
-}
-
-Result<void> EndpointManager::detach(const std::string& container_id) {
-    if (cut_off_.erase(container_id) > 0) {
-        watch_.forget(container_id);
-    }
-    const Endpoint* endpoint = find_container(container_id);
-    return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
-}
-
-Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::string& container_id) {
-    Endpoint endpoint = endpoints_.at(endpoint_id);
-    watch_.forget(container_id);
-    if (endpoint.record.members.size() <= 1) {
-        return remove(endpoint_id);
-    }
-    std::erase_if(endpoint.record.members, [&](const Member& m) { return m.container_id == container_id; });
-    endpoint.exited.erase(container_id);
-    return store_.put_endpoint(endpoints_.put(std::move(endpoint)).record);
-}
-
-Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
-    const EndpointRecord record = endpoints_.take(endpoint_id).record;
-    removed_devices_.insert(record.host_ifindex);
-    std::vector<IpAddr> addresses = record.addresses();
-    // Moved on, with the container.
-    std::erase_if(addresses, [this](const IpAddr& address) { return endpoints_.has_address(address); });
-    Result<void> result;
-    for (const IpAddr& address : addresses) {
-        keep_first(result, plumbing_.remove_entry(address));
-    }
-    keep_first(result, plumbing_.remove_pair(record.host_ifindex));
-    keep_first(result, plumbing_.detach_program(record.host_name));
-    keep_first(result, plumbing_.forget_flows(record.id));
-    to_take_up_.erase(record.id);
-    forget_sizes(record);
-    to_forget_.emplace(record.id, addresses);
-    keep_first(result, forget_records());
-    std::ranges::for_each(addresses, [this](const IpAddr& address) { release(address); });
-    return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
-}
-
-Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
-    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
-    if (endpoint == nullptr) {
-        removed_devices_.erase(host_ifindex);
-        return {};
-    }
-    const EndpointRecord record = endpoint->record;
-    for (const Member& member : record.members) {
-        watch_.forget(member.container_id);
-    }
-    note_cut_off(record);
-    Result<void> removed = remove(record.id);
-    removed_devices_.erase(host_ifindex);
-    log(LogLevel::info, "endpoint {} of {} is gone with its device; freed: {}", record.id, first_container(record),
-        record.address_text());
-    return removed;
-}
-
-void EndpointManager::note_cut_off(const EndpointRecord& record) {
-    for (const Member& member : record.members) {
-        if (watch_process(member)) {
-            log(LogLevel::warning, "{} was deleted while container {} runs: it has no network until it is restarted",
-                record.host_name, member.container_id);
-            cut_off_.insert_or_assign(member.container_id, record.host_name);
-        }
-    }
-}
-
-void EndpointManager::process_exited(const std::string& container_id) {
-    watch_.forget(container_id);
-    cut_off_.erase(container_id);
-    if (Endpoint* endpoint = endpoints_.find_by_container(container_id)) {
-        endpoint->exited.insert(container_id);
-    }
-}
-
-Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
-    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
-    if (endpoint == nullptr) {
-        return {};
-    }
-    // A new device says "off" too, and by now it is on; one that is gone needs nothing.
-    const std::string& name = endpoint->record.host_name;
-    const link::HostEnd end = host_end_of(endpoint->record);
-    const auto on = plumbing_.forwards(name, end.ipv6.has_value());
-    if (on ? *on : on.error().kind() == ErrorKind::not_found) {
-        return {};
-    }
-    log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it", name);
-    return plumbing_.configure_host_end(name, end);
 }
 
 Result<void> EndpointManager::reconfigure(const Config& config) {
@@ -366,15 +104,7 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
                         endpoint.record.network, first_container(endpoint.record));
         }
     }
-    std::map<IpPrefix, AddressPool> pools;
-    for (const IpPrefix& prefix : config.prefixes()) {
-        if (auto kept = pools_.extract(prefix)) {
-            pools.insert(std::move(kept));
-        } else {
-            pools.emplace(prefix, pool_of(prefix));
-        }
-    }
-    pools_ = std::move(pools);
+    pools_.reconfigure(config.prefixes());
     settings_.config = config;
     return {};
 }
@@ -391,13 +121,12 @@ const Endpoint* EndpointManager::find_container(const std::string& container_id)
     return endpoints_.find_by_container(container_id);
 }
 
-EndpointManager::PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {
+PoolUse EndpointManager::pool_use(const std::string& network, IpFamily family) const {
     const NetworkConfig* found = settings_.config.find_network(network);
     if (found == nullptr || (family == IpFamily::v6 && !found->ipv6)) {
         return {};
     }
-    const AddressPool& pool = pools_.at(family == IpFamily::v4 ? found->ipv4 : *found->ipv6);
-    return {.in_use = pool.in_use(), .capacity = pool.capacity()};
+    return pools_.use(family == IpFamily::v4 ? found->ipv4 : *found->ipv6);
 }
 
 }  // namespace netkitd

@@ -6,70 +6,30 @@
 // dying: the netns may outlive the process, and the address is not free before the pair is gone.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "base/undo.h"
-#include "base/unique_fd.h"
-#include "config/annotations.h"
-#include "endpoint/attach.h"
 #include "config/config.h"
+#include "endpoint/address_pools.h"
+#include "endpoint/attach_request.h"
+#include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
-#include "endpoint/ipam.h"
+#include "endpoint/member_processes.h"
 #include "endpoint/plumbing.h"
+#include "endpoint/process_watch.h"
+#include "endpoint/sizes.h"
 #include "store/store.h"
 
 namespace netkitd {
 
-// Tells when a process is over. The event loop implements it.
-class ProcessWatch {
-public:
-    virtual ~ProcessWatch() = default;
-    // Calls EndpointManager::process_exited(container_id) once. A watch of that id that is there already is replaced.
-    [[nodiscard]] virtual Result<void> watch(const std::string& container_id, UniqueFd pidfd) = 0;
-    virtual void forget(const std::string& container_id) = 0;
-};
-
-// Which kinds of device this node makes.
-struct DeviceModes {
-    link::DeviceMode active{};      // for containers that ask for none
-    bool netkit_available = false;  // the kernel has it
-};
-
-struct AttachRequest {
-    std::string container_id;
-    std::optional<std::int32_t> pid;
-    AttachOptions options;
-    UniqueFd netns;
-    UniqueFd pidfd;
-};
-
-struct AttachReply {
-    EndpointRecord record;
-    NetworkPlace network;
-    std::vector<std::string> notes;
-    std::chrono::microseconds kernel_wait{};
-    bool existing = false;  // the netns was attached already
-};
-
 class EndpointManager {
 public:
-    struct Settings {
-        Config config;
-        DeviceModes modes;
-        std::uint32_t uplink_mtu = 1500;
-        std::uint64_t host_netns_cookie = 0;
-        std::string no_ipv6 = {};  // empty, or why this host has no IPv6
-        link::SegmentSizes sizes = {};
-    };
     // Borrows all three for its life.
-    EndpointManager(Settings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
+    EndpointManager(EndpointSettings settings, Store& store, Plumbing& plumbing, ProcessWatch& watch);
 
     // Takes up, at start, the endpoints whose pair is there (their programs are replaced in place) and gives back those
     // whose pair is gone. One that the kernel refuses to take up is logged, and left for resync() to repair. An error
@@ -105,78 +65,43 @@ public:
     [[nodiscard]] bool has_or_had_device(std::uint32_t host_ifindex) const;
     [[nodiscard]] const Endpoint* find_container(const std::string& container_id) const;
     // Containers that run, but whose pair somebody deleted, with its name. Only they can say what to do about it.
-    [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return cut_off_; }
+    [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return processes_.cut_off(); }
     // Running containers whose end of the pair did not get the sizes that it should have, and why.
-    [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return other_sizes_; }
-    struct PoolUse {
-        std::size_t in_use = 0;
-        std::uint64_t capacity = 0;
-    };
+    [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return pair_sizes_.refused(); }
     // Of a network of the configuration; nothing where it has no prefix of that family.
     [[nodiscard]] PoolUse pool_use(const std::string& network, IpFamily family = IpFamily::v4) const;
 
 private:
     [[nodiscard]] Result<AttachReply> attach_new(AttachRequest request, ContainerNetns netns);
     [[nodiscard]] Result<AttachReply> join(Endpoint& endpoint, AttachRequest request);
-    [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, const NetworkConfig& network,
-                                          std::uint64_t netns_cookie);
-    [[nodiscard]] Result<const NetworkConfig*> find_network(const std::string& name) const;
-    // Empty, or why this container gets no IPv6 address from a network that has some.
-    [[nodiscard]] Result<std::string> obstacle_to_ipv6(ContainerNetns& netns, std::uint32_t mtu);
-    [[nodiscard]] Result<link::DeviceMode> device_mode(const AttachOptions& options) const;
-    [[nodiscard]] Result<std::string> free_host_name(const std::string& container_id);
-    [[nodiscard]] std::uint32_t mtu_for(const AttachOptions& options, const NetworkConfig& network) const;
-    // The `wanted` address, or any; `undo` gives it back.
-    [[nodiscard]] Result<IpAddr> take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
-                                              const Endpoint* predecessor, UndoStack& undo);
-    [[nodiscard]] Result<std::vector<std::string>> take_addresses(AttachPlan& plan, const AttachOptions& options,
-                                                                  const NetworkConfig& network, ContainerNetns& netns,
-                                                                  const Endpoint* predecessor, UndoStack& undo);
 
-    // What the kernel has of the endpoints.
-    struct Found {
-        std::vector<link::Device> devices;
-        std::set<std::string> programs;
-        std::set<IpAddr> entries;
-        std::set<link::HostRoute> routes;
-    };
-    [[nodiscard]] Result<Found> look_at_kernel();
-
+    // restore.cpp
     [[nodiscard]] Result<std::vector<EndpointRecord>> recorded();
     [[nodiscard]] Result<void> give_back_record(const EndpointRecord& record);
     [[nodiscard]] Result<void> reserve_addresses(const EndpointRecord& record);
     [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
+
+    // resync.cpp
+    struct Found;
+    [[nodiscard]] Result<Found> look_at_kernel();
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
-    // Of an endpoint that is there already; a new one is made with them (netd/endpoint/sizes.cpp).
-    [[nodiscard]] Result<void> give_sizes(const EndpointRecord& record, const std::vector<link::Device>& devices);
-    [[nodiscard]] Result<void> give_sizes_to_peer(const EndpointRecord& record);
-    void forget_sizes(const EndpointRecord& record);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
-    void watch_members(Endpoint& endpoint);
-    // False: its process is over, or not known.
-    [[nodiscard]] bool watch_process(const Member& member);
-    void note_cut_off(const EndpointRecord& record);
-    [[nodiscard]] Result<void> start_watch(const std::string& container_id, UniqueFd pidfd);
 
+    // removal.cpp
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
-    [[nodiscard]] link::HostEnd host_end_of(const EndpointRecord& record) const;
-    [[nodiscard]] NetworkPlace place_of(const EndpointRecord& record) const;
-    void release(const IpAddr& address);
 
-    Settings settings_;
+    EndpointSettings settings_;
     Store& store_;
     Plumbing& plumbing_;
-    ProcessWatch& watch_;
+    AddressPools pools_;
+    MemberProcesses processes_;
+    PairSizes pair_sizes_;
     EndpointTable endpoints_;
-    std::set<std::uint32_t> removed_devices_;                 // that the kernel has not announced as removed yet
-    std::map<IpPrefix, AddressPool> pools_;                   // of every prefix of the configuration
-    std::map<std::string, std::string> cut_off_;              // host name by container
-    std::set<std::uint32_t> to_take_up_;                      // endpoints that the kernel refused to take up at start
-    std::map<std::uint32_t, link::SegmentSizes> peer_sizes_;  // what the container's end has or was refused, by id
-    std::map<std::string, std::string> other_sizes_;          // why, by container
+    std::set<std::uint32_t> removed_devices_;  // that the kernel has not announced as removed yet
+    std::set<std::uint32_t> to_take_up_;       // endpoints that the kernel refused to take up at start
     // Endpoints that are gone but not from the database (a full disk), by id, with the addresses that they gave back.
     std::map<std::uint32_t, std::vector<IpAddr>> to_forget_;
 };

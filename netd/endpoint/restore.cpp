@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "endpoint/manager.h"
-#include "endpoint/process.h"
 
 namespace netkitd {
 namespace {
@@ -35,19 +34,19 @@ std::vector<const EndpointRecord*> drop_former_members(std::vector<EndpointRecor
 Result<void> EndpointManager::restore() {
     const auto devices = NK_TRY(plumbing_.host_devices());
     for (const IpAddr& address : NK_TRY(store_.freed_addresses())) {
-        std::ranges::for_each(pools_, [&](auto& pool) { pool.second.note_freed(address); });
+        pools_.note_freed(address);
     }
     for (const EndpointRecord& record : NK_TRY(recorded())) {
         if (!has_pair(devices, record)) {
             log(LogLevel::info, "endpoint {} of {} ended while the daemon was not running", record.id,
                 record.members.front().container_id);
-            note_cut_off(record);
+            processes_.note_cut_off(record);
             NK_TRY(give_back_record(record));
             continue;
         }
         const std::string what = std::format("take up endpoint {} ({})", record.id, record.host_name);
         NK_TRY_CONTEXT(what, reserve_addresses(record));
-        watch_members(endpoints_.put({.record = record}));
+        processes_.watch_members(endpoints_.put({.record = record}));
         if (const auto taken_up = take_up(record); !taken_up) {
             // Its netns may have ended since the devices were listed; else resync() tries again, and says what is
             // wrong.
@@ -72,7 +71,7 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     const std::vector<IpAddr> addresses = record.addresses();
     NK_TRY(store_.remove_endpoint(record.id, addresses));
     for (const IpAddr& address : addresses) {
-        std::ranges::for_each(pools_, [&](auto& pool) { pool.second.note_freed(address); });
+        pools_.note_freed(address);
     }
     return plumbing_.forget_flows(record.id);
 }
@@ -88,7 +87,7 @@ Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {
                         "the network back until its containers are gone",
                         record.members.front().container_id, address.to_string(), record.network);
         }
-        NK_TRY(pools_.at(*prefix).reserve(address));
+        NK_TRY(pools_.reserve(*prefix, address));
     }
     return {};
 }
@@ -98,23 +97,7 @@ Result<void> EndpointManager::take_up(const EndpointRecord& record) {
         NK_TRY(plumbing_.put_entry(entry));
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
-    return plumbing_.configure_host_end(record.host_name, host_end_of(record));
-}
-
-void EndpointManager::watch_members(Endpoint& endpoint) {
-    for (const Member& member : endpoint.record.members) {
-        if (member.pid && !watch_process(member)) {
-            endpoint.exited.insert(member.container_id);
-        }
-    }
-}
-
-bool EndpointManager::watch_process(const Member& member) {
-    if (!member.pid) {
-        return false;
-    }
-    auto process = open_process(*member.pid, member.pid_start_time);
-    return process && start_watch(member.container_id, std::move(*process));
+    return plumbing_.configure_host_end(record.host_name, host_end_of(record, settings_));
 }
 
 }  // namespace netkitd

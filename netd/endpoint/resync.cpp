@@ -6,6 +6,15 @@
 #include "endpoint/manager.h"
 
 namespace netkitd {
+
+// What the kernel has of the endpoints.
+struct EndpointManager::Found {
+    std::vector<link::Device> devices;
+    std::set<std::string> programs;
+    std::set<IpAddr> entries;
+    std::set<link::HostRoute> routes;
+};
+
 Result<void> EndpointManager::resync() {
     removed_devices_.clear();  // what was to be heard of them may be lost
     const Found found = NK_TRY(look_at_kernel());
@@ -59,8 +68,8 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
         }
         log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
     }
-    NK_TRY(give_sizes(record, found.devices));
-    const link::HostEnd end = host_end_of(record);
+    NK_TRY(pair_sizes_.give(endpoints_.at(record.id), found.devices, settings_.sizes));
+    const link::HostEnd end = host_end_of(record, settings_);
     const auto device = std::ranges::find(found.devices, record.host_ifindex, &link::Device::ifindex);
     const auto has_route = [&](const std::optional<IpAddr>& address) {
         return !address || found.routes.contains({.container = *address, .ifindex = record.host_ifindex});
@@ -71,6 +80,22 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
     NK_TRY(plumbing_.configure_host_end(record.host_name, end));
     log(LogLevel::notice, "{} was down or had lost a route: put back", record.host_name);
     return {};
+}
+
+Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
+    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
+    if (endpoint == nullptr) {
+        return {};
+    }
+    // A new device says "off" too, and by now it is on; one that is gone needs nothing.
+    const std::string& name = endpoint->record.host_name;
+    const link::HostEnd end = host_end_of(endpoint->record, settings_);
+    const auto on = plumbing_.forwards(name, end.ipv6.has_value());
+    if (on ? *on : on.error().kind() == ErrorKind::not_found) {
+        return {};
+    }
+    log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it", name);
+    return plumbing_.configure_host_end(name, end);
 }
 
 // An attach that a kill cut short leaves a pair that nobody was told of; its container never started.

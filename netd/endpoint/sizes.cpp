@@ -1,39 +1,44 @@
-// How the pairs of containers that run already come to have other segment sizes (node/big_tcp): because the daemon is a
-// newer one, or an uplink came or went.
+#include "endpoint/sizes.h"
+
 #include <algorithm>
 
 #include "base/log.h"
-#include "endpoint/manager.h"
 #include "endpoint/process.h"
 
 namespace netkitd {
 
-Result<void> EndpointManager::give_sizes(const EndpointRecord& record, const std::vector<link::Device>& devices) {
+void PairSizes::note_made(std::uint32_t endpoint_id, const link::SegmentSizes& sizes) {
+    of_peers_.insert_or_assign(endpoint_id, sizes);
+}
+
+Result<void> PairSizes::give(const Endpoint& endpoint, const std::vector<link::Device>& devices,
+                             const link::SegmentSizes& sizes) {
+    const EndpointRecord& record = endpoint.record;
     const auto device = std::ranges::find(devices, record.host_ifindex, &link::Device::ifindex);
-    if (device != devices.end() && device->sizes != settings_.sizes) {
-        NK_TRY(plumbing_.set_host_sizes(record.host_ifindex, settings_.sizes));
+    if (device != devices.end() && device->sizes != sizes) {
+        NK_TRY(plumbing_.set_host_sizes(record.host_ifindex, sizes));
     }
-    const auto known = peer_sizes_.find(record.id);
-    if (known != peer_sizes_.end() && known->second == settings_.sizes) {
+    const auto known = of_peers_.find(record.id);
+    if (known != of_peers_.end() && known->second == sizes) {
         return {};
     }
     // Packets pass all the same, if not as large: a failure is told, and tried again when it would be another size.
-    const Result<void> given = give_sizes_to_peer(record);
-    forget_sizes(record);
-    peer_sizes_.emplace(record.id, settings_.sizes);
-    if (!given && !endpoints_.at(record.id).dying()) {
+    const Result<void> given = give_to_peer(record, sizes);
+    forget(record);
+    of_peers_.emplace(record.id, sizes);
+    if (!given && !endpoint.dying()) {
         log(LogLevel::notice, "{}: the container's end keeps its packet sizes: {}", record.host_name,
             given.error().message());
         for (const Member& member : record.members) {
-            other_sizes_.emplace(member.container_id, given.error().message());
+            refused_.emplace(member.container_id, given.error().message());
         }
     }
     return {};
 }
 
-Result<void> EndpointManager::give_sizes_to_peer(const EndpointRecord& record) {
+Result<void> PairSizes::give_to_peer(const EndpointRecord& record, const link::SegmentSizes& sizes) {
     const auto peer = NK_TRY(plumbing_.look_at_peer(record.host_ifindex));
-    if (!peer || peer->sizes == settings_.sizes) {
+    if (!peer || peer->sizes == sizes) {
         return {};
     }
     Result<void> result = fail(ErrorKind::not_found, "the process that its network namespace belongs to is not known");
@@ -43,7 +48,7 @@ Result<void> EndpointManager::give_sizes_to_peer(const EndpointRecord& record) {
         if (!process || !*process) {
             continue;
         }
-        result = plumbing_.set_peer_sizes(process->get(), record.netns_cookie, peer->ifindex, settings_.sizes);
+        result = plumbing_.set_peer_sizes(process->get(), record.netns_cookie, peer->ifindex, sizes);
         if (result) {
             return {};
         }
@@ -51,10 +56,10 @@ Result<void> EndpointManager::give_sizes_to_peer(const EndpointRecord& record) {
     return result;
 }
 
-void EndpointManager::forget_sizes(const EndpointRecord& record) {
-    peer_sizes_.erase(record.id);
+void PairSizes::forget(const EndpointRecord& record) {
+    of_peers_.erase(record.id);
     for (const Member& member : record.members) {
-        other_sizes_.erase(member.container_id);
+        refused_.erase(member.container_id);
     }
 }
 

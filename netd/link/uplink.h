@@ -19,6 +19,8 @@ struct Uplink {
     std::vector<IpAddr> addresses;  // global scope
     bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun)
     std::string unusable;           // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
+
+    [[nodiscard]] bool usable() const { return unusable.empty(); }
     bool operator==(const Uplink&) const = default;
 };
 

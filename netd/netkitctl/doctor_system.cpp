@@ -166,7 +166,7 @@ Finding check_uplinks(const Host& host) {
         return cannot_look(kCheck, uplinks.error());
     }
     for (const link::Uplink& uplink : *uplinks) {
-        if (!uplink.unusable.empty()) {
+        if (!uplink.usable()) {
             return {.check = kCheck,
                     .verdict = Verdict::warn,
                     .text = uplink.unusable,

@@ -19,7 +19,7 @@ constexpr std::uint32_t kBigTcpSize = 196608;
 Result<std::vector<link::Device>> devices_of(link::Netlink& host, const std::vector<link::Uplink>& uplinks) {
     std::set<std::uint32_t> ifindexes;
     for (const link::Uplink& uplink : uplinks) {
-        if (uplink.unusable.empty()) {
+        if (uplink.usable()) {
             ifindexes.insert(uplink.ifindex);
         }
     }

@@ -58,7 +58,7 @@ Result<void> NodeTest::try_start() {
     node.kernel =
         std::make_unique<KernelPlumbing>(*node.host, std::move(*unwrap(link::Sysctls::open())), *node.datapath);
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
-    EndpointManager::Settings settings{
+    EndpointSettings settings{
         .config = config_,
         .modes = {.active = *config_.device_mode, .netkit_available = config_.device_mode == link::DeviceMode::netkit},
         .uplink_mtu = node.network->uplink_mtu(),

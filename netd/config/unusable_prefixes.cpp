@@ -1,0 +1,17 @@
+#include "config/unusable_prefixes.h"
+
+#include <format>
+
+namespace netkitd {
+
+std::string why_unusable(const IpPrefix& prefix) {
+    for (const auto& [unusable, name] : kUnusablePrefixes) {
+        const auto whole = IpPrefix::parse(unusable);
+        if (whole && whole->length() <= prefix.length() && whole->contains(prefix.address())) {
+            return std::format("{}, {}", unusable, name);
+        }
+    }
+    return "";
+}
+
+}  // namespace netkitd

@@ -1,0 +1,73 @@
+// How an endpoint ends: with its last member, or with its device.
+#include <algorithm>
+#include <format>
+
+#include "base/log.h"
+#include "endpoint/manager.h"
+
+namespace netkitd {
+
+Result<void> EndpointManager::detach(const std::string& container_id) {
+    processes_.forget(container_id);
+    const Endpoint* endpoint = find_container(container_id);
+    return endpoint == nullptr ? Result<void>() : drop_member(endpoint->record.id, container_id);
+}
+
+Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::string& container_id) {
+    Endpoint endpoint = endpoints_.at(endpoint_id);
+    processes_.forget(container_id);
+    if (endpoint.record.members.size() <= 1) {
+        return remove(endpoint_id);
+    }
+    std::erase_if(endpoint.record.members, [&](const Member& m) { return m.container_id == container_id; });
+    endpoint.exited.erase(container_id);
+    return store_.put_endpoint(endpoints_.put(std::move(endpoint)).record);
+}
+
+Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
+    const EndpointRecord record = endpoints_.take(endpoint_id).record;
+    removed_devices_.insert(record.host_ifindex);
+    std::vector<IpAddr> addresses = record.addresses();
+    // Moved on, with the container.
+    std::erase_if(addresses, [this](const IpAddr& address) { return endpoints_.has_address(address); });
+    Result<void> result;
+    for (const IpAddr& address : addresses) {
+        keep_first(result, plumbing_.remove_entry(address));
+    }
+    keep_first(result, plumbing_.remove_pair(record.host_ifindex));
+    keep_first(result, plumbing_.detach_program(record.host_name));
+    keep_first(result, plumbing_.forget_flows(record.id));
+    to_take_up_.erase(record.id);
+    pair_sizes_.forget(record);
+    to_forget_.emplace(record.id, addresses);
+    keep_first(result, forget_records());
+    std::ranges::for_each(addresses, [this](const IpAddr& address) { pools_.release(address); });
+    return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
+}
+
+Result<void> EndpointManager::device_removed(std::uint32_t host_ifindex) {
+    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
+    if (endpoint == nullptr) {
+        removed_devices_.erase(host_ifindex);
+        return {};
+    }
+    const EndpointRecord record = endpoint->record;
+    for (const Member& member : record.members) {
+        processes_.forget(member.container_id);
+    }
+    processes_.note_cut_off(record);
+    Result<void> removed = remove(record.id);
+    removed_devices_.erase(host_ifindex);
+    log(LogLevel::info, "endpoint {} of {} is gone with its device; freed: {}", record.id, first_container(record),
+        record.address_text());
+    return removed;
+}
+
+void EndpointManager::process_exited(const std::string& container_id) {
+    processes_.forget(container_id);
+    if (Endpoint* endpoint = endpoints_.find_by_container(container_id)) {
+        endpoint->exited.insert(container_id);
+    }
+}
+
+}  // namespace netkitd

@@ -1,0 +1,55 @@
+#include "node/datapath_settings.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "nat/flows.h"
+
+namespace netkitd {
+namespace {
+
+std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::vector<MissingSource>& missing) {
+    std::vector<datapath::NodeNetwork> result;
+    for (const NetworkConfig& network : config.networks) {
+        for (const IpPrefix& prefix : network.prefixes()) {
+            const Masquerade& masquerade = network.masquerade(prefix.address().family());
+            const auto is_source = [&](const MissingSource& source) { return source.address == masquerade.source; };
+            result.push_back({.prefix = prefix,
+                              .gateway = gateway_of(prefix),
+                              .masquerade = masquerade.enabled,
+                              .isolated = network.isolated,
+                              .source = masquerade.source,
+                              .source_missing = std::ranges::any_of(missing, is_source)});
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<void> DatapathSettings::apply(const Config& config, const std::vector<MissingSource>& missing,
+                                     const std::vector<link::Uplink>& uplinks, const std::vector<std::uint32_t>& in_use) {
+    NK_TRY(datapath_.configure({.networks = networks_of(config, missing),
+                                .non_masquerade = config.non_masquerade,
+                                .uplinks = in_use,
+                                .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
+                                .port_first = config.masquerade_ports.first,
+                                .port_last = config.masquerade_ports.last}));
+    pool_ = config.masquerade_ports;
+    return {};
+}
+
+Result<void> DatapathSettings::end_flows_outside_pool() {
+    if (!pool_ || pool_ == flows_of_) {
+        return {};
+    }
+    const auto is_outside = [&](std::uint16_t port) { return port < pool_->first || port > pool_->last; };
+    const std::uint64_t ended = NK_TRY(nat::FlowTable(datapath_).flush({.translated_port = is_outside}));
+    if (ended > 0) {
+        log(LogLevel::notice, "{} flows whose port the masquerade pool does not hold any more were ended", ended);
+    }
+    flows_of_ = pool_;
+    return {};
+}
+
+}  // namespace netkitd

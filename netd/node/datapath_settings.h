@@ -1,0 +1,37 @@
+// What the datapath is told of the node (networks, uplinks, the pool of ports), and the flows that only a former pool
+// explains.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "config/config.h"
+#include "datapath/datapath.h"
+#include "link/uplink.h"
+#include "netlink/socket.h"
+#include "node/masquerade_sources.h"
+
+namespace netkitd {
+
+class DatapathSettings {
+public:
+    // Borrows both for its life.
+    DatapathSettings(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
+
+    // `in_use`: ifindexes of those of the uplinks that containers may send to.
+    [[nodiscard]] Result<void> apply(const Config& config, const std::vector<MissingSource>& missing,
+                                     const std::vector<link::Uplink>& uplinks, const std::vector<std::uint32_t>& in_use);
+    // Those whose port is not of the pool (any more): replies to it are not looked up. For when no program is left that
+    // has the former pool.
+    [[nodiscard]] Result<void> end_flows_outside_pool();
+
+private:
+    link::Netlink& host_;
+    datapath::Datapath& datapath_;
+    std::optional<PortRange> pool_;      // that the datapath has
+    std::optional<PortRange> flows_of_;  // the pool that all flows are of
+};
+
+}  // namespace netkitd

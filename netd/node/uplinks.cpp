@@ -1,0 +1,100 @@
+#include "node/uplinks.h"
+
+#include <algorithm>
+#include <format>
+#include <iterator>
+
+#include "abi.h"
+#include "base/log.h"
+
+namespace netkitd {
+namespace {
+
+// RFC 1122 gives no smaller figure for Ethernet; used only while there is no uplink.
+constexpr std::uint32_t kMtuWithoutUplink = 1500;
+
+// The others of the host's default routes are guarded, but containers do not use them.
+void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
+    std::size_t usable = 0;
+    for (link::Uplink& uplink : uplinks) {
+        if (uplink.usable() && ++usable > NK_MAX_UPLINKS) {
+            uplink.unusable = std::format(
+                "there are more than {} uplinks: containers reach nothing by it; name those that they need "
+                "in `uplinks`",
+                NK_MAX_UPLINKS);
+        }
+    }
+}
+
+datapath::UplinkKind kind_of(const link::Uplink& uplink) {
+    return uplink.is_l3 ? datapath::UplinkKind::l3 : datapath::UplinkKind::ethernet;
+}
+
+}  // namespace
+
+Result<void> Uplinks::discover(const std::vector<std::string>& configured) {
+    uplinks_ = NK_TRY(link::discover_uplinks(host_, configured));
+    leave_out_what_has_no_room(uplinks_);
+    return {};
+}
+
+void Uplinks::attach() {
+    foreign_programs_.clear();
+    for (link::Uplink& uplink : uplinks_) {
+        if (!uplink.usable()) {
+            continue;
+        }
+        // One that cannot be used does not keep the others from it; it may also have vanished just now.
+        if (const auto attached = attach_one(uplink); !attached) {
+            uplink.unusable = attached.error().message();
+            attached_.erase(uplink.ifindex);
+        }
+    }
+}
+
+Result<void> Uplinks::attach_one(const link::Uplink& uplink) {
+    auto programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
+    const bool first_time = !attached_.contains(uplink.ifindex);
+    if (first_time || !programs.complete) {
+        NK_TRY(datapath_.attach_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
+        attached_.insert(uplink.ifindex);
+        log(LogLevel::info, "uplink {} (mtu {}){}", uplink.name, uplink.mtu,
+            first_time ? "" : ": its programs had been detached, and are attached again");
+        programs = NK_TRY(datapath_.look_at_uplink(uplink.name, uplink.ifindex, kind_of(uplink)));
+    }
+    std::ranges::move(programs.foreign, std::back_inserter(foreign_programs_));
+    return {};
+}
+
+Result<void> Uplinks::detach_former(const std::set<std::uint32_t>& guards) {
+    const std::vector<std::uint32_t> now = usable();
+    std::erase_if(attached_, [&](std::uint32_t ifindex) { return !std::ranges::contains(now, ifindex); });
+    for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
+        if (!std::ranges::contains(now, ifindex) && !guards.contains(ifindex)) {
+            NK_TRY(datapath_.detach_uplink(ifindex));
+        }
+    }
+    return {};
+}
+
+std::vector<std::uint32_t> Uplinks::usable() const {
+    std::vector<std::uint32_t> result;
+    for (const link::Uplink& uplink : uplinks_) {
+        if (uplink.usable()) {
+            result.push_back(uplink.ifindex);
+        }
+    }
+    return result;
+}
+
+std::uint32_t Uplinks::mtu() const {
+    std::uint32_t smallest = 0;
+    for (const link::Uplink& uplink : uplinks_) {
+        if (uplink.usable() && (smallest == 0 || uplink.mtu < smallest)) {
+            smallest = uplink.mtu;
+        }
+    }
+    return smallest == 0 ? kMtuWithoutUplink : smallest;
+}
+
+}  // namespace netkitd

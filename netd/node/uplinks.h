@@ -1,0 +1,51 @@
+// The uplinks of this node and their programs: containers send to an uplink only when its programs are there.
+//
+// A sync of the node calls discover(), attach() and detach_former() in that order, and does in between what has to be
+// done by then (node_network.cpp).
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "datapath/datapath.h"
+#include "link/uplink.h"
+#include "netlink/socket.h"
+
+namespace netkitd {
+
+class Uplinks {
+public:
+    // Borrows both for its life.
+    Uplinks(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
+
+    // Which there are; `configured` as for link::discover_uplinks().
+    [[nodiscard]] Result<void> discover(const std::vector<std::string>& configured);
+    // Programs for the usable ones. One that refuses is unusable from then on, and says why.
+    void attach();
+    // From what is no usable uplink any more, nor one of the `guards`.
+    [[nodiscard]] Result<void> detach_former(const std::set<std::uint32_t>& guards);
+
+    // As of the last sync.
+    [[nodiscard]] const std::vector<link::Uplink>& all() const { return uplinks_; }
+    // Programs of others beside netkitd's, likewise.
+    [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const { return foreign_programs_; }
+    // ifindexes
+    [[nodiscard]] std::vector<std::uint32_t> usable() const;
+    [[nodiscard]] std::vector<std::uint32_t> attached() const { return {attached_.begin(), attached_.end()}; }
+    // The smallest of the usable ones.
+    [[nodiscard]] std::uint32_t mtu() const;
+
+private:
+    [[nodiscard]] Result<void> attach_one(const link::Uplink& uplink);
+
+    link::Netlink& host_;
+    datapath::Datapath& datapath_;
+    std::vector<link::Uplink> uplinks_;
+    std::vector<datapath::ForeignProgram> foreign_programs_;
+    std::set<std::uint32_t> attached_;  // those that have this daemon's programs
+};
+
+}  // namespace netkitd
