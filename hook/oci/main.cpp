@@ -7,11 +7,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "oci/action.h"
 #include "base/quote.h"
+#include "ipc/client.h"
+#include "oci/action.h"
 #include "oci/container_process.h"
 #include "oci/input.h"
-#include "ipc/client.h"
 #include "oci/oci_state.h"
 #include "oci/options.h"
 #include "oci/report.h"

@@ -4,9 +4,9 @@
 #include <chrono>
 #include <string>
 
-#include "oci/action.h"
 #include "base/result.h"
 #include "ipc/protocol.h"
+#include "oci/action.h"
 
 namespace netkitd::hook {
 

@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "link/device.h"
-#include "netlink/netns.h"
 #include "link/uplink.h"
+#include "netlink/netns.h"
 
 namespace netkitd {
 namespace {
@@ -53,11 +53,11 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
     NK_TRY(node->network_.sync(config));
     EndpointSettings settings{.config = std::move(config),
-                                       .modes = node->device_mode_.modes,
-                                       .uplink_mtu = node->network_.uplink_mtu(),
-                                       .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
-                                       .no_ipv6 = node->network_.no_ipv6(),
-                                       .sizes = node->network_.big_tcp().pair_sizes()};
+                              .modes = node->device_mode_.modes,
+                              .uplink_mtu = node->network_.uplink_mtu(),
+                              .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
+                              .no_ipv6 = node->network_.no_ipv6(),
+                              .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
     node->resync_endpoints();

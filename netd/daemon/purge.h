@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/result.h"
-#include "daemon/options.h"
 #include "config/config.h"
+#include "daemon/options.h"
 
 namespace netkitd {
 

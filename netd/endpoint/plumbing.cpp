@@ -1,7 +1,7 @@
 #include "endpoint/plumbing.h"
 
-#include "netlink/netns.h"
 #include "link/readiness.h"
+#include "netlink/netns.h"
 
 namespace netkitd {
 namespace {

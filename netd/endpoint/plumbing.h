@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "base/result.h"
-#include "datapath/datapath.h"
-#include "nat/flows.h"
 #include "config/config.h"
+#include "datapath/datapath.h"
 #include "link/configure.h"
 #include "link/device.h"
-#include "netlink/socket.h"
 #include "link/sysctl.h"
+#include "nat/flows.h"
+#include "netlink/socket.h"
 
 namespace netkitd {
 

@@ -10,8 +10,8 @@
 
 #include "base/ip_addr.h"
 #include "base/result.h"
-#include "netlink/socket.h"
 #include "link/segment_sizes.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
 

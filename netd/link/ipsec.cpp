@@ -5,9 +5,9 @@
 
 #include <cstring>
 
-#include "netlink/socket.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
+#include "netlink/socket.h"
 
 namespace netkitd::link {
 

@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "ipc/client.h"
-#include "netlink/netns.h"
 #include "netkitctl/command_line.h"
 #include "netkitctl/doctor.h"
 #include "netkitctl/print.h"
 #include "netkitctl/reply.h"
 #include "netkitctl/table.h"
+#include "netlink/netns.h"
 
 namespace netkitd::ctl {
 namespace {

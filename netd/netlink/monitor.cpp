@@ -12,8 +12,8 @@
 #include <cstddef>
 #include <optional>
 
-#include "netlink/route_protocol.h"
 #include "netlink/attributes.h"
+#include "netlink/route_protocol.h"
 
 namespace netkitd::link {
 namespace {

@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "base/result.h"
-#include "store/store.h"
-#include "netlink/socket.h"
 #include "link/segment_sizes.h"
 #include "link/uplink.h"
+#include "netlink/socket.h"
+#include "store/store.h"
 
 namespace netkitd {
 

@@ -28,7 +28,8 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
 }  // namespace
 
 Result<void> DatapathSettings::apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<link::Uplink>& uplinks, const std::vector<std::uint32_t>& in_use) {
+                                     const std::vector<link::Uplink>& uplinks,
+                                     const std::vector<std::uint32_t>& in_use) {
     NK_TRY(datapath_.configure({.networks = networks_of(config, missing),
                                 .non_masquerade = config.non_masquerade,
                                 .uplinks = in_use,

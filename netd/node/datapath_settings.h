@@ -22,7 +22,8 @@ public:
 
     // `in_use`: ifindexes of those of the uplinks that containers may send to.
     [[nodiscard]] Result<void> apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<link::Uplink>& uplinks, const std::vector<std::uint32_t>& in_use);
+                                     const std::vector<link::Uplink>& uplinks,
+                                     const std::vector<std::uint32_t>& in_use);
     // Those whose port is not of the pool (any more): replies to it are not looked up. For when no program is left that
     // has the former pool.
     [[nodiscard]] Result<void> end_flows_outside_pool();

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/result.h"
-#include "store/store.h"
 #include "link/device.h"
-#include "netlink/socket.h"
 #include "link/segment_sizes.h"
+#include "netlink/socket.h"
+#include "store/store.h"
 
 namespace netkitd {
 

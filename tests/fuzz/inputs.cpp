@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "oci/action.h"
 #include "base/annotation_prefix.h"
 #include "ipc/protocol.h"
+#include "oci/action.h"
 #include "oci/oci_state.h"
 
 namespace netkitd::fuzz {

@@ -11,11 +11,11 @@
 #include "datapath/datapath.h"
 #include "endpoint/manager.h"
 #include "endpoint/plumbing.h"
-#include "store/store.h"
 #include "harness/failing_plumbing.h"
 #include "harness/host_test.h"
 #include "netlink/socket.h"
 #include "node/node_network.h"
+#include "store/store.h"
 
 namespace netkitd::test {
 

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "harness/link_test.h"
-#include "netlink/monitor.h"
 #include "link/readiness.h"
+#include "netlink/monitor.h"
 
 namespace netkitd::link {
 namespace {

@@ -14,9 +14,9 @@
 #include <thread>
 
 #include "abi.h"
-#include "store/store.h"
 #include "harness/daemon_test.h"
 #include "link/device.h"
+#include "store/store.h"
 
 namespace netkitd::test {
 namespace {

@@ -14,10 +14,10 @@
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/ipsec.h"
-#include "netlink/attributes.h"
-#include "netlink/request.h"
-#include "netlink/netns.h"
 #include "link/sysctl.h"
+#include "netlink/attributes.h"
+#include "netlink/netns.h"
+#include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {
