@@ -3,6 +3,7 @@
 #include <chrono>
 #include <format>
 
+#include "base/join.h"
 #include "config/mtu.h"
 #include "endpoint/host_name.h"
 

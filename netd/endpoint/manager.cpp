@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 
-#include "base/join.h"
 #include "base/log.h"
 #include "endpoint/attach.h"
 #include "endpoint/attach_planner.h"
