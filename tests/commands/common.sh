@@ -53,6 +53,14 @@ child() {
     exec env --default-signal=INT,QUIT setpriv --pdeathsig KILL -- "$@"
 }
 
+# guarded COMMAND…: runs an external command that ends with this script, and ends with its status.
+guarded() {
+    local status=0
+    child "$@" &
+    wait "$!" || status=$?
+    return "$status"
+}
+
 # step LOG NAME COMMAND…: runs an external command with its output in LOG, shows that it is alive every 10 s, and ends
 # with one line that says what it took. A failure shows the log's tail and returns the command's status.
 step() {

@@ -313,7 +313,7 @@ TEST(Server, DescriptorsOfEveryRequestAreClosed) {
 }
 
 TEST(Server, OutOfDescriptorsItRecovers) {
-    if (test::kSanitized) {
+    if (test::is_sanitized()) {
         GTEST_SKIP() << "the sanitizer makes a pipe to look at memory";
     }
     TestServer server(say_hello);

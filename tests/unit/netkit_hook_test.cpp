@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using nlohmann::json;
-using test::kSanitized;
+using test::is_sanitized;
 using test::ProcessResult;
 using test::ProcessRun;
 using test::run_process;
@@ -213,7 +213,7 @@ TEST_F(HookTest, AProcessThatIsGoneIsNotAttached) {
 
 // crun writes with one blocking write and would die of SIGPIPE if the hook left early.
 TEST_F(HookTest, TenMegabytesAreReadToTheEndAndRefused) {
-    if (kSanitized) {
+    if (is_sanitized()) {
         GTEST_SKIP() << "the sanitizer reserves terabytes of addresses";
     }
     auto run = hook(R"({"id":"web","x":")" + std::string(10UL * 1024 * 1024, 'a') + "\"}");
@@ -348,7 +348,7 @@ TEST_F(JournalTest, HasWhatTheDaemonNotedAboutAContainerThatStarted) {
 
 // A leak, an invalid access, or a descriptor that is still open at the end is valgrind's exit status 9 and its words.
 TEST_F(HookTest, ValgrindFindsNothing) {
-    if (kSanitized) {
+    if (is_sanitized()) {
         GTEST_SKIP() << "valgrind can't run what the sanitizers are built into";
     }
     const Sleeper container;
@@ -368,7 +368,7 @@ TEST_F(HookTest, ValgrindFindsNothing) {
 }
 
 TEST(HookBinary, NeedsLibcOnly) {
-    if (kSanitized) {
+    if (is_sanitized()) {
         GTEST_SKIP() << "the sanitizers are libraries";
     }
     const auto result = run_process({.command = {"/usr/bin/readelf", "-d", NETKIT_HOOK}, .input = ""});
@@ -399,7 +399,7 @@ std::chrono::microseconds run_time(const std::vector<std::string>& command) {
 // What the machine takes to start any process is not the hook's: /bin/true is the yardstick. A busy machine only ever
 // adds to a run, so the least of many is the truth; on a quiet one the first fifty will do.
 TEST(HookBinary, StartsWithinAMillisecond) {
-    if (kSanitized) {
+    if (is_sanitized()) {
         GTEST_SKIP() << "the sanitizers take longer than that";
     }
     auto hook = std::chrono::microseconds::max();
