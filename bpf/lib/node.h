@@ -117,11 +117,3 @@ static __always_inline bool nk_is_uplink(__u32 ifindex)
 	}
 	return false;
 }
-
-// Whether the masquerade pool holds this port or echo id. A pool that was never configured (0..0) holds nothing.
-static __always_inline bool nk_in_pool(__be16 port)
-{
-	__u16 value = bpf_ntohs(port);
-
-	return value && value >= node.port_first && value <= node.port_last;
-}

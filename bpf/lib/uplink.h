@@ -2,9 +2,9 @@
 //
 // In: a packet to an address of a routed network goes straight to its container. To one of a masqueraded network it was
 // never asked for (the outside knows the node's address only) and is dropped, whatever it is, unless it comes from
-// where the containers' own addresses are known (non_masquerade.h). A packet to a port of the masquerade pool may be a
-// reply and goes to its container, and so does an ICMP error about a packet from there; all else is the host's. Out:
-// the safety net behind the containers' programs, one comparison.
+// where the containers' own addresses are known (non_masquerade.h). A packet to a port that may be ours (ports.h) may
+// be a reply and goes to its container, and so does an ICMP error about a packet from there; all else is the host's.
+// Out: the safety net behind the containers' programs, one comparison.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -19,6 +19,7 @@
 #include "lib/nat/icmp_error.h"
 #include "lib/node.h"
 #include "lib/nat/non_masquerade.h"
+#include "lib/nat/ports.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
 
@@ -29,7 +30,7 @@ static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip 
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
-// A packet to a port of the masquerade pool: it may be the host's nevertheless.
+// A packet to a port that may be ours: it may be the host's nevertheless.
 static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_l4 *l4,
 				    const struct nk_flow6_key *key)
 {
@@ -60,7 +61,7 @@ static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip 
 	key->direction = NK_FLOW_REVERSE;
 	switch (nk_parse_l4(skb, ip, &l4, key)) {
 	case NK_L4_OK:
-		return nk_in_pool(key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
+		return nk_port_may_be_ours(key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
 	case NK_L4_ICMP_ERROR:
 		return ip->fragment ? TCX_NEXT : nk_error_from_uplink(skb, ip, key);
 	default:

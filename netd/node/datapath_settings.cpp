@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "nat/flows.h"
+#include "nat/ports.h"
 
 namespace netkitd {
 namespace {
@@ -44,7 +45,7 @@ Result<void> DatapathSettings::end_flows_outside_pool() {
     if (!pool_ || pool_ == flows_of_) {
         return {};
     }
-    const auto is_outside = [&](std::uint16_t port) { return port < pool_->first || port > pool_->last; };
+    const auto is_outside = [&](std::uint16_t port) { return !nat::port_may_be_ours(*pool_, port); };
     const std::uint64_t ended = NK_TRY(nat::FlowTable(datapath_).flush({.translated_port = is_outside}));
     if (ended > 0) {
         log(LogLevel::notice, "{} flows whose port the masquerade pool does not hold any more were ended", ended);

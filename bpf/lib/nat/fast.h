@@ -15,6 +15,7 @@
 #include "lib/base.h"
 #include "lib/route/fast_routed.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/ports.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 
@@ -100,23 +101,23 @@ static __always_inline bool nk_read_dport(const struct __sk_buff *skb, enum nk_f
 
 // From an uplink. The host's own traffic has the shortest way of all: nothing more is asked of it than whether it is
 // for a container. No flow is looked for at a container's address (replies of flows go to the host's), but what is not
-// for a container is not asked about that for nothing: at a port of the pool, only where a network is routed.
+// for a container is not asked about that for nothing: at a port that may be ours, only where a network is routed.
 static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network = NULL;
 	struct nk_flow *flow;
 	struct nk_plain p;
 	__be16 dport;
-	bool in_pool;
+	bool may_be_ours;
 
 	if (!nk_read_dport(skb, family, &dport))
 		return NK_LONG_WAY;
-	in_pool = nk_in_pool(dport);
-	if (!in_pool || nk_has_routed_network(family))
+	may_be_ours = nk_port_may_be_ours(dport);
+	if (!may_be_ours || nk_has_routed_network(family))
 		network = nk_destination_network(family, (void *)(long)skb->data + ETH_HLEN);
 	if (network)
 		return nk_fast_to_network(skb, family, network);
-	if (!in_pool)
+	if (!may_be_ours)
 		return TCX_NEXT;
 	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p) || nk_begins_or_ends(&p) ||
 	    !nk_plain_len_is_right(skb, family, &p))

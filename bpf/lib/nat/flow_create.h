@@ -8,6 +8,7 @@
 #include "lib/route/multipath.h"
 #include "lib/node.h"
 #include "lib/nat/port_tries.h"
+#include "lib/nat/ports.h"
 #include "lib/route/route.h"
 
 enum nk_claim {

@@ -18,8 +18,8 @@
 #include "lib/packet/edit.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_create.h"
-#include "lib/node.h"
 #include "lib/nat/non_masquerade.h"
+#include "lib/nat/ports.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
 #include "lib/route/route.h"
@@ -182,7 +182,8 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 	struct nk_flow *flow;
 	__u32 ifindex;
 
-	if (!ip || !outer || !quote || nk_parse_quote(skb, ip, quote) != NK_QUOTE_OK || !nk_in_pool(quote->key.dport))
+	if (!ip || !outer || !quote || nk_parse_quote(skb, ip, quote) != NK_QUOTE_OK ||
+	    !nk_port_may_be_ours(quote->key.dport))
 		return TCX_NEXT;
 	// It goes to whoever sent the packet that it is about (RFC 792), or it is none.
 	if (!nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr))
