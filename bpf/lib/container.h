@@ -50,7 +50,7 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, const struct nk
 
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	if (!nk_decrement_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
+	if (!nk_rewrite_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return door->peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }
@@ -155,7 +155,7 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 	if (out->masquerade) {
 		result = nk_masquerade(skb, out, m);
 	} else {
-		result = nk_decrement_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
+		result = nk_rewrite_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
 		out->route->routed = out->key->saddr;
 	}
 	if (result != NK_OK)

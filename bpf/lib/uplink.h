@@ -106,7 +106,7 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 		nk_count(skb, NK_EVENT_STACK_TTL);
 		return TCX_NEXT;
 	}
-	if (!nk_decrement_ttl(skb, ip))
+	if (!nk_rewrite_ttl(skb, ip))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return bpf_redirect_peer(target->ifindex, 0);
 }

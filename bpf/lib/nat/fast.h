@@ -47,11 +47,10 @@ static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, cons
 static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
 					   const struct nk_plain *p, struct nk_flow *flow)
 {
-	const __u32 l4_offset = ETH_HLEN + nk_plain_ip_len(family);
-
 	if (p->tcp_flags & NK_TCP_FIN)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);
-	nk_translate(skb, family, p->proto, nk_summed(skb, l4_offset), p->ip, &p->l4, side, &flow->addr, flow->port);
+	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, side,
+		     &flow->addr, flow->port);
 }
 
 // The node's own prefix that it goes to. Read where it is: mostly the first word says that it is none.

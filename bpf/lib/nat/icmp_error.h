@@ -159,7 +159,7 @@ static __noinline bool nk_rewrite_error(struct __sk_buff *skb, const struct nk_i
 	enum nk_summed summed = nk_summed(skb, l4_offset);
 	__u64 quote_change, addr_change;
 
-	if (!nk_decrement_ttl(skb, ip))
+	if (!nk_rewrite_ttl(skb, ip))
 		return false;
 	quote_change = nk_edit_quote(&edit, ip->family, quote, side == NK_SOURCE ? NK_DESTINATION : NK_SOURCE);
 	addr_change = nk_edit_ip(&edit, ip->family, ETH_HLEN, side, &quote->addr);

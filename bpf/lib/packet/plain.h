@@ -41,6 +41,11 @@ static __always_inline __u32 nk_plain_ip_len(enum nk_family family)
 	return family == NK_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 }
 
+static __always_inline __u32 nk_plain_l4_offset(enum nk_family family)
+{
+	return ETH_HLEN + nk_plain_ip_len(family);
+}
+
 // Network-layer bytes as the header says; 0 for BIG TCP.
 static __always_inline __u32 nk_plain_len(const void *ip, enum nk_family family)
 {
@@ -125,11 +130,6 @@ static __always_inline struct nk_addr nk_copy_plain_addr(const void *ip, enum nk
 	const struct nk_addr *addr = nk_plain_addr(ip, family, side);
 
 	return family == NK_IPV4 ? nk_addr4(addr->word[0]) : *addr;
-}
-
-static __always_inline void nk_take_hop_plain(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
-{
-	nk_take_hop(skb, family, p->ip, ETH_HLEN + nk_plain_ip_len(family));
 }
 
 static __always_inline void nk_write_plain_macs(const struct nk_plain *p, const __u8 *destination, const __u8 *source)

@@ -71,7 +71,8 @@ static __always_inline void nk_update_l4_check(__u8 proto, enum nk_summed summed
 		*check = 0xffff;
 }
 
-// Takes one off the TTL or hop limit; what that adds to a sum over the header.
+// Takes one off the TTL or hop limit, and is the only function that does. Returns what that adds to a sum over the
+// header.
 static __always_inline __u64 nk_write_ttl(void *header, enum nk_family family)
 {
 	struct ipv6hdr *ip6 = header;
@@ -132,6 +133,17 @@ static __always_inline void nk_update_complete(struct __sk_buff *skb, enum nk_su
 		bpf_csum_update(skb, nk_csum_fold32(change));
 }
 
+// Takes one off the TTL of the IP header `header`, behind which the transport header is at `l4_offset`. Nothing else of
+// the packet changes.
+static __always_inline void nk_decrement_ttl(struct __sk_buff *skb, enum nk_family family, void *header,
+					     __u32 l4_offset)
+{
+	__u64 sum = nk_update_ip_check(header, family, nk_write_ttl(header, family));
+
+	if (family == NK_IPV6)
+		nk_update_complete(skb, nk_summed(skb, l4_offset), sum);
+}
+
 // Writes address and port, and takes one off the TTL.
 static __always_inline void nk_translate(struct __sk_buff *skb, enum nk_family family, __u8 proto,
 					 enum nk_summed summed, void *ip, const struct nk_l4_fields *l4,
@@ -161,6 +173,17 @@ static __always_inline bool nk_rewrite_addr(struct __sk_buff *skb, const struct 
 	sum = nk_update_ip_check(header, ip->family, sum);
 	if (ip->family == NK_IPV6)
 		nk_update_complete(skb, nk_summed(skb, nk_l4_offset(ip)), sum);
+	return true;
+}
+
+// The TTL of a packet that is forwarded as it is.
+static __always_inline bool nk_rewrite_ttl(struct __sk_buff *skb, const struct nk_ip *ip)
+{
+	void *header = nk_ip_header(skb, ip->family);
+
+	if (!header)
+		return false;
+	nk_decrement_ttl(skb, ip->family, header, nk_l4_offset(ip));
 	return true;
 }
 
@@ -195,25 +218,6 @@ static __always_inline bool nk_write_id(struct __sk_buff *skb, __be16 id)
 	change = nk_csum_change16(header->id, id);
 	header->id = id;
 	nk_csum_update(&header->check, change);
-	return true;
-}
-
-// Takes one off the TTL of the IP header `header`, behind which the transport header is at `l4_offset`.
-static __always_inline void nk_take_hop(struct __sk_buff *skb, enum nk_family family, void *header, __u32 l4_offset)
-{
-	__u64 sum = nk_update_ip_check(header, family, nk_write_ttl(header, family));
-
-	if (family == NK_IPV6)
-		nk_update_complete(skb, nk_summed(skb, l4_offset), sum);
-}
-
-static __always_inline bool nk_decrement_ttl(struct __sk_buff *skb, const struct nk_ip *ip)
-{
-	void *header = nk_ip_header(skb, ip->family);
-
-	if (!header)
-		return false;
-	nk_take_hop(skb, ip->family, header, nk_l4_offset(ip));
 	return true;
 }
 

@@ -35,7 +35,7 @@ static __always_inline int nk_fast_routed(struct __sk_buff *skb, enum nk_family 
 	    !nk_addr_equal(family, &route->routed, nk_plain_addr(p->ip, family, NK_SOURCE)) ||
 	    !nk_plain_fits(skb, p, route->fib.mtu_result))
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, p);
+	nk_decrement_ttl(skb, family, p->ip, nk_plain_l4_offset(family));
 	return nk_send_plain(p, route->fib.dmac, route->fib.smac, route->fib.ifindex);
 }
 
@@ -52,7 +52,7 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, p);
+	nk_decrement_ttl(skb, family, p->ip, nk_plain_l4_offset(family));
 	nk_write_plain_macs(p, target->peer_mac, target->host_mac);
 	return peer ? bpf_redirect_peer(target->ifindex, 0) : bpf_redirect(target->ifindex, 0);
 }
@@ -75,6 +75,6 @@ static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_fam
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	nk_take_hop_plain(skb, family, &p);
+	nk_decrement_ttl(skb, family, p.ip, nk_plain_l4_offset(family));
 	return bpf_redirect_peer(target->ifindex, 0);
 }
