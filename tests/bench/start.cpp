@@ -267,7 +267,7 @@ int main(int argc, char** argv) {
     using namespace netkitd::bench;
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const auto all = doors();
-    const auto count = parse_number<unsigned>(arguments.size() > 1 ? arguments[1] : "", 1, INT_MAX);
+    const auto count = netkitd::parse_number<unsigned>(arguments.size() > 1 ? arguments[1] : "", 1, INT_MAX);
     if (!count || !all.contains(arguments[0])) {
         std::fputs("usage: container-start DOOR COUNT [DAEMON-PID]\n", stderr);
         return 2;
