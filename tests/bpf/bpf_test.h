@@ -38,12 +38,21 @@ protected:
         if (IsSkipped()) {
             return;
         }
+        sched_getaffinity(0, sizeof(cpus_), &cpus_);
         if (!bpf_is_possible()) {
             GTEST_SKIP() << kNoBpf;
         }
         auto node = TestNode::create(NetnsTest::node(), options);
         ASSERT_TRUE(node) << node.error().message();
         node_.emplace(std::move(*node));
+    }
+
+    void TearDown() override {
+        node_.reset();
+        if (CPU_COUNT(&cpus_) > 0) {
+            sched_setaffinity(0, sizeof(cpus_), &cpus_);  // after pin_to_cpu()
+        }
+        NetnsTest::TearDown();
     }
 
     [[nodiscard]] TestNode& node() { return *node_; }
@@ -64,6 +73,7 @@ protected:
 
 private:
     std::optional<TestNode> node_;
+    cpu_set_t cpus_{};
 };
 
 }  // namespace netkitd::test

@@ -204,6 +204,25 @@ void clear_array(const bpf_map& map, int copies) {
     }
 }
 
+void clear_hash(const bpf_map& map) {
+    Bytes key(bpf_map__key_size(&map));
+    while (bpf_map_get_next_key(bpf_map__fd(&map), nullptr, key.data()) == 0 &&
+           bpf_map_delete_elem(bpf_map__fd(&map), key.data()) == 0) {
+    }
+}
+
+void clear(const bpf_map& map) {
+    if (bpf_map__is_internal(&map)) {
+        return;
+    }
+    const bpf_map_type type = bpf_map__type(&map);
+    if (type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY) {
+        clear_array(map, type == BPF_MAP_TYPE_ARRAY ? 1 : libbpf_num_possible_cpus());
+    } else {
+        clear_hash(map);
+    }
+}
+
 void clear_prefixes(const bpf_map& map, IpFamily family) {
     if (const auto removed = datapath::remove_other_prefixes(bpf_map__fd(&map), family, {}); !removed) {
         throw std::runtime_error(removed.error().message());
@@ -309,13 +328,40 @@ void TestNode::LinkCloser::operator()(bpf_link* link) const {
     bpf_link__destroy(link);
 }
 
-TestNode::TestNode(Skeleton skeleton) : skeleton_(std::move(skeleton)) {}
+TestNode::TestNode(Skeleton skeleton, const Options& options) : options_(options), skeleton_(std::move(skeleton)) {}
 TestNode::TestNode(TestNode&&) noexcept = default;
-TestNode& TestNode::operator=(TestNode&&) noexcept = default;
-TestNode::~TestNode() = default;
 
-Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& options) {
-    NK_TRY(set_up_network(home));
+TestNode::~TestNode() {
+    links_.clear();
+    if (skeleton_) {
+        idle().push_back({.options = options_, .skeleton = std::move(skeleton_)});
+    }
+}
+
+std::vector<TestNode::Loaded>& TestNode::idle() {
+    static std::vector<Loaded> programs;
+    return programs;
+}
+
+TestNode::Skeleton TestNode::take_idle(const Options& options) {
+    const auto found = std::ranges::find_if(idle(), [&](const Loaded& loaded) {
+        return loaded.options.established_flows == options.established_flows &&
+               loaded.options.fresh_flows == options.fresh_flows && loaded.options.netkit_peer == options.netkit_peer;
+    });
+    if (found == idle().end()) {
+        return nullptr;
+    }
+    Skeleton skeleton = std::move(found->skeleton);
+    idle().erase(found);
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton->obj) {
+        clear(*map);
+    }
+    skeleton->data_node->node = {};
+    return skeleton;
+}
+
+Result<TestNode::Skeleton> TestNode::load(const Options& options) {
     const datapath::BpfLog log;
     Skeleton skeleton(netkitd_bpf__open());
     if (!skeleton) {
@@ -332,7 +378,16 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     if (const int error = netkitd_bpf__load(skeleton.get()); error != 0) {
         return fail_errno(-error, "load the BPF programs:\n{}", log.tail());
     }
-    TestNode node(std::move(skeleton));
+    return skeleton;
+}
+
+Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& options) {
+    NK_TRY(set_up_network(home));
+    Skeleton skeleton = take_idle(options);
+    if (!skeleton) {
+        skeleton = NK_TRY(load(options));
+    }
+    TestNode node(std::move(skeleton), options);
     configure(node.settings(), options);
     NK_TRY(node.add_endpoint("10.77.0.2", "nkweb", 1));
     NK_TRY(node.add_endpoint("10.77.0.3", "nkdb", 2));

@@ -84,10 +84,11 @@ public:
         bool netkit_peer = false;
     };
     // Makes the devices above in `home`, which is empty and the calling thread's own. The verifier's log is in the
-    // error.
+    // error. Programs that a former node of this process loaded with such maps are used again, their maps empty: to
+    // load them takes most of a second, and in a VM ten.
     [[nodiscard]] static Result<TestNode> create(const NetworkNamespace& home, const Options& options);
     TestNode(TestNode&&) noexcept;
-    TestNode& operator=(TestNode&&) noexcept;
+    TestNode& operator=(TestNode&&) = delete;
     TestNode(const TestNode&) = delete;
     TestNode& operator=(const TestNode&) = delete;
     ~TestNode();
@@ -150,13 +151,21 @@ private:
         void operator()(bpf_link* link) const;
     };
     using Link = std::unique_ptr<bpf_link, LinkCloser>;
-    explicit TestNode(Skeleton skeleton);
+    struct Loaded {
+        Options options;
+        Skeleton skeleton;
+    };
+    static std::vector<Loaded>& idle();
+    [[nodiscard]] static Result<Skeleton> load(const Options& options);
+    [[nodiscard]] static Skeleton take_idle(const Options& options);
+    TestNode(Skeleton skeleton, const Options& options);
 
     [[nodiscard]] bpf_program* program(Program program) const;
     [[nodiscard]] int program_fd(Program program) const;
     // Calls `use` with the map, and the key and value of each of its entries.
     void for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const;
 
+    Options options_;
     Skeleton skeleton_;
     std::vector<Link> links_;
 };
