@@ -542,15 +542,15 @@ std::vector<VerdictTable> container_tables() {
     for (const Program program : {Program::netkit_peer, Program::veth_ingress}) {
         for (const Net* net : {&ipv4(), &ipv6()}) {
             for (const auto& [name, make_rows] : of_both_families) {
-                tables.push_back({program, name + net->name, make_rows(*net)});
+                tables.push_back({program, name, make_rows(*net), net->name});
             }
         }
-        tables.push_back({program, "LongHeaders", long_headers()});
-        tables.push_back({program, "NeverForwarded", never_forwarded()});
-        tables.push_back({program, "LinkScope", link_scope()});
-        tables.push_back({program, "RefusedFrames", refused_frames()});
-        tables.push_back({program, "Malformed", malformed_packets()});
-        tables.push_back({program, "Fragmentation", fragmentation()});
+        tables.push_back({program, "LongHeaders", long_headers(), ""});
+        tables.push_back({program, "NeverForwarded", never_forwarded(), ""});
+        tables.push_back({program, "LinkScope", link_scope(), ""});
+        tables.push_back({program, "RefusedFrames", refused_frames(), ""});
+        tables.push_back({program, "Malformed", malformed_packets(), ""});
+        tables.push_back({program, "Fragmentation", fragmentation(), ""});
     }
     return tables;
 }

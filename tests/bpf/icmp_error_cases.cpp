@@ -303,13 +303,13 @@ std::vector<VerdictCase> refused_outbound(const Net& net) {
 std::vector<VerdictTable> icmp_error_tables() {
     std::vector<VerdictTable> tables;
     for (const Net* net : {&ipv4(), &ipv6()}) {
-        tables.push_back({Program::uplink_ingress, "IcmpErrorTypes" + net->name, every_type_inbound(*net)});
-        tables.push_back({Program::uplink_ingress, "IcmpErrorQuotes" + net->name, quotes_inbound(*net)});
-        tables.push_back({Program::uplink_ingress, "IcmpErrorStages" + net->name, stages_inbound(*net)});
-        tables.push_back({Program::uplink_ingress, "IcmpErrorsPassed" + net->name, passed_inbound(*net)});
+        tables.push_back({Program::uplink_ingress, "IcmpErrorTypes", every_type_inbound(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "IcmpErrorQuotes", quotes_inbound(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "IcmpErrorStages", stages_inbound(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "IcmpErrorsPassed", passed_inbound(*net), net->name});
         for (const Program program : {Program::netkit_peer, Program::veth_ingress}) {
-            tables.push_back({program, "IcmpErrors" + net->name, outbound(*net)});
-            tables.push_back({program, "RefusedIcmpErrors" + net->name, refused_outbound(*net)});
+            tables.push_back({program, "IcmpErrors", outbound(*net), net->name});
+            tables.push_back({program, "RefusedIcmpErrors", refused_outbound(*net), net->name});
         }
     }
     return tables;

@@ -127,8 +127,8 @@ std::vector<VerdictCase> solicitation_cases() {
 std::vector<VerdictTable> neighbour_tables() {
     std::vector<VerdictTable> tables;
     for (const Program program : {Program::netkit_peer, Program::veth_ingress}) {
-        tables.push_back({program, "Arp", arp_cases()});
-        tables.push_back({program, "NeighbourSolicitations", solicitation_cases()});
+        tables.push_back({program, "Arp", arp_cases(), ""});
+        tables.push_back({program, "NeighbourSolicitations", solicitation_cases(), ""});
     }
     return tables;
 }

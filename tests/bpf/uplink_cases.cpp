@@ -266,15 +266,15 @@ std::vector<VerdictCase> outgoing(const Net& net) {
 }  // namespace
 
 std::vector<VerdictTable> uplink_tables() {
-    std::vector<VerdictTable> tables{{Program::uplink_ingress, "OtherFrames", other_frames()}};
+    std::vector<VerdictTable> tables{{Program::uplink_ingress, "OtherFrames", other_frames(), ""}};
     for (const Net* net : {&ipv4(), &ipv6()}) {
-        tables.push_back({Program::uplink_ingress, "HostTraffic" + net->name, host_traffic(*net)});
-        tables.push_back({Program::uplink_ingress, "Unsolicited" + net->name, guarded(*net)});
-        tables.push_back({Program::uplink_ingress, "ToARoutedNetwork" + net->name, to_routed(*net)});
-        tables.push_back({Program::uplink_ingress, "NonMasquerade" + net->name, from_where_it_is_routed(*net)});
-        tables.push_back({Program::uplink_ingress, "Replies" + net->name, replies(*net)});
-        tables.push_back({Program::uplink_ingress, "RefusedReplies" + net->name, refused_replies(*net)});
-        tables.push_back({Program::uplink_egress, "SafetyNet" + net->name, outgoing(*net)});
+        tables.push_back({Program::uplink_ingress, "HostTraffic", host_traffic(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "Unsolicited", guarded(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "ToARoutedNetwork", to_routed(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "NonMasquerade", from_where_it_is_routed(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "Replies", replies(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "RefusedReplies", refused_replies(*net), net->name});
+        tables.push_back({Program::uplink_egress, "SafetyNet", outgoing(*net), net->name});
     }
     return tables;
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <ostream>
 
 namespace netkitd::test {
 
@@ -19,10 +18,6 @@ VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t
         EXPECT_TRUE(inserted) << inserted.error().message();
     };
     return row;
-}
-
-std::ostream& operator<<(std::ostream& out, const VerdictTable& table) {
-    return out << to_string(table.program) << ", " << table.name;
 }
 
 std::vector<VerdictTable> all_tables() {

@@ -1,4 +1,5 @@
-// The table of the verdict test: one row a situation, for each program that a packet can meet.
+// The tables of the verdict test: one row a situation, for each program that a packet can meet. A row's name says what
+// is special about it, and is its own in its table.
 #pragma once
 
 #include <netinet/in.h>
@@ -41,8 +42,8 @@ struct VerdictTable {
     Program program{};
     std::string name;
     std::vector<VerdictCase> rows;
+    std::string family;  // "V4" or "V6" if there is one for each
 };
-std::ostream& operator<<(std::ostream& out, const VerdictTable& table);
 
 // From a container; each table for netkit_peer and for veth_ingress.
 [[nodiscard]] std::vector<VerdictTable> container_tables();

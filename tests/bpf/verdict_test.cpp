@@ -1,9 +1,16 @@
-// Every verdict of every program, by the tables in container_cases.cpp and uplink_cases.cpp.
+// Every verdict of every program, by the tables in the *_cases.cpp. Each row is a test, so that one can be run alone:
+// --gtest_filter='*.FirstReply/V4'.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <compare>
+#include <format>
+#include <functional>
+#include <map>
 #include <optional>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "bpf/bpf_test.h"
 #include "bpf/verdict_table.h"
@@ -38,56 +45,94 @@ void expect_row_on_its_own_node(Program program, const VerdictCase& row) {
     });
 }
 
-// The verifier takes a second, and in the VM half a minute: one node for all tables that run in one process.
-class VerdictTest : public ::testing::TestWithParam<VerdictTable> {
-protected:
-    static void SetUpTestSuite() {
-        if (bpf_is_possible()) {
-            home.emplace();
-            home->inside([] {
-                auto made = TestNode::create(*home, {.netkit_peer = true});
-                ASSERT_TRUE(made) << made.error().message();
-                node.emplace(std::move(*made));
-            });
+// One for all rows of a process, with the programs loaded: made when the first row needs it.
+class SharedNode : public ::testing::Environment {
+public:
+    void TearDown() override {
+        node_.reset();
+        home_.reset();
+    }
+
+    // With the calling thread inside the node's namespace.
+    void use(const std::function<void(TestNode&)>& function) {
+        if (!home_) {
+            home_.emplace();
         }
+        home_->inside([&] {
+            if (!node_) {
+                auto made = TestNode::create(*home_, {.netkit_peer = true});
+                ASSERT_TRUE(made) << made.error().message();
+                node_.emplace(std::move(*made));
+            }
+            function(*node_);
+        });
     }
-    static void TearDownTestSuite() {
-        node.reset();
-        home.reset();
-    }
+
+private:
+    std::optional<NetworkNamespace> home_;
+    std::optional<TestNode> node_;
+};
+
+class VerdictTest : public ::testing::Test {
+public:
+    VerdictTest(SharedNode& shared, Program program, VerdictCase row)
+        : shared_(shared), program_(program), row_(std::move(row)) {}
+
+protected:
     void SetUp() override {
-        if (!home) {
+        if (!bpf_is_possible()) {
             GTEST_SKIP() << kNoBpf;
         }
-        ASSERT_TRUE(node);
+    }
+    void TestBody() override {
+        if (row_.own_node) {
+            expect_row_on_its_own_node(program_, row_);
+            return;
+        }
+        shared_.use([&](TestNode& node) {
+            for (const bool checksum_complete : {false, true}) {
+                SCOPED_TRACE(checksum_complete ? "CHECKSUM_COMPLETE" : "CHECKSUM_NONE");
+                node.reset(row_.node);
+                expect_row(node, program_, row_, checksum_complete);
+            }
+        });
     }
 
-    static std::optional<NetworkNamespace> home;
-    static std::optional<TestNode> node;
+private:
+    SharedNode& shared_;
+    Program program_;
+    VerdictCase row_;
 };
-std::optional<NetworkNamespace> VerdictTest::home;
-std::optional<TestNode> VerdictTest::node;
 
-TEST_P(VerdictTest, IsAsTheTableSays) {
-    const VerdictTable& table = GetParam();
-    for (const VerdictCase& row : table.rows) {
-        SCOPED_TRACE(row.name);
-        if (row.own_node) {
-            expect_row_on_its_own_node(table.program, row);
-        } else {
-            home->inside([&] {
-                node->reset(row.node);
-                expect_row(*node, table.program, row, false);
-                node->reset(row.node);
-                expect_row(*node, table.program, row, true);
-            });
+// "Verdicts/uplink_ingress/Replies.FirstReply/V4"
+struct RowName {
+    std::string suite;
+    std::string test;
+    auto operator<=>(const RowName&) const = default;
+};
+
+RowName name_of(const VerdictTable& table, const VerdictCase& row) {
+    return {.suite = std::format("Verdicts/{}/{}", to_string(table.program), table.name),
+            .test = row.name + (table.family.empty() ? "" : "/" + table.family)};
+}
+
+void register_row(SharedNode& shared, const VerdictTable& table, const VerdictCase& row) {
+    const auto [suite, test] = name_of(table, row);
+    ::testing::RegisterTest(suite.c_str(), test.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                            [&shared, program = table.program, row]() -> ::testing::Test* {
+                                return new VerdictTest(shared, program, row);  // gtest deletes it
+                            });
+}
+
+TEST(Coverage, EveryRowHasANameOfItsOwn) {
+    std::set<RowName> names;
+    for (const VerdictTable& table : all_tables()) {
+        for (const VerdictCase& row : table.rows) {
+            const RowName name = name_of(table, row);
+            EXPECT_TRUE(names.insert(name).second) << name.suite << '.' << name.test;
         }
     }
 }
-
-INSTANTIATE_TEST_SUITE_P(Table, VerdictTest, ::testing::ValuesIn(all_tables()), [](const auto& table) {
-    return std::string(to_string(table.param.program)) + "_" + table.param.name;
-});
 
 // A counter that no row moves is one that nobody knows to work.
 TEST(Coverage, EveryCounterHasARow) {
@@ -123,3 +168,17 @@ TEST(Coverage, EveryProgramHasARowForEveryVerdict) {
 
 }  // namespace
 }  // namespace netkitd::test
+
+// Rows are registered here, where what they are made of is initialised; googletest's own main() would be too late.
+int main(int argc, char** argv) {
+    using namespace netkitd::test;
+    ::testing::InitGoogleMock(&argc, argv);
+    auto* shared = new SharedNode;  // googletest deletes it
+    ::testing::AddGlobalTestEnvironment(shared);
+    for (const VerdictTable& table : all_tables()) {
+        for (const VerdictCase& row : table.rows) {
+            register_row(*shared, table, row);
+        }
+    }
+    return RUN_ALL_TESTS();
+}
