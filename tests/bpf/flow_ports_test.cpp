@@ -1,0 +1,149 @@
+// Which of the node's ports a flow gets.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+
+#include "bpf/flow_fixture.h"
+#include "bpf/packets.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Key;
+using ::testing::SizeIs;
+
+// A socket in the test's netns, bound to any address, and listening if it is a TCP one.
+UniqueFd host_socket(int type, std::uint16_t port, int family = AF_INET) {
+    UniqueFd socket_fd(::socket(family, type, 0));
+    sockaddr_in6 address{};  // its port is where sockaddr_in has it
+    address.sin6_family = static_cast<sa_family_t>(family);
+    address.sin6_port = htons(port);
+    sockaddr_storage generic{};
+    std::memcpy(&generic, &address, sizeof(address));
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
+    EXPECT_EQ(bind(socket_fd.get(), reinterpret_cast<const sockaddr*>(&generic), sizeof(address)), 0)
+        << std::strerror(errno);
+    if (type == SOCK_STREAM) {
+        EXPECT_EQ(listen(socket_fd.get(), 1), 0) << std::strerror(errno);
+    }
+    return socket_fd;
+}
+
+TEST_F(FlowTest, OnePortServesManyDestinations) {
+    node().settings().port_first = node().settings().port_last = 50000;
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+    EXPECT_EQ(source_port(out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(50000, 80))), 50000);
+    EXPECT_EQ(source_port(out(Packet().ip("10.77.0.2", "198.51.100.2").tcp(50000, 443))), 50000);
+    EXPECT_THAT(fresh(), SizeIs(3));
+}
+
+TEST_F(FlowTest, TwoContainersWithTheSamePortGetTwo) {
+    out(web_segment());
+    const RunResult second = out_of_db(Packet().ip("10.77.0.3", "198.51.100.1").tcp(50000, 443));
+    EXPECT_THAT(second.counted, Contains(Key("port-changed")));
+    EXPECT_NE(source_port(second), 50000);
+    EXPECT_GE(source_port(second), 49152);
+    EXPECT_THAT(fresh(), SizeIs(3)) << "the changed port is in a half of its own";
+    const RunResult again = out_of_db(Packet().ip("10.77.0.3", "198.51.100.1").tcp(50000, 443).syn());
+    EXPECT_EQ(source_port(again), source_port(second)) << "sent again: the same flow";
+    EXPECT_THAT(again.counted, IsEmpty());
+}
+
+TEST_F(FlowTest, ThePortOfAnEstablishedFlowIsTaken) {
+    insert(Stage::established, Flow{.source = "10.77.0.3", .endpoint_id = kDbId});
+    const RunResult result = out(web_segment());
+    EXPECT_NE(source_port(result), 50000);
+    EXPECT_THAT(result.counted, Contains(Key("port-changed")));
+    EXPECT_THAT(established(), SizeIs(2));
+}
+
+TEST_F(FlowTest, ATinyPoolIsUsedToItsLastPort) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60030;
+    for (std::uint16_t port = 1; port <= 31; port++) {
+        const RunResult result = out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(port, 443));
+        EXPECT_EQ(result.verdict, Verdict::redirect) << "connection " << port;
+    }
+    const RunResult last = out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(32, 443));
+    EXPECT_EQ(last.verdict, Verdict::drop);
+    EXPECT_THAT(last.counted, ElementsAre(std::pair("ports-exhausted", 1)));
+    EXPECT_THAT(fresh(), SizeIs(62));
+}
+
+// 64 ports, all taken: the 32 tries come to an end.
+TEST_F(FlowTest, GivesUpAfterItsTries) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60063;
+    for (std::uint16_t port = 60000; port <= 60063; port++) {
+        insert(Stage::established, Flow{.source = "10.77.0.3", .translated_port = port, .endpoint_id = kDbId});
+    }
+    const RunResult result = out(web_segment());
+    EXPECT_THAT(result.counted, ElementsAre(std::pair("ports-exhausted", 1)));
+    EXPECT_THAT(fresh(), IsEmpty());
+}
+
+// Of two ports the own one is taken: the second or the third try finds the other.
+TEST_F(FlowTest, TriesAreCountedByHowManyThereWere) {
+    node().settings().port_first = 50000;
+    node().settings().port_last = 50001;
+    insert(Stage::established, Flow{.source = "10.77.0.3", .translated_port = 50000, .endpoint_id = kDbId});
+    EXPECT_EQ(source_port(out(web_segment())), 50001);
+    EXPECT_THAT(node().port_tries(), ElementsAre(1, 0, 0, 0));
+    out(Packet().ip("10.77.0.2", "198.51.100.2").tcp(50000, 443));
+    EXPECT_THAT(node().port_tries(), ElementsAre(1, 0, 0, 0)) << "the first try is in no bucket";
+}
+
+// 31 of 32 ports taken, and walked from anywhere: all buckets together have what needed more than one try.
+TEST_F(FlowTest, ManyTriesAreCountedHigher) {
+    node().settings().port_first = 60000;
+    node().settings().port_last = 60030;
+    for (std::uint16_t port = 1; port <= 31; port++) {
+        out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(port, 443));
+    }
+    const auto tries = node().port_tries();
+    EXPECT_GT(tries[NK_PORT_TRIES_8] + tries[NK_PORT_TRIES_16] + tries[NK_PORT_TRIES_32], 0U);
+    EXPECT_LE(std::accumulate(tries.begin(), tries.end(), std::uint64_t{0}), 31U);
+}
+
+class HostSocketTest : public FlowTest {
+protected:
+    HostSocketTest() { options.port_first = 50000, options.port_last = 50001; }
+};
+
+TEST_F(HostSocketTest, AListeningPortIsLeftToTheHost) {
+    const UniqueFd listener = host_socket(SOCK_STREAM, 50000);
+    EXPECT_EQ(source_port(out(web_segment())), 50001);
+    EXPECT_EQ(source_port(out(from_web_udp(ipv4()))), 50000) << "a TCP listener holds no UDP port";
+}
+
+TEST_F(HostSocketTest, ABoundUdpPortIsLeftToTheHost) {
+    const UniqueFd bound = host_socket(SOCK_DGRAM, 50000);
+    EXPECT_EQ(source_port(out(from_web_udp(ipv4()))), 50001);
+    EXPECT_EQ(source_port(out(web_segment())), 50000);
+}
+
+TEST_P(BothFamiliesTest, AnotherContainerWithTheSamePortGetsAnother) {
+    out(segment());
+    const RunResult second = out_of_db(Packet().ip(net.db, net.remote).tcp(50000, 443));
+    EXPECT_THAT(second.counted, Contains(Key("port-changed")));
+    EXPECT_THAT(fresh(), SizeIs(3));
+}
+
+TEST_P(BothFamiliesTest, APortOfTheHostsOwnIsLeftToIt) {
+    node().settings().port_first = 50000;
+    node().settings().port_last = 50001;
+    const UniqueFd listener = host_socket(SOCK_STREAM, 50000, net.name == "V6" ? AF_INET6 : AF_INET);
+    EXPECT_THAT(out(segment()).counted, Contains(Key("port-changed")));
+}
+
+}  // namespace
+}  // namespace netkitd::test

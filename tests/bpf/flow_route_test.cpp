@@ -1,0 +1,174 @@
+// What is remembered of the way to the router: by an established flow, and for the next flow to the same address.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <format>
+#include <string>
+
+#include "bpf/flow_fixture.h"
+#include "bpf/packets.h"
+#include "link/sysctl.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Key;
+
+TEST_P(BothFamiliesTest, AnEstablishedFlowKnowsTheWayToTheRouter) {
+    establish();
+    EXPECT_TRUE(knows_the_way());
+    out(segment());
+    EXPECT_TRUE(knows_the_way());
+}
+
+TEST_P(BothFamiliesTest, ItAsksAnewWhenARouteChanged) {
+    establish();
+    node().settings().route_generation++;
+    EXPECT_FALSE(goes_by_what_it_remembers(segment()));
+    EXPECT_TRUE(knows_the_way()) << "it learned the way again";
+}
+
+TEST_P(BothFamiliesTest, ItAsksAnewWhenARouteChangedBeforeTheFirstReply) {
+    out(from_web(net));
+    node().settings().route_generation++;
+    in(reply_to_web(net));
+    EXPECT_FALSE(goes_by_what_it_remembers(segment()));
+}
+
+TEST_P(BothFamiliesTest, ItAsksAnewWhenTheClockTicks) {
+    establish();
+    change_forward([](nk_flow& flow) { flow.stamp -= 2; });
+    EXPECT_FALSE(goes_by_what_it_remembers(segment()));
+}
+
+TEST_P(BothFamiliesTest, APacketLargerThanTheKnownMtuAsksAnew) {
+    establish();
+    change_forward([](nk_flow& flow) { flow.mtu = 100; });
+    EXPECT_FALSE(goes_by_what_it_remembers(segment().dont_fragment().payload(200)));
+}
+
+TEST_P(BothFamiliesTest, NowAndThenTheKernelsNeighbourIsUsed) {
+    const std::string by_neighbour = describe(forwarded(segment().from(net.node, 50000)).bytes());
+    EXPECT_EQ(describe(out(segment()).packet), by_neighbour);
+    EXPECT_TRUE(left_as(out(segment()).packet, forwarded(segment().from(net.node, 50000))));
+    node().settings().route_generation++;
+    EXPECT_EQ(describe(out(segment()).packet), by_neighbour);
+}
+
+TEST_P(BothFamiliesTest, ANextHopThatBecomesUnknownIsResolvedAgain) {
+    establish();
+    NetnsTest::node().run("ip neigh flush nud permanent dev eth0; ip -6 neigh flush nud permanent dev eth0");
+    node().settings().route_generation++;
+    const auto waits = ElementsAre(std::pair("neighbour-missing", 1), std::pair("stack-neighbour", 1));
+    EXPECT_THAT(out(segment()).counted, waits);
+    EXPECT_THAT(out(segment()).counted, waits) << "nothing was remembered";
+}
+
+TEST_P(BothFamiliesTest, APolicyRuleMayLookAtTheMark) {
+    const std::string family = net.name == "V4" ? "-4" : "-6";
+    NetnsTest::node().run(
+        std::format("ip {0} rule add fwmark 5 lookup 100; ip {0} route add prohibit default table 100", family));
+    EXPECT_EQ(out(segment()).verdict, Verdict::redirect);
+    const auto marked = node().run(Program::veth_ingress, "nkweb", segment().syn(), {.mark = 5});
+    ASSERT_TRUE(marked);
+    EXPECT_THAT(marked->counted, ElementsAre(std::pair("stack-no-route", 1)));
+}
+
+// What the routing table answered for one flow is good for the next ones to the same address.
+class RememberedRouteTest : public BothFamiliesTest {
+protected:
+    void SetUp() override {
+        BothFamiliesTest::SetUp();
+        pin_to_cpu(0);  // each has a memory of its own
+    }
+
+    // From now on, the host sends by another address of its own.
+    void prefer_another_source() {
+        NetnsTest::node().run(
+            "ip addr add 203.0.113.9/24 dev eth0; ip addr add 2001:db8:113::9/64 dev eth0 nodad;"
+            "ip route replace default via 203.0.113.1 src 203.0.113.9;"
+            "ip route replace default via 2001:db8:113::1 src 2001:db8:113::9");
+    }
+    // The address that a new connection is masqueraded with.
+    [[nodiscard]] std::string source_of_new_flow() {
+        const RunResult result = out(Packet().ip(net.web, net.remote).tcp(port_, 443).syn());
+        for (const std::string& source : {net.node, net.other_node}) {
+            const Packet sent = Packet().ip(net.web, net.remote).tcp(port_, 443).syn().from(source, port_);
+            if (left_as(result.packet, forwarded(sent))) {
+                port_++;
+                return source;
+            }
+        }
+        return "another packet: " + describe(result.packet);
+    }
+    // The clock may tick just before the second one, which then asks anew.
+    [[nodiscard]] bool remembers() {
+        bool remembered = false;
+        for (int attempt = 0; attempt < 3 && !remembered; attempt++) {
+            NetnsTest::node().run(
+                "ip route replace default via 203.0.113.1; ip route replace default via 2001:db8:113::1");
+            node().settings().route_generation++;
+            EXPECT_EQ(source_of_new_flow(), net.node);
+            prefer_another_source();
+            remembered = source_of_new_flow() == net.node;
+        }
+        return remembered;
+    }
+
+private:
+    std::uint16_t port_ = 50000;
+};
+INSTANTIATE_TEST_SUITE_P(Family, RememberedRouteTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(RememberedRouteTest, AnswersNewFlowsUntilTheDaemonSaysThatItChanged) {
+    EXPECT_TRUE(remembers());
+    node().settings().route_generation++;
+    EXPECT_EQ(source_of_new_flow(), net.other_node);
+}
+
+// A rule may look at anything: ports, protocol, flow label.
+TEST_P(RememberedRouteTest, IsNotWhereTheHostHasPolicyRules) {
+    const std::string family = net.name == "V4" ? "-4" : "-6";
+    EXPECT_EQ(source_of_new_flow(), net.node);
+    NetnsTest::node().run(std::format("ip {} rule add iif eth1 dport 7 lookup main", family));
+    prefer_another_source();
+    EXPECT_EQ(source_of_new_flow(), net.other_node);
+}
+
+// By ports, two flows to one address may have different next hops.
+TEST_P(RememberedRouteTest, IsNotWhereMultipathChoosesByPorts) {
+    EXPECT_EQ(source_of_new_flow(), net.node);
+    ASSERT_TRUE(link::write_sysctl(net.sysctl_dir + "/fib_multipath_hash_policy", "1"));
+    prefer_another_source();
+    EXPECT_EQ(source_of_new_flow(), net.other_node);
+}
+
+TEST_P(RememberedRouteTest, IsOfOneContainer) {
+    EXPECT_EQ(source_of_new_flow(), net.node);
+    const std::string sysctl = net.sysctl_dir + "/conf/nkdb/forwarding";
+    ASSERT_TRUE(link::write_sysctl(sysctl, "0"));
+    EXPECT_THAT(out_of_db(Packet().ip(net.db, net.remote).tcp(50000, 443).syn()).counted,
+                Contains(Key("forwarding-disabled")));
+}
+
+TEST_P(RememberedRouteTest, DoesNotLetALargerPacketThrough) {
+    const auto large = [this](std::size_t size) {
+        return Packet().ip(net.web, net.special_route(6)).dont_fragment().udp(50000, 53).payload(size);
+    };
+    EXPECT_EQ(out(large(100)).verdict, Verdict::redirect);
+    EXPECT_EQ(out(large(1280)).verdict, Verdict::pass) << "the route's MTU is 1300";
+}
+
+TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
+    pin_to_cpu(0);
+    NetnsTest::node().run("ip route add prohibit 198.51.100.1 tos 0x10");
+    EXPECT_EQ(out(web_segment()).verdict, Verdict::redirect);
+    EXPECT_EQ(out(web_segment().tos(0x10)).verdict, Verdict::pass);
+    EXPECT_EQ(out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(50001, 443)).verdict, Verdict::redirect);
+}
+
+}  // namespace
+}  // namespace netkitd::test
