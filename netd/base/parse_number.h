@@ -4,6 +4,7 @@
 #include <charconv>
 #include <concepts>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -16,8 +17,8 @@ template <std::unsigned_integral Number>
 [[nodiscard]] std::optional<Number> parse_number(std::string_view text, Number least = 0,
                                                  Number most = std::numeric_limits<Number>::max()) {
     Number number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    const char* const end = std::to_address(text.end());
+    const auto [stop, error] = std::from_chars(std::to_address(text.begin()), end, number);
     const bool is_number = error == std::errc() && stop == end;
     return is_number && number >= least && number <= most ? std::optional(number) : std::nullopt;
 }

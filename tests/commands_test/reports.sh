@@ -10,6 +10,14 @@ cat >"$scratch/report.xml" <<'END_OF_REPORT'
 		<system-out>fine
 </system-out>
 	</testcase>
+	<testcase name="bpf.many" classname="bpf.many" time="0.1" status="run">
+		<system-out>many.cpp:7: Skipped
+IPv4 has &quot;none&quot;
+
+[  PASSED  ] 7 tests.
+[  SKIPPED ] 1 test.
+</system-out>
+	</testcase>
 	<testcase name="netns.unasked" classname="netns.unasked" time="0.1" status="notrun">
 		<skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>
 		<system-out>[ RUN      ] unasked
@@ -58,7 +66,8 @@ FAILED e2e.bad
     FAIL  two
           status:  3'
 equals "the tests that failed, and what they said" "$expected" "$(tests/commands/failures "$scratch/report.xml")"
-expected='skipped netns.unasked: this kernel has "netkit"
+expected='skipped in bpf.many, many.cpp:7: IPv4 has "none"
+skipped netns.unasked: this kernel has "netkit"
 skipped e2e.unasked: no bonding'
 equals "those that were skipped, and why" "$expected" "$(tests/commands/skips "$scratch/report.xml")"
 
