@@ -52,7 +52,7 @@ Result<void> parse_mtu(std::string_view value, AttachOptions& options) {
     if (!mtu) {
         return fail(ErrorKind::invalid, "{} is not a number from {} to {}", quote(value), kMinMtu, kMaxMtu);
     }
-    options.mtu = *mtu;
+    options.mtu = mtu;
     return {};
 }
 
