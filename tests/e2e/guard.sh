@@ -7,7 +7,7 @@ set -euo pipefail
 
 node_up
 container web --annotation io.netkitd.ipv4=10.77.0.50 --annotation io.netkitd.ipv6=fd6e:6b64::50 -- httpd -f -p 8080 -h / >/dev/null
-pid=$(podman inspect --format '{{.State.Pid}}' web)
+pid=$(pid_of web)
 in_web() { nsenter --net="/proc/$pid/ns/net" -- "$@"; }
 
 # An attacker on the uplink's wire who holds a route, on a host that forwards.

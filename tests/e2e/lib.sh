@@ -199,11 +199,22 @@ container() {
         --annotation io.netkitd.network=default "${options[@]}" busybox "$@"
 }
 
+# pid_of NAME: of the container's process. Podman is asked once for each, since that takes a second or two in the VM; one
+# that was started again has another process, and the former is gone.
+pid_of() {
+    local known=$scratch/pids/$1
+    if [[ ! -e $known || ! -e /proc/$(<"$known")/ns/net ]]; then
+        mkdir -p "$scratch/pids"
+        podman inspect --format '{{.State.Pid}}' "$1" >"$known"
+    fi
+    cat "$known"
+}
+
 # in_container NAME COMMAND…: COMMAND is the host's, in the container's network namespace: as fast as the host, while
 # `podman exec` takes seconds in the VM.
 in_container() {
     local pid
-    pid=$(podman inspect --format '{{.State.Pid}}' "$1")
+    pid=$(pid_of "$1")
     shift
     nsenter --net="/proc/$pid/ns/net" -- "$@"
 }

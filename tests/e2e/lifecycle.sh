@@ -11,7 +11,7 @@ first=$(address4 web)
 # 30 s of data, one line every 100 ms, each way through masquerade; the daemon dies in the middle.
 background outside socat TCP-LISTEN:7,reuseaddr,fork EXEC:cat
 wait_for 10 outside bash -c 'ss -ltn | grep -q :7'
-pid=$(podman inspect --format '{{.State.Pid}}' web)
+pid=$(pid_of web)
 (for i in $(seq 300); do
     echo "line $i"
     sleep 0.1
@@ -33,7 +33,7 @@ check "the container is networked again" in_container web ping -c 1 -W 10 "$far4
 check "with IPv6" in_container web ping -c 1 -W 10 "$far6"
 check "its former endpoint is gone" wait_for 60 endpoints 1
 
-kill -9 "$(podman inspect --format '{{.State.Pid}}' web)"
+kill -9 "$(pid_of web)"
 check "a container killed without poststop is freed" wait_for 90 no_endpoints
 podman rm --force --time 0 web >/dev/null
 
