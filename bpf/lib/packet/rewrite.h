@@ -1,8 +1,8 @@
 // Changing a packet: masquerade in either direction, TTL, Ethernet addresses.
 //
 // All is written directly, checksums too: three helper calls a packet cost more than everything else here
-// (tests/bench/README.md). What the sum in the transport header stands for is in skb->ip_summed (csum.h). A false answer
-// means that the packet is half rewritten and must be dropped.
+// (tests/bench/README.md). What the sum in the transport header stands for is in skb->ip_summed (csum.h). A false
+// answer means that the packet is half rewritten and must be dropped.
 #pragma once
 
 #include "lib/base.h"
