@@ -79,7 +79,7 @@ mkdir "$scratch/results"
 suite unit 2 0
 sed 's/failures="3"/failures="0"/' "$scratch/report.xml" >"$scratch/results/unit.xml"
 suite build 1 0
-check "all passed: the summary says so by its status" tests/commands/summary "$scratch/results"
+check "all passed: the summary says so by its status" tests/commands/summary "$scratch/results" unit build
 expected='suite          verdict        took      alone      cores   tests
 build          passed       61.5 s     50.0 s     90.0 s
 unit           passed       61.5 s     50.0 s     90.0 s   4 passed, 0 failed, 2 skipped
@@ -87,15 +87,16 @@ unit           passed       61.5 s     50.0 s     90.0 s   4 passed, 0 failed, 2
 equals "the table, in the order in which they ran" "$expected" "$(tail -n 4 "$scratch/output")"
 suite netns 3 1
 cp "$scratch/report.xml" "$scratch/results/netns.xml"
-refused "a suite that failed" 1 tests/commands/summary "$scratch/results"
+refused "a suite that failed" 1 tests/commands/summary "$scratch/results" build unit netns
 contains "is in the table" '^netns +FAILED .*1 passed, 3 failed, 2 skipped' "$(<"$scratch/output")"
 contains "and its tests are named" '^FAILED netns.crashed' "$(<"$scratch/output")"
 equals "the sum comes last" '5 passed, 3 failed, 4 skipped' "$(tail -n 1 "$scratch/output")"
 suite demo 4 1
 rm "$scratch/results/netns"*
-refused "one that reports no tests" 1 tests/commands/summary "$scratch/results"
-mkdir "$scratch/none"
-refused "no suite at all is a failure" 1 tests/commands/summary "$scratch/none"
+refused "one that reports no tests" 1 tests/commands/summary "$scratch/results" build unit demo
+refused "one that did not run" 1 tests/commands/summary "$scratch/results" build unit bpf
+contains "is in the table" '^bpf +NOT RUN' "$(<"$scratch/output")"
+refused "no suite at all is a failure" 1 tests/commands/summary "$scratch/results"
 
 # value NAME: of what was measured.
 value() {
