@@ -7,7 +7,7 @@
 
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 commands=$checkout/tests/commands
-cache=${NETKITD_CACHE:-/var/cache/netkitd-test}
+cache=$(realpath --canonicalize-missing -- "${NETKITD_CACHE:-/var/cache/netkitd-test}")
 # One build tree a checkout, outside of it: two checkouts share a cache but no tree.
 build=$cache/build/$(printf '%s' "$checkout" | sha256sum | cut -c1-12)
 # The checkout once more: beside the build tree, so that the way from one to the other is the same for all checkouts, and

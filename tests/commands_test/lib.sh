@@ -44,9 +44,10 @@ left() {
     ip -oneline link
 }
 
-# started COMMAND…: in a process group of its own, as a terminal's shell does, with its words in $scratch/said.
+# started COMMAND…: in a process group of its own, as a terminal's shell does, with its words in $scratch/said. A script's
+# background commands ignore SIGINT, a terminal's don't.
 started() {
-    setsid "$@" >"$scratch/said" 2>&1 </dev/null &
+    env --default-signal=INT,QUIT setsid "$@" >"$scratch/said" 2>&1 </dev/null &
     group=$!
 }
 

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 cat >"$scratch/report.xml" <<'END_OF_REPORT'
-<testsuite name="(empty)" tests="6" failures="3" skipped="2">
+<testsuite name="(empty)" tests="8" failures="3" skipped="3">
 	<testcase name="netns.good" classname="netns.good" time="0.1" status="run">
 		<system-out>fine
 </system-out>
@@ -55,6 +55,11 @@ FAIL  two
 ok    three
 </system-out>
 	</testcase>
+	<testcase name="unit.gone" classname="unit.gone" time="0" status="notrun">
+		<skipped message="Unable to find executable: unit_gone_test"/>
+		<system-out>Unable to find executable: unit_gone_test
+</system-out>
+	</testcase>
 </testsuite>
 END_OF_REPORT
 expected='FAILED netns.bad
@@ -64,7 +69,9 @@ FAILED netns.crashed
     Running
 FAILED e2e.bad
     FAIL  two
-          status:  3'
+          status:  3
+FAILED unit.gone
+    did not run: Unable to find executable: unit_gone_test'
 equals "the tests that failed, and what they said" "$expected" "$(tests/commands/failures "$scratch/report.xml")"
 expected='skipped in bpf.many, many.cpp:7: IPv4 has "none"
 skipped netns.unasked: this kernel has "netkit"
@@ -77,20 +84,20 @@ suite() {
 }
 mkdir "$scratch/results"
 suite unit 2 0
-sed 's/failures="3"/failures="0"/' "$scratch/report.xml" >"$scratch/results/unit.xml"
+sed 's/failures="3"/failures="0"/; s/skipped="3"/skipped="2"/; /Unable/d' "$scratch/report.xml" >"$scratch/results/unit.xml"
 suite build 1 0
 check "all passed: the summary says so by its status" tests/commands/summary "$scratch/results" unit build
 expected='suite          verdict        took      alone      cores   tests
 build          passed       61.5 s     50.0 s     90.0 s
-unit           passed       61.5 s     50.0 s     90.0 s   4 passed, 0 failed, 2 skipped
-4 passed, 0 failed, 2 skipped'
+unit           passed       61.5 s     50.0 s     90.0 s   6 passed, 0 failed, 2 skipped
+6 passed, 0 failed, 2 skipped'
 equals "the table, in the order in which they ran" "$expected" "$(tail -n 4 "$scratch/output")"
 suite netns 3 1
 cp "$scratch/report.xml" "$scratch/results/netns.xml"
 refused "a suite that failed" 1 tests/commands/summary "$scratch/results" build unit netns
-contains "is in the table" '^netns +FAILED .*1 passed, 3 failed, 2 skipped' "$(<"$scratch/output")"
+contains "is in the table" '^netns +FAILED .*2 passed, 4 failed, 2 skipped' "$(<"$scratch/output")"
 contains "and its tests are named" '^FAILED netns.crashed' "$(<"$scratch/output")"
-equals "the sum comes last" '5 passed, 3 failed, 4 skipped' "$(tail -n 1 "$scratch/output")"
+equals "the sum comes last" '8 passed, 4 failed, 4 skipped' "$(tail -n 1 "$scratch/output")"
 suite demo 4 1
 rm "$scratch/results/netns"*
 refused "one that reports no tests" 1 tests/commands/summary "$scratch/results" build unit demo

@@ -23,6 +23,13 @@ check "its writes are thrown away" tests/sandbox bash -c 'touch /usr/written && 
 check "and the root has none of them" test ! -e /usr/written
 equals "it has a network of its own, with lo alone" lo "$(tests/sandbox ls /sys/class/net)"
 
+mkdir -p "$NETKITD_CACHE/build/"{gone,here}
+echo "$scratch/no-checkout" >"$NETKITD_CACHE/build/gone/checkout"
+echo "$PWD" >"$NETKITD_CACHE/build/here/checkout"
+check "what is kept for checkouts" tests/commands/forget
+check "goes with them" test ! -e "$NETKITD_CACHE/build/gone"
+check "and stays while they are there" test -e "$NETKITD_CACHE/build/here"
+
 two_at_once() {
     tests/sandbox bash -c 'echo 1 >/tmp/mine; sleep 1; grep 1 /tmp/mine' &
     tests/sandbox bash -c 'echo 2 >/tmp/mine; sleep 1; grep 2 /tmp/mine'
