@@ -7,35 +7,79 @@
 
 #include <array>
 #include <string>
+#include <utility>
+#include <vector>
+
+#include "base/parse_number.h"
+#include "base/words.h"
+#include "oci/read_file.h"
 
 namespace netkitd::hook {
 namespace {
+
+// 340 lines of three numbers (user_namespaces(7)).
+constexpr std::size_t kMaxMapBytes = 16UL * 1024;
 
 std::unexpected<Error> gone(std::int32_t pid) {
     return fail(ErrorKind::not_found, "the container's process {} is gone", pid);
 }
 
+Result<UniqueFd> open_namespace(std::int32_t pid, std::string_view kind) {
+    const std::string path = std::format("/proc/{}/ns/{}", pid, kind);
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) {
+        return fail_errno(errno, "open {}", path);
+    }
+    return fd;
+}
+
+// Of a user namespace's map, a line for each range of ids: inside, outside, how many (user_namespaces(7)).
+Result<std::uint32_t> outside_id_of_root(std::int32_t pid, std::string_view map) {
+    const std::string path = std::format("/proc/{}/{}", pid, map);
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) {
+        return fail_errno(errno, "open {}", path);
+    }
+    const std::string text = NK_TRY_CONTEXT(path, read_file(fd.get(), kMaxMapBytes));
+    const std::vector<std::string_view> ids = words_of(text);
+    for (std::size_t i = 0; i + 2 < ids.size(); i += 3) {
+        if (ids[i] == "0") {
+            return parse_number<std::uint32_t>(ids[i + 1]).value_or(0);
+        }
+    }
+    return 0;
+}
+
+Result<ContainerProcess> open_all(std::int32_t pid) {
+    return ContainerProcess{.netns = NK_TRY(open_namespace(pid, "net")),
+                            .mount_namespace = NK_TRY(open_namespace(pid, "mnt")),
+                            .pidfd = {},
+                            .root_user = {.uid = NK_TRY(outside_id_of_root(pid, "uid_map")),
+                                          .gid = NK_TRY(outside_id_of_root(pid, "gid_map"))}};
+}
+
+bool has_exited(int pidfd) {
+    // A pidfd is readable when its process has exited (pidfd_open(2)).
+    pollfd state{.fd = pidfd, .events = POLLIN, .revents = 0};
+    return TEMP_FAILURE_RETRY(::poll(&state, 1, 0)) != 0;
+}
+
 }  // namespace
 
 Result<ContainerProcess> open_container_process(std::int32_t pid) {
-    ContainerProcess process;
     // glibc's header declares pidfd_open() without extern "C".
-    process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!process.pidfd) {
+    UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!pidfd) {
         return errno == ESRCH ? gone(pid) : fail_errno(errno, "open the container's process {}", pid);
     }
-    const std::string path = std::format("/proc/{}/ns/net", pid);
-    process.netns.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    const int open_error = errno;
-    // A pidfd is readable when its process has exited (pidfd_open(2)).
-    pollfd state{.fd = process.pidfd.get(), .events = POLLIN, .revents = 0};
-    if (TEMP_FAILURE_RETRY(::poll(&state, 1, 0)) != 0) {
+    Result<ContainerProcess> opened = open_all(pid);
+    if (has_exited(pidfd.get())) {
         return gone(pid);
     }
-    if (!process.netns) {
-        return fail_errno(open_error, "open {}", path);
+    if (opened) {
+        opened->pidfd = std::move(pidfd);
     }
-    return process;
+    return opened;
 }
 
 Result<void> refuse_user_namespace() {

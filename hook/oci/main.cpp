@@ -10,6 +10,7 @@
 #include "base/quote.h"
 #include "ipc/client.h"
 #include "oci/action.h"
+#include "oci/container_files.h"
 #include "oci/container_process.h"
 #include "oci/input.h"
 #include "oci/oci_state.h"
@@ -20,19 +21,6 @@ namespace netkitd::hook {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-Result<ipc::Request> make_request(Action action, const OciState& state) {
-    if (action == Action::detach) {
-        return ipc::Request{.operation = ipc::Operation::detach, .id = state.id};
-    }
-    ContainerProcess process = NK_TRY(open_container_process(state.pid));
-    return ipc::Request{.operation = ipc::Operation::attach,
-                        .id = state.id,
-                        .pid = state.pid,
-                        .annotations = state.annotations,
-                        .netns = std::move(process.netns),
-                        .pidfd = std::move(process.pidfd)};
-}
 
 // What the daemon could not do although the container is attached: "IPv4 only: …".
 void report_notes(const std::string& id, const nlohmann::json& reply) {
@@ -47,12 +35,38 @@ void report_notes(const std::string& id, const nlohmann::json& reply) {
     }
 }
 
+using Milliseconds = std::chrono::milliseconds;
+
+Milliseconds left_until(Clock::time_point end) {
+    return std::max(std::chrono::ceil<Milliseconds>(end - Clock::now()), Milliseconds(1));
+}
+
+Result<void> attach(const Options& options, const OciState& state, Clock::time_point end) {
+    ContainerProcess process = NK_TRY(open_container_process(state.pid));
+    ipc::Request request{.operation = ipc::Operation::attach,
+                         .id = state.id,
+                         .pid = state.pid,
+                         .annotations = state.annotations,
+                         .netns = std::move(process.netns),
+                         .pidfd = std::move(process.pidfd)};
+    const nlohmann::json reply = NK_TRY(ipc::call(options.socket_path, request, left_until(end)));
+    request.netns.reset();
+    process.pidfd = std::move(request.pidfd);
+    report_notes(state.id, reply);
+    // It has a network; without names many do their work all the same.
+    if (const auto put = put_container_files(process, state, reply); !put) {
+        report_note(std::format("container {}: its /etc/resolv.conf or /etc/hosts could not be written: {}",
+                                quote(state.id), put.error().message()));
+    }
+    return {};
+}
+
 Result<void> serve(const Options& options, const OciState& state, Clock::time_point end) {
-    const Action action = NK_TRY(decide(options.stage, state));
-    const ipc::Request request = NK_TRY(make_request(action, state));
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
-    report_notes(state.id,
-                 NK_TRY(ipc::call(options.socket_path, request, std::max(left, std::chrono::milliseconds(1)))));
+    if (NK_TRY(decide(options.stage, state)) == Action::attach) {
+        return attach(options, state, end);
+    }
+    const ipc::Request request{.operation = ipc::Operation::detach, .id = state.id};
+    report_notes(state.id, NK_TRY(ipc::call(options.socket_path, request, left_until(end))));
     return {};
 }
 

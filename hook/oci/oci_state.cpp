@@ -17,8 +17,8 @@ using nlohmann::json;
 // The state itself is two levels deep; this leaves room for what a runtime may add.
 constexpr std::size_t kMaxDepth = 32;
 
-enum class Field : std::size_t { id, pid, status, bundle, annotations, foreign };
-constexpr std::array<std::string_view, 5> kFieldNames{"id", "pid", "status", "bundle", "annotations"};
+enum class Field : std::size_t { id, pid, status, bundle, root, annotations, foreign };
+constexpr std::array<std::string_view, 6> kFieldNames{"id", "pid", "status", "bundle", "root", "annotations"};
 
 Field field_named(std::string_view name) {
     for (std::size_t i = 0; i < kFieldNames.size(); ++i) {
@@ -123,10 +123,13 @@ private:
                 return take_text(value, state_.status);
             case Field::pid:
                 return take_pid(value);
-            case Field::bundle: {
-                std::string unused;
-                return take_text(value, unused);
-            }
+            case Field::bundle:
+                return take_text(value, state_.bundle);
+            case Field::root:
+                if (value.text != nullptr) {
+                    state_.root = std::move(*value.text);
+                }
+                return true; // not of the specification: a runtime may have anything there
             case Field::annotations:
                 // Go writes a map that was never made as null.
                 return value.is_null || stop("annotations is not an object");

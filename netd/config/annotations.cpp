@@ -61,17 +61,27 @@ Result<void> parse_mode(std::string_view value, AttachOptions& options) {
     return {};
 }
 
+Result<void> parse_dns(std::string_view value, AttachOptions& options) {
+    std::vector<std::string> servers;
+    for (const auto part : std::views::split(value, ',')) {
+        servers.emplace_back(std::string_view(part));
+    }
+    options.dns = NK_TRY(parse_name_servers(servers));
+    return {};
+}
+
 Result<void> refuse_unsupported(std::string_view /*value*/, AttachOptions& /*options*/) {
     return fail(ErrorKind::invalid, "not supported by this version yet; remove the annotation");
 }
 
-constexpr std::array<std::pair<std::string_view, Parser>, 8> kAnnotations{{
+constexpr std::array<std::pair<std::string_view, Parser>, 9> kAnnotations{{
     {"network", parse_network},
     {"interface", parse_interface},
     {"ipv4", parse_ipv4},
     {"ipv6", parse_ipv6},
     {"mtu", parse_mtu},
     {"device-mode", parse_mode},
+    {"dns", parse_dns},
     {"publish", refuse_unsupported},
     {"service", refuse_unsupported},
 }};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/ip_addr.h"
 #include "link/device.h"
@@ -17,6 +18,7 @@ struct AttachOptions {
     std::optional<IpAddr> ipv6;                   // io.netkitd.ipv6, likewise
     std::optional<std::uint32_t> mtu;             // io.netkitd.mtu, kMinMtu … kMaxMtu
     std::optional<link::DeviceMode> device_mode;  // io.netkitd.device-mode; empty: the node's
+    std::vector<IpAddr> dns;                      // io.netkitd.dns; empty: the network's, or the host's
     bool operator==(const AttachOptions&) const = default;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/quote.h"
+#include "link/resolv_conf.h"
 
 namespace netkitd {
 namespace {
@@ -43,6 +44,28 @@ Result<void> check_interface_name(std::string_view name) {
         return fail(ErrorKind::invalid, "{} is a name with a meaning of its own; choose another", quote(name));
     }
     return {};
+}
+
+Result<std::vector<IpAddr>> parse_name_servers(const std::vector<std::string>& texts) {
+    std::vector<IpAddr> servers;
+    for (const std::string& text : texts) {
+        const auto address = IpAddr::parse(text);
+        if (!address) {
+            return fail(ErrorKind::invalid, "{} is not an IP address; give 1 to {} name servers, like 192.0.2.53",
+                        quote(text), kMaxNameServers);
+        }
+        if (const std::string_view reason = link::why_no_name_server(*address); !reason.empty()) {
+            return fail(ErrorKind::invalid, "{} {}: no container can ask a name server there", text, reason);
+        }
+        if (std::ranges::contains(servers, *address)) {
+            return fail(ErrorKind::invalid, "{} is given twice", text);
+        }
+        servers.push_back(*address);
+    }
+    if (servers.empty() || servers.size() > kMaxNameServers) {
+        return fail(ErrorKind::invalid, "{} name servers; 1 to {} are possible", servers.size(), kMaxNameServers);
+    }
+    return servers;
 }
 
 }  // namespace netkitd

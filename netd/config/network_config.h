@@ -28,6 +28,7 @@ struct NetworkConfig {
     bool isolated = false;  // reaches the host and the outside, but no other network, nor is it reached from one
     Masquerade masquerade4 = {};
     Masquerade masquerade6 = {};
+    std::vector<IpAddr> dns = {};  // name servers of its containers; empty: the host's
 
     [[nodiscard]] const Masquerade& masquerade(IpFamily family) const {
         return family == IpFamily::v4 ? masquerade4 : masquerade6;

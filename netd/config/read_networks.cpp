@@ -70,11 +70,18 @@ Result<std::optional<IpPrefix>> read_ipv6(const ConfigObject& object, const std:
     return NK_TRY_CONTEXT(object.path_of("ipv6"), parse_network_prefix(*prefix, IpFamily::v6));
 }
 
+Result<std::vector<IpAddr>> read_dns(const ConfigObject& object) {
+    if (object.find("dns") == nullptr) {
+        return std::vector<IpAddr>();
+    }
+    return with_context(parse_name_servers(NK_TRY(object.strings("dns"))), object.path_of("dns"));
+}
+
 Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path,
                                    bool masquerade) {
     NK_TRY_CONTEXT("networks", check_network_name(name));
     const ConfigObject object =
-        NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "masquerade"}));
+        NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "masquerade", "dns"}));
     std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
     if (!prefix && name == kDefaultNetwork) {
         prefix = kDefaultPrefix4;
@@ -89,7 +96,8 @@ Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& va
                           .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu)),
                           .isolated = NK_TRY(object.boolean("isolated")).value_or(false),
                           .masquerade4 = {.enabled = masquerade},
-                          .masquerade6 = {.enabled = masquerade}};
+                          .masquerade6 = {.enabled = masquerade},
+                          .dns = NK_TRY(read_dns(object))};
     NK_TRY(read_network_masquerade(object, network));
     return network;
 }

@@ -13,6 +13,14 @@ json optional_address(const std::optional<IpAddr>& address) {
     return address ? json(address->to_string()) : json(nullptr);
 }
 
+json addresses(const std::vector<IpAddr>& list) {
+    json result = json::array();
+    for (const IpAddr& address : list) {
+        result.push_back(address.to_string());
+    }
+    return result;
+}
+
 std::int64_t milliseconds(std::chrono::nanoseconds duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -58,7 +66,7 @@ json describe_endpoint_fully(const Endpoint& endpoint) {
     return result;
 }
 
-json describe_attach(const AttachReply& reply) {
+json describe_attach(const AttachReply& reply, const ContainerNames& names) {
     const EndpointRecord& record = reply.record;
     return {{"id", record.id},
             {"ipv4", optional_address(record.ipv4)},
@@ -72,6 +80,8 @@ json describe_attach(const AttachReply& reply) {
             {"network", record.network},
             {"existing", reply.existing},
             {"kernel_wait_us", reply.kernel_wait.count()},
+            {"name_servers", addresses(names.servers)},
+            {"resolv_conf", names.resolv_conf},
             {"notes", reply.notes}};
 }
 

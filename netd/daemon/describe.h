@@ -10,13 +10,14 @@
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_table.h"
 #include "nat/flows.h"
+#include "node/container_names.h"
 
 namespace netkitd {
 
 [[nodiscard]] nlohmann::json describe_endpoint(const Endpoint& endpoint);
 // With what `endpoint show` adds.
 [[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint);
-[[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply);
+[[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply, const ContainerNames& names);
 [[nodiscard]] nlohmann::json describe_flow(const nat::Flow& flow, const std::string& container);
 // RFC 3339, UTC.
 [[nodiscard]] std::string describe_time(std::chrono::system_clock::time_point time);

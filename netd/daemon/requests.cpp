@@ -10,6 +10,8 @@
 #include "config/annotations.h"
 #include "daemon/describe.h"
 #include "daemon/status.h"
+#include "link/resolv_conf.h"
+#include "node/container_names.h"
 
 namespace netkitd {
 namespace {
@@ -20,34 +22,56 @@ using std::chrono::microseconds;
 
 constexpr std::size_t kListedFlows = 4096;
 
-Result<AttachReply> attach_container(Node& node, ipc::Request request) {
-    AttachOptions options = NK_TRY(parse_annotations(request.annotations));
-    return node.endpoints().attach({.container_id = std::move(request.id),
-                                    .pid = request.pid,
-                                    .options = std::move(options),
-                                    .netns = std::move(request.netns),
-                                    .pidfd = std::move(request.pidfd)});
+// What the container has for a resolver: its own choice, its network's, or the host's.
+ContainerNames names_of(const Node& node, const AttachOptions& options, AttachReply& reply) {
+    const NetworkConfig* const network = node.endpoints().config().find_network(reply.record.network);
+    const auto host = link::find_resolver_settings(link::read_host_file);
+    ContainerNames names =
+        container_names(host, options.dns.empty() && network != nullptr ? network->dns : options.dns,
+                        reply.record.ipv6.has_value());
+    // A host that has no servers itself knows.
+    if (!names.obstacle.empty() && !host.file.empty()) {
+        reply.notes.push_back(std::format("names do not resolve in it: {}", names.obstacle));
+    }
+    return names;
+}
+
+struct Attached {
+    AttachReply reply;
+    ContainerNames names;
+};
+
+Result<Attached> attach_container(Node& node, ipc::Request request) {
+    const AttachOptions options = NK_TRY(parse_annotations(request.annotations));
+    AttachReply reply = NK_TRY(node.endpoints().attach({.container_id = std::move(request.id),
+                                                        .pid = request.pid,
+                                                        .options = options,
+                                                        .netns = std::move(request.netns),
+                                                        .pidfd = std::move(request.pidfd)}));
+    ContainerNames names = names_of(node, options, reply);
+    return Attached{.reply = std::move(reply), .names = std::move(names)};
 }
 
 Result<json> attach(Node& node, ipc::Request request) {
     const std::string id = request.id;
     const auto begin = Clock::now();
-    const Result<AttachReply> reply = attach_container(node, std::move(request));
+    const Result<Attached> attached = attach_container(node, std::move(request));
     const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - begin);
     const std::string what = std::format("attach {}", id);
-    if (!reply) {
-        node.errors().report(what, reply.error());
-        return std::unexpected(Error(reply.error()).context(what));
+    if (!attached) {
+        node.errors().report(what, attached.error());
+        return std::unexpected(Error(attached.error()).context(what));
     }
     node.errors().resolved(what);
+    const AttachReply& reply = attached->reply;
     log(LogLevel::info, "attached {}: {} on {} ({}), {} us and {} us for the kernel's grace period", id,
-        reply->record.address_text(), reply->record.host_name, link::to_string(reply->record.device_mode),
-        (took - reply->kernel_wait).count(), reply->kernel_wait.count());
-    for (const std::string& note : reply->notes) {
+        reply.record.address_text(), reply.record.host_name, link::to_string(reply.record.device_mode),
+        (took - reply.kernel_wait).count(), reply.kernel_wait.count());
+    for (const std::string& note : reply.notes) {
         log(LogLevel::notice, "{}: {}", id, note);
     }
-    json result = describe_attach(*reply);
-    result["own_time_us"] = (took - reply->kernel_wait).count();
+    json result = describe_attach(reply, attached->names);
+    result["own_time_us"] = (took - reply.kernel_wait).count();
     return result;
 }
 

@@ -9,6 +9,8 @@
 
 #include "daemon/describe.h"
 #include "link/ipsec.h"
+#include "link/resolv_conf.h"
+#include "node/container_names.h"
 #include "store/store.h"
 
 namespace netkitd {
@@ -219,14 +221,25 @@ void describe_degraded_masquerade(Node& node, json& result) {
     }
 }
 
+json describe_name_servers(const link::ResolverSettings& host) {
+    json servers = json::array();
+    for (const IpAddr& server : host.servers) {
+        servers.push_back(server.to_string());
+    }
+    return {{"servers", std::move(servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
+}
+
 // What works less well than it could, in words that say what to do.
-json describe_degraded(Node& node) {
+json describe_degraded(Node& node, const link::ResolverSettings& host) {
     json result = json::array();
     if (!node.device_mode().reason.empty()) {
         result.push_back(node.device_mode().reason);
     }
     if (!node.network().no_ipv6().empty()) {
         result.push_back(std::format("containers get no IPv6: {}", node.network().no_ipv6()));
+    }
+    if (!host.unreachable.empty() && host.servers.empty()) {
+        result.push_back(std::format("names do not resolve in containers: {}", why_no_names(host)));
     }
     for (const auto& [container, host_name] : node.endpoints().cut_off()) {
         result.push_back(std::format("container {} has no network: its {} was deleted while it runs; restart it",
@@ -272,6 +285,7 @@ json describe_degraded(Node& node) {
 
 Result<json> describe_status(Node& node) {
     const DeviceModeDecision& mode = node.device_mode();
+    const auto resolver = link::find_resolver_settings(link::read_host_file);
     return json{
         {"version", NETKITD_VERSION},
         {"kernel", kernel_release()},
@@ -283,6 +297,7 @@ Result<json> describe_status(Node& node) {
         {"services", "not available"},
         {"big_tcp", describe_big_tcp(node.network().big_tcp())},
         {"uplinks", describe_uplinks(node.network())},
+        {"name_servers", describe_name_servers(resolver)},
         {"networks", describe_networks(node.endpoints())},
         {"endpoints", node.endpoints().endpoints().size()},
         {"maps", NK_TRY(describe_maps(node))},
@@ -290,7 +305,7 @@ Result<json> describe_status(Node& node) {
         {"port_tries", NK_TRY(describe_port_tries(node.datapath()))},
         {"counters", NK_TRY(describe_counters(node))},
         {"host_changes", NK_TRY(describe_host_changes(node.store()))},
-        {"degraded", describe_degraded(node)},
+        {"degraded", describe_degraded(node, resolver)},
         {"last_errors", describe_errors(node.errors())},
         {"boot_id", NK_TRY(read_boot_id())},
         {"started", describe_time(node.started())}};

@@ -4,42 +4,19 @@
 #include <array>
 #include <format>
 #include <ranges>
-#include <sstream>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
-#include "base/ip_addr.h"
 #include "base/join.h"
 #include "base/quote.h"
+#include "link/resolv_conf.h"
 #include "netkitctl/host_file.h"
 
 namespace netkitd::ctl {
 namespace {
 
 using nlohmann::json;
-
-bool is_loopback(const IpAddr& address) {
-    const IpPrefix loopback4(IpAddr::v4_host_order(0x7f000000), 8);  // RFC 1122, section 3.2.1.3
-    return loopback4.contains(address) || address == IpAddr::v6(in6addr_loopback);
-}
-
-// The addresses of `nameserver` lines, resolv.conf(5); a scope (fe80::1%eth0) is cut off.
-std::vector<IpAddr> name_servers(const std::string& resolv_conf) {
-    std::vector<IpAddr> servers;
-    std::istringstream lines(resolv_conf);
-    for (std::string line; std::getline(lines, line);) {
-        std::istringstream words(line);
-        std::string keyword;
-        std::string address;
-        if (words >> keyword >> address && keyword == "nameserver") {
-            if (const auto parsed = IpAddr::parse(address.substr(0, address.find('%')))) {
-                servers.push_back(*parsed);
-            }
-        }
-    }
-    return servers;
-}
 
 // hook.path of a hooks.d file, oci-hooks(5); empty when there is none.
 std::string hook_path(const std::string& text) {
@@ -137,26 +114,24 @@ Finding check_service(const Host& host) {
 }
 
 Finding check_name_servers(const Host& host) {
-    const auto text = read_on(host, "/etc/resolv.conf");
-    const std::vector<IpAddr> servers = text ? name_servers(*text) : std::vector<IpAddr>();
-    if (servers.empty()) {
+    constexpr const char* kFix =
+        "give the network `dns` in /etc/netkitd/netkitd.json, or the container --annotation io.netkitd.dns=ADDRESS";
+    const auto resolver =
+        link::find_resolver_settings([&](const std::string& path) { return read_on(host, path); });
+    if (!resolver.servers.empty()) {
         return {.check = "name-servers",
-                .verdict = Verdict::warn,
-                .text = "/etc/resolv.conf names no server for containers to copy",
-                .fix = "podman run --dns ADDRESS, or dns_servers in containers.conf"};
-    }
-    if (std::ranges::all_of(servers, is_loopback)) {
-        return {.check = "name-servers",
-                .verdict = Verdict::warn,
-                .text = std::format("/etc/resolv.conf names only {}, a loopback address: under --network none a "
-                                    "container's copy of it reaches nobody",
-                                    servers.front().to_string()),
-                .fix = "podman run --dns ADDRESS, or dns_servers in containers.conf"};
+                .verdict = Verdict::ok,
+                .text = std::format("containers ask {}, from {}", join(resolver.servers, &IpAddr::to_string),
+                                    resolver.file),
+                .fix = ""};
     }
     return {.check = "name-servers",
-            .verdict = Verdict::ok,
-            .text = "/etc/resolv.conf names a server that containers can reach",
-            .fix = ""};
+            .verdict = Verdict::warn,
+            .text = resolver.unreachable.empty()
+                        ? "/etc/resolv.conf names no server: names do not resolve in containers"
+                        : std::format("no server of {} is one for containers ({}): names do not resolve in them",
+                                      resolver.file, join(resolver.unreachable)),
+            .fix = kFix};
 }
 
 Finding check_uplinks(const Host& host) {

@@ -36,6 +36,13 @@ std::string big_tcp(const json& status) {
                        text_at(sizes, "gro_max_size"));
 }
 
+// What containers have whose network names no others.
+std::string name_servers(const json& status) {
+    const json& resolver = object_at(status, "name_servers");
+    const std::string servers = text_at(resolver, "servers");
+    return servers == "-" ? "none" : std::format("{} (from {})", servers, text_at(resolver, "file"));
+}
+
 std::string overview(const json& status) {
     const json& mode = object_at(status, "device_mode");
     Table table;
@@ -46,6 +53,7 @@ std::string overview(const json& status) {
     table.add({"Attach mode", text_at(status, "attach_mode")});
     table.add({"Host routing", text_at(status, "host_routing")});
     table.add({"Masquerading", masquerading(status)});
+    table.add({"Name servers", name_servers(status)});
     table.add({"Services", text_at(status, "services")});
     table.add({"BIG TCP", big_tcp(status)});
     table.add({"Endpoints", text_at(status, "endpoints")});

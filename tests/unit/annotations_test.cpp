@@ -35,7 +35,8 @@ TEST(Annotations, EverythingAContainerMayAskFor) {
                                             {"io.netkitd.ipv4", "10.78.0.10"},
                                             {"io.netkitd.ipv6", "fd12:3456:789a::10"},
                                             {"io.netkitd.mtu", "9000"},
-                                            {"io.netkitd.device-mode", "veth"}});
+                                            {"io.netkitd.device-mode", "veth"},
+                                            {"io.netkitd.dns", "192.0.2.53,2001:db8::53"}});
     ASSERT_TRUE(options) << options.error().message();
     EXPECT_EQ(options->network, "web-2");
     EXPECT_EQ(options->interface_name, "net0");
@@ -43,6 +44,7 @@ TEST(Annotations, EverythingAContainerMayAskFor) {
     EXPECT_EQ(options->ipv6, *IpAddr::parse("fd12:3456:789a::10"));
     EXPECT_EQ(options->mtu, 9000U);
     EXPECT_EQ(options->device_mode, link::DeviceMode::veth);
+    EXPECT_EQ(options->dns, (std::vector{*IpAddr::parse("192.0.2.53"), *IpAddr::parse("2001:db8::53")}));
 }
 
 TEST(Annotations, ATypoIsRefusedAndTheRightNamesAreListed) {
@@ -115,6 +117,24 @@ TEST(Annotations, HostileTextCannotForgeALogLineOrFloodIt) {
         EXPECT_LT(message.size(), 500U) << name;
     }
     EXPECT_LT(refusal({{"io.netkitd." + hostile, ""}}).size(), 500U);
+}
+
+TEST(Annotations, NameServersAreAddressesThatAContainerCanAsk) {
+    const std::pair<const char*, const char*> refused[] = {{"", "0 name servers"},
+                                                           {"dns.example", "is not an IP address"},
+                                                           {"192.0.2.53,", "'' is not an IP address"},
+                                                           {"192.0.2.53, 192.0.2.54", "' 192.0.2.54' is not an IP address"},
+                                                           {"192.0.2.53:53", "is not an IP address"},
+                                                           {"127.0.0.1", "127.0.0.1 listens on this host's loopback"},
+                                                           {"fe80::1", "fe80::1 is a link-local address"},
+                                                           {"224.0.0.251", "is a multicast address"},
+                                                           {"192.0.2.1,192.0.2.1", "192.0.2.1 is given twice"},
+                                                           {"192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4", "4 name servers"}};
+    for (const auto& [value, reason] : refused) {
+        EXPECT_THAT(refusal({{"io.netkitd.network", "default"}, {"io.netkitd.dns", value}}),
+                    AllOf(HasSubstr("'io.netkitd.dns'"), HasSubstr(reason)))
+            << value;
+    }
 }
 
 }  // namespace

@@ -231,6 +231,14 @@ TEST(Config, NetworkNamesAndCountAreBounded) {
     EXPECT_THAT(networks(16), HasSubstr("17 networks, `default` included; at most 16"));
 }
 
+TEST(Config, ANetworkMayHaveNameServers) {
+    const auto config = parse_config(R"({"networks": {"default": {"dns": ["192.0.2.53", "2001:db8::53"]}}})", kFile);
+    ASSERT_TRUE(config) << config.error().message();
+    EXPECT_EQ(config->networks[0].dns, (std::vector{*IpAddr::parse("192.0.2.53"), *IpAddr::parse("2001:db8::53")}));
+    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": []}}})"), HasSubstr("networks.default.dns: 0 name servers"));
+    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": ["::1"]}}})"), HasSubstr("networks.default.dns: ::1 listens"));
+}
+
 TEST(Config, AnMtuIsAWholeNumberInRange) {
     for (const char* mtu : {"1279", "65536", "-1", "1500.0", "\"1500\"", "18446744073709551616", "true"}) {
         EXPECT_THAT(refusal(std::format(R"({{"networks": {{"default": {{"mtu": {}}}}}}})", mtu)),

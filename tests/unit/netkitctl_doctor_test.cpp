@@ -223,18 +223,24 @@ TEST_F(DoctorTest, TheService) {
 TEST_F(DoctorTest, NameServersThatContainersCannotReach) {
     for (const char* text : {"nameserver 127.0.0.53\noptions edns0\n", "nameserver ::1\nnameserver 127.0.0.1\n"}) {
         write("etc/resolv.conf", text);
-        expect("name-servers", Verdict::warn, "loopback", "--dns");
+        expect("name-servers", Verdict::warn, "loopback", "io.netkitd.dns");
     }
+    write("etc/resolv.conf", "nameserver\tfe80::1%eth0\n");
+    expect("name-servers", Verdict::warn, "fe80::1%eth0 is a link-local address", "io.netkitd.dns");
     for (const char* text : {"", "# nameserver 192.0.2.53\n", "nameserver\n", "nameserver none\n"}) {
         write("etc/resolv.conf", text);
-        expect("name-servers", Verdict::warn, "names no server", "--dns");
-    }
-    for (const char* text : {"nameserver 127.0.0.53\nnameserver 192.0.2.53", "nameserver\tfe80::1%eth0\n"}) {
-        write("etc/resolv.conf", text);
-        EXPECT_EQ(finding("name-servers").verdict, Verdict::ok) << text;
+        expect("name-servers", Verdict::warn, "names no server", "io.netkitd.dns");
     }
     fs::remove(root_ / "etc/resolv.conf");
-    expect("name-servers", Verdict::warn, "names no server", "--dns");
+    expect("name-servers", Verdict::warn, "names no server", "io.netkitd.dns");
+}
+
+TEST_F(DoctorTest, NameServersThatContainersReach) {
+    write("etc/resolv.conf", "nameserver 127.0.0.53\nnameserver 192.0.2.53");
+    EXPECT_EQ(finding("name-servers").verdict, Verdict::ok);
+    write("etc/resolv.conf", "nameserver 127.0.0.53\n");
+    write("run/systemd/resolve/resolv.conf", "nameserver 2001:db8::53\n");
+    EXPECT_EQ(finding("name-servers").text, "containers ask 2001:db8::53, from /run/systemd/resolve/resolv.conf");
 }
 
 TEST_F(DoctorTest, PrintsAVerdictALineAndTheWayOutBelow) {

@@ -47,6 +47,7 @@ json sample_status() {
         "attach_mode": "tcx", "host_routing": "bpf",
         "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535",
                          "non_masquerade_cidrs": []},
+        "name_servers": {"servers": ["192.0.2.53", "2001:db8::53"], "file": "/etc/resolv.conf", "unreachable": []},
         "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "state": "attached", "reason": ""},
@@ -79,6 +80,7 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                                 "Attach mode   tcx\n"
                                 "Host routing  bpf\n"
                                 "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
+                                "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
                                 "Services      not available\n"
                                 "BIG TCP       off: the uplink eth0 is small\n"
                                 "Endpoints     2\n"));

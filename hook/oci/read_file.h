@@ -1,0 +1,14 @@
+// Reads a small file whole.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/result.h"
+
+namespace netkitd::hook {
+
+// A larger one is an error. `fd` must not block: a regular file, or opened with O_NONBLOCK.
+[[nodiscard]] Result<std::string> read_file(int fd, std::size_t max_bytes);
+
+}  // namespace netkitd::hook
