@@ -23,6 +23,7 @@
 #define NK_MAX_UPLINKS 16
 #define NK_MAX_MTUS 8
 #define NK_MAX_NON_MASQUERADE 1024 // prefixes, of each family
+#define NK_MAX_HOST_PREFIXES 256   // that lie in a network's, of each family
 
 // An IPv4 address uses the first word; the other three are zero.
 struct nk_addr {
@@ -65,6 +66,8 @@ struct nk_node {
 	__u32 mtu_count;
 	__u32 routed4_count; // networks that are not masqueraded
 	__u32 routed6_count;
+	__u32 host_prefix4_count; // prefixes in the maps `host_prefixes4` and `host_prefixes6`
+	__u32 host_prefix6_count;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
@@ -72,7 +75,7 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 40 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 48 + 64 + 32 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -215,7 +218,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
 	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept") \
-	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated")
+	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated") \
+	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack")
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
 #define NK_EVENTS(X) \

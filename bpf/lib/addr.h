@@ -37,6 +37,18 @@ static __always_inline bool nk_never_forwarded(enum nk_family family, const stru
 	return !addr->word[0] && !addr->word[1] && (!addr->word[2] || addr->word[2] == bpf_htonl(0xffff));
 }
 
+// RFC 1122 3.2.1.3; RFC 4291 2.5.3, and IPv4's mapped (2.5.5.2). Never on a wire.
+static __always_inline bool nk_loopback(enum nk_family family, const struct nk_addr *addr)
+{
+	if (family == NK_IPV4)
+		return bpf_ntohl(addr->word[0]) >> 24 == 127;
+	if (addr->word[0] || addr->word[1])
+		return false;
+	if (addr->word[2] == bpf_htonl(0xffff))
+		return bpf_ntohl(addr->word[3]) >> 24 == 127;
+	return !addr->word[2] && addr->word[3] == bpf_htonl(1);
+}
+
 // RFC 4291 2.5.6, 2.7: what an IPv6 stack sends by itself (MLD, router and neighbour solicitations) is between such
 // addresses, or from none.
 static __always_inline bool nk_link_scope6(const struct nk_addr *addr)

@@ -307,6 +307,9 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 		return nk_drop(skb, NK_DROP_MALFORMED);
 	if (nk_stays_on_link(family, &key))
 		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+	// With net.ipv4.conf.all.route_localnet the host would take them for its own (CVE-2020-8558).
+	if (nk_loopback(family, &key.saddr) || nk_loopback(family, &key.daddr))
+		return nk_drop(skb, NK_DROP_LOOPBACK);
 	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
 		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);

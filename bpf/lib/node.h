@@ -6,6 +6,7 @@
 
 #include "lib/addr.h"
 #include "lib/base.h"
+#include "lib/host_prefixes.h"
 
 volatile struct nk_node node SEC(".data.node");
 
@@ -27,7 +28,14 @@ static __always_inline __u32 nk_stamp(void)
 	return ((__u32)(bpf_jiffies64() >> 8) + (node.route_generation << 20)) << 1 | 1;
 }
 
-// The network whose prefix holds `addr`, or NULL.
+// Whether an address in a network's prefix is the host's nevertheless. Of IPv4, its first word alone may be read.
+static __always_inline bool nk_is_hosts(enum nk_family family, const struct nk_addr *addr)
+{
+	return (family == NK_IPV4 ? node.host_prefix4_count : node.host_prefix6_count) &&
+	       nk_find_host_prefix(family, addr);
+}
+
+// The network that `addr` is of, or NULL.
 static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
 {
 	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
@@ -36,7 +44,7 @@ static __always_inline const volatile struct nk_network *nk_network(enum nk_fami
 		const volatile struct nk_network *network = family == NK_IPV4 ? &node.network4[i] : &node.network6[i];
 
 		if (nk_network_holds(family, network, addr))
-			return network;
+			return nk_is_hosts(family, addr) ? NULL : network;
 	}
 	return NULL;
 }
@@ -51,7 +59,7 @@ NK_GLOBAL int nk_network_index(int family, const struct nk_addr *addr)
 		return -1;
 	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
 		if (nk_network_holds(family, family == NK_IPV4 ? &node.network4[i] : &node.network6[i], addr))
-			return i;
+			return nk_is_hosts(family, addr) ? -1 : (int)i;
 	}
 	return -1;
 }

@@ -65,7 +65,7 @@ Result<void> serve(const Options& options, const OciState& state, Clock::time_po
     if (NK_TRY(decide(options.stage, state)) == Action::attach) {
         return attach(options, state, end);
     }
-    const ipc::Request request{.operation = ipc::Operation::detach, .id = state.id};
+    const ipc::Request request{.operation = ipc::Operation::stopped, .id = state.id};
     report_notes(state.id, NK_TRY(ipc::call(options.socket_path, request, left_until(end))));
     return {};
 }

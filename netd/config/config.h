@@ -26,6 +26,7 @@ struct Config {
     bool masquerade = true;                       // of networks that don't say it themselves
     std::vector<IpPrefix> non_masquerade;         // destinations that are routed also from masqueraded networks
     PortRange masquerade_ports;
+    bool any_masquerade_ports = true;  // nobody asked for these: fewer of them will do
     FlowLifetimes lifetimes;
     bool big_tcp = true;
     std::string store = "/var/lib/netkitd/state.db";

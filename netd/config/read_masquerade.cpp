@@ -129,6 +129,7 @@ Result<void> read_masquerade(const ConfigObject& top, Config& config) {
     config.lifetimes = NK_TRY(read_lifetimes(object));
     if (const auto ports = NK_TRY(object.string("ports"))) {
         config.masquerade_ports = NK_TRY_CONTEXT(object.path_of("ports"), check_port_range(*ports));
+        config.any_masquerade_ports = false;
     }
     return {};
 }

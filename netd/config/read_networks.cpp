@@ -8,6 +8,7 @@
 
 #include "abi.h"
 #include "base/quote.h"
+#include "config/default_prefixes.h"
 #include "config/mtu.h"
 #include "config/names.h"
 #include "config/read_masquerade.h"
@@ -17,14 +18,6 @@ namespace netkitd {
 namespace {
 
 constexpr std::string_view kDefaultNetwork = "default";
-// A part of RFC 1918's 10/8 that nobody's defaults claim (Podman has 10.88/16, Kubernetes often 10.96/12
-// and 10.244/16).
-constexpr std::string_view kDefaultPrefix4 = "10.77.0.0/16";
-// A unique local prefix (RFC 4193), "n", "k", "d" in ASCII. Fixed rather than random, so that documentation and tests
-// can name addresses and a node that lost its state has the same ones: nobody else sees them, as masquerade is on. Who
-// turns masquerade off and routes the prefix gives the network one of their own.
-constexpr std::string_view kDefaultPrefix6 = "fd6e:6b64::/64";
-
 // The widest private block is a /8 (RFC 1918, section 3). A /29 has five addresses beside the gateway; anything
 // narrower is a typo more likely than a network.
 constexpr std::uint8_t kShortestPrefix4 = 8;
@@ -62,7 +55,7 @@ Result<std::optional<IpPrefix>> read_ipv6(const ConfigObject& object, const std:
     }
     std::optional<std::string> prefix = NK_TRY(object.string("ipv6"));
     if (!prefix && name == kDefaultNetwork) {
-        prefix = kDefaultPrefix6;
+        prefix = kDefaultPrefixes6.front();
     }
     if (!prefix) {
         return std::nullopt;
@@ -84,7 +77,7 @@ Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& va
         NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "masquerade", "dns"}));
     std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
     if (!prefix && name == kDefaultNetwork) {
-        prefix = kDefaultPrefix4;
+        prefix = kDefaultPrefixes4.front();
     }
     if (!prefix) {
         return fail(ErrorKind::invalid, "{}: missing; give the network a prefix, like \"10.78.0.0/16\"",
@@ -95,6 +88,8 @@ Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& va
                           .ipv6 = NK_TRY(read_ipv6(object, name)),
                           .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu)),
                           .isolated = NK_TRY(object.boolean("isolated")).value_or(false),
+                          .any_ipv4 = object.find("ipv4") == nullptr,
+                          .any_ipv6 = object.find("ipv6") == nullptr && name == kDefaultNetwork,
                           .masquerade4 = {.enabled = masquerade},
                           .masquerade6 = {.enabled = masquerade},
                           .dns = NK_TRY(read_dns(object))};
@@ -154,8 +149,10 @@ Result<void> check_networks(const std::vector<NetworkConfig>& networks) {
 
 NetworkConfig default_network(bool masquerade) {
     return {.name = std::string(kDefaultNetwork),
-            .ipv4 = *IpPrefix::parse(kDefaultPrefix4),
-            .ipv6 = *IpPrefix::parse(kDefaultPrefix6),
+            .ipv4 = *IpPrefix::parse(kDefaultPrefixes4.front()),
+            .ipv6 = *IpPrefix::parse(kDefaultPrefixes6.front()),
+            .any_ipv4 = true,
+            .any_ipv6 = true,
             .masquerade4 = {.enabled = masquerade},
             .masquerade6 = {.enabled = masquerade}};
 }

@@ -7,6 +7,7 @@
 #include "link/device.h"
 #include "link/uplink.h"
 #include "netlink/netns.h"
+#include "node/host_checks.h"
 
 namespace netkitd {
 namespace {
@@ -42,6 +43,7 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
       sweeper_(datapath_) {}
 
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
+    NK_TRY(refuse_realtime_kernel());
     // The database first: its lock tells whether another daemon serves this node already.
     Store store = NK_TRY(Store::open(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
     DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
@@ -51,6 +53,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     NK_TRY(datapath.load_container_program(device_mode.modes.active));
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
+    config = NK_TRY(node->network_.settle(std::move(config)));
     NK_TRY(node->network_.sync(config));
     EndpointSettings settings{.config = std::move(config),
                               .modes = node->device_mode_.modes,
@@ -60,6 +63,8 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->manager_->restore());
+    // Containers that run keep their addresses.
+    node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
     node->errors_.record("end the flows of addresses that are gone", node->end_flows_of_former_addresses());
     node->end_flows_outside_pool();
@@ -71,6 +76,7 @@ void Node::follow_network() {
     network_is_followed_ = followed.has_value();
     errors_.record("follow the network", followed);
     manager_->set_uplink_mtu(network_.uplink_mtu());
+    manager_->set_host_prefixes(network_.host_prefixes());
     manager_->set_no_ipv6(network_.no_ipv6());
     if (manager_->sizes() != network_.big_tcp().pair_sizes()) {
         manager_->set_sizes(network_.big_tcp().pair_sizes());
@@ -133,12 +139,12 @@ std::chrono::milliseconds Node::sweep_flows() {
     return *delay;
 }
 
-Result<void> Node::reconfigure(const Config& config) {
+Result<void> Node::reconfigure(Config config) {
     const DeviceModeDecision decision = NK_TRY(decide_device_mode(config));
     if (decision.modes.active != device_mode_.modes.active) {
         return fail(ErrorKind::refused, "device_mode changed: restart the daemon (traffic goes on meanwhile)");
     }
-    NK_TRY(manager_->reconfigure(config));
+    NK_TRY(manager_->reconfigure(NK_TRY(network_.settle(std::move(config)))));
     follow_network();
     return {};
 }

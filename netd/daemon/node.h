@@ -49,7 +49,7 @@ public:
     // A step of the sweep; how long to wait before the next one.
     [[nodiscard]] std::chrono::milliseconds sweep_flows();
     // A new configuration; the old one stays in force when it is refused.
-    [[nodiscard]] Result<void> reconfigure(const Config& config);
+    [[nodiscard]] Result<void> reconfigure(Config config);
 
     [[nodiscard]] EndpointManager& endpoints() { return *manager_; }
     [[nodiscard]] const EndpointManager& endpoints() const { return *manager_; }

@@ -75,16 +75,19 @@ Result<json> attach(Node& node, ipc::Request request) {
     return result;
 }
 
-Result<json> detach(Node& node, const std::string& id) {
+using End = Result<void> (EndpointManager::*)(const std::string&);
+
+// `what` and `done`: "detach", "detached".
+Result<json> end(Node& node, const std::string& id, End how, std::string_view what, std::string_view done) {
     const bool known = node.endpoints().find_container(id) != nullptr;
-    const std::string what = std::format("detach {}", id);
-    const Result<void> done = node.endpoints().detach(id);
-    node.errors().record(what, done);
-    if (!done) {
-        return std::unexpected(Error(done.error()).context(what));
+    const std::string operation = std::format("{} {}", what, id);
+    const Result<void> ended = (node.endpoints().*how)(id);
+    node.errors().record(operation, ended);
+    if (!ended) {
+        return std::unexpected(Error(ended.error()).context(operation));
     }
     if (known) {
-        log(LogLevel::info, "detached {}", id);
+        log(LogLevel::info, "{} {}", done, id);
     }
     return json{{"id", id}, {"known", known}};
 }
@@ -172,7 +175,9 @@ Result<json> answer(Node& node, ipc::Request request) {
         case ipc::Operation::attach:
             return attach(node, std::move(request));
         case ipc::Operation::detach:
-            return detach(node, request.id);
+            return end(node, request.id, &EndpointManager::detach, "detach", "detached");
+        case ipc::Operation::stopped:
+            return end(node, request.id, &EndpointManager::stopped, "poststop of", "stopped:");
         case ipc::Operation::status:
             return describe_status(node);
         case ipc::Operation::endpoint_list:

@@ -203,6 +203,17 @@ json describe_errors(const RecentErrors& errors) {
     return result;
 }
 
+// What the host got after the containers.
+void describe_overlaps(const NodeNetwork& network, json& result) {
+    for (const Overlap& overlap : network.overlaps()) {
+        result.push_back(std::format(
+            "network {}: its prefix {} overlaps {} of this host, which came later and goes first: containers there, and "
+            "what the host reaches by it, may not reach each other; give the network another prefix when its containers "
+            "are gone",
+            overlap.network, overlap.prefix.to_string(), overlap.host.text));
+    }
+}
+
 void describe_degraded_masquerade(Node& node, json& result) {
     for (const MissingSource& missing : node.network().missing_sources()) {
         result.push_back(std::format(
@@ -251,6 +262,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                         "restarted: {}",
                         container, reason));
     }
+    describe_overlaps(node.network(), result);
     describe_degraded_masquerade(node, result);
     if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
         result.push_back(std::format(

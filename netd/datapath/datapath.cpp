@@ -91,26 +91,55 @@ void write_mtus(nk_node& node, const std::vector<std::uint32_t>& wanted) {
     publish(node.mtu_count, static_cast<__u32>(wanted.size()));
 }
 
-std::size_t count_non_masquerade(const NodeSettings& settings, IpFamily family) {
+std::size_t count_of(const std::vector<IpPrefix>& prefixes, IpFamily family) {
     return static_cast<std::size_t>(std::ranges::count_if(
-        settings.non_masquerade, [&](const IpPrefix& prefix) { return prefix.address().family() == family; }));
+        prefixes, [&](const IpPrefix& prefix) { return prefix.address().family() == family; }));
 }
 
 Result<void> check_bounds(const NodeSettings& settings) {
     for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
         const std::size_t networks = networks_of(settings, family).size();
-        const std::size_t prefixes = count_non_masquerade(settings, family);
+        const std::size_t prefixes = count_of(settings.non_masquerade, family);
+        const std::size_t hosts = count_of(settings.host, family);
         if (networks > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS ||
-            prefixes > NK_MAX_NON_MASQUERADE) {
+            prefixes > NK_MAX_NON_MASQUERADE || hosts > NK_MAX_HOST_PREFIXES) {
             return fail(ErrorKind::refused,
-                        "{} networks, {} uplinks and {} prefixes that are not masqueraded: at most {}, {} and {} are "
-                        "possible",
-                        networks, settings.uplinks.size(), prefixes, NK_MAX_NETWORKS, NK_MAX_UPLINKS,
-                        NK_MAX_NON_MASQUERADE);
+                        "{} networks, {} uplinks, {} prefixes that are not masqueraded and {} of the host's in those of "
+                        "networks: at most {}, {}, {} and {} are possible",
+                        networks, settings.uplinks.size(), prefixes, hosts, NK_MAX_NETWORKS, NK_MAX_UPLINKS,
+                        NK_MAX_NON_MASQUERADE, NK_MAX_HOST_PREFIXES);
         }
     }
     return {};
 }
+
+// Two longest-prefix maps and how many are in them, of which programs look at none where there are none: so prefixes are
+// counted after the first was added, and before the last is taken away.
+class PrefixMaps {
+public:
+    PrefixMaps(const bpf_map* map4, const bpf_map* map6, __u32& count4, __u32& count6,
+               const std::vector<IpPrefix>& wanted)
+        : families_{{{IpFamily::v4, bpf_map__fd(map4), &count4}, {IpFamily::v6, bpf_map__fd(map6), &count6}}},
+          wanted_(wanted) {}
+
+    Result<void> add() const {
+        for (const auto& [family, map, count] : families_) {
+            NK_TRY(add_prefixes(map, family, wanted_));
+            publish(*count, static_cast<__u32>(count_of(wanted_, family)));
+        }
+        return {};
+    }
+    Result<void> remove_others() const {
+        for (const auto& [family, map, count] : families_) {
+            NK_TRY(remove_other_prefixes(map, family, wanted_));
+        }
+        return {};
+    }
+
+private:
+    std::array<std::tuple<IpFamily, int, __u32*>, 2> families_;
+    const std::vector<IpPrefix>& wanted_;
+};
 
 // One value of a per-CPU array, of every CPU.
 template <typename T>
@@ -186,20 +215,21 @@ Result<void> Datapath::load_container_program(link::DeviceMode mode) {
 Result<void> Datapath::configure(const NodeSettings& settings) {
     NK_TRY(check_bounds(settings));
     nk_node& node = programs_->base().data_node->node;
-    const int non_masquerade4 = bpf_map__fd(programs_->maps().non_masquerade4);
-    const int non_masquerade6 = bpf_map__fd(programs_->maps().non_masquerade6);
-    NK_TRY(add_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
-    NK_TRY(add_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
-    publish(node.non_masquerade4_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v4)));
-    publish(node.non_masquerade6_count, static_cast<__u32>(count_non_masquerade(settings, IpFamily::v6)));
+    const auto& maps = programs_->maps();
+    const PrefixMaps non_masquerade(maps.non_masquerade4, maps.non_masquerade6, node.non_masquerade4_count,
+                                    node.non_masquerade6_count, settings.non_masquerade);
+    const PrefixMaps host(maps.host_prefixes4, maps.host_prefixes6, node.host_prefix4_count, node.host_prefix6_count,
+                          settings.host);
+    NK_TRY(non_masquerade.add());
+    NK_TRY(host.add());
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
     write_uplinks(node.uplinks, node.uplink_count, settings.uplinks);
     write_mtus(node, settings.mtus);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
-    NK_TRY(remove_other_prefixes(non_masquerade4, IpFamily::v4, settings.non_masquerade));
-    NK_TRY(remove_other_prefixes(non_masquerade6, IpFamily::v6, settings.non_masquerade));
+    NK_TRY(non_masquerade.remove_others());
+    NK_TRY(host.remove_others());
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
     publish(node.route_generation, node.route_generation + 1);
     return {};

@@ -36,6 +36,7 @@ struct NodeNetwork {
 struct NodeSettings {
     std::vector<NodeNetwork> networks;          // of both families
     std::vector<IpPrefix> non_masquerade = {};  // of both families
+    std::vector<IpPrefix> host = {};            // of both families: the host's own, although in a network's prefix
     std::vector<std::uint32_t> uplinks;         // ifindex
     std::vector<std::uint32_t> mtus = {};       // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;

@@ -31,7 +31,7 @@ Result<std::vector<IpPrefix>> list_prefixes(int map, IpFamily family) {
         prefixes.push_back(from_key(key, family));
     }
     return errno == ENOENT ? Result<std::vector<IpPrefix>>(std::move(prefixes))
-                           : fail_errno(errno, "list the prefixes that are not masqueraded");
+                           : fail_errno(errno, "list the prefixes of a map");
 }
 
 }  // namespace
@@ -43,9 +43,9 @@ Result<void> add_prefixes(int map, IpFamily family, std::span<const IpPrefix> wa
             continue;
         }
         const nk_prefix6_key key = to_key(prefix);
-        const std::uint8_t value = 1;
+        const std::uint8_t value = prefix.length();
         if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0) {
-            return fail_errno(errno, "add {} to the prefixes that are not masqueraded", prefix.to_string());
+            return fail_errno(errno, "add {} to a map of prefixes", prefix.to_string());
         }
     }
     return {};
@@ -55,7 +55,7 @@ Result<void> remove_other_prefixes(int map, IpFamily family, std::span<const IpP
     for (const IpPrefix& prefix : NK_TRY(list_prefixes(map, family))) {
         const nk_prefix6_key key = to_key(prefix);
         if (!std::ranges::contains(wanted, prefix) && bpf_map_delete_elem(map, &key) != 0 && errno != ENOENT) {
-            return fail_errno(errno, "take {} from the prefixes that are not masqueraded", prefix.to_string());
+            return fail_errno(errno, "take {} from a map of prefixes", prefix.to_string());
         }
     }
     return {};

@@ -19,10 +19,17 @@ void AddressPools::reconfigure(const std::vector<IpPrefix>& prefixes) {
         if (auto kept = pools_.extract(prefix)) {
             pools.insert(std::move(kept));
         } else {
-            pools.emplace(prefix, pool_of(prefix));
+            pools.emplace(prefix, pool_of(prefix)).first->second.set_host_prefixes(host_prefixes_);
         }
     }
     pools_ = std::move(pools);
+}
+
+void AddressPools::set_host_prefixes(const std::vector<IpPrefix>& prefixes) {
+    host_prefixes_ = prefixes;
+    for (auto& [prefix, pool] : pools_) {
+        pool.set_host_prefixes(prefixes);
+    }
 }
 
 PoolUse AddressPools::use(const IpPrefix& prefix) const {

@@ -24,6 +24,9 @@ public:
     // A prefix that stays keeps its pool.
     void reconfigure(const std::vector<IpPrefix>& prefixes);
 
+    // Of all networks.
+    void set_host_prefixes(const std::vector<IpPrefix>& prefixes);
+
     // As of AddressPool; there must be such a prefix.
     [[nodiscard]] Result<IpAddr> allocate(const IpPrefix& prefix) { return pools_.at(prefix).allocate(); }
     [[nodiscard]] Result<void> reserve(const IpPrefix& prefix, const IpAddr& address) {
@@ -37,6 +40,7 @@ public:
 
 private:
     std::map<IpPrefix, AddressPool> pools_;
+    std::vector<IpPrefix> host_prefixes_;
 };
 
 }  // namespace netkitd

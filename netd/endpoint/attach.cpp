@@ -7,8 +7,6 @@
 namespace netkitd {
 namespace {
 
-constexpr std::string_view kAliasPrefix = "netkitd";
-
 class AttachTransaction {
 public:
     AttachTransaction(Plumbing& plumbing, Store& store, ContainerNetns& netns, const AttachPlan& plan)
@@ -28,10 +26,11 @@ public:
 
 private:
     Result<void> create_pair() {
+        changes_ = NK_TRY(plumbing_.changes_for(netns_));
         const link::PairSpec spec{.mode = record_.device_mode,
                                   .host_name = record_.host_name,
-                                  .host_alias = std::format("{} {} network={}", kAliasPrefix,
-                                                            record_.members.front().container_id, record_.network),
+                                  .host_alias =
+                                      alias_text(record_.members.front().container_id, record_.network, changes_),
                                   .peer_netns = netns_.fd,
                                   .peer_name = record_.interface_name,
                                   .mtu = record_.mtu,
@@ -47,13 +46,13 @@ private:
     }
 
     Result<void> configure_container() {
-        const std::string range = std::format("{} {}", plan_.local_ports.first, plan_.local_ports.last);
-        const std::string before =
+        if (changes_.any()) {
+            undo_.push("restore the container's settings", [this] { return plumbing_.undo_changes(netns_, changes_); });
+        }
+        if (changes_.local_ports) {
+            const std::string range = std::format("{} {}", plan_.local_ports.first, plan_.local_ports.last);
             NK_TRY_CONTEXT("set the container's local ports", plumbing_.set_local_ports(netns_, range));
-        undo_.push("restore the container's local ports", [this, before]() -> Result<void> {
-            NK_TRY(plumbing_.set_local_ports(netns_, before));
-            return {};
-        });
+        }
         return with_context(plumbing_.configure_container_end(netns_, container_end()),
                             std::format("configure {} in the container", record_.interface_name));
     }
@@ -123,6 +122,7 @@ private:
     ContainerNetns& netns_;
     const AttachPlan& plan_;
     EndpointRecord record_;
+    NetnsChanges changes_;
     std::uint32_t peer_ifindex_ = 0;
     AttachOutcome outcome_;
     UndoStack undo_;  // last: it undoes while the others still live

@@ -48,14 +48,34 @@ std::uint64_t AddressPool::capacity() const {
     return (1ULL << host_bits) - reserved_.size();
 }
 
+void AddressPool::set_host_prefixes(const std::vector<IpPrefix>& prefixes) {
+    std::vector<IpPrefix> own;
+    std::ranges::copy_if(prefixes, std::back_inserter(own),
+                         [&](const IpPrefix& prefix) { return prefix.overlaps(prefix_); });
+    if (own != host_prefixes_) {
+        host_prefixes_ = std::move(own);
+        // What the host gave back may be before next_: it counts as forgotten.
+        forgot_ = true;
+    }
+}
+
+const IpPrefix* AddressPool::host_prefix_of(const IpAddr& address) const {
+    const auto found =
+        std::ranges::find_if(host_prefixes_, [&](const IpPrefix& prefix) { return prefix.contains(address); });
+    return found == host_prefixes_.end() ? nullptr : &*found;
+}
+
 // Moves next_ to the first address, from itself on, that was never given out.
 void AddressPool::skip_taken() {
-    while (next_ && (reserved_.contains(*next_) || used_.contains(*next_) || freed_order_.contains(*next_))) {
-        if (*next_ == last_address(prefix_)) {
-            next_.reset();
-        } else {
-            next_ = next_->next();
+    while (next_) {
+        const IpPrefix* const host = host_prefix_of(*next_);
+        if (host == nullptr && !reserved_.contains(*next_) && !used_.contains(*next_) &&
+            !freed_order_.contains(*next_)) {
+            return;
         }
+        // A prefix of the host's at once: it may have 2^60 addresses.
+        const IpAddr last = host == nullptr ? *next_ : std::min(last_address(*host), last_address(prefix_));
+        next_ = last == last_address(prefix_) ? std::nullopt : std::optional(last.next());
     }
 }
 
@@ -65,12 +85,14 @@ Result<IpAddr> AddressPool::allocate() {
         next_ = prefix_.address();
         skip_taken();
     }
-    if (!next_ && freed_.empty()) {
+    const auto freed = std::ranges::find_if(
+        freed_, [&](const auto& entry) { return host_prefix_of(entry.second) == nullptr; });
+    if (!next_ && freed == freed_.end()) {
         return fail(ErrorKind::exhausted,
                     "no address is left in {}: all {} are in use; remove containers or configure a wider prefix",
                     prefix_.to_string(), used_.size());
     }
-    const IpAddr address = next_ ? *next_ : freed_.begin()->second;
+    const IpAddr address = next_ ? *next_ : freed->second;
     NK_TRY(reserve(address));
     return address;
 }
@@ -82,6 +104,10 @@ Result<void> AddressPool::reserve(const IpAddr& address) {
     if (reserved_.contains(address)) {
         return fail(ErrorKind::invalid, "{} is reserved in {} (the gateway's, or the network's own)",
                     address.to_string(), prefix_.to_string());
+    }
+    if (const IpPrefix* const host = host_prefix_of(address); host != nullptr && !used_.contains(address)) {
+        return fail(ErrorKind::refused, "{} is this host's own, or in {}, which it has a route of its own to",
+                    address.to_string(), host->to_string());
     }
     if (!used_.insert(address).second) {
         return fail(ErrorKind::refused, "{} is in use by another container; `netkitctl endpoint list` shows which",

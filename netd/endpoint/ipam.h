@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "base/ip_addr.h"
 #include "base/result.h"
@@ -25,6 +26,9 @@ public:
     // `reserved` are never given out (the gateway); neither are the network and the broadcast address of IPv4 and the
     // subnet-router anycast address of IPv6 (RFC 4291, section 2.6.1).
     AddressPool(const IpPrefix& prefix, const std::set<IpAddr>& reserved);
+
+    // Prefixes that are the host's own: none of theirs is given out, though one that is in use stays so.
+    void set_host_prefixes(const std::vector<IpPrefix>& prefixes);
 
     // The next free address, or ErrorKind::exhausted with the prefix and the count in use.
     [[nodiscard]] Result<IpAddr> allocate();
@@ -41,10 +45,12 @@ public:
 
 private:
     void skip_taken();
+    [[nodiscard]] const IpPrefix* host_prefix_of(const IpAddr& address) const;
     void rest(const IpAddr& address);
 
     IpPrefix prefix_;
     std::set<IpAddr> reserved_;  // inside prefix_
+    std::vector<IpPrefix> host_prefixes_;
     std::set<IpAddr> used_;
     std::map<std::uint64_t, IpAddr> freed_;        // by the order of release: the oldest is first
     std::map<IpAddr, std::uint64_t> freed_order_;  // the key in freed_

@@ -1,8 +1,8 @@
 // The endpoints of this node: who is attached, what each holds, and when it is given back.
 //
 // An endpoint belongs to a netns, known by its cookie; containers that share the netns (a pod) are its members. It is
-// made by attach() and ends, whichever comes first, by detach() of its last member (poststop) or by the kernel removing
-// its pair with the netns (device_removed). A member's process that exits (process_exited) only marks the endpoint as
+// made by attach() and ends, whichever comes first, by detach() of its last member, by stopped() of it if nobody else lives
+// in the netns, or by the kernel removing its pair with the netns (device_removed). A member's process that exits (process_exited) only marks the endpoint as
 // dying: the netns may outlive the process, and the address is not free before the pair is gone.
 #pragma once
 
@@ -39,6 +39,9 @@ public:
     [[nodiscard]] Result<AttachReply> attach(AttachRequest request);
     // Of a container that is not known: done. That is how poststop is repeated.
     [[nodiscard]] Result<void> detach(const std::string& container_id);
+    // Its runtime says that it is over (poststop). The endpoint ends with its last member, unless other processes live in
+    // its netns: of a pod whose other containers have no annotation, nobody is cut off. Then the kernel says when it ends.
+    [[nodiscard]] Result<void> stopped(const std::string& container_id);
     // The error is about what could not be given back with it; resync() tries again.
     [[nodiscard]] Result<void> device_removed(std::uint32_t host_ifindex);
     void process_exited(const std::string& container_id);
@@ -53,6 +56,8 @@ public:
     // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.
     [[nodiscard]] Result<void> reconfigure(const Config& config);
     void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }
+    // What of the networks' prefixes is the host's: no container gets an address of it.
+    void set_host_prefixes(const std::vector<IpPrefix>& prefixes) { pools_.set_host_prefixes(prefixes); }
     void set_no_ipv6(std::string reason) { settings_.no_ipv6 = std::move(reason); }
     // Of both ends of every pair. Running containers get them from the next resync().
     void set_sizes(const link::SegmentSizes& sizes) { settings_.sizes = sizes; }
@@ -92,6 +97,7 @@ private:
     // removal.cpp
     [[nodiscard]] Result<void> drop_member(std::uint32_t endpoint_id, const std::string& container_id);
     [[nodiscard]] Result<void> remove(std::uint32_t endpoint_id);
+    void undo_changes(const EndpointRecord& record, const NetnsChanges& changes);
 
     EndpointSettings settings_;
     Store& store_;

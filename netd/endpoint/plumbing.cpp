@@ -1,5 +1,6 @@
 #include "endpoint/plumbing.h"
 
+#include "link/netns_processes.h"
 #include "link/readiness.h"
 #include "netlink/netns.h"
 
@@ -8,6 +9,10 @@ namespace {
 
 // It takes a millisecond unless others hold the kernel's rtnl lock. Nobody else is served meanwhile.
 constexpr std::chrono::seconds kReadinessPatience{2};
+
+constexpr const char* kLocalPorts = "ipv4/ip_local_port_range";
+// Of a new netns (inet_init_net() in net/ipv4/af_inet.c), as the kernel writes it. Anything else is somebody's choice.
+constexpr const char* kKernelsLocalPorts = "32768\t60999";
 
 std::string forwarding_sysctl(const std::string& host_name) {
     return std::format("ipv4/conf/{}/forwarding", host_name);
@@ -45,6 +50,11 @@ Result<void> turn_on_ipv6(const link::Sysctls& sysctls, const std::string& host_
 
 Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
     NK_TRY(link::require_netns(netns_fd));
+    return enter_any(netns_fd);
+}
+
+// A process's, too, by its pidfd (setns(2)).
+Result<ContainerNetns> KernelPlumbing::enter_any(int netns_fd) {
     std::optional<link::Netlink> netlink;
     std::optional<link::Sysctls> sysctls;
     NK_TRY(link::in_netns(netns_fd, [&]() -> Result<void> {
@@ -91,13 +101,35 @@ Result<void> KernelPlumbing::remove_pair(std::uint32_t host_ifindex) {
     return link::remove_device(host_, host_ifindex);
 }
 
-Result<std::string> KernelPlumbing::set_local_ports(ContainerNetns& netns, const std::string& range) {
-    std::string before;
+Result<NetnsChanges> KernelPlumbing::changes_for(ContainerNetns& netns) {
+    NetnsChanges changes;
+    const auto loopback = NK_TRY(link::find_device(netns.netlink, "lo"));
+    changes.loopback_up = loopback && !loopback->up;
     NK_TRY(link::in_netns(netns.fd, [&]() -> Result<void> {
-        before = NK_TRY(netns.sysctls.read("ipv4/ip_local_port_range"));
-        return netns.sysctls.write("ipv4/ip_local_port_range", range);
+        changes.local_ports = NK_TRY(netns.sysctls.read(kLocalPorts)) == kKernelsLocalPorts;
+        return {};
     }));
-    return before;
+    return changes;
+}
+
+Result<void> KernelPlumbing::set_local_ports(ContainerNetns& netns, const std::string& range) {
+    return link::in_netns(netns.fd, [&] { return netns.sysctls.write(kLocalPorts, range); });
+}
+
+Result<void> KernelPlumbing::undo_changes(ContainerNetns& netns, const NetnsChanges& changes) {
+    Result<void> undone;
+    if (changes.local_ports) {
+        undone = link::in_netns(netns.fd, [&] { return netns.sysctls.write(kLocalPorts, kKernelsLocalPorts); });
+    }
+    if (changes.loopback_up) {
+        keep_first(undone, link::take_loopback_down(netns.netlink));
+    }
+    return undone;
+}
+
+Result<void> KernelPlumbing::undo_changes_in(int fd, std::uint64_t netns_cookie, const NetnsChanges& changes) {
+    ContainerNetns netns = NK_TRY(enter_any(fd));
+    return netns.cookie == netns_cookie ? undo_changes(netns, changes) : Result<void>();
 }
 
 Result<void> KernelPlumbing::configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) {
@@ -150,6 +182,10 @@ Result<void> KernelPlumbing::set_peer_sizes(int process, std::uint64_t netns_coo
         return fail(ErrorKind::not_found, "the container's process has gone to another network namespace");
     }
     return link::set_segment_sizes(container, peer_ifindex, sizes);
+}
+
+Result<bool> KernelPlumbing::peer_has_processes(std::uint32_t host_ifindex) {
+    return link::peer_netns_has_processes(host_, host_ifindex);
 }
 
 Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {

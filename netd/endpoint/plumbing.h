@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "datapath/datapath.h"
+#include "endpoint/netns_changes.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/sysctl.h"
@@ -45,9 +46,14 @@ public:
     [[nodiscard]] virtual Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) = 0;
     [[nodiscard]] virtual Result<void> remove_pair(std::uint32_t host_ifindex) = 0;
 
-    // The container's local ports become the masquerade pool, so that keeping a port is the rule. Returns what they
-    // were.
-    [[nodiscard]] virtual Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) = 0;
+    [[nodiscard]] virtual Result<NetnsChanges> changes_for(ContainerNetns& netns) = 0;
+    // The container's local ports become the masquerade pool, so that keeping a port is the rule.
+    [[nodiscard]] virtual Result<void> set_local_ports(ContainerNetns& netns, const std::string& range) = 0;
+    [[nodiscard]] virtual Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) = 0;
+    // The same of a netns that lives on without its endpoint, if it still is the one with this cookie. `fd`: of it, or of
+    // a process in it.
+    [[nodiscard]] virtual Result<void> undo_changes_in(int fd, std::uint64_t netns_cookie,
+                                                       const NetnsChanges& changes) = 0;
     [[nodiscard]] virtual Result<void> configure_container_end(ContainerNetns& netns,
                                                                const link::ContainerEnd& end) = 0;
 
@@ -67,6 +73,9 @@ public:
     [[nodiscard]] virtual Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie,
                                                       std::uint32_t peer_ifindex, const link::SegmentSizes& sizes) = 0;
+
+    // Whether anybody lives in the netns of the other end.
+    [[nodiscard]] virtual Result<bool> peer_has_processes(std::uint32_t host_ifindex) = 0;
 
     // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
     [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
@@ -90,7 +99,10 @@ public:
     Result<std::optional<link::Device>> find_host_device(const std::string& name) override;
     Result<link::Pair> create_pair(ContainerNetns& netns, const link::PairSpec& spec) override;
     Result<void> remove_pair(std::uint32_t host_ifindex) override;
-    Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) override;
+    Result<NetnsChanges> changes_for(ContainerNetns& netns) override;
+    Result<void> set_local_ports(ContainerNetns& netns, const std::string& range) override;
+    Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) override;
+    Result<void> undo_changes_in(int fd, std::uint64_t netns_cookie, const NetnsChanges& changes) override;
     Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override;
     Result<std::chrono::microseconds> attach_program(const std::string& host_name, std::uint32_t ifindex,
                                                      link::DeviceMode mode) override;
@@ -104,12 +116,15 @@ public:
     Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) override;
     Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
                                 const link::SegmentSizes& sizes) override;
+    Result<bool> peer_has_processes(std::uint32_t host_ifindex) override;
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
     Result<std::set<link::HostRoute>> host_routes() override;
     Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override;
 
 private:
+    [[nodiscard]] static Result<ContainerNetns> enter_any(int netns_fd);
+
     link::Netlink& host_;
     link::Sysctls sysctls_;
     datapath::Datapath& datapath_;

@@ -32,9 +32,10 @@ struct OperationForm {
     bool has_all = false;
 };
 
-constexpr std::array<OperationForm, 7> kForms{{
+constexpr std::array<OperationForm, 8> kForms{{
     {Operation::attach, "attach", true, true},
     {Operation::detach, "detach", true, false},
+    {Operation::stopped, "stopped", true, false},
     {Operation::status, "status", false, false},
     {Operation::endpoint_list, "endpoint-list", false, false},
     {Operation::endpoint_show, "endpoint-show", true, false},

@@ -4,7 +4,8 @@
 // connection ends. A request may carry descriptors by SCM_RIGHTS, in the order its `fds` array names them.
 //
 //   request  {"version":1,"op":"attach","fds":["netns","pidfd"],"id":"…","pid":1234,"annotations":{"io.netkitd.…":"…"}}
-//            {"version":1,"op":"detach","id":"…"}
+//            {"version":1,"op":"detach","id":"…"}          its endpoint ends
+//            {"version":1,"op":"stopped","id":"…"}         it does unless others live in the container's network namespace
 //            {"version":1,"op":"status"} "endpoint-list"   {"version":1,"op":"endpoint-show","id":"…"}
 //            {"version":1,"op":"flow-list"}   {"version":1,"op":"flow-flush","all":true}   and either with
 //            "filter":{"endpoint":"web","proto":"tcp","destination":"198.51.100.0/24","port":443}, some of it
@@ -41,7 +42,7 @@ inline constexpr std::size_t kMaxAnnotations = 32;
 inline constexpr std::size_t kMaxAnnotationBytes = 4096;  // key and value together
 inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
 
-enum class Operation { attach, detach, status, endpoint_list, endpoint_show, flow_list, flow_flush };
+enum class Operation { attach, detach, stopped, status, endpoint_list, endpoint_show, flow_list, flow_flush };
 
 // Which flows: those that have all of what is given.
 struct FlowSelection {
@@ -56,7 +57,7 @@ struct FlowSelection {
 
 struct Request {
     Operation operation{};
-    std::string id{};                                  // attach, detach, endpoint_show: the container's id
+    std::string id{};                                  // attach, detach, stopped, endpoint_show: the container's id
     std::optional<std::int32_t> pid{};                 // attach: what the pidfd stands for, in the host's view
     std::map<std::string, std::string> annotations{};  // attach: only io.netkitd.*
     FlowSelection flows{};                             // flow_list, flow_flush

@@ -188,6 +188,22 @@ Result<void> configure_container_end(Netlink& container, const ContainerEnd& end
     return container.transact(batch);
 }
 
+Result<void> take_loopback_down(Netlink& container) {
+    // The kernel gave it that address when it came up, and does again (inetdev_event() in net/ipv4/devinet.c); with it go
+    // the local routes, which would stay.
+    NetlinkRequest address(RTM_DELADDR, 0, "remove 127.0.0.1 from lo");
+    ifaddrmsg loopback = address_message(kLoopback, IpAddr::v4_host_order(INADDR_LOOPBACK), RT_SCOPE_HOST);
+    loopback.ifa_prefixlen = 8;
+    address.put_struct(loopback).put_address(IFA_LOCAL, IpAddr::v4_host_order(INADDR_LOOPBACK));
+    NK_TRY(remove(container, std::move(address)));
+    NetlinkRequest request(RTM_NEWLINK, 0, "take lo down");
+    ifinfomsg message{};
+    message.ifi_index = static_cast<int>(kLoopback);
+    message.ifi_change = IFF_UP;
+    request.put_struct(message);
+    return container.transact(request);
+}
+
 Result<void> configure_host_end(Netlink& host, const HostEnd& end) {
     std::vector<NetlinkRequest> batch;
     batch.push_back(set_up(end.ifindex));

@@ -36,6 +36,9 @@ struct HostEnd {
 // Up, and the host's routes to the container. Idempotent: it also puts back what was removed by hand.
 [[nodiscard]] Result<void> configure_host_end(Netlink& host, const HostEnd& end);
 
+// What configure_container_end() brought up.
+[[nodiscard]] Result<void> take_loopback_down(Netlink& container);
+
 struct HostRoute {
     IpAddr container;
     std::uint32_t ifindex = 0;

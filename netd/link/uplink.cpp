@@ -3,20 +3,18 @@
 // of others.
 #include "link/uplink.h"
 
-#include <linux/if_addr.h>
 #include <linux/if_arp.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <iterator>
-#include <map>
 #include <set>
 
 #include "base/parse_number.h"
 #include "link/device.h"
+#include "link/host_tables.h"
 #include "link/sysctl.h"
 #include "netlink/align.h"
 #include "netlink/attributes.h"
@@ -98,22 +96,6 @@ Result<void> resolve_nexthop(Netlink& host, std::uint32_t id, DeviceSet& devices
     return {};
 }
 
-// Of both families; RT_TABLE_UNSPEC: of every table.
-Result<void> for_each_route(Netlink& host, std::uint32_t table, const std::function<void(const nlmsghdr&)>& handle) {
-    for (const int family : {AF_INET, AF_INET6}) {
-        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes");
-        rtmsg filter{};
-        filter.rtm_family = static_cast<std::uint8_t>(family);
-        request.put_struct(filter).put_u32(RTA_TABLE, table);
-        const Result<void> read = host.query(request, handle);
-        // ENOENT: no such table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
-        if (!read && read.error().system_error() != ENOENT && read.error().system_error() != EOPNOTSUPP) {
-            return read;
-        }
-    }
-    return {};
-}
-
 // Zero if the route has none, or one that forwarding does not heed.
 std::uint32_t locked_mtu(const nlmsghdr& message) {
     if (message.nlmsg_type != RTM_NEWROUTE) {
@@ -131,38 +113,6 @@ Result<DeviceSet> devices_of_default_routes(Netlink& host) {
         NK_TRY(resolve_nexthop(host, nexthop, defaults.devices));
     }
     return std::move(defaults.devices);
-}
-
-struct HostAddress {
-    IpAddr address;
-    bool deprecated = false;
-};
-
-using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifindex
-
-void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addresses) {
-    const auto info = fixed_part<ifaddrmsg>(message);
-    if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope > narrowest_scope) {
-        return;
-    }
-    const NetlinkAttributes attributes(message, sizeof(ifaddrmsg));
-    const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(info->ifa_flags);
-    // On a point-to-point link IFA_ADDRESS is the other side's.
-    const auto local = attributes.address(IFA_LOCAL);
-    const auto address = local ? local : attributes.address(IFA_ADDRESS);
-    // Tentative and duplicate addresses cannot be used; the monitor tells when that is over.
-    if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
-        addresses[info->ifa_index].push_back({*address, (flags & IFA_F_DEPRECATED) != 0});
-    }
-}
-
-// Scopes are numbered from the universe (linux/rtnetlink.h): up to `narrowest_scope`.
-Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope) {
-    NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
-    request.put_struct(ifaddrmsg{});
-    AddressMap addresses;
-    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, narrowest_scope, addresses); }));
-    return addresses;
 }
 
 // In the kernel's order, but what is on its way out (RFC 4862, deprecated) comes last.

@@ -29,10 +29,11 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
 }  // namespace
 
 Result<void> DatapathSettings::apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<link::Uplink>& uplinks,
+                                     const std::vector<IpPrefix>& host, const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
     NK_TRY(datapath_.configure({.networks = networks_of(config, missing),
                                 .non_masquerade = config.non_masquerade,
+                                .host = host,
                                 .uplinks = in_use,
                                 .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
                                 .port_first = config.masquerade_ports.first,

@@ -21,8 +21,9 @@ public:
     DatapathSettings(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
 
     // `in_use`: ifindexes of those of the uplinks that containers may send to.
+    // `host`: prefixes that are the host's, although in a network's.
     [[nodiscard]] Result<void> apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<link::Uplink>& uplinks,
+                                     const std::vector<IpPrefix>& host, const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use);
     // Those whose port is not of the pool (any more): replies to it are not looked up. For when no program is left that
     // has the former pool.

@@ -1,5 +1,6 @@
 #include "node/node_network.h"
 
+#include "base/log.h"
 #include "node/network_routes.h"
 
 namespace netkitd {
@@ -15,7 +16,27 @@ NodeNetwork::NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Stor
       ports_(store),
       big_tcp_(host, store) {}
 
+Result<std::vector<link::HostPrefix>> NodeNetwork::list_host_prefixes(const Config& config) {
+    return link::list_host_prefixes(host_, gateways(config, NK_TRY(store_.networks())));
+}
+
+Result<Config> NodeNetwork::settle(Config config) {
+    const auto host = NK_TRY(list_host_prefixes(config));
+    Config settled = NK_TRY(settle_prefixes(std::move(config), host, NK_TRY(store_.endpoints())));
+    const PortRange wanted = settled.masquerade_ports;
+    settled.masquerade_ports =
+        NK_TRY(settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(ports_.host_ports())));
+    if (settled.masquerade_ports != wanted) {
+        log(LogLevel::notice, "masquerade takes the ports {}-{} only: the host needs the others for its own connections",
+            settled.masquerade_ports.first, settled.masquerade_ports.last);
+    }
+    return settled;
+}
+
 Result<void> NodeNetwork::sync(const Config& config) {
+    const auto host = NK_TRY(list_host_prefixes(config));
+    overlaps_ = find_overlaps(config, host);
+    host_prefixes_ = within_networks(config, host);
     NK_TRY(sync_uplinks(config));
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
     NK_TRY(sync_network_routes(host_, store_, config, no_ipv6().empty()));
@@ -29,9 +50,9 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
-    NK_TRY(settings_.apply(config, sources_.missing(), uplinks_.all(), uplinks_.attached()));
+    NK_TRY(settings_.apply(config, sources_.missing(), host_prefixes_, uplinks_.all(), uplinks_.attached()));
     uplinks_.attach();
-    NK_TRY(settings_.apply(config, sources_.missing(), uplinks_.all(), uplinks_.usable()));
+    NK_TRY(settings_.apply(config, sources_.missing(), host_prefixes_, uplinks_.all(), uplinks_.usable()));
     // Before what is no uplink any more is detached: it may have to be guarded from now on.
     NK_TRY(guards_.attach(config.uplinks, uplinks_.usable()));
     return uplinks_.detach_former(guards_.devices());

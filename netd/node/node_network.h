@@ -20,6 +20,7 @@
 #include "node/ipv6_support.h"
 #include "node/masquerade_sources.h"
 #include "node/port_reservation.h"
+#include "node/settle_prefixes.h"
 #include "node/uplinks.h"
 #include "store/store.h"
 
@@ -30,6 +31,9 @@ public:
     // Borrows all three for its life.
     NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store);
 
+    // The configuration as this host allows it: what it leaves open (the default network's prefix, the pool of ports) is
+    // chosen, and what would hurt the host is refused by name. Changes nothing.
+    [[nodiscard]] Result<Config> settle(Config config);
     [[nodiscard]] Result<void> sync(const Config& config);
     [[nodiscard]] Result<void> end_flows_outside_pool() { return settings_.end_flows_outside_pool(); }
 
@@ -43,10 +47,15 @@ public:
     }
     [[nodiscard]] const BigTcp& big_tcp() const { return big_tcp_; }
     [[nodiscard]] const std::vector<MissingSource>& missing_sources() const { return sources_.missing(); }
+    // Prefixes of networks that the host has got a use for since.
+    [[nodiscard]] const std::vector<Overlap>& overlaps() const { return overlaps_; }
+    // What of the networks' prefixes is the host's.
+    [[nodiscard]] const std::vector<IpPrefix>& host_prefixes() const { return host_prefixes_; }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return ipv6_.obstacle(); }
 
 private:
+    [[nodiscard]] Result<std::vector<link::HostPrefix>> list_host_prefixes(const Config& config);
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
 
     link::Netlink& host_;
@@ -58,6 +67,8 @@ private:
     Ipv6Support ipv6_;
     PortReservation ports_;
     BigTcp big_tcp_;
+    std::vector<Overlap> overlaps_;
+    std::vector<IpPrefix> host_prefixes_;
 };
 
 }  // namespace netkitd

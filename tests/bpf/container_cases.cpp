@@ -250,6 +250,27 @@ std::vector<VerdictCase> non_masquerade_cases(const Net& net) {
     };
 }
 
+// All of web's prefix is the host's by a longer route, but for what containers have of it.
+std::vector<VerdictCase> host_prefix_cases(const Net& net) {
+    const auto with_host_prefix = [&](VerdictCase row) {
+        row.prepare = [&](TestNode& node) {
+            const auto added = node.add_host_prefix(net.is_ipv6() ? "2001:db8:77::/64" : "10.77.0.0/24");
+            EXPECT_TRUE(added) << added.error().message();
+        };
+        return row;
+    };
+    VerdictCase between = masqueraded("AContainerIsReached", web_to(net, net.db), web_to(net, net.db), {});
+    between.becomes = delivered(web_to(net, net.db));
+    return {
+        with_host_prefix(masqueraded("AnAddressOfTheHostsIsOutside", web_to(net, net.nobody),
+                                     web_to(net, net.nobody).from(net.node, 50000))),
+        with_host_prefix(between),
+        with_host_prefix(masqueraded("WhatLeavesIsMasqueraded", from_web(net), from_web(net).from(net.node, 50000))),
+        with_host_prefix(dropped("AnAddressOfTheHostsIsNoSource", "spoofed-source",
+                                 Packet().ip(net.nobody, net.remote).udp(1, 2))),
+    };
+}
+
 // `isolated`: one of the node's two networks.
 VerdictCase with_isolated(const Net& net, std::size_t isolated, VerdictCase row) {
     row.prepare = [=](TestNode& node) { node.network(isolated, net.is_ipv6()).flags |= NK_NETWORK_ISOLATED; };
@@ -340,11 +361,27 @@ std::vector<VerdictCase> never_forwarded() {
     return {
         host("Ip4Broadcast", ipv4(), "255.255.255.255"),
         host("Ip4MulticastGroup", ipv4(), "224.0.0.22"),
-        host("Ip4Loopback", ipv4(), "127.0.0.1"),
         host("Ip4ZeroNetwork", ipv4(), "0.1.2.3"),
-        host("Ip6Loopback", ipv6(), "::1"),
         host("Ip6Unspecified", ipv6(), "::"),
         host("Ip6MappedIp4", ipv6(), "::ffff:10.77.0.3"),
+    };
+}
+
+// CVE-2020-8558: a host with route_localnet takes them for its own.
+std::vector<VerdictCase> loopback() {
+    const auto ends = [](const char* name, std::string_view source, std::string_view destination) {
+        return dropped(name, "loopback", Packet().ip(source, destination).tcp(50000, 443).syn());
+    };
+    return {
+        ends("Ip4Destination", ipv4().web, "127.0.0.1"),
+        ends("Ip4DestinationInTheMiddle", ipv4().web, "127.200.0.53"),
+        ends("Ip4Source", "127.0.0.1", ipv4().remote),
+        ends("Ip4SourceToAContainer", "127.0.0.1", ipv4().db),
+        ends("Ip4SourceToTheGateway", "127.0.0.1", ipv4().gateway),
+        ends("Ip6Destination", ipv6().web, "::1"),
+        ends("Ip6Source", "::1", ipv6().remote),
+        ends("Ip6MappedDestination", ipv6().web, "::ffff:127.0.0.1"),
+        ends("Ip6MappedSource", "::ffff:127.0.0.1", ipv6().remote),
     };
 }
 
@@ -530,6 +567,7 @@ std::vector<VerdictTable> container_tables() {
         {"Segments", segment_cases},
         {"Routed", routed_cases},
         {"NonMasquerade", non_masquerade_cases},
+        {"HostPrefix", host_prefix_cases},
         {"Isolated", isolated_cases},
         {"FixedSource", fixed_source_cases},
         {"Local", local_cases},
@@ -547,6 +585,7 @@ std::vector<VerdictTable> container_tables() {
         }
         tables.push_back({program, "LongHeaders", long_headers(), ""});
         tables.push_back({program, "NeverForwarded", never_forwarded(), ""});
+        tables.push_back({program, "Loopback", loopback(), ""});
         tables.push_back({program, "LinkScope", link_scope(), ""});
         tables.push_back({program, "RefusedFrames", refused_frames(), ""});
         tables.push_back({program, "Malformed", malformed_packets(), ""});

@@ -263,6 +263,33 @@ std::vector<VerdictCase> outgoing(const Net& net) {
     };
 }
 
+// All of web's prefix is the host's by a longer route, but for what containers have of it.
+VerdictCase with_host_prefix(const Net& net, VerdictCase row) {
+    row.prepare = [&](TestNode& node) {
+        const auto added = node.add_host_prefix(net.is_ipv6() ? "2001:db8:77::/64" : "10.77.0.0/24");
+        EXPECT_TRUE(added) << added.error().message();
+    };
+    return row;
+}
+
+std::vector<VerdictCase> to_host_prefix(const Net& net) {
+    const auto to = [&](std::string_view address) {
+        return Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, address).tcp(443, 80).syn();
+    };
+    return {
+        with_host_prefix(net, in_pass("ToAnAddressOfTheHosts", to(net.nobody))),
+        with_host_prefix(net, in_drop("ToAContainer", "unsolicited", to(net.web))),
+    };
+}
+
+std::vector<VerdictCase> from_host_prefix(const Net& net) {
+    const auto pass = [](const char* name, const Packet& packet) { return row(name, Verdict::pass, {}, packet); };
+    return {
+        with_host_prefix(net, pass("OfTheHost", Packet().ip(net.nobody, net.remote).tcp(50000, 443))),
+        with_host_prefix(net, row("OfAContainer", Verdict::drop, {{"untranslated-source", 1}}, from_web(net))),
+    };
+}
+
 }  // namespace
 
 std::vector<VerdictTable> uplink_tables() {
@@ -274,7 +301,9 @@ std::vector<VerdictTable> uplink_tables() {
         tables.push_back({Program::uplink_ingress, "NonMasquerade", from_where_it_is_routed(*net), net->name});
         tables.push_back({Program::uplink_ingress, "Replies", replies(*net), net->name});
         tables.push_back({Program::uplink_ingress, "RefusedReplies", refused_replies(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "HostPrefix", to_host_prefix(*net), net->name});
         tables.push_back({Program::uplink_egress, "SafetyNet", outgoing(*net), net->name});
+        tables.push_back({Program::uplink_egress, "HostPrefix", from_host_prefix(*net), net->name});
     }
     return tables;
 }

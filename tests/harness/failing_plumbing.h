@@ -47,8 +47,20 @@ public:
     Result<void> remove_pair(std::uint32_t host_ifindex) override {
         return step("remove_pair", [&] { return kernel_.remove_pair(host_ifindex); });
     }
-    Result<std::string> set_local_ports(ContainerNetns& netns, const std::string& range) override {
+    Result<NetnsChanges> changes_for(ContainerNetns& netns) override {
+        return step("changes_for", [&] { return kernel_.changes_for(netns); });
+    }
+    Result<void> set_local_ports(ContainerNetns& netns, const std::string& range) override {
         return step("set_local_ports", [&] { return kernel_.set_local_ports(netns, range); });
+    }
+    Result<bool> peer_has_processes(std::uint32_t host_ifindex) override {
+        return step("peer_has_processes", [&] { return kernel_.peer_has_processes(host_ifindex); });
+    }
+    Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) override {
+        return step("undo_changes", [&] { return kernel_.undo_changes(netns, changes); });
+    }
+    Result<void> undo_changes_in(int fd, std::uint64_t netns_cookie, const NetnsChanges& changes) override {
+        return step("undo_changes_in", [&] { return kernel_.undo_changes_in(fd, netns_cookie, changes); });
     }
     Result<void> configure_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override {
         return step("configure_container_end", [&] { return kernel_.configure_container_end(netns, end); });

@@ -405,6 +405,8 @@ void TestNode::reset(const Options& options) const {
     clear_array(*skeleton_->maps.port_tries, libbpf_num_possible_cpus());
     clear_prefixes(*skeleton_->maps.non_masquerade4, IpFamily::v4);
     clear_prefixes(*skeleton_->maps.non_masquerade6, IpFamily::v6);
+    clear_prefixes(*skeleton_->maps.host_prefixes4, IpFamily::v4);
+    clear_prefixes(*skeleton_->maps.host_prefixes6, IpFamily::v6);
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
@@ -452,13 +454,26 @@ nk_network& TestNode::network(std::size_t index, bool ipv6) const {
     return std::span(ipv6 ? settings().network6 : settings().network4)[index];
 }
 
-Result<void> TestNode::add_non_masquerade(std::string_view text) const {
+namespace {
+
+Result<void> add_prefix(std::string_view text, const bpf_map* map4, const bpf_map* map6, __u32& count4, __u32& count6) {
     const std::vector<IpPrefix> prefixes{NK_TRY(IpPrefix::parse(text))};
     const IpFamily family = prefixes.front().address().family();
     const bool v4 = family == IpFamily::v4;
-    const bpf_map* map = v4 ? skeleton_->maps.non_masquerade4 : skeleton_->maps.non_masquerade6;
-    ++(v4 ? settings().non_masquerade4_count : settings().non_masquerade6_count);
-    return datapath::add_prefixes(bpf_map__fd(map), family, prefixes);
+    ++(v4 ? count4 : count6);
+    return datapath::add_prefixes(bpf_map__fd(v4 ? map4 : map6), family, prefixes);
+}
+
+}  // namespace
+
+Result<void> TestNode::add_non_masquerade(std::string_view text) const {
+    return add_prefix(text, skeleton_->maps.non_masquerade4, skeleton_->maps.non_masquerade6,
+                      settings().non_masquerade4_count, settings().non_masquerade6_count);
+}
+
+Result<void> TestNode::add_host_prefix(std::string_view text) const {
+    return add_prefix(text, skeleton_->maps.host_prefixes4, skeleton_->maps.host_prefixes6,
+                      settings().host_prefix4_count, settings().host_prefix6_count);
 }
 
 std::vector<std::uint64_t> TestNode::port_tries() const {

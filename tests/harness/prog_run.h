@@ -115,6 +115,8 @@ public:
 
     // A destination that is not masqueraded, like 198.51.100.0/24.
     [[nodiscard]] Result<void> add_non_masquerade(std::string_view text) const;
+    // The host's, although in a network's prefix.
+    [[nodiscard]] Result<void> add_host_prefix(std::string_view text) const;
     // New flows that needed more than one try for a port: enum nk_port_tries.
     [[nodiscard]] std::vector<std::uint64_t> port_tries() const;
     [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,

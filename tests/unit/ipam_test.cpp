@@ -180,5 +180,21 @@ TEST(AddressPool, Ipv6PrefixesAreFarTooLargeToCountAndWorkAllTheSame) {
     EXPECT_FALSE(end.allocate());
 }
 
+TEST(AddressPool, WhatIsTheHostsIsNotGivenOut) {
+    AddressPool addresses = pool("10.77.0.0/24", "10.77.0.1");
+    const auto prefix = [](const char* text) { return *IpPrefix::parse(text); };
+    EXPECT_EQ(addresses.allocate(), address("10.77.0.2"));
+    addresses.set_host_prefixes({prefix("10.77.0.0/25"), prefix("10.99.0.0/16")});
+    EXPECT_EQ(addresses.allocate(), address("10.77.0.128"));
+    EXPECT_FALSE(addresses.reserve(address("10.77.0.9"))) << "nor to whoever asks for it";
+    addresses.release(address("10.77.0.2"));
+    addresses.set_host_prefixes({});
+    EXPECT_TRUE(addresses.reserve(address("10.77.0.9")));
+    addresses.set_host_prefixes({prefix("10.77.0.0/24")});
+    const auto none = addresses.allocate();
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().kind(), ErrorKind::exhausted);
+}
+
 }  // namespace
 }  // namespace netkitd

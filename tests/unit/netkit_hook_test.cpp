@@ -148,14 +148,14 @@ TEST_F(HookTest, DetachesAtPoststop) {
         EXPECT_EQ(result.status, 0) << result.errors;
     }
     ASSERT_EQ(asked().size(), 2U);
-    EXPECT_EQ(asked().front().operation, ipc::Operation::detach);
+    EXPECT_EQ(asked().front().operation, ipc::Operation::stopped);
     EXPECT_EQ(asked().front().id, "web");
 }
 
 TEST_F(HookTest, TheStageCanBeAnArgument) {
     EXPECT_EQ(run_process(hook(R"({"id":"web"})", {"poststop"})).status, 0);
     ASSERT_EQ(asked().size(), 1U);
-    EXPECT_EQ(asked().front().operation, ipc::Operation::detach);
+    EXPECT_EQ(asked().front().operation, ipc::Operation::stopped);
 }
 
 TEST_F(HookTest, TheDaemonsRefusalFailsTheStartAndIsShown) {

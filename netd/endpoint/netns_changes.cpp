@@ -1,0 +1,47 @@
+#include "endpoint/netns_changes.h"
+
+#include <algorithm>
+#include <array>
+#include <format>
+#include <ranges>
+#include <utility>
+
+#include "base/join.h"
+#include "base/words.h"
+
+namespace netkitd {
+namespace {
+
+constexpr std::string_view kChanged = "changed=";
+constexpr std::array<std::pair<std::string_view, bool NetnsChanges::*>, 2> kNames{
+    {{"local-ports", &NetnsChanges::local_ports}, {"lo", &NetnsChanges::loopback_up}}};
+
+}  // namespace
+
+std::string alias_text(std::string_view container_id, std::string_view network, const NetnsChanges& changes) {
+    std::string text = std::format("netkitd {} network={}", container_id, network);
+    if (changes.any()) {
+        const auto is_changed = [&](const auto& name) { return changes.*name.second; };
+        const auto name_of = [](const auto& name) { return std::string(name.first); };
+        text += std::format(" {}{}", kChanged, join(kNames | std::views::filter(is_changed), name_of, ","));
+    }
+    return text;
+}
+
+NetnsChanges changes_in(std::string_view alias) {
+    NetnsChanges changes;
+    for (const std::string_view word : words_of(alias)) {
+        if (!word.starts_with(kChanged)) {
+            continue;
+        }
+        for (const auto part : std::views::split(word.substr(kChanged.size()), ',')) {
+            const auto name = std::ranges::find(kNames, std::string_view(part), &decltype(kNames)::value_type::first);
+            if (name != kNames.end()) {
+                changes.*(name->second) = true;
+            }
+        }
+    }
+    return changes;
+}
+
+}  // namespace netkitd

@@ -1,0 +1,96 @@
+#include "link/host_prefixes.h"
+
+#include <linux/rtnetlink.h>
+
+#include <algorithm>
+#include <format>
+#include <map>
+#include <optional>
+
+#include "link/device.h"
+#include "link/host_tables.h"
+#include "netlink/attributes.h"
+#include "netlink/route_protocol.h"
+
+namespace netkitd::link {
+namespace {
+
+// Of every netns (LOOPBACK_IFINDEX in include/net/flow.h).
+constexpr std::uint32_t kLoopback = 1;
+
+using DeviceNames = std::map<std::uint32_t, std::string>;
+
+std::string by_device(const DeviceNames& names, const std::optional<std::uint32_t>& ifindex) {
+    const auto name = ifindex ? names.find(*ifindex) : names.end();
+    return name == names.end() ? "" : " by " + name->second;
+}
+
+// Every host has these on every link.
+bool is_link_local(const IpPrefix& prefix) {
+    return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
+}
+
+bool has_next_hop(const NetlinkAttributes& route) {
+    return route.bytes(RTA_GATEWAY) || route.bytes(RTA_VIA) || route.bytes(RTA_MULTIPATH) || route.bytes(RTA_NH_ID);
+}
+
+// What is delivered, sent on, or refused; what the local table says of addresses is known from these.
+bool is_about_a_destination(const rtmsg& route) {
+    return route.rtm_type == RTN_UNICAST || route.rtm_type == RTN_BLACKHOLE || route.rtm_type == RTN_UNREACHABLE ||
+           route.rtm_type == RTN_PROHIBIT;
+}
+
+std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames& names) {
+    const auto route = fixed_part<rtmsg>(message);
+    if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_dst_len == 0 || !is_about_a_destination(*route) ||
+        route->rtm_protocol == kRouteProtocol || (route->rtm_flags & RTM_F_CLONED) != 0) {
+        return std::nullopt;
+    }
+    const NetlinkAttributes attributes(message, sizeof(rtmsg));
+    const auto destination = attributes.address(RTA_DST);
+    if (!destination) {
+        return std::nullopt;
+    }
+    const IpPrefix prefix(*destination, route->rtm_dst_len);
+    return HostPrefix{.prefix = prefix,
+                      .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes),
+                      .text = std::format("the route {}{}", prefix.to_string(),
+                                          by_device(names, attributes.u32(RTA_OIF)))};
+}
+
+}  // namespace
+
+Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<const IpAddr> gateways) {
+    DeviceNames names;
+    for (const Device& device : NK_TRY(list_devices(host))) {
+        names.emplace(device.ifindex, device.name);
+    }
+    std::vector<HostPrefix> prefixes;
+    for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
+        for (const HostAddress& own : addresses) {
+            const IpPrefix prefix(own.address, own.address.is_v4() ? 32 : 128);
+            const bool is_gateway = ifindex == kLoopback && std::ranges::contains(gateways, own.address);
+            if (!is_gateway && !is_link_local(prefix)) {
+                prefixes.push_back({.prefix = prefix,
+                                    .connected = true,
+                                    .text = std::format("the address {}{}", own.address.to_string(),
+                                                        by_device(names, ifindex))});
+            }
+        }
+    }
+    NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) {
+        if (auto route = read_route(message, names); route && !is_link_local(route->prefix)) {
+            prefixes.push_back(std::move(*route));
+        }
+    }));
+    std::ranges::sort(prefixes);
+    const auto doubles = std::ranges::unique(prefixes);
+    prefixes.erase(doubles.begin(), doubles.end());
+    // An address says more than the route that the kernel made for it.
+    std::ranges::stable_partition(prefixes, [](const HostPrefix& own) {
+        return own.prefix.length() == own.prefix.address().size() * 8;
+    });
+    return prefixes;
+}
+
+}  // namespace netkitd::link

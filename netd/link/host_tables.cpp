@@ -1,0 +1,55 @@
+#include "link/host_tables.h"
+
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+
+#include <cerrno>
+
+#include "netlink/attributes.h"
+#include "netlink/request.h"
+
+namespace netkitd::link {
+namespace {
+
+void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addresses) {
+    const auto info = fixed_part<ifaddrmsg>(message);
+    if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope > narrowest_scope) {
+        return;
+    }
+    const NetlinkAttributes attributes(message, sizeof(ifaddrmsg));
+    const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(info->ifa_flags);
+    // On a point-to-point link IFA_ADDRESS is the other side's.
+    const auto local = attributes.address(IFA_LOCAL);
+    const auto address = local ? local : attributes.address(IFA_ADDRESS);
+    // Tentative and duplicate addresses cannot be used; the monitor tells when that is over.
+    if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
+        addresses[info->ifa_index].push_back({*address, (flags & IFA_F_DEPRECATED) != 0});
+    }
+}
+
+}  // namespace
+
+Result<void> for_each_route(Netlink& host, std::uint32_t table, const std::function<void(const nlmsghdr&)>& handle) {
+    for (const int family : {AF_INET, AF_INET6}) {
+        NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, "list the routes");
+        rtmsg filter{};
+        filter.rtm_family = static_cast<std::uint8_t>(family);
+        request.put_struct(filter).put_u32(RTA_TABLE, table);
+        const Result<void> read = host.query(request, handle);
+        // ENOENT: no such table yet, as nothing was ever put there. EOPNOTSUPP: a kernel without that family.
+        if (!read && read.error().system_error() != ENOENT && read.error().system_error() != EOPNOTSUPP) {
+            return read;
+        }
+    }
+    return {};
+}
+
+Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope) {
+    NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
+    request.put_struct(ifaddrmsg{});
+    AddressMap addresses;
+    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, narrowest_scope, addresses); }));
+    return addresses;
+}
+
+}  // namespace netkitd::link

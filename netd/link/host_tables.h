@@ -1,0 +1,30 @@
+// The host's routes and addresses, all of them, as the kernel lists them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include <linux/netlink.h>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "netlink/socket.h"
+
+namespace netkitd::link {
+
+// Of both families; RT_TABLE_UNSPEC: of every table.
+[[nodiscard]] Result<void> for_each_route(Netlink& host, std::uint32_t table,
+                                          const std::function<void(const nlmsghdr&)>& handle);
+
+struct HostAddress {
+    IpAddr address;
+    bool deprecated = false;
+};
+using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifindex
+
+// Those that can be used. Scopes are numbered from the universe (linux/rtnetlink.h): up to `narrowest_scope`.
+[[nodiscard]] Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope);
+
+}  // namespace netkitd::link

@@ -1,0 +1,70 @@
+// The kernel numbers the namespaces that one namespace knows of (nsid), and tells the number of the other end's, and that
+// of any process's. So no namespace has to be entered or kept.
+#include "link/netns_processes.h"
+
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <format>
+#include <optional>
+#include <system_error>
+
+#include "base/parse_number.h"
+#include "netlink/attributes.h"
+#include "netlink/request.h"
+
+namespace netkitd::link {
+namespace {
+
+// What stands for "no number", which are signed.
+constexpr std::uint32_t kUnassigned = static_cast<std::uint32_t>(NETNSA_NSID_NOT_ASSIGNED);
+
+Result<std::optional<std::uint32_t>> nsid_of_peer(Netlink& host, std::uint32_t host_ifindex) {
+    NetlinkRequest request(RTM_GETLINK, 0, std::format("look up device {}", host_ifindex));
+    request.put_struct(device_message(host_ifindex));
+    std::optional<std::uint32_t> nsid;
+    const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
+        nsid = NetlinkAttributes(message, sizeof(ifinfomsg)).u32(IFLA_LINK_NETNSID);
+    });
+    if (!found && found.error().system_error() != ENODEV) {
+        return std::unexpected(found.error());
+    }
+    return nsid;
+}
+
+// None of a process that is over.
+Result<std::uint32_t> nsid_of_process(Netlink& host, std::uint32_t pid) {
+    // The fixed part is four bytes long, padded (struct rtgenmsg).
+    NetlinkRequest request(RTM_GETNSID, 0, std::format("look up the network namespace of process {}", pid));
+    request.put_struct(std::uint32_t{0}).put_u32(NETNSA_PID, pid);
+    std::uint32_t nsid = kUnassigned;
+    const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
+        nsid = NetlinkAttributes(message, sizeof(std::uint32_t)).u32(NETNSA_NSID).value_or(kUnassigned);
+    });
+    if (!found && found.error().system_error() != ESRCH) {
+        return std::unexpected(found.error());
+    }
+    return nsid;
+}
+
+}  // namespace
+
+Result<bool> peer_netns_has_processes(Netlink& host, std::uint32_t host_ifindex) {
+    const auto nsid = NK_TRY(nsid_of_peer(host, host_ifindex));
+    if (!nsid || *nsid == kUnassigned) {
+        return false;
+    }
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
+         entry.increment(error)) {
+        const auto pid = parse_number<std::uint32_t>(entry->path().filename().string());
+        if (pid && NK_TRY(nsid_of_process(host, *pid)) == *nsid) {
+            return true;
+        }
+    }
+    return error ? fail_errno(error.value(), "list the processes") : Result<bool>(false);
+}
+
+}  // namespace netkitd::link

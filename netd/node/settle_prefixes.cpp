@@ -1,0 +1,151 @@
+#include "node/settle_prefixes.h"
+
+#include <algorithm>
+#include <format>
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "base/join.h"
+#include "config/default_prefixes.h"
+
+namespace netkitd {
+namespace {
+
+// A VPN that takes all traffic has two routes of this length or shorter, instead of a default route.
+constexpr std::uint8_t kShortestRoute4 = 8;
+
+using IsInTheWay = std::function<bool(const IpPrefix& prefix, const link::HostPrefix& host)>;
+
+// Whether a network with this prefix would hide `host`.
+bool hides(const IpPrefix& prefix, const link::HostPrefix& host) {
+    return prefix.overlaps(host.prefix) && (host.connected || host.prefix.length() >= prefix.length());
+}
+
+// For a prefix that nobody asked for. Unique local addresses of others' are of another /48 (RFC 4193, section 3.2.3), so
+// of IPv6 a wide route says nothing.
+bool is_not_free(const IpPrefix& prefix, const link::HostPrefix& host) {
+    return hides(prefix, host) ||
+           (prefix.address().is_v4() && host.prefix.length() >= kShortestRoute4 && prefix.overlaps(host.prefix));
+}
+
+const link::HostPrefix* find_in_the_way(const IpPrefix& prefix, const std::vector<link::HostPrefix>& host,
+                                        const IsInTheWay& is_in_the_way) {
+    const auto found = std::ranges::find_if(
+        host, [&](const link::HostPrefix& candidate) { return is_in_the_way(prefix, candidate); });
+    return found == host.end() ? nullptr : &*found;
+}
+
+bool has_containers(const std::vector<EndpointRecord>& endpoints, const std::string& network, const IpPrefix& prefix) {
+    return std::ranges::any_of(endpoints, [&](const EndpointRecord& record) {
+        return record.network == network &&
+               std::ranges::any_of(record.addresses(), [&](const IpAddr& address) { return prefix.contains(address); });
+    });
+}
+
+bool is_of_another_network(const Config& config, const NetworkConfig& network, const IpPrefix& prefix) {
+    return std::ranges::any_of(config.networks, [&](const NetworkConfig& other) {
+        return other.name != network.name && std::ranges::any_of(other.prefixes(), [&](const IpPrefix& theirs) {
+                   return theirs.overlaps(prefix);
+               });
+    });
+}
+
+Result<IpPrefix> choose(const Config& config, const NetworkConfig& network, std::span<const std::string_view> candidates,
+                        const std::vector<link::HostPrefix>& host, const std::vector<EndpointRecord>& endpoints) {
+    std::vector<IpPrefix> prefixes;
+    for (const std::string_view text : candidates) {
+        prefixes.push_back(NK_TRY(IpPrefix::parse(text)));
+    }
+    for (const IpPrefix& prefix : prefixes) {
+        if (has_containers(endpoints, network.name, prefix)) {
+            return prefix;
+        }
+    }
+    for (const IpPrefix& prefix : prefixes) {
+        if (find_in_the_way(prefix, host, is_not_free) == nullptr && !is_of_another_network(config, network, prefix)) {
+            return prefix;
+        }
+    }
+    return fail(ErrorKind::refused,
+                "network {}: this host has a use for all of {} ({} is in the way of the first): give the network a prefix "
+                "of its own, \"networks\": {{\"{}\": {{\"{}\": …}}}}",
+                network.name, join(candidates), find_in_the_way(prefixes.front(), host, is_not_free) == nullptr
+                    ? "another network" : find_in_the_way(prefixes.front(), host, is_not_free)->text,
+                network.name, prefixes.front().address().is_v4() ? "ipv4" : "ipv6");
+}
+
+Result<void> check(const NetworkConfig& network, const IpPrefix& prefix, const std::vector<link::HostPrefix>& host,
+                   const std::vector<EndpointRecord>& endpoints) {
+    const link::HostPrefix* const hidden = find_in_the_way(prefix, host, hides);
+    if (hidden == nullptr || has_containers(endpoints, network.name, prefix)) {
+        return {};
+    }
+    return fail(ErrorKind::refused,
+                "networks.{}.{}: {} overlaps {} of this host, which would be cut off from there; give the network "
+                "another prefix",
+                network.name, prefix.address().is_v4() ? "ipv4" : "ipv6", prefix.to_string(), hidden->text);
+}
+
+}  // namespace
+
+Result<Config> settle_prefixes(Config config, const std::vector<link::HostPrefix>& host,
+                               const std::vector<EndpointRecord>& endpoints) {
+    for (NetworkConfig& network : config.networks) {
+        if (network.any_ipv4) {
+            network.ipv4 = NK_TRY(choose(config, network, kDefaultPrefixes4, host, endpoints));
+        } else {
+            NK_TRY(check(network, network.ipv4, host, endpoints));
+        }
+        if (network.any_ipv6) {
+            network.ipv6 = NK_TRY(choose(config, network, kDefaultPrefixes6, host, endpoints));
+        } else if (network.ipv6) {
+            NK_TRY(check(network, *network.ipv6, host, endpoints));
+        }
+    }
+    return config;
+}
+
+std::vector<Overlap> find_overlaps(const Config& config, const std::vector<link::HostPrefix>& host) {
+    std::vector<Overlap> overlaps;
+    for (const NetworkConfig& network : config.networks) {
+        for (const IpPrefix& prefix : network.prefixes()) {
+            if (const link::HostPrefix* const hidden = find_in_the_way(prefix, host, hides)) {
+                overlaps.push_back({.network = network.name, .prefix = prefix, .host = *hidden});
+            }
+        }
+    }
+    return overlaps;
+}
+
+std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host) {
+    const std::vector<IpPrefix> networks = config.prefixes();
+    std::vector<IpPrefix> within;
+    for (const link::HostPrefix& candidate : host) {
+        const auto holds = [&](const IpPrefix& network) {
+            return network.length() <= candidate.prefix.length() && network.overlaps(candidate.prefix);
+        };
+        if (std::ranges::any_of(networks, holds) && !std::ranges::contains(within, candidate.prefix)) {
+            within.push_back(candidate.prefix);
+        }
+    }
+    return within;
+}
+
+std::vector<IpAddr> gateways(const Config& config, const std::vector<NetworkRecord>& made) {
+    std::vector<IpAddr> result;
+    for (const IpPrefix& prefix : config.prefixes()) {
+        result.push_back(gateway_of(prefix));
+    }
+    for (const auto candidates : {std::span(kDefaultPrefixes4), std::span(kDefaultPrefixes6)}) {
+        for (const std::string_view text : candidates) {
+            result.push_back(gateway_of(*IpPrefix::parse(text)));
+        }
+    }
+    for (const NetworkRecord& network : made) {
+        result.push_back(network.gateway);
+    }
+    return result;
+}
+
+}  // namespace netkitd
