@@ -253,6 +253,19 @@ struct nk_counter_value {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_counter_value) == 16, "nk_counter_value");
 
+// ---- Drops of what containers sent: map `endpoint_drops`, ifindex of the host's end -> packets by reason ------------
+
+#define NK_DROP_ROOM 32
+
+struct nk_endpoint_drops {
+	__u64 packets[NK_DROP_ROOM];
+	__u64 last_ns[NK_DROP_ROOM]; // CLOCK_MONOTONIC_COARSE
+	__u32 no_uplink_ifindex;     // of the device that the last route led to that is no uplink
+	__u32 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_endpoint_drops) == 2 * 8 * NK_DROP_ROOM + 8, "nk_endpoint_drops");
+NK_STATIC_ASSERT(NK_DROP_COUNT <= NK_DROP_ROOM, "every reason has room");
+
 // ---- Port search: per-CPU array `port_tries`, __u64 a bucket: new flows by how many ports were tried -------------
 //
 // A flow that got the first port is in none of them: those are the rest of "flow-created". One that got none is counted

@@ -8,6 +8,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/endpoint_drops.h"
 #include "lib/endpoint.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_create.h"
@@ -51,7 +52,7 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, const struct nk
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (!nk_rewrite_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
 	return door->peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }
 
@@ -62,7 +63,7 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 	const struct nk_endpoint *target;
 
 	if (nk_isolated(out->ip.family, network, &out->key->saddr))
-		return nk_drop(skb, NK_DROP_ISOLATED);
+		return nk_drop_sent(skb, NK_DROP_ISOLATED);
 	if (nk_is_gateway(out->ip.family, network, &out->key->daddr))
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
 	target = nk_endpoint(out->ip.family, &out->key->daddr);
@@ -99,7 +100,7 @@ static __always_inline int nk_refuse(struct __sk_buff *skb, const struct nk_out 
 {
 	if (out->ip.fragment == NK_FRAGMENT)
 		nk_fragment_forget(out->key, out->ip.id);
-	return nk_drop(skb, reason);
+	return nk_drop_sent(skb, reason);
 }
 
 // The packet itself will wait for the next hop's address already translated; if there is no answer, the stack's error
@@ -147,7 +148,7 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 	int result;
 
 	if (!nk_is_uplink(out->route->fib.ifindex))
-		return nk_drop(skb, NK_DROP_NO_UPLINK);
+		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (skb->tc_index == NK_TC_INDEX_COPY)
@@ -172,7 +173,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	int result;
 
 	if (skb->gso_size || out->l4_result == NK_L4_ICMP_ERROR)
-		return nk_drop(skb, NK_DROP_TOO_BIG);
+		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
@@ -180,9 +181,9 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
 	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
 	if (!nk_has_next_hop(out->route))
-		return nk_drop(skb, NK_DROP_TOO_BIG);
+		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (!nk_is_uplink(out->route->fib.ifindex))
-		return nk_drop(skb, NK_DROP_NO_UPLINK);
+		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
 	result = nk_check_masquerade(out);
 	if (result == NK_OK)
 		result = nk_flow_outbound(skb, m, out->route);
@@ -207,7 +208,7 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 {
 	out->route = nk_route_of(skb, out->key, out->ip.family, m->class, m->wire_len);
 	if (!out->route)
-		return nk_drop(skb, NK_DROP_ROUTE);
+		return nk_drop_sent(skb, NK_DROP_ROUTE);
 	switch (out->route->result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
@@ -220,11 +221,11 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		return nk_too_big(skb, door, out, m);
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		return nk_drop(skb, NK_DROP_FORWARDING_OFF);
+		return nk_drop_sent(skb, NK_DROP_FORWARDING_OFF);
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		return nk_drop(skb, NK_DROP_NO_UPLINK);
+		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
 	default:
-		return nk_drop(skb, NK_DROP_ROUTE);
+		return nk_drop_sent(skb, NK_DROP_ROUTE);
 	}
 }
 
@@ -233,7 +234,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	struct nk_masquerade *m = nk_masquerade_place();
 
 	if (!m)
-		return nk_drop(skb, NK_DROP_ROUTE);
+		return nk_drop_sent(skb, NK_DROP_ROUTE);
 	m->key = *out->key;
 	m->now_ns = bpf_ktime_get_coarse_ns();
 	m->family = out->ip.family;
@@ -304,15 +305,15 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	const volatile struct nk_network *network;
 
 	if (!nk_parse_ip(skb, family, &out.ip, &key))
-		return nk_drop(skb, NK_DROP_MALFORMED);
+		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	if (nk_stays_on_link(family, &key))
-		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+		return nk_drop_sent(skb, NK_DROP_LINK_SCOPE);
 	// With net.ipv4.conf.all.route_localnet the host would take them for its own (CVE-2020-8558).
 	if (nk_loopback(family, &key.saddr) || nk_loopback(family, &key.daddr))
-		return nk_drop(skb, NK_DROP_LOOPBACK);
+		return nk_drop_sent(skb, NK_DROP_LOOPBACK);
 	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
-		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);
+		return nk_drop_sent(skb, NK_DROP_SPOOFED_SOURCE);
 	network = nk_network_of(family, &key.daddr);
 	if (network)
 		return nk_to_prefix(skb, door, &out, network);
@@ -320,7 +321,7 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
 	out.network = nk_network_of(family, &key.saddr);
 	if (!nk_find_ports(skb, &out))
-		return nk_drop(skb, NK_DROP_FRAGMENT);
+		return nk_drop_sent(skb, NK_DROP_FRAGMENT);
 	return nk_to_outside(skb, door, &out);
 }
 
@@ -366,15 +367,16 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 		if (verdict != NK_LONG_WAY)
 			return verdict;
 		return nk_is_what_it_says(skb) ? nk_from_container4(skb, door->pass, door->peer)
-					       : nk_drop(skb, NK_DROP_NOT_IP);
+					       : nk_drop_sent(skb, NK_DROP_NOT_IP);
 	}
 	if (skb->protocol != bpf_htons(ETH_P_IPV6))
-		return skb->protocol == bpf_htons(ETH_P_ARP) && nk_is_what_it_says(skb) ? nk_answer_arp(skb)
-											: nk_drop(skb, NK_DROP_NOT_IP);
+		return skb->protocol == bpf_htons(ETH_P_ARP) && nk_is_what_it_says(skb)
+			   ? nk_answer_arp(skb)
+			   : nk_drop_sent(skb, NK_DROP_NOT_IP);
 	if (!nk_is_what_it_says(skb))
-		return nk_drop(skb, NK_DROP_NOT_IP);
+		return nk_drop_sent(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
-		return nk_drop(skb, NK_DROP_IPV6_DISABLED);
+		return nk_drop_sent(skb, NK_DROP_IPV6_DISABLED);
 	verdict = nk_fast_out6(skb, door->peer);
 	if (verdict != NK_LONG_WAY)
 		return verdict;

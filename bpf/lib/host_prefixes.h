@@ -2,8 +2,8 @@
 // routes to. The host came first, or an administrator wants it so: such an address is no network's. Of a prefix,
 // what a container has is the container's, as its own route is longer still; an address of the host is the host's.
 //
-// There are hardly ever any (the daemon starts with no prefix that overlaps the host's, and names what comes later), and
-// then nothing is asked.
+// There are hardly ever any (the daemon starts with no prefix that overlaps the host's, and names what comes later),
+// and then nothing is asked.
 #pragma once
 
 #include "lib/addr.h"

@@ -80,7 +80,7 @@ Result<std::string> ContainerRoot::follow_dangling(std::string path) const {
     for (int links = 0; links < kMaxLinks; ++links) {
         const Result<UniqueFd> link = open_in(path, O_PATH | O_NOFOLLOW);
         if (!link) {
-            return path; // or a directory on the way is not there
+            return path;  // or a directory on the way is not there
         }
         std::array<char, PATH_MAX> text{};
         const ssize_t size = ::readlinkat(link->get(), "", text.data(), text.size());

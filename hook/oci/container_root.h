@@ -17,8 +17,8 @@ public:
     [[nodiscard]] static Result<ContainerRoot> open(const std::string& path);
 
     [[nodiscard]] int fd() const { return fd_.get(); }
-    // The file that `path` ("etc/hosts") leads to, as an O_PATH descriptor. An empty one is made where there is none, and the directories to it: what a runtime does before it mounts
-    // a file there.
+    // The file that `path` ("etc/hosts") leads to, as an O_PATH descriptor. An empty one is made where there is none,
+    // and the directories to it: what a runtime does before it mounts a file there.
     [[nodiscard]] Result<UniqueFd> find_or_make(const std::string& path) const;
 
 private:

@@ -1,7 +1,7 @@
 // /etc/hosts of a container, hosts(5): its own name with its own addresses.
 //
-// Where Podman gives a container no network itself, its /etc/hosts has the container's name at 127.0.0.1. A program that
-// asks for its own address by its name would tell others to find it on their own loopback device.
+// Where Podman gives a container no network itself, its /etc/hosts has the container's name at 127.0.0.1. A program
+// that asks for its own address by its name would tell others to find it on their own loopback device.
 #pragma once
 
 #include <optional>

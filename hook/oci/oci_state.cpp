@@ -129,7 +129,7 @@ private:
                 if (value.text != nullptr) {
                     state_.root = std::move(*value.text);
                 }
-                return true; // not of the specification: a runtime may have anything there
+                return true;  // not of the specification: a runtime may have anything there
             case Field::annotations:
                 // Go writes a map that was never made as null.
                 return value.is_null || stop("annotations is not an object");

@@ -19,8 +19,8 @@ struct OciState {
     std::int32_t pid = 0;
     // "creating", "created", "running" or "stopped"; runtimes differ on which of them a stage shows. Empty: not given.
     std::string status;
-    std::string bundle{};  // the directory of its config.json
-    std::string root{};    // of crun alone: its root file system
+    std::string bundle{};                            // the directory of its config.json
+    std::string root{};                              // of crun alone: its root file system
     std::map<std::string, std::string> annotations;  // only io.netkitd.*
 };
 

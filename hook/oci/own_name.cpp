@@ -50,10 +50,10 @@ void detach_from_runtime() {
 
 void edit_once_written(int fd, int watch, int pidfd, const OwnName& name) {
     const auto end = std::chrono::steady_clock::now() + kPatience;
-    std::array<pollfd, 2> events{{{.fd = watch, .events = POLLIN, .revents = 0}, {.fd = pidfd, .events = POLLIN, .revents = 0}}};
+    std::array<pollfd, 2> events{
+        {{.fd = watch, .events = POLLIN, .revents = 0}, {.fd = pidfd, .events = POLLIN, .revents = 0}}};
     for (;;) {
-        const auto left =
-            std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
         if (left <= 0 || ::poll(events.data(), events.size(), static_cast<int>(left)) <= 0 || events[1].revents != 0) {
             return;
         }

@@ -1,9 +1,9 @@
 // A container's own name in its /etc/hosts.
 //
-// Podman gives a container without a network of its own "127.0.0.1 NAME" there (seen: 5.4.2), and writes that only after
-// the runtime has created the container, so after this hook, into a file that it has mounted before. So the hook leaves a
-// child behind, which waits for that one write and then puts the container's addresses in the place of 127.0.0.1. It ends
-// with the container's process, or after some seconds, whatever comes first.
+// Podman gives a container without a network of its own "127.0.0.1 NAME" there (seen: 5.4.2), and writes that only
+// after the runtime has created the container, so after this hook, into a file that it has mounted before. So the hook
+// leaves a child behind, which waits for that one write and then puts the container's addresses in the place of
+// 127.0.0.1. It ends with the container's process, or after some seconds, whatever comes first.
 #pragma once
 
 #include <string>

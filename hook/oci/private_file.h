@@ -1,8 +1,8 @@
 // A file that only one container has: mounted over the one of its image, and gone with its mount namespace.
 //
-// It lies in a small file system of its own (tmpfs), so that what the container writes into it ends there: a file of the
-// host's would let it fill the host's /run. No name of that file system is left anywhere, so there is nothing to remove,
-// whatever ends first.
+// It lies in a small file system of its own (tmpfs), so that what the container writes into it ends there: a file of
+// the host's would let it fill the host's /run. No name of that file system is left anywhere, so there is nothing to
+// remove, whatever ends first.
 #pragma once
 
 #include <string_view>

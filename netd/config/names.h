@@ -17,8 +17,8 @@ namespace netkitd {
 // the kernel would replace by a number, and without the names that mean something else: lo, all, default.
 [[nodiscard]] Result<void> check_interface_name(std::string_view name);
 
-// Name servers, as in `dns` of a network or io.netkitd.dns: one to kMaxNameServers different addresses that a container can
-// have as a server (no loopback, link-local, multicast or unspecified one).
+// Name servers, as in `dns` of a network or io.netkitd.dns: one to kMaxNameServers different addresses that a container
+// can have as a server (no loopback, link-local, multicast or unspecified one).
 inline constexpr std::size_t kMaxNameServers = 3;  // libc asks no more: MAXNS in resolv.h
 [[nodiscard]] Result<std::vector<IpAddr>> parse_name_servers(const std::vector<std::string>& texts);
 

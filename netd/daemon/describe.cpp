@@ -51,7 +51,7 @@ json describe_endpoint(const Endpoint& endpoint) {
             {"created", describe_time(record.created)}};
 }
 
-json describe_endpoint_fully(const Endpoint& endpoint) {
+json describe_endpoint_fully(const Endpoint& endpoint, const std::vector<datapath::EndpointDrop>& drops) {
     json result = describe_endpoint(endpoint);
     const EndpointRecord& record = endpoint.record;
     result["netns_cookie"] = record.netns_cookie;
@@ -63,6 +63,15 @@ json describe_endpoint_fully(const Endpoint& endpoint) {
             {{"container", member.container_id}, {"pid", member.pid ? json(*member.pid) : json(nullptr)}});
     }
     result["members"] = std::move(members);
+    json dropped = json::array();
+    for (const datapath::EndpointDrop& drop : drops) {
+        dropped.push_back({{"name", drop.name},
+                           {"packets", drop.packets},
+                           {"last_ms_ago", milliseconds(drop.age)},
+                           {"device", link::device_name(drop.device_ifindex)},
+                           {"text", drop.text}});
+    }
+    result["drops"] = std::move(dropped);
     return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "datapath/datapath.h"
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_table.h"
 #include "nat/flows.h"
@@ -16,7 +17,8 @@ namespace netkitd {
 
 [[nodiscard]] nlohmann::json describe_endpoint(const Endpoint& endpoint);
 // With what `endpoint show` adds.
-[[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint);
+[[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint,
+                                                     const std::vector<datapath::EndpointDrop>& drops);
 [[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply, const ContainerNames& names);
 [[nodiscard]] nlohmann::json describe_flow(const nat::Flow& flow, const std::string& container);
 // RFC 3339, UTC.

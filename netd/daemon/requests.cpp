@@ -26,9 +26,8 @@ constexpr std::size_t kListedFlows = 4096;
 ContainerNames names_of(const Node& node, const AttachOptions& options, AttachReply& reply) {
     const NetworkConfig* const network = node.endpoints().config().find_network(reply.record.network);
     const auto host = link::find_resolver_settings(link::read_host_file);
-    ContainerNames names =
-        container_names(host, options.dns.empty() && network != nullptr ? network->dns : options.dns,
-                        reply.record.ipv6.has_value());
+    ContainerNames names = container_names(host, options.dns.empty() && network != nullptr ? network->dns : options.dns,
+                                           reply.record.ipv6.has_value());
     // A host that has no servers itself knows.
     if (!names.obstacle.empty() && !host.file.empty()) {
         reply.notes.push_back(std::format("names do not resolve in it: {}", names.obstacle));
@@ -106,7 +105,7 @@ Result<json> show_endpoint(const Node& node, const std::string& id) {
         return fail(ErrorKind::not_found,
                     "container {} has no endpoint here; `netkitctl endpoint list` names those that do", id);
     }
-    return describe_endpoint_fully(*endpoint);
+    return describe_endpoint_fully(*endpoint, NK_TRY(node.datapath().endpoint_drops(endpoint->record.host_ifindex)));
 }
 
 std::string container_of(const Node& node, std::uint32_t endpoint_id) {

@@ -206,11 +206,13 @@ json describe_errors(const RecentErrors& errors) {
 // What the host got after the containers.
 void describe_overlaps(const NodeNetwork& network, json& result) {
     for (const Overlap& overlap : network.overlaps()) {
-        result.push_back(std::format(
-            "network {}: its prefix {} overlaps {} of this host, which came later and goes first: containers there, and "
-            "what the host reaches by it, may not reach each other; give the network another prefix when its containers "
-            "are gone",
-            overlap.network, overlap.prefix.to_string(), overlap.host.text));
+        result.push_back(
+            std::format("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
+                        "containers there, and "
+                        "what the host reaches by it, may not reach each other; give the network another prefix when "
+                        "its containers "
+                        "are gone",
+                        overlap.network, overlap.prefix.to_string(), overlap.host.text));
     }
 }
 
@@ -240,6 +242,27 @@ json describe_name_servers(const link::ResolverSettings& host) {
     return {{"servers", std::move(servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
+// Containers whose packets are being dropped for want of something that others can give.
+void describe_degraded_endpoints(Node& node, json& result) {
+    constexpr std::chrono::seconds kGoesOn{60};
+    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
+        const auto drops = node.datapath().endpoint_drops(endpoint.record.host_ifindex);
+        for (const datapath::EndpointDrop& drop : drops.value_or(std::vector<datapath::EndpointDrop>())) {
+            const bool is_ours = drop.reason == NK_DROP_NO_UPLINK || drop.reason == NK_DROP_PORTS_EXHAUSTED ||
+                                 drop.reason == NK_DROP_FLOW_TABLE_FULL;
+            if (!is_ours || drop.age > kGoesOn) {
+                continue;
+            }
+            const std::string device = link::device_name(drop.device_ifindex);
+            result.push_back(
+                std::format("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
+                            first_container(endpoint.record), endpoint.record.host_name, drop.packets,
+                            std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
+                            device.empty() ? "" : std::format(" ({})", device)));
+        }
+    }
+}
+
 // What works less well than it could, in words that say what to do.
 json describe_degraded(Node& node, const link::ResolverSettings& host) {
     json result = json::array();
@@ -263,6 +286,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                         container, reason));
     }
     describe_overlaps(node.network(), result);
+    describe_degraded_endpoints(node, result);
     describe_degraded_masquerade(node, result);
     if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
         result.push_back(std::format(

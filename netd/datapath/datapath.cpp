@@ -92,8 +92,8 @@ void write_mtus(nk_node& node, const std::vector<std::uint32_t>& wanted) {
 }
 
 std::size_t count_of(const std::vector<IpPrefix>& prefixes, IpFamily family) {
-    return static_cast<std::size_t>(std::ranges::count_if(
-        prefixes, [&](const IpPrefix& prefix) { return prefix.address().family() == family; }));
+    return static_cast<std::size_t>(
+        std::ranges::count_if(prefixes, [&](const IpPrefix& prefix) { return prefix.address().family() == family; }));
 }
 
 Result<void> check_bounds(const NodeSettings& settings) {
@@ -103,18 +103,19 @@ Result<void> check_bounds(const NodeSettings& settings) {
         const std::size_t hosts = count_of(settings.host, family);
         if (networks > NK_MAX_NETWORKS || settings.uplinks.size() > NK_MAX_UPLINKS ||
             prefixes > NK_MAX_NON_MASQUERADE || hosts > NK_MAX_HOST_PREFIXES) {
-            return fail(ErrorKind::refused,
-                        "{} networks, {} uplinks, {} prefixes that are not masqueraded and {} of the host's in those of "
-                        "networks: at most {}, {}, {} and {} are possible",
-                        networks, settings.uplinks.size(), prefixes, hosts, NK_MAX_NETWORKS, NK_MAX_UPLINKS,
-                        NK_MAX_NON_MASQUERADE, NK_MAX_HOST_PREFIXES);
+            return fail(
+                ErrorKind::refused,
+                "{} networks, {} uplinks, {} prefixes that are not masqueraded and {} of the host's in those of "
+                "networks: at most {}, {}, {} and {} are possible",
+                networks, settings.uplinks.size(), prefixes, hosts, NK_MAX_NETWORKS, NK_MAX_UPLINKS,
+                NK_MAX_NON_MASQUERADE, NK_MAX_HOST_PREFIXES);
         }
     }
     return {};
 }
 
-// Two longest-prefix maps and how many are in them, of which programs look at none where there are none: so prefixes are
-// counted after the first was added, and before the last is taken away.
+// Two longest-prefix maps and how many are in them, of which programs look at none where there are none: so prefixes
+// are counted after the first was added, and before the last is taken away.
 class PrefixMaps {
 public:
     PrefixMaps(const bpf_map* map4, const bpf_map* map6, __u32& count4, __u32& count6,
@@ -291,6 +292,42 @@ Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
         }
     }
     return addresses;
+}
+
+Result<void> Datapath::count_drops(std::uint32_t host_ifindex) {
+    const nk_endpoint_drops none{};
+    if (bpf_map_update_elem(bpf_map__fd(programs_->maps().endpoint_drops), &host_ifindex, &none, BPF_NOEXIST) != 0 &&
+        errno != EEXIST) {
+        return fail_errno(errno, "count the drops of device {}", host_ifindex);
+    }
+    return {};
+}
+
+Result<void> Datapath::forget_drops(std::uint32_t host_ifindex) {
+    if (bpf_map_delete_elem(bpf_map__fd(programs_->maps().endpoint_drops), &host_ifindex) != 0 && errno != ENOENT) {
+        return fail_errno(errno, "forget the drops of device {}", host_ifindex);
+    }
+    return {};
+}
+
+Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_ifindex) const {
+#define NK_ENDPOINT_DROP(symbol, name, text) EndpointDrop{symbol, name, text, 0, {}, 0},
+    std::vector<EndpointDrop> drops{NK_DROP_REASONS(NK_ENDPOINT_DROP)};
+#undef NK_ENDPOINT_DROP
+    nk_endpoint_drops value{};
+    if (bpf_map_lookup_elem(bpf_map__fd(programs_->maps().endpoint_drops), &host_ifindex, &value) != 0) {
+        return errno == ENOENT ? Result<std::vector<EndpointDrop>>({})
+                               : fail_errno(errno, "read the drops of device {}", host_ifindex);
+    }
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    for (EndpointDrop& drop : drops) {
+        drop.packets = std::span(value.packets)[drop.reason];
+        drop.age = std::max(now - std::chrono::nanoseconds(std::span(value.last_ns)[drop.reason]),
+                            std::chrono::nanoseconds(0));
+        drop.device_ifindex = drop.reason == NK_DROP_NO_UPLINK ? value.no_uplink_ifindex : 0;
+    }
+    std::erase_if(drops, [](const EndpointDrop& drop) { return drop.packets == 0; });
+    return drops;
 }
 
 Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) {

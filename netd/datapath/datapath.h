@@ -77,6 +77,16 @@ struct Counter {
     std::uint64_t bytes = 0;
 };
 
+// What was dropped of an endpoint's packets, for one reason.
+struct EndpointDrop {
+    nk_counter reason{};
+    std::string_view name;
+    std::string_view text;
+    std::uint64_t packets = 0;
+    std::chrono::nanoseconds age{};    // of the last one
+    std::uint32_t device_ifindex = 0;  // no-uplink: where its route led to
+};
+
 class Datapath {
 public:
     // Makes the maps, or takes those that are there. `directory` is on a bpffs. Programs are loaded when the first
@@ -106,6 +116,12 @@ public:
     // An address that has no entry is not an error.
     [[nodiscard]] Result<void> remove_endpoint(const IpAddr& address);
     [[nodiscard]] Result<std::vector<IpAddr>> endpoint_addresses() const;
+
+    // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
+    [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
+    [[nodiscard]] Result<void> forget_drops(std::uint32_t host_ifindex);
+    // Those that happened.
+    [[nodiscard]] Result<std::vector<EndpointDrop>> endpoint_drops(std::uint32_t host_ifindex) const;
 
     // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.
     [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind);

@@ -1,4 +1,5 @@
-// A longest-prefix map of the datapath, which says what is in it, by its length (bpf/lib/nat/non_masquerade.h, bpf/lib/host_prefixes.h).
+// A longest-prefix map of the datapath, which says what is in it, by its length (bpf/lib/nat/non_masquerade.h,
+// bpf/lib/host_prefixes.h).
 //
 // In two steps, so that a prefix that stays is there at every moment: first what is new, later what is no more.
 #pragma once

@@ -17,11 +17,11 @@
 namespace netkitd::datapath {
 namespace {
 
-// What programs put together there, or found out a moment ago, or are told of the host, is of one daemon, as their globals
-// are.
+// What programs put together there, or found out a moment ago, or are told of the host, is of one daemon, as their
+// globals are.
 bool is_scratch(const bpf_map& map) {
-    static constexpr auto kScratch =
-        std::to_array<std::string_view>({"halves", "host_prefixes4", "host_prefixes6", "masquerades", "next_hops", "quotes", "routes"});
+    static constexpr auto kScratch = std::to_array<std::string_view>(
+        {"halves", "host_prefixes4", "host_prefixes6", "masquerades", "next_hops", "quotes", "routes"});
     return bpf_map__is_internal(&map) || std::ranges::contains(kScratch, std::string_view(bpf_map__name(&map)));
 }
 

@@ -27,14 +27,14 @@ public:
 private:
     Result<void> create_pair() {
         changes_ = NK_TRY(plumbing_.changes_for(netns_));
-        const link::PairSpec spec{.mode = record_.device_mode,
-                                  .host_name = record_.host_name,
-                                  .host_alias =
-                                      alias_text(record_.members.front().container_id, record_.network, changes_),
-                                  .peer_netns = netns_.fd,
-                                  .peer_name = record_.interface_name,
-                                  .mtu = record_.mtu,
-                                  .sizes = plan_.sizes};
+        const link::PairSpec spec{
+            .mode = record_.device_mode,
+            .host_name = record_.host_name,
+            .host_alias = alias_text(record_.members.front().container_id, record_.network, changes_),
+            .peer_netns = netns_.fd,
+            .peer_name = record_.interface_name,
+            .mtu = record_.mtu,
+            .sizes = plan_.sizes};
         const link::Pair pair = NK_TRY(plumbing_.create_pair(netns_, spec));
         undo_.push("remove the pair", [this, index = pair.host_ifindex] { return plumbing_.remove_pair(index); });
         record_.host_ifindex = pair.host_ifindex;
@@ -74,6 +74,10 @@ private:
     }
 
     Result<void> publish_entries() {
+        // Of a device that is gone, which had this number.
+        NK_TRY(plumbing_.forget_drops(record_.host_ifindex));
+        NK_TRY(plumbing_.count_drops(record_.host_ifindex));
+        undo_.push("forget its drops", [this] { return plumbing_.forget_drops(record_.host_ifindex); });
         for (const datapath::EndpointEntry& entry : datapath_entries(record_)) {
             NK_TRY(plumbing_.put_entry(entry));
             undo_.push("remove the endpoint entry", [this, address = entry.address] { return take_back(address); });

@@ -85,8 +85,8 @@ Result<IpAddr> AddressPool::allocate() {
         next_ = prefix_.address();
         skip_taken();
     }
-    const auto freed = std::ranges::find_if(
-        freed_, [&](const auto& entry) { return host_prefix_of(entry.second) == nullptr; });
+    const auto freed =
+        std::ranges::find_if(freed_, [&](const auto& entry) { return host_prefix_of(entry.second) == nullptr; });
     if (!next_ && freed == freed_.end()) {
         return fail(ErrorKind::exhausted,
                     "no address is left in {}: all {} are in use; remove containers or configure a wider prefix",

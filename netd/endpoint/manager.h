@@ -1,9 +1,10 @@
 // The endpoints of this node: who is attached, what each holds, and when it is given back.
 //
 // An endpoint belongs to a netns, known by its cookie; containers that share the netns (a pod) are its members. It is
-// made by attach() and ends, whichever comes first, by detach() of its last member, by stopped() of it if nobody else lives
-// in the netns, or by the kernel removing its pair with the netns (device_removed). A member's process that exits (process_exited) only marks the endpoint as
-// dying: the netns may outlive the process, and the address is not free before the pair is gone.
+// made by attach() and ends, whichever comes first, by detach() of its last member, by stopped() of it if nobody else
+// lives in the netns, or by the kernel removing its pair with the netns (device_removed). A member's process that exits
+// (process_exited) only marks the endpoint as dying: the netns may outlive the process, and the address is not free
+// before the pair is gone.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,9 @@ public:
     [[nodiscard]] Result<AttachReply> attach(AttachRequest request);
     // Of a container that is not known: done. That is how poststop is repeated.
     [[nodiscard]] Result<void> detach(const std::string& container_id);
-    // Its runtime says that it is over (poststop). The endpoint ends with its last member, unless other processes live in
-    // its netns: of a pod whose other containers have no annotation, nobody is cut off. Then the kernel says when it ends.
+    // Its runtime says that it is over (poststop). The endpoint ends with its last member, unless other processes live
+    // in its netns: of a pod whose other containers have no annotation, nobody is cut off. Then the kernel says when it
+    // ends.
     [[nodiscard]] Result<void> stopped(const std::string& container_id);
     // The error is about what could not be given back with it; resync() tries again.
     [[nodiscard]] Result<void> device_removed(std::uint32_t host_ifindex);

@@ -1,7 +1,8 @@
-// What an attach changes of a container's netns, beside its own interface: a netns that lives on gets it back at the end.
+// What an attach changes of a container's netns, beside its own interface: a netns that lives on gets it back at the
+// end.
 //
-// It is written into the alias of the host's end (ip-link(8)), which lives as long as the endpoint does: a restart of the
-// daemon forgets nothing, and what a crash left of an attach says it too.
+// It is written into the alias of the host's end (ip-link(8)), which lives as long as the endpoint does: a restart of
+// the daemon forgets nothing, and what a crash left of an attach says it too.
 #pragma once
 
 #include <string>

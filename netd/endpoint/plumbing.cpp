@@ -161,6 +161,14 @@ Result<std::vector<IpAddr>> KernelPlumbing::entries() {
     return datapath_.endpoint_addresses();
 }
 
+Result<void> KernelPlumbing::count_drops(std::uint32_t host_ifindex) {
+    return datapath_.count_drops(host_ifindex);
+}
+
+Result<void> KernelPlumbing::forget_drops(std::uint32_t host_ifindex) {
+    return datapath_.forget_drops(host_ifindex);
+}
+
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
     NK_TRY(nat::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
     return {};

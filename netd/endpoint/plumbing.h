@@ -50,8 +50,8 @@ public:
     // The container's local ports become the masquerade pool, so that keeping a port is the rule.
     [[nodiscard]] virtual Result<void> set_local_ports(ContainerNetns& netns, const std::string& range) = 0;
     [[nodiscard]] virtual Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) = 0;
-    // The same of a netns that lives on without its endpoint, if it still is the one with this cookie. `fd`: of it, or of
-    // a process in it.
+    // The same of a netns that lives on without its endpoint, if it still is the one with this cookie. `fd`: of it, or
+    // of a process in it.
     [[nodiscard]] virtual Result<void> undo_changes_in(int fd, std::uint64_t netns_cookie,
                                                        const NetnsChanges& changes) = 0;
     [[nodiscard]] virtual Result<void> configure_container_end(ContainerNetns& netns,
@@ -66,6 +66,8 @@ public:
     [[nodiscard]] virtual Result<void> put_entry(const datapath::EndpointEntry& entry) = 0;
     [[nodiscard]] virtual Result<void> remove_entry(const IpAddr& address) = 0;
     [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
+    [[nodiscard]] virtual Result<void> count_drops(std::uint32_t host_ifindex) = 0;
+    [[nodiscard]] virtual Result<void> forget_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
 
     // Segment sizes of the host's end, and of the other one: its netns is found by `process`, a pidfd, and left again.
@@ -111,6 +113,8 @@ public:
     Result<void> put_entry(const datapath::EndpointEntry& entry) override;
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<IpAddr>> entries() override;
+    Result<void> count_drops(std::uint32_t host_ifindex) override;
+    Result<void> forget_drops(std::uint32_t host_ifindex) override;
     Result<void> forget_flows(std::uint32_t endpoint_id) override;
     Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) override;
     Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) override;

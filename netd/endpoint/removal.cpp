@@ -59,6 +59,7 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     }
     keep_first(result, plumbing_.detach_program(record.host_name));
     keep_first(result, plumbing_.forget_flows(record.id));
+    keep_first(result, plumbing_.forget_drops(record.host_ifindex));
     to_take_up_.erase(record.id);
     pair_sizes_.forget(record);
     to_forget_.emplace(record.id, addresses);

@@ -73,6 +73,7 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     for (const IpAddr& address : addresses) {
         pools_.note_freed(address);
     }
+    NK_TRY(plumbing_.forget_drops(record.host_ifindex));
     return plumbing_.forget_flows(record.id);
 }
 
@@ -93,6 +94,7 @@ Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {
 }
 
 Result<void> EndpointManager::take_up(const EndpointRecord& record) {
+    NK_TRY(plumbing_.count_drops(record.host_ifindex));
     for (const datapath::EndpointEntry& entry : datapath_entries(record)) {
         NK_TRY(plumbing_.put_entry(entry));
     }

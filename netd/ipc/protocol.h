@@ -5,7 +5,8 @@
 //
 //   request  {"version":1,"op":"attach","fds":["netns","pidfd"],"id":"…","pid":1234,"annotations":{"io.netkitd.…":"…"}}
 //            {"version":1,"op":"detach","id":"…"}          its endpoint ends
-//            {"version":1,"op":"stopped","id":"…"}         it does unless others live in the container's network namespace
+//            {"version":1,"op":"stopped","id":"…"}         it does unless others live in the container's network
+//            namespace
 //            {"version":1,"op":"status"} "endpoint-list"   {"version":1,"op":"endpoint-show","id":"…"}
 //            {"version":1,"op":"flow-list"}   {"version":1,"op":"flow-flush","all":true}   and either with
 //            "filter":{"endpoint":"web","proto":"tcp","destination":"198.51.100.0/24","port":443}, some of it

@@ -189,8 +189,8 @@ Result<void> configure_container_end(Netlink& container, const ContainerEnd& end
 }
 
 Result<void> take_loopback_down(Netlink& container) {
-    // The kernel gave it that address when it came up, and does again (inetdev_event() in net/ipv4/devinet.c); with it go
-    // the local routes, which would stay.
+    // The kernel gave it that address when it came up, and does again (inetdev_event() in net/ipv4/devinet.c); with it
+    // go the local routes, which would stay.
     NetlinkRequest address(RTM_DELADDR, 0, "remove 127.0.0.1 from lo");
     ifaddrmsg loopback = address_message(kLoopback, IpAddr::v4_host_order(INADDR_LOOPBACK), RT_SCOPE_HOST);
     loopback.ifa_prefixlen = 8;

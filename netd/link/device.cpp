@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/quote.h"
 #include "netlink/attributes.h"
@@ -115,6 +116,11 @@ Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& n
         return std::unexpected(found.error());
     }
     return device;
+}
+
+std::string device_name(std::uint32_t ifindex) {
+    std::array<char, IF_NAMESIZE> name{};
+    return ::if_indextoname(ifindex, name.data()) == nullptr ? "" : name.data();
 }
 
 }  // namespace netkitd::link

@@ -84,6 +84,9 @@ struct Device {
 [[nodiscard]] Result<std::vector<Device>> list_devices(Netlink& netlink);
 [[nodiscard]] Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& name);
 
+// Of a device of the calling thread's netns; empty where there is none (any more).
+[[nodiscard]] std::string device_name(std::uint32_t ifindex);
+
 // Whether this kernel can make netkit devices; asked of the kernel by trying, nothing is left behind.
 [[nodiscard]] Result<bool> netkit_supported();
 

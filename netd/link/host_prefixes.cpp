@@ -30,6 +30,10 @@ bool is_link_local(const IpPrefix& prefix) {
     return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
 }
 
+bool is_single(const IpPrefix& prefix) {
+    return prefix.length() == prefix.address().size() * 8;
+}
+
 bool has_next_hop(const NetlinkAttributes& route) {
     return route.bytes(RTA_GATEWAY) || route.bytes(RTA_VIA) || route.bytes(RTA_MULTIPATH) || route.bytes(RTA_NH_ID);
 }
@@ -52,10 +56,14 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
         return std::nullopt;
     }
     const IpPrefix prefix(*destination, route->rtm_dst_len);
-    return HostPrefix{.prefix = prefix,
-                      .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes),
-                      .text = std::format("the route {}{}", prefix.to_string(),
-                                          by_device(names, attributes.u32(RTA_OIF)))};
+    // The kernel's own, to an IPv6 address of lo.
+    if (attributes.u32(RTA_OIF) == kLoopback && is_single(prefix)) {
+        return std::nullopt;
+    }
+    return HostPrefix{
+        .prefix = prefix,
+        .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes),
+        .text = std::format("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
 }
 
 }  // namespace
@@ -71,10 +79,10 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
             const IpPrefix prefix(own.address, own.address.is_v4() ? 32 : 128);
             const bool is_gateway = ifindex == kLoopback && std::ranges::contains(gateways, own.address);
             if (!is_gateway && !is_link_local(prefix)) {
-                prefixes.push_back({.prefix = prefix,
-                                    .connected = true,
-                                    .text = std::format("the address {}{}", own.address.to_string(),
-                                                        by_device(names, ifindex))});
+                prefixes.push_back(
+                    {.prefix = prefix,
+                     .connected = true,
+                     .text = std::format("the address {}{}", own.address.to_string(), by_device(names, ifindex))});
             }
         }
     }
@@ -87,9 +95,7 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
     const auto doubles = std::ranges::unique(prefixes);
     prefixes.erase(doubles.begin(), doubles.end());
     // An address says more than the route that the kernel made for it.
-    std::ranges::stable_partition(prefixes, [](const HostPrefix& own) {
-        return own.prefix.length() == own.prefix.address().size() * 8;
-    });
+    std::ranges::stable_partition(prefixes, is_single, &HostPrefix::prefix);
     return prefixes;
 }
 

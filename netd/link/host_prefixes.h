@@ -12,7 +12,7 @@
 namespace netkitd::link {
 
 struct HostPrefix {
-    IpPrefix prefix;  // of an address: /32, /128
+    IpPrefix prefix;         // of an address: /32, /128
     bool connected = false;  // an address, or a route to a link of the host's
     std::string text;        // "the route 10.0.0.0/8 by eth0", for messages
     auto operator<=>(const HostPrefix&) const = default;

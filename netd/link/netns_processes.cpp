@@ -1,5 +1,5 @@
-// The kernel numbers the namespaces that one namespace knows of (nsid), and tells the number of the other end's, and that
-// of any process's. So no namespace has to be entered or kept.
+// The kernel numbers the namespaces that one namespace knows of (nsid), and tells the number of the other end's, and
+// that of any process's. So no namespace has to be entered or kept.
 #include "link/netns_processes.h"
 
 #include <linux/net_namespace.h>

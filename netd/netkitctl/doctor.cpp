@@ -5,16 +5,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <format>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
+#include "ipc/client.h"
+#include "ipc/protocol.h"
 #include "link/device.h"
 #include "link/ipsec.h"
 #include "netkitctl/doctor_kernel.h"
 #include "netkitctl/doctor_system.h"
+#include "netkitctl/reply.h"
 #include "netkitctl/table.h"
 
 namespace netkitd::ctl {
@@ -61,9 +65,21 @@ Result<std::vector<link::Uplink>> uplinks_of_this_netns() {
     return link::discover_uplinks(netlink, {});
 }
 
+std::vector<std::string> errors_of_daemon(const std::string& socket_path) {
+    constexpr std::chrono::seconds kPatience{5};
+    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+    std::vector<std::string> errors;
+    for (const nlohmann::json& error : status ? array_at(*status, "last_errors") : nlohmann::json::array()) {
+        const std::string what = text_at(error, "what");
+        const std::string message = text_at(error, "message");
+        errors.push_back(std::format("{} {}: {}", text_at(error, "when"), what, message));
+    }
+    return errors;
+}
+
 }  // namespace
 
-Host this_host() {
+Host this_host(const std::string& socket_path) {
     utsname name{};
     const bool known = ::uname(&name) == 0;
     return {.root = "/",
@@ -73,14 +89,17 @@ Host this_host() {
             .netkit_supported = link::netkit_supported,
             .filesystem_type = filesystem_type,
             .uplinks = uplinks_of_this_netns,
-            .ipsec_policies = link::outbound_ipsec_policies};
+            .ipsec_policies = link::outbound_ipsec_policies,
+            .forward_chains = link::forward_chains,
+            .last_errors = [=] { return errors_of_daemon(socket_path); }};
 }
 
 std::vector<Finding> examine(const Host& host) {
     return {check_superuser(host),    check_kernel(host),   check_netkit(host), check_btf(host),
             check_bpffs(host),        check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
             check_cgroup2(host),      check_runtimes(host), check_hook(host),   check_service(host),
-            check_name_servers(host), check_uplinks(host),  check_ipsec(host)};
+            check_name_servers(host), check_uplinks(host),  check_ipsec(host),  check_firewall(host),
+            check_last_errors(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

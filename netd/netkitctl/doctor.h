@@ -1,4 +1,5 @@
-// netkitctl doctor: what this host lacks for netkitd, and how to get it. Asks the host, never the daemon.
+// netkitctl doctor: what this host lacks for netkitd, and how to get it. Asks the host; of the daemon, if it
+// runs, only what went wrong lately.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
+#include "link/firewall.h"
 #include "link/uplink.h"
 
 namespace netkitd::ctl {
@@ -41,9 +43,13 @@ struct Host {
     std::function<Result<std::vector<link::Uplink>>()> uplinks;
     // For what leaves.
     std::function<Result<std::uint32_t>()> ipsec_policies;
+    std::function<Result<std::vector<link::ForwardChain>>()> forward_chains;
+    // What the daemon could not do lately, "attach ID: why"; nothing where none answers.
+    std::function<std::vector<std::string>()> last_errors;
 };
 
-[[nodiscard]] Host this_host();
+// `socket_path`: of the daemon.
+[[nodiscard]] Host this_host(const std::string& socket_path);
 [[nodiscard]] std::vector<Finding> examine(const Host& host);
 [[nodiscard]] bool is_fit(const std::vector<Finding>& findings);
 

@@ -116,8 +116,7 @@ Finding check_service(const Host& host) {
 Finding check_name_servers(const Host& host) {
     constexpr const char* kFix =
         "give the network `dns` in /etc/netkitd/netkitd.json, or the container --annotation io.netkitd.dns=ADDRESS";
-    const auto resolver =
-        link::find_resolver_settings([&](const std::string& path) { return read_on(host, path); });
+    const auto resolver = link::find_resolver_settings([&](const std::string& path) { return read_on(host, path); });
     if (!resolver.servers.empty()) {
         return {.check = "name-servers",
                 .verdict = Verdict::ok,
@@ -176,6 +175,36 @@ Finding check_ipsec(const Host& host) {
             .fix = "encrypt by a tunnel device instead (wireguard), which the routes of containers can lead to"};
     }
     return {.check = kCheck, .verdict = Verdict::ok, .text = "no IPsec policy is passed by", .fix = ""};
+}
+
+Finding check_firewall(const Host& host) {
+    constexpr const char* kCheck = "firewall";
+    const auto chains = host.forward_chains();
+    if (!chains) {
+        return cannot_look(kCheck, chains.error());
+    }
+    for (const link::ForwardChain& chain : *chains) {
+        if (chain.drops || chain.has_rules) {
+            return {.check = kCheck,
+                    .verdict = Verdict::warn,
+                    .text = std::format("the firewall filters what this host forwards ({}{}): that does not hold for "
+                                        "containers, most of whose packets do not come there",
+                                        chain.name, chain.drops ? ", policy drop" : ""),
+                    .fix = "separate containers by networks (`isolated`), or filter where their packets arrive"};
+        }
+    }
+    return {.check = kCheck, .verdict = Verdict::ok, .text = "nothing is filtered that this host forwards", .fix = ""};
+}
+
+Finding check_last_errors(const Host& host) {
+    const std::vector<std::string> errors = host.last_errors();
+    if (errors.empty()) {
+        return {.check = "last-errors", .verdict = Verdict::ok, .text = "netkitd reports no failure", .fix = ""};
+    }
+    return {.check = "last-errors",
+            .verdict = Verdict::warn,
+            .text = std::format("{} failed lately, the last: {}", errors.size(), errors.back()),
+            .fix = "netkitctl status lists all; journalctl -t netkit-hook -t netkitd has what the hook said"};
 }
 
 }  // namespace netkitd::ctl

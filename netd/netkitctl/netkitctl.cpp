@@ -127,7 +127,7 @@ std::string to_text(const json& value) {
 }
 
 int examine_host(const CommandLine& line, std::ostream& out) {
-    const std::vector<Finding> findings = examine(this_host());
+    const std::vector<Finding> findings = examine(this_host(line.socket_path));
     out << (line.json ? to_text(findings_json(findings)) : print_findings(findings));
     return is_fit(findings) ? kDone : kFailed;
 }

@@ -81,7 +81,13 @@ std::string print_endpoint(const json& endpoint) {
     table.add({"Device mode", text_at(endpoint, "device_mode")});
     table.add({"Netns cookie", text_at(endpoint, "netns_cookie")});
     table.add({"Created", text_at(endpoint, "created")});
-    return table.to_string();
+    Table drops{"NAME", ">PACKETS", ">LAST", "MEANING"};
+    for (const json& drop : array_at(endpoint, "drops")) {
+        const std::string device = text_at(drop, "device");
+        drops.add({text_at(drop, "name"), text_at(drop, "packets"), duration(number_at(drop, "last_ms_ago")) + " ago",
+                   text_at(drop, "text") + (device == "-" ? "" : std::format(" ({})", device))});
+    }
+    return table.to_string() + (drops.empty() ? "" : "\nDropped of what it sent\n" + drops.to_string("  "));
 }
 
 std::string print_attached(const std::string& id, const json& reply) {

@@ -27,7 +27,8 @@ Result<Config> NodeNetwork::settle(Config config) {
     settled.masquerade_ports =
         NK_TRY(settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(ports_.host_ports())));
     if (settled.masquerade_ports != wanted) {
-        log(LogLevel::notice, "masquerade takes the ports {}-{} only: the host needs the others for its own connections",
+        log(LogLevel::notice,
+            "masquerade takes the ports {}-{} only: the host needs the others for its own connections",
             settled.masquerade_ports.first, settled.masquerade_ports.last);
     }
     return settled;

@@ -31,8 +31,8 @@ public:
     // Borrows all three for its life.
     NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store);
 
-    // The configuration as this host allows it: what it leaves open (the default network's prefix, the pool of ports) is
-    // chosen, and what would hurt the host is refused by name. Changes nothing.
+    // The configuration as this host allows it: what it leaves open (the default network's prefix, the pool of ports)
+    // is chosen, and what would hurt the host is refused by name. Changes nothing.
     [[nodiscard]] Result<Config> settle(Config config);
     [[nodiscard]] Result<void> sync(const Config& config);
     [[nodiscard]] Result<void> end_flows_outside_pool() { return settings_.end_flows_outside_pool(); }

@@ -91,7 +91,8 @@ Result<PortRange> settle_port_pool(const PortRange& wanted, bool by_default, con
     }
     const unsigned missing = needed - (hosts - shared);
     const std::string trouble = std::format(
-        "masquerade.ports {}-{} would leave this host {} ports for its own connections (net.ipv4.ip_local_port_range is "
+        "masquerade.ports {}-{} would leave this host {} ports for its own connections (net.ipv4.ip_local_port_range "
+        "is "
         "{}-{}), and it keeps {}",
         wanted.first, wanted.last, hosts - shared, host.ephemeral.first, host.ephemeral.last, needed);
     if (!by_default) {

@@ -25,8 +25,8 @@ struct HostPorts {
 // How many ephemeral ports the host keeps at least, or all that it has.
 inline constexpr unsigned kFewestHostPorts = 4096;
 
-// `wanted`, or as much of it as leaves the host enough, if it is there `by_default`; refused if that is too little, or if
-// the pool was configured.
+// `wanted`, or as much of it as leaves the host enough, if it is there `by_default`; refused if that is too little, or
+// if the pool was configured.
 [[nodiscard]] Result<PortRange> settle_port_pool(const PortRange& wanted, bool by_default, const HostPorts& host);
 
 }  // namespace netkitd

@@ -22,8 +22,8 @@ bool hides(const IpPrefix& prefix, const link::HostPrefix& host) {
     return prefix.overlaps(host.prefix) && (host.connected || host.prefix.length() >= prefix.length());
 }
 
-// For a prefix that nobody asked for. Unique local addresses of others' are of another /48 (RFC 4193, section 3.2.3), so
-// of IPv6 a wide route says nothing.
+// For a prefix that nobody asked for. Unique local addresses of others' are of another /48 (RFC 4193, section 3.2.3),
+// so of IPv6 a wide route says nothing.
 bool is_not_free(const IpPrefix& prefix, const link::HostPrefix& host) {
     return hides(prefix, host) ||
            (prefix.address().is_v4() && host.prefix.length() >= kShortestRoute4 && prefix.overlaps(host.prefix));
@@ -31,8 +31,8 @@ bool is_not_free(const IpPrefix& prefix, const link::HostPrefix& host) {
 
 const link::HostPrefix* find_in_the_way(const IpPrefix& prefix, const std::vector<link::HostPrefix>& host,
                                         const IsInTheWay& is_in_the_way) {
-    const auto found = std::ranges::find_if(
-        host, [&](const link::HostPrefix& candidate) { return is_in_the_way(prefix, candidate); });
+    const auto found =
+        std::ranges::find_if(host, [&](const link::HostPrefix& candidate) { return is_in_the_way(prefix, candidate); });
     return found == host.end() ? nullptr : &*found;
 }
 
@@ -45,14 +45,14 @@ bool has_containers(const std::vector<EndpointRecord>& endpoints, const std::str
 
 bool is_of_another_network(const Config& config, const NetworkConfig& network, const IpPrefix& prefix) {
     return std::ranges::any_of(config.networks, [&](const NetworkConfig& other) {
-        return other.name != network.name && std::ranges::any_of(other.prefixes(), [&](const IpPrefix& theirs) {
-                   return theirs.overlaps(prefix);
-               });
+        return other.name != network.name &&
+               std::ranges::any_of(other.prefixes(), [&](const IpPrefix& theirs) { return theirs.overlaps(prefix); });
     });
 }
 
-Result<IpPrefix> choose(const Config& config, const NetworkConfig& network, std::span<const std::string_view> candidates,
-                        const std::vector<link::HostPrefix>& host, const std::vector<EndpointRecord>& endpoints) {
+Result<IpPrefix> choose(const Config& config, const NetworkConfig& network,
+                        std::span<const std::string_view> candidates, const std::vector<link::HostPrefix>& host,
+                        const std::vector<EndpointRecord>& endpoints) {
     std::vector<IpPrefix> prefixes;
     for (const std::string_view text : candidates) {
         prefixes.push_back(NK_TRY(IpPrefix::parse(text)));
@@ -67,12 +67,15 @@ Result<IpPrefix> choose(const Config& config, const NetworkConfig& network, std:
             return prefix;
         }
     }
-    return fail(ErrorKind::refused,
-                "network {}: this host has a use for all of {} ({} is in the way of the first): give the network a prefix "
-                "of its own, \"networks\": {{\"{}\": {{\"{}\": …}}}}",
-                network.name, join(candidates), find_in_the_way(prefixes.front(), host, is_not_free) == nullptr
-                    ? "another network" : find_in_the_way(prefixes.front(), host, is_not_free)->text,
-                network.name, prefixes.front().address().is_v4() ? "ipv4" : "ipv6");
+    return fail(
+        ErrorKind::refused,
+        "network {}: this host has a use for all of {} ({} is in the way of the first): give the network a prefix "
+        "of its own, \"networks\": {{\"{}\": {{\"{}\": …}}}}",
+        network.name, join(candidates),
+        find_in_the_way(prefixes.front(), host, is_not_free) == nullptr
+            ? "another network"
+            : find_in_the_way(prefixes.front(), host, is_not_free)->text,
+        network.name, prefixes.front().address().is_v4() ? "ipv4" : "ipv6");
 }
 
 Result<void> check(const NetworkConfig& network, const IpPrefix& prefix, const std::vector<link::HostPrefix>& host,

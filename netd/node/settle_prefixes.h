@@ -2,8 +2,8 @@
 //
 // A network whose prefix holds an address of the host's, a route of it, or a link's prefix that it is a part of, would
 // cut the host off from there: the daemon refuses to start with it, by name, and a reload likewise. Where the
-// configuration leaves the default network's prefix open, it is the first of a list that nothing on the host overlaps, a
-// wider route (a company's 10.0.0.0/8) included. A network that has containers keeps its prefix whatever comes later;
+// configuration leaves the default network's prefix open, it is the first of a list that nothing on the host overlaps,
+// a wider route (a company's 10.0.0.0/8) included. A network that has containers keeps its prefix whatever comes later;
 // find_overlaps() says so.
 #pragma once
 

@@ -262,12 +262,10 @@ std::vector<VerdictCase> host_prefix_cases(const Net& net) {
     VerdictCase between = masqueraded("AContainerIsReached", web_to(net, net.db), web_to(net, net.db), {});
     between.becomes = delivered(web_to(net, net.db));
     return {
-        with_host_prefix(masqueraded("AnAddressOfTheHostsIsOutside", web_to(net, net.nobody),
-                                     web_to(net, net.nobody).from(net.node, 50000))),
         with_host_prefix(between),
         with_host_prefix(masqueraded("WhatLeavesIsMasqueraded", from_web(net), from_web(net).from(net.node, 50000))),
-        with_host_prefix(dropped("AnAddressOfTheHostsIsNoSource", "spoofed-source",
-                                 Packet().ip(net.nobody, net.remote).udp(1, 2))),
+        with_host_prefix(
+            dropped("AnAddressOfTheHostsIsNoSource", "spoofed-source", Packet().ip(net.nobody, net.remote).udp(1, 2))),
     };
 }
 
@@ -359,10 +357,8 @@ std::vector<VerdictCase> never_forwarded() {
         return to_stack(name, "stack-host", web_to(net, destination));
     };
     return {
-        host("Ip4Broadcast", ipv4(), "255.255.255.255"),
-        host("Ip4MulticastGroup", ipv4(), "224.0.0.22"),
-        host("Ip4ZeroNetwork", ipv4(), "0.1.2.3"),
-        host("Ip6Unspecified", ipv6(), "::"),
+        host("Ip4Broadcast", ipv4(), "255.255.255.255"),  host("Ip4MulticastGroup", ipv4(), "224.0.0.22"),
+        host("Ip4ZeroNetwork", ipv4(), "0.1.2.3"),        host("Ip6Unspecified", ipv6(), "::"),
         host("Ip6MappedIp4", ipv6(), "::ffff:10.77.0.3"),
     };
 }

@@ -57,6 +57,7 @@ ip netns exec lan ip link set eth0 up
 daemon_start
 equals "the default network is where the host has no use for the prefix" 10.177.0.0/16 "$(default_prefix)"
 check "the host reaches its LAN" ping -c 1 -W 10 10.77.5.9
+lacks "nothing of that is a warning" 'overlaps' "$(netkitctl status)"
 container web -- sleep 1000 >/dev/null
 check "a container reaches the outside" in_container web ping -c 1 -W 10 "$far4"
 check "and the host's address there" in_container web ping -c 1 -W 10 10.77.5.5

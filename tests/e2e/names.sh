@@ -109,7 +109,8 @@ refused "servers that are no addresses" 126 container wrong --annotation io.netk
 contains "are refused by name in status" 'io.netkitd.dns.*one.one.*is not an IP address' "$(netkitctl status)"
 
 podman pod create --name pod --network none >/dev/null
-container member --pod pod -- sleep 1000 >/dev/null
+podman run --detach --name member --hooks-dir "$hooks_dir" --pod pod --annotation io.netkitd.network=default \
+    busybox sleep 1000 >/dev/null
 check "in a member of a pod" resolves member
 podman restart --time 0 member >/dev/null
 check "and again when it was restarted" resolves member

@@ -84,6 +84,12 @@ public:
     Result<std::vector<IpAddr>> entries() override {
         return step("entries", [&] { return kernel_.entries(); });
     }
+    Result<void> count_drops(std::uint32_t host_ifindex) override {
+        return step("count_drops", [&] { return kernel_.count_drops(host_ifindex); });
+    }
+    Result<void> forget_drops(std::uint32_t host_ifindex) override {
+        return step("forget_drops", [&] { return kernel_.forget_drops(host_ifindex); });
+    }
     Result<void> forget_flows(std::uint32_t endpoint_id) override {
         return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
     }

@@ -120,16 +120,17 @@ TEST(Annotations, HostileTextCannotForgeALogLineOrFloodIt) {
 }
 
 TEST(Annotations, NameServersAreAddressesThatAContainerCanAsk) {
-    const std::pair<const char*, const char*> refused[] = {{"", "0 name servers"},
-                                                           {"dns.example", "is not an IP address"},
-                                                           {"192.0.2.53,", "'' is not an IP address"},
-                                                           {"192.0.2.53, 192.0.2.54", "' 192.0.2.54' is not an IP address"},
-                                                           {"192.0.2.53:53", "is not an IP address"},
-                                                           {"127.0.0.1", "127.0.0.1 listens on this host's loopback"},
-                                                           {"fe80::1", "fe80::1 is a link-local address"},
-                                                           {"224.0.0.251", "is a multicast address"},
-                                                           {"192.0.2.1,192.0.2.1", "192.0.2.1 is given twice"},
-                                                           {"192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4", "4 name servers"}};
+    const std::pair<const char*, const char*> refused[] = {
+        {"", "0 name servers"},
+        {"dns.example", "is not an IP address"},
+        {"192.0.2.53,", "'' is not an IP address"},
+        {"192.0.2.53, 192.0.2.54", "' 192.0.2.54' is not an IP address"},
+        {"192.0.2.53:53", "is not an IP address"},
+        {"127.0.0.1", "127.0.0.1 listens on this host's loopback"},
+        {"fe80::1", "fe80::1 is a link-local address"},
+        {"224.0.0.251", "is a multicast address"},
+        {"192.0.2.1,192.0.2.1", "192.0.2.1 is given twice"},
+        {"192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4", "4 name servers"}};
     for (const auto& [value, reason] : refused) {
         EXPECT_THAT(refusal({{"io.netkitd.network", "default"}, {"io.netkitd.dns", value}}),
                     AllOf(HasSubstr("'io.netkitd.dns'"), HasSubstr(reason)))

@@ -235,8 +235,10 @@ TEST(Config, ANetworkMayHaveNameServers) {
     const auto config = parse_config(R"({"networks": {"default": {"dns": ["192.0.2.53", "2001:db8::53"]}}})", kFile);
     ASSERT_TRUE(config) << config.error().message();
     EXPECT_EQ(config->networks[0].dns, (std::vector{*IpAddr::parse("192.0.2.53"), *IpAddr::parse("2001:db8::53")}));
-    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": []}}})"), HasSubstr("networks.default.dns: 0 name servers"));
-    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": ["::1"]}}})"), HasSubstr("networks.default.dns: ::1 listens"));
+    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": []}}})"),
+                HasSubstr("networks.default.dns: 0 name servers"));
+    EXPECT_THAT(refusal(R"({"networks": {"default": {"dns": ["::1"]}}})"),
+                HasSubstr("networks.default.dns: ::1 listens"));
 }
 
 TEST(Config, AnMtuIsAWholeNumberInRange) {

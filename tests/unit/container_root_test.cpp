@@ -17,15 +17,14 @@ protected:
         fs::create_directories(root_ / "etc");
         std::ofstream(outside_) << "the host's";
     }
-    void TearDown() override {
-        fs::remove_all(top_);
-    }
+    void TearDown() override { fs::remove_all(top_); }
     [[nodiscard]] Result<UniqueFd> find_or_make() const {
         return ContainerRoot::open(root_).value().find_or_make("etc/resolv.conf");
     }
     // Where the descriptor leads, as seen from the root.
     [[nodiscard]] std::string place(const Result<UniqueFd>& fd) const {
-        return fd ? "/" + fs::read_symlink(std::format("/proc/self/fd/{}", fd->get())).lexically_relative(root_).string()
+        return fd ? "/" +
+                        fs::read_symlink(std::format("/proc/self/fd/{}", fd->get())).lexically_relative(root_).string()
                   : fd.error().message();
     }
 
@@ -50,10 +49,11 @@ TEST_F(ContainerRootTest, OneThatIsMissingIsMadeEmptyWithItsDirectories) {
 }
 
 TEST_F(ContainerRootTest, ALinkLeadsWhereItWouldInTheContainer) {
-    for (const auto& [target, expected] : {std::pair("/run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
-                                           {"../run/resolv.conf", "/run/resolv.conf"},
-                                           {"../../../../resolv.conf", "/resolv.conf"},
-                                           {"/proc/../../resolv.conf", "/resolv.conf"}}) {
+    for (const auto& [target, expected] :
+         {std::pair("/run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
+          {"../run/resolv.conf", "/run/resolv.conf"},
+          {"../../../../resolv.conf", "/resolv.conf"},
+          {"/proc/../../resolv.conf", "/resolv.conf"}}) {
         fs::remove(root_ / "etc/resolv.conf");
         fs::create_symlink(target, root_ / "etc/resolv.conf");
         EXPECT_EQ(place(find_or_make()), expected) << target;

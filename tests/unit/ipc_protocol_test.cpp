@@ -64,8 +64,8 @@ TEST(Request, DescriptorsMayComeInAnyOrder) {
 }
 
 TEST(Request, IsReadAsItWasWritten) {
-    for (const Operation operation : {Operation::detach, Operation::stopped, Operation::status, Operation::endpoint_list,
-                                      Operation::endpoint_show, Operation::flow_list}) {
+    for (const Operation operation : {Operation::detach, Operation::stopped, Operation::status,
+                                      Operation::endpoint_list, Operation::endpoint_show, Operation::flow_list}) {
         const auto text = encode_request({.operation = operation, .id = "a"});
         ASSERT_TRUE(text) << text.error().message();
         const auto request = decode_request(*text, {});

@@ -45,7 +45,9 @@ protected:
                                                             : std::nullopt;
                  },
                  .uplinks = [] { return std::vector{uplink("eth0")}; },
-                 .ipsec_policies = [] { return 0U; }};
+                 .ipsec_policies = [] { return 0U; },
+                 .forward_chains = [] { return std::vector<link::ForwardChain>(); },
+                 .last_errors = [] { return std::vector<std::string>(); }};
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
         write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n");
@@ -233,6 +235,27 @@ TEST_F(DoctorTest, NameServersThatContainersCannotReach) {
     }
     fs::remove(root_ / "etc/resolv.conf");
     expect("name-servers", Verdict::warn, "names no server", "io.netkitd.dns");
+}
+
+TEST_F(DoctorTest, AFirewallThatContainersPassBy) {
+    const auto chains = [this](bool drops, bool has_rules) {
+        host_.forward_chains = [=] {
+            return std::vector{link::ForwardChain{.name = "ip filter FORWARD", .drops = drops, .has_rules = has_rules}};
+        };
+    };
+    chains(true, false);
+    expect("firewall", Verdict::warn, "ip filter FORWARD, policy drop", "isolated");
+    chains(false, true);
+    expect("firewall", Verdict::warn, "does not hold for containers", "isolated");
+    chains(false, false);
+    EXPECT_EQ(finding("firewall").verdict, Verdict::ok);
+}
+
+TEST_F(DoctorTest, WhatFailedLately) {
+    host_.last_errors = [] {
+        return std::vector<std::string>{"attach web: no address is left", "attach db: no such network"};
+    };
+    expect("last-errors", Verdict::warn, "2 failed lately, the last: attach db: no such network", "netkitctl status");
 }
 
 TEST_F(DoctorTest, NameServersThatContainersReach) {

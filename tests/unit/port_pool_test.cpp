@@ -13,8 +13,8 @@ using testing::HasSubstr;
 const PortRange kPool{.first = 49152, .last = 65535};
 
 PortRange settled(const PortRange& ephemeral, std::string_view reserved = "") {
-    const auto pool =
-        settle_port_pool(kPool, /*by_default=*/true, {.ephemeral = ephemeral, .reserved = parse_port_ranges(reserved).value()});
+    const auto pool = settle_port_pool(kPool, /*by_default=*/true,
+                                       {.ephemeral = ephemeral, .reserved = parse_port_ranges(reserved).value()});
     EXPECT_TRUE(pool) << pool.error().message();
     return pool.value_or(PortRange{.first = 0, .last = 0});
 }

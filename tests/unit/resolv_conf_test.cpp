@@ -81,8 +81,9 @@ TEST(ResolvConf, IsBounded) {
 
 TEST(ResolverSettings, OfALocalResolverTheUpstreamsCount) {
     const std::string stub = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n";
-    const auto resolved = settings_of({{"/etc/resolv.conf", stub},
-                                       {"/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.53\nsearch a.example\n"}});
+    const auto resolved =
+        settings_of({{"/etc/resolv.conf", stub},
+                     {"/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.53\nsearch a.example\n"}});
     EXPECT_EQ(servers(resolved), "192.0.2.53");
     EXPECT_EQ(resolved.file, "/run/systemd/resolve/resolv.conf");
     EXPECT_THAT(resolved.search, ElementsAre("a.example"));
@@ -115,7 +116,8 @@ TEST(ContainerNames, AreTheHostsOrWhatWasChosen) {
 TEST(ContainerNames, WithoutAServerSayWhyAndWhatToDo) {
     const auto local = container_names(parse("nameserver 127.0.0.1\n"), {}, true);
     EXPECT_THAT(local.servers, IsEmpty());
-    EXPECT_THAT(local.resolv_conf, AllOf(StartsWith("# "), HasSubstr("127.0.0.1 listens"), HasSubstr("io.netkitd.dns")));
+    EXPECT_THAT(local.resolv_conf,
+                AllOf(StartsWith("# "), HasSubstr("127.0.0.1 listens"), HasSubstr("io.netkitd.dns")));
     EXPECT_EQ(std::ranges::count(local.resolv_conf, '\n'), 1);
     EXPECT_THAT(container_names(parse("nameserver 2001:db8::53\n"), {}, false).obstacle, HasSubstr("IPv6"));
     EXPECT_THAT(container_names({}, {}, true).obstacle, HasSubstr("names no server"));

@@ -33,7 +33,8 @@ EndpointRecord container(const char* network, const char* address4) {
 }
 
 // The default network's, on such a host.
-std::string default_prefix(const std::vector<link::HostPrefix>& host, const std::vector<EndpointRecord>& endpoints = {}) {
+std::string default_prefix(const std::vector<link::HostPrefix>& host,
+                           const std::vector<EndpointRecord>& endpoints = {}) {
     const auto settled = settle_prefixes(default_config(), host, endpoints);
     return settled ? settled->networks[0].ipv4.to_string() : settled.error().message();
 }

@@ -9,6 +9,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/endpoint_drops.h"
 #include "lib/packet/csum.h"
 #include "lib/endpoint.h"
 #include "lib/packet/parse.h"
@@ -68,7 +69,7 @@ static __always_inline int nk_send_back(struct __sk_buff *skb, const struct nk_e
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
 
 	if (!header)
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
 	nk_copy_mac(header->h_dest, header->h_source);
 	nk_copy_mac(header->h_source, asker->host_mac);
 	nk_count(skb, NK_EVENT_NEIGHBOUR_ANSWERED);
@@ -97,15 +98,15 @@ NK_GLOBAL int nk_answer_arp(struct __sk_buff *skb)
 	__be32 asked;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)) || !nk_arp_is_right(&arp))
-		return nk_drop(skb, NK_DROP_MALFORMED);
+		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	if (!nk_arp_asks(&arp))
-		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+		return nk_drop_sent(skb, NK_DROP_LINK_SCOPE);
 	sender = nk_addr4(arp.sender);
 	asker = nk_asker(skb, NK_IPV4, &sender);
 	if (!asker)
-		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);
+		return nk_drop_sent(skb, NK_DROP_SPOOFED_SOURCE);
 	if (asker->device_mode == NK_DEVICE_NETKIT)
-		return nk_drop(skb, NK_DROP_NOT_IP);
+		return nk_drop_sent(skb, NK_DROP_NOT_IP);
 	asked = arp.target;
 	arp.operation = bpf_htons(NK_ARP_REPLY);
 	__builtin_memcpy(arp.target_mac, arp.sender_mac, ETH_ALEN);
@@ -113,7 +114,7 @@ NK_GLOBAL int nk_answer_arp(struct __sk_buff *skb)
 	__builtin_memcpy(arp.sender_mac, asker->host_mac, ETH_ALEN);
 	arp.sender = asked;
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, &arp, sizeof(arp), BPF_F_RECOMPUTE_CSUM))
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
 	return nk_send_back(skb, asker);
 }
 
@@ -173,19 +174,19 @@ NK_GLOBAL int nk_answer_solicitation(struct __sk_buff *skb)
 	struct nk_addr source;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &asked, NK_ND_WITHOUT_OPTION))
-		return nk_drop(skb, NK_DROP_MALFORMED);
+		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	if (!nk_solicitation_asks(&asked))
-		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+		return nk_drop_sent(skb, NK_DROP_LINK_SCOPE);
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &asked, sizeof(asked)) || !nk_solicitation_is_right(skb, &asked))
-		return nk_drop(skb, NK_DROP_MALFORMED);
+		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	__builtin_memcpy(&source, &asked.ip.saddr, sizeof(source));
 	asker = nk_asker(skb, NK_IPV6, &source);
 	if (!asker)
-		return nk_drop(skb, NK_DROP_SPOOFED_SOURCE);
+		return nk_drop_sent(skb, NK_DROP_SPOOFED_SOURCE);
 	if (asker->device_mode == NK_DEVICE_NETKIT)
-		return nk_drop(skb, NK_DROP_LINK_SCOPE);
+		return nk_drop_sent(skb, NK_DROP_LINK_SCOPE);
 	nk_make_advertisement(asker, &asked, &answer);
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
-		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
 	return nk_send_back(skb, asker);
 }

@@ -1,0 +1,21 @@
+// What the host's firewall (nftables; iptables-nft too) does to packets that the host forwards. Most packets of
+// containers never come there.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace netkitd::link {
+
+struct ForwardChain {
+    std::string name;    // "ip filter FORWARD": family, table, chain
+    bool drops = false;  // what no rule accepts (policy drop)
+    bool has_rules = false;
+};
+
+// The base chains of the forward hook, of the calling thread's netns; none where the kernel has no nftables.
+[[nodiscard]] Result<std::vector<ForwardChain>> forward_chains();
+
+}  // namespace netkitd::link
