@@ -247,6 +247,10 @@ enum nk_counter {
 };
 #undef NK_COUNTER_SYMBOL
 
+// Room for more of them: the map that is pinned keeps its size when one is added.
+#define NK_COUNTER_ROOM 256
+NK_STATIC_ASSERT(NK_COUNTER_COUNT <= NK_COUNTER_ROOM, "every counter has room");
+
 struct nk_counter_value {
 	__u64 packets;
 	__u64 bytes;

@@ -5,7 +5,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NK_COUNTER_COUNT);
+	__uint(max_entries, NK_COUNTER_ROOM);
 	__type(key, __u32);
 	__type(value, struct nk_counter_value);
 } counters SEC(".maps");

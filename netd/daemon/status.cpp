@@ -60,7 +60,8 @@ void describe_network_masquerade(const Masquerade& masquerade, const std::string
     network["source" + suffix] = masquerade.source ? json(masquerade.source->to_string()) : json(nullptr);
 }
 
-json describe_networks(const EndpointManager& endpoints) {
+// `ipv6`: whether this host has any to give, here and below.
+json describe_networks(const EndpointManager& endpoints, bool ipv6) {
     json result = json::array();
     for (const NetworkConfig& network : endpoints.config().networks) {
         const auto use4 = endpoints.pool_use(network.name, IpFamily::v4);
@@ -77,7 +78,7 @@ json describe_networks(const EndpointManager& endpoints) {
                             {"isolated", network.isolated}};
         describe_network_masquerade(network.masquerade4, "4", description);
         describe_network_masquerade(network.masquerade6, "6", description);
-        if (network.ipv6) {
+        if (network.ipv6 && ipv6) {
             description["ipv6"] = network.ipv6->to_string();
             description["gateway6"] = network.gateway6()->to_string();
         }
@@ -97,7 +98,8 @@ json describe_masquerade(const Node& node) {
     json prefixes = json::array();
     for (const NetworkConfig& network : config.networks) {
         for (const IpPrefix& prefix : network.prefixes()) {
-            if (network.masquerade(prefix.address().family()).enabled) {
+            const bool is_used = prefix.address().is_v4() || node.network().no_ipv6().empty();
+            if (is_used && network.masquerade(prefix.address().family()).enabled) {
                 prefixes.push_back(prefix.to_string());
             }
         }
@@ -121,10 +123,11 @@ json describe_masquerade(const Node& node) {
               {"sctp", config.lifetimes.sctp.count()}}}};
 }
 
-json describe_big_tcp(const BigTcp& big_tcp) {
+json describe_big_tcp(const BigTcp& big_tcp, bool ipv6) {
     const link::SegmentSizes sizes = big_tcp.pair_sizes();
+    const auto of_ipv6 = [&](std::uint32_t size) { return ipv6 ? json(size) : json(nullptr); };
     return {{"enabled", big_tcp.enabled()},        {"reason", big_tcp.why_off()},
-            {"gso_max_size", sizes.gso},           {"gro_max_size", sizes.gro},
+            {"gso_max_size", of_ipv6(sizes.gso)},  {"gro_max_size", of_ipv6(sizes.gro)},
             {"gso_ipv4_max_size", sizes.gso_ipv4}, {"gro_ipv4_max_size", sizes.gro_ipv4}};
 }
 
@@ -164,8 +167,14 @@ Result<json> describe_maps(Node& node) {
     json list = json::array();
     const std::uint32_t capacity = node.datapath().endpoint_capacity();
     list.push_back(describe_map("endpoints4", count_addresses(node.endpoints(), IpFamily::v4), capacity));
-    list.push_back(describe_map("endpoints6", count_addresses(node.endpoints(), IpFamily::v6), capacity));
+    const bool ipv6 = node.network().no_ipv6().empty();
+    if (ipv6) {
+        list.push_back(describe_map("endpoints6", count_addresses(node.endpoints(), IpFamily::v6), capacity));
+    }
     for (const nat::FlowSweeper::Map& map : node.sweeper().maps()) {
+        if (!ipv6 && std::string_view(map.name).contains('6')) {
+            continue;
+        }
         json description = describe_map(map.name, map.fill.entries, map.fill.capacity);
         if (map.high_since) {
             description["high_since"] = describe_time(*map.high_since);
@@ -269,7 +278,9 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
     if (!node.device_mode().reason.empty()) {
         result.push_back(node.device_mode().reason);
     }
-    if (!node.network().no_ipv6().empty()) {
+    // Where nobody asked for IPv6, nothing is missing.
+    const auto asks_for_ipv6 = [](const NetworkConfig& network) { return network.ipv6 && !network.any_ipv6; };
+    if (!node.network().no_ipv6().empty() && std::ranges::any_of(node.endpoints().config().networks, asks_for_ipv6)) {
         result.push_back(std::format("containers get no IPv6: {}", node.network().no_ipv6()));
     }
     if (!host.unreachable.empty() && host.servers.empty()) {
@@ -331,10 +342,10 @@ Result<json> describe_status(Node& node) {
         {"host_routing", "bpf"},
         {"masquerading", describe_masquerade(node)},
         {"services", "not available"},
-        {"big_tcp", describe_big_tcp(node.network().big_tcp())},
+        {"big_tcp", describe_big_tcp(node.network().big_tcp(), node.network().no_ipv6().empty())},
         {"uplinks", describe_uplinks(node.network())},
         {"name_servers", describe_name_servers(resolver)},
-        {"networks", describe_networks(node.endpoints())},
+        {"networks", describe_networks(node.endpoints(), node.network().no_ipv6().empty())},
         {"endpoints", node.endpoints().endpoints().size()},
         {"maps", NK_TRY(describe_maps(node))},
         {"flows_refused", NK_TRY(node.datapath().counted(NK_DROP_FLOW_TABLE_FULL))},

@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "base/unique_fd.h"
 #include "datapath/bpf_log.h"
 #include "datapath/flow_capacity.h"
@@ -25,20 +27,6 @@ bool is_scratch(const bpf_map& map) {
     return bpf_map__is_internal(&map) || std::ranges::contains(kScratch, std::string_view(bpf_map__name(&map)));
 }
 
-Result<void> pin_maps(const netkitd_bpf& skeleton, const Pins& pins) {
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, skeleton.obj) {
-        if (is_scratch(*map)) {
-            continue;
-        }
-        const std::string path = pins.map(bpf_map__name(map));
-        if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0) {
-            return fail_errno(-error, "set the pin of map {}", bpf_map__name(map));
-        }
-    }
-    return {};
-}
-
 // That of a map that is pinned already: traffic uses it, it stays as it is.
 std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
     const UniqueFd map(bpf_obj_get(path.c_str()));
@@ -48,6 +36,35 @@ std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
         return std::nullopt;  // loading says what is wrong with it, if anything
     }
     return info.max_entries;
+}
+
+// Counts are no state: those of a version whose counters had another size are forgotten. The programs that it left
+// attached count in its map until they are replaced.
+Result<void> forget_counters_of_another_size(const bpf_map& map, const std::string& path) {
+    const auto capacity = pinned_capacity(path);
+    if (std::string_view(bpf_map__name(&map)) != "counters" || !capacity || *capacity == bpf_map__max_entries(&map)) {
+        return {};
+    }
+    if (::unlink(path.c_str()) != 0) {
+        return fail_errno(errno, "unpin {}", path);
+    }
+    log(LogLevel::notice, "the counters begin anew: those of the version before had another size");
+    return {};
+}
+
+Result<void> pin_maps(const netkitd_bpf& skeleton, const Pins& pins) {
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton.obj) {
+        if (is_scratch(*map)) {
+            continue;
+        }
+        const std::string path = pins.map(bpf_map__name(map));
+        NK_TRY(forget_counters_of_another_size(*map, path));
+        if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0) {
+            return fail_errno(-error, "set the pin of map {}", bpf_map__name(map));
+        }
+    }
+    return {};
 }
 
 void size_flow_maps(const netkitd_bpf& skeleton, const Pins& pins) {

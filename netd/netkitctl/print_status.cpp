@@ -31,8 +31,12 @@ std::string big_tcp(const json& status) {
     if (!is_true(sizes, "enabled")) {
         return std::format("off: {}", text_at(sizes, "reason"));
     }
-    return std::format("IPv4: GSO {}, GRO {}; IPv6: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"),
-                       text_at(sizes, "gro_ipv4_max_size"), text_at(sizes, "gso_max_size"),
+    const std::string ipv4 =
+        std::format("IPv4: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"), text_at(sizes, "gro_ipv4_max_size"));
+    if (text_at(sizes, "gso_max_size") == "-") {
+        return ipv4;
+    }
+    return std::format("{}; IPv6: GSO {}, GRO {}", ipv4, text_at(sizes, "gso_max_size"),
                        text_at(sizes, "gro_max_size"));
 }
 

@@ -19,6 +19,12 @@ gone() {
     wait_for 60 no_endpoints
 }
 
+# addresses_again: those of IPv6, which the kernel removes with disable_ipv6.
+addresses_again() {
+    ip address add "$node6/64" dev up0 nodad
+    ip -6 route add default via "$outside6" dev up0
+}
+
 # default_prefix: that the network `default` has.
 default_prefix() {
     netkitctl status --json | jq -r '.networks[] | select(.name == "default") | .ipv4'
@@ -136,6 +142,19 @@ refuses "a configured pool that leaves it none" 'masquerade.ports 49152-65535 wo
 sysctl -qw net.ipv4.ip_local_port_range="$range"
 netkitd --purge >/dev/null
 equals "--purge leaves no port reserved" '' "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
+
+# --- no IPv6 ------------------------------------------------------------------------------------------------------------
+
+sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+daemon_start
+container web -- sleep 1000 >/dev/null
+check "a host without IPv6: a container reaches the outside" in_container web ping -c 1 -W 10 "$far4"
+lacks "status has nothing of IPv6" 'IPv6|fd6e|6 +[0-9]+ .*%' "$(netkitctl status | grep -v 'disable_ipv6')"
+gone
+daemon_stop
+netkitd --purge >/dev/null
+sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+addresses_again
 
 # --- a container's own settings -----------------------------------------------------------------------------------------
 

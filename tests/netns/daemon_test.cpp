@@ -164,6 +164,7 @@ TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
 
 TEST_F(DaemonTest, AHostThatTurnedIpv6OffIsNamed) {
     node().run("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
+    configure(R"({"networks": {"default": {"ipv6": "fd6e:6b64::/64"}}})");
     ASSERT_TRUE(start());
     EXPECT_THAT(status().at("degraded").dump(), HasSubstr("containers get no IPv6: IPv6 is turned off on this host"));
 }
@@ -186,9 +187,25 @@ TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
          std::filesystem::directory_iterator(bpffs() / std::format("abi{}/maps", NETKITD_ABI_VERSION))) {
         pins.push_back(pin.path().filename());
     }
-    EXPECT_THAT(pins, UnorderedElementsAre("counters", "endpoints4", "endpoints6", "flows4", "flows4_new", "flows6",
-                                           "flows6_new", "fragment_ids", "fragments", "non_masquerade4",
-                                           "non_masquerade6", "port_tries"));
+    EXPECT_THAT(pins, UnorderedElementsAre("counters", "endpoint_drops", "endpoints4", "endpoints6", "flows4",
+                                           "flows4_new", "flows6", "flows6_new", "fragment_ids", "fragments",
+                                           "non_masquerade4", "non_masquerade6", "port_tries"));
+}
+
+// The version before had fewer counters, in a map of just that size.
+TEST_F(DaemonTest, CountersOfAnotherSizeBeginAnew) {
+    ASSERT_TRUE(start());
+    stop(SIGTERM);
+    const std::string pin = bpffs() / std::format("abi{}/maps/counters", NETKITD_ABI_VERSION);
+    std::filesystem::remove(pin);
+    const UniqueFd former(bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", sizeof(std::uint32_t),
+                                         sizeof(nk_counter_value), NK_COUNTER_COUNT - 1, nullptr));
+    ASSERT_TRUE(former);
+    ASSERT_EQ(bpf_obj_pin(former.get(), pin.c_str()), 0);
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    EXPECT_TRUE(web.netns().reaches("10.77.0.1"));
 }
 
 TEST_F(DaemonTest, AFullDiskIsNamedAndContainersGoOn) {
