@@ -75,13 +75,15 @@ Result<void> put_container_files(const ContainerProcess& process, const OciState
         return {};
     }
     const Bundle bundle = NK_TRY(read_bundle(state));
+    Result<void> put;
     if (!bundle.hosts_file.empty() && !names->addresses.empty()) {
-        NK_TRY(put_own_name({bundle.hosts_file, bundle.host_name, names->addresses}, process.pidfd.get()));
+        put = put_own_name({bundle.hosts_file, bundle.host_name, names->addresses}, process.pidfd.get());
     }
     if (::setns(process.mount_namespace.get(), CLONE_NEWNS) != 0) {
         return fail_errno(errno, "enter the container's mount namespace");
     }
-    return mount_resolv_conf(bundle.root, *names, process.root_user);
+    keep_first(put, mount_resolv_conf(bundle.root, *names, process.root_user));
+    return put;
 }
 
 }  // namespace netkitd::hook

@@ -10,6 +10,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 
 #include "abi.h"
 #include "harness/small_file_system.h"
@@ -164,7 +165,7 @@ TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
 
 TEST_F(DaemonTest, AHostThatTurnedIpv6OffIsNamed) {
     node().run("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
-    configure(R"({"networks": {"default": {"ipv6": "fd6e:6b64::/64"}}})");
+    std::ofstream(scratch("netkitd.json")) << R"({"networks": {"default": {"ipv6": "fd6e:6b64::/64"}}})";
     ASSERT_TRUE(start());
     EXPECT_THAT(status().at("degraded").dump(), HasSubstr("containers get no IPv6: IPv6 is turned off on this host"));
 }
