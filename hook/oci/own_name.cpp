@@ -44,7 +44,11 @@ void detach_from_runtime() {
     ::setsid();
     const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        ::dup2(null.get(), stream);
+        if (null) {
+            ::dup2(null.get(), stream);
+        } else {
+            ::close(stream);
+        }
     }
 }
 

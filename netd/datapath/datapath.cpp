@@ -123,14 +123,14 @@ public:
         : families_{{{IpFamily::v4, bpf_map__fd(map4), &count4}, {IpFamily::v6, bpf_map__fd(map6), &count6}}},
           wanted_(wanted) {}
 
-    Result<void> add() const {
+    [[nodiscard]] Result<void> add() const {
         for (const auto& [family, map, count] : families_) {
             NK_TRY(add_prefixes(map, family, wanted_));
             publish(*count, static_cast<__u32>(count_of(wanted_, family)));
         }
         return {};
     }
-    Result<void> remove_others() const {
+    [[nodiscard]] Result<void> remove_others() const {
         for (const auto& [family, map, count] : families_) {
             NK_TRY(remove_other_prefixes(map, family, wanted_));
         }

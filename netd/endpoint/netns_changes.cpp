@@ -1,6 +1,5 @@
 #include "endpoint/netns_changes.h"
 
-#include <algorithm>
 #include <array>
 #include <format>
 #include <ranges>
@@ -35,9 +34,8 @@ NetnsChanges changes_in(std::string_view alias) {
             continue;
         }
         for (const auto part : std::views::split(word.substr(kChanged.size()), ',')) {
-            const auto name = std::ranges::find(kNames, std::string_view(part), &decltype(kNames)::value_type::first);
-            if (name != kNames.end()) {
-                changes.*(name->second) = true;
+            for (const auto& [name, member] : kNames) {
+                changes.*member = changes.*member || std::string_view(part) == name;
             }
         }
     }

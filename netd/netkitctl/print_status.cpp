@@ -31,7 +31,7 @@ std::string big_tcp(const json& status) {
     if (!is_true(sizes, "enabled")) {
         return std::format("off: {}", text_at(sizes, "reason"));
     }
-    const std::string ipv4 =
+    std::string ipv4 =
         std::format("IPv4: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"), text_at(sizes, "gro_ipv4_max_size"));
     if (text_at(sizes, "gso_max_size") == "-") {
         return ipv4;

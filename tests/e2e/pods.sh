@@ -58,7 +58,10 @@ check "podman kube down" podman kube down --force "$scratch/pod.yaml"
 check "frees it" wait_for 60 no_endpoints
 
 container always --restart=always -- sh -c 'sleep 2' >/dev/null
-wait_for 200 bash -c '(($(podman inspect --format "{{.RestartCount}}" always) >= 1))'
+restarted() {
+    (($(podman inspect --format '{{.RestartCount}}' always) >= 1))
+}
+check "it is restarted" wait_for 200 restarted
 check "a container that is restarted always has a network each time" wait_for 50 in_container always ping -c 1 -W 10 "$far4"
 podman rm --force --time 0 always >/dev/null
 check "and none at the end" wait_for 60 no_endpoints
