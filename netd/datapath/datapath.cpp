@@ -310,6 +310,17 @@ Result<void> Datapath::forget_drops(std::uint32_t host_ifindex) {
     return {};
 }
 
+Result<std::vector<std::uint32_t>> Datapath::devices_with_drops() const {
+    const int map = bpf_map__fd(programs_->maps().endpoint_drops);
+    std::vector<std::uint32_t> devices;
+    std::uint32_t key = 0;
+    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map, &key, &key)) {
+        devices.push_back(key);
+    }
+    return devices;
+}
+
 Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_ifindex) const {
 #define NK_ENDPOINT_DROP(symbol, name, text) EndpointDrop{symbol, name, text, 0, {}, 0},
     std::vector<EndpointDrop> drops{NK_DROP_REASONS(NK_ENDPOINT_DROP)};

@@ -120,6 +120,8 @@ public:
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
     [[nodiscard]] Result<void> forget_drops(std::uint32_t host_ifindex);
+    // Of which devices they are counted.
+    [[nodiscard]] Result<std::vector<std::uint32_t>> devices_with_drops() const;
     // Those that happened.
     [[nodiscard]] Result<std::vector<EndpointDrop>> endpoint_drops(std::uint32_t host_ifindex) const;
 

@@ -169,6 +169,10 @@ Result<void> KernelPlumbing::forget_drops(std::uint32_t host_ifindex) {
     return datapath_.forget_drops(host_ifindex);
 }
 
+Result<std::vector<std::uint32_t>> KernelPlumbing::devices_with_drops() {
+    return datapath_.devices_with_drops();
+}
+
 Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
     NK_TRY(nat::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
     return {};

@@ -12,6 +12,7 @@ struct EndpointManager::Found {
     std::vector<link::Device> devices;
     std::set<std::string> programs;
     std::set<IpAddr> entries;
+    std::vector<std::uint32_t> drops;  // counted of these devices
     std::set<link::HostRoute> routes;
 };
 
@@ -32,6 +33,7 @@ Result<EndpointManager::Found> EndpointManager::look_at_kernel() {
     Found found{.devices = NK_TRY(plumbing_.host_devices()),
                 .programs = {},
                 .entries = {},
+                .drops = NK_TRY(plumbing_.devices_with_drops()),
                 .routes = NK_TRY(plumbing_.host_routes())};
     std::ranges::move(NK_TRY(plumbing_.attached_programs()), std::inserter(found.programs, found.programs.end()));
     std::ranges::copy(NK_TRY(plumbing_.entries()), std::inserter(found.entries, found.entries.end()));
@@ -60,6 +62,9 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
     if (!found.programs.contains(record.host_name)) {
         NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
         log(LogLevel::notice, "{} had lost its program: attached again", record.host_name);
+    }
+    if (!std::ranges::contains(found.drops, record.host_ifindex)) {
+        NK_TRY(plumbing_.count_drops(record.host_ifindex));
     }
     const auto addresses = record.addresses();
     if (!std::ranges::all_of(addresses, [&](const IpAddr& a) { return found.entries.contains(a); })) {
@@ -121,6 +126,11 @@ Result<void> EndpointManager::remove_strays(const Found& found) {
     for (const IpAddr& address : found.entries) {
         if (!addresses.contains(address)) {
             keep_first(result, plumbing_.remove_entry(address));
+        }
+    }
+    for (const std::uint32_t ifindex : found.drops) {
+        if (!has_device(ifindex)) {
+            keep_first(result, plumbing_.forget_drops(ifindex));
         }
     }
     return result;

@@ -90,6 +90,9 @@ public:
     Result<void> forget_drops(std::uint32_t host_ifindex) override {
         return step("forget_drops", [&] { return kernel_.forget_drops(host_ifindex); });
     }
+    Result<std::vector<std::uint32_t>> devices_with_drops() override {
+        return step("devices_with_drops", [&] { return kernel_.devices_with_drops(); });
+    }
     Result<void> forget_flows(std::uint32_t endpoint_id) override {
         return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
     }

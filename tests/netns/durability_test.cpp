@@ -122,7 +122,8 @@ protected:
         EXPECT_EQ(known.size(), told.size());
         EXPECT_EQ(pairs(), host_names);
         EXPECT_EQ(pins(), host_names);
-        EXPECT_EQ(entries(), told.size());
+        EXPECT_EQ(entries("endpoints4"), told.size());
+        EXPECT_EQ(entries("endpoint_drops"), told.size());
         EXPECT_EQ(status().at("networks").at(0).at("in_use"), told.size()) << "an address is leaked";
     }
 
@@ -147,9 +148,10 @@ protected:
         }
         return names;
     }
-    [[nodiscard]] std::size_t entries() const {
-        const UniqueFd map(bpf_obj_get((abi_directory() + "/maps/endpoints4").c_str()));
-        nk_endpoint4_key key{};
+    // Of a map with keys of four bytes.
+    [[nodiscard]] std::size_t entries(const std::string& name) const {
+        const UniqueFd map(bpf_obj_get((abi_directory() + "/maps/" + name).c_str()));
+        std::uint32_t key = 0;
         std::size_t count = 0;
         for (int error = bpf_map_get_next_key(map.get(), nullptr, &key); error == 0;
              error = bpf_map_get_next_key(map.get(), &key, &key)) {
