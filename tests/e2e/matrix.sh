@@ -67,7 +67,7 @@ END
 }
 docker_down() { nft flush ruleset; }
 
-# The public zone of firewalld with its default services: what is not allowed is rejected.
+# The public zone of firewalld with its default services: it rejects what no rule allows.
 firewalld_up() {
     nft -f - <<'END'
 table inet firewalld {
