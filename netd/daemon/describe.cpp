@@ -13,14 +13,6 @@ json optional_address(const std::optional<IpAddr>& address) {
     return address ? json(address->to_string()) : json(nullptr);
 }
 
-json addresses(const std::vector<IpAddr>& list) {
-    json result = json::array();
-    for (const IpAddr& address : list) {
-        result.push_back(address.to_string());
-    }
-    return result;
-}
-
 std::int64_t milliseconds(std::chrono::nanoseconds duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -29,6 +21,14 @@ std::int64_t milliseconds(std::chrono::nanoseconds duration) {
 
 std::string describe_time(std::chrono::system_clock::time_point time) {
     return std::format("{:%FT%TZ}", std::chrono::floor<std::chrono::seconds>(time));
+}
+
+json describe_addresses(const std::vector<IpAddr>& list) {
+    json result = json::array();
+    for (const IpAddr& address : list) {
+        result.push_back(address.to_string());
+    }
+    return result;
 }
 
 json describe_endpoint(const Endpoint& endpoint) {
@@ -89,7 +89,7 @@ json describe_attach(const AttachReply& reply, const ContainerNames& names) {
             {"network", record.network},
             {"existing", reply.existing},
             {"kernel_wait_us", reply.kernel_wait.count()},
-            {"name_servers", addresses(names.servers)},
+            {"name_servers", describe_addresses(names.servers)},
             {"resolv_conf", names.resolv_conf},
             {"notes", reply.notes}};
 }

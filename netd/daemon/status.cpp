@@ -39,15 +39,11 @@ json describe_foreign_programs(const NodeNetwork& network, const std::string& up
 json describe_uplinks(const NodeNetwork& network) {
     json result = json::array();
     for (const link::Uplink& uplink : network.uplinks()) {
-        json addresses = json::array();
-        for (const IpAddr& address : uplink.addresses) {
-            addresses.push_back(address.to_string());
-        }
         result.push_back({{"name", uplink.name},
                           {"ifindex", uplink.ifindex},
                           {"foreign_programs", describe_foreign_programs(network, uplink.name)},
                           {"mtu", uplink.mtu},
-                          {"addresses", std::move(addresses)},
+                          {"addresses", describe_addresses(uplink.addresses)},
                           {"state", uplink.usable() ? "attached" : "unusable"},
                           {"reason", uplink.unusable}});
     }
@@ -217,10 +213,8 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
     for (const Overlap& overlap : network.overlaps()) {
         result.push_back(
             std::format("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
-                        "containers there, and "
-                        "what the host reaches by it, may not reach each other; give the network another prefix when "
-                        "its containers "
-                        "are gone",
+                        "containers there, and what the host reaches by it, may not reach each other; give the network "
+                        "another prefix when its containers are gone",
                         overlap.network, overlap.prefix.to_string(), overlap.host.text));
     }
 }
@@ -244,11 +238,7 @@ void describe_degraded_masquerade(Node& node, json& result) {
 }
 
 json describe_name_servers(const link::ResolverSettings& host) {
-    json servers = json::array();
-    for (const IpAddr& server : host.servers) {
-        servers.push_back(server.to_string());
-    }
-    return {{"servers", std::move(servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
+    return {{"servers", describe_addresses(host.servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
 // Containers whose packets are being dropped for want of something that others can give.
