@@ -49,8 +49,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
     link::Netlink host = NK_TRY(link::Netlink::open());
     link::Sysctls sysctls = NK_TRY(link::Sysctls::open());
-    datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path));
-    NK_TRY(datapath.load_container_program(device_mode.modes.active));
+    datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path, device_mode.modes.active));
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
     config = NK_TRY(node->network_.settle(std::move(config)));

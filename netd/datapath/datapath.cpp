@@ -202,15 +202,11 @@ Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
 
-Result<Datapath> Datapath::open(const std::string& directory) {
+Result<Datapath> Datapath::open(const std::string& directory, std::optional<link::DeviceMode> expected) {
     Pins pins = NK_TRY(Pins::prepare(directory));
-    auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins)));
+    const std::vector<Part> at_once = expected ? std::vector{part_of(*expected), Part::uplink} : std::vector<Part>();
+    auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, at_once)));
     return Datapath(std::move(programs), std::move(pins));
-}
-
-Result<void> Datapath::load_container_program(link::DeviceMode mode) {
-    NK_TRY(programs_->need(part_of(mode)));
-    return {};
 }
 
 Result<void> Datapath::configure(const NodeSettings& settings) {

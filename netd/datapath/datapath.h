@@ -89,9 +89,11 @@ struct EndpointDrop {
 
 class Datapath {
 public:
-    // Makes the maps, or takes those that are there. `directory` is on a bpffs. Programs are loaded when the first
-    // device needs them (programs.h); the verifier's log is in the error then.
-    [[nodiscard]] static Result<Datapath> open(const std::string& directory);
+    // Makes the maps, or takes those that are there. `directory` is on a bpffs. The programs of the containers that are
+    // expected, and of an uplink with Ethernet, are loaded with them, so that the first container does not wait for the
+    // verifier; others when the first device needs them (programs.h). The verifier's log is in the error then.
+    [[nodiscard]] static Result<Datapath> open(const std::string& directory,
+                                               std::optional<link::DeviceMode> expected = std::nullopt);
     Datapath(Datapath&&) noexcept;
     Datapath& operator=(Datapath&&) noexcept;
     Datapath(const Datapath&) = delete;
@@ -101,9 +103,6 @@ public:
     // Takes effect for the next packet; what stays as it is is in force all the while. Refused when it exceeds
     // NK_MAX_NETWORKS, NK_MAX_UPLINKS or NK_MAX_NON_MASQUERADE.
     [[nodiscard]] Result<void> configure(const NodeSettings& settings);
-
-    // Before the first container of that mode comes, so that it does not wait for the verifier.
-    [[nodiscard]] Result<void> load_container_program(link::DeviceMode mode);
 
     // Attaches the container program to the host's end and pins the link under `host_name`; when a pinned link is
     // there already, its program is replaced in place. Returns the time that the kernel took to attach.

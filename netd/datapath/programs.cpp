@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -122,16 +123,23 @@ Result<Programs::Skeleton> Programs::open(const BpfLog& log) {
     return skeleton;
 }
 
-Result<Programs> Programs::load(const Pins& pins) {
+Result<Programs> Programs::load(const Pins& pins, std::vector<Part> at_once) {
     const BpfLog log;
     Skeleton skeleton = NK_TRY(open(log));
     NK_TRY(pin_maps(*skeleton, pins));
     size_flow_maps(*skeleton, pins);
-    NK_TRY(load_only(*skeleton, {skeleton->progs.map_counts}, log));
-    return Programs(std::move(skeleton));
+    std::vector<bpf_program*> wanted{skeleton->progs.map_counts};
+    for (const Part part : at_once) {
+        std::ranges::copy(programs_of(*skeleton, part), std::back_inserter(wanted));
+    }
+    NK_TRY(load_only(*skeleton, wanted, log));
+    return Programs(std::move(skeleton), std::move(at_once));
 }
 
 Result<const netkitd_bpf*> Programs::need(Part part) {
+    if (std::ranges::contains(in_base_, part)) {
+        return base_.get();
+    }
     Skeleton& place = parts_.at(std::to_underlying(part));
     if (!place) {
         const BpfLog log;

@@ -1,15 +1,17 @@
 // The BPF object as it is in the kernel: its maps, and its programs, each loaded when it is first needed.
 //
 // The verifier takes up to some 0.4 s for one program, and a node runs about half of them: those of its device mode and
-// of its kind of uplink. So what load() makes is the maps, and the program that counts their entries; each part of the
-// rest is a load of its own over the same maps, globals and scratch maps among them: programs cannot tell that they
-// were not loaded together.
+// of its kind of uplink. So load() makes the maps, the program that counts their entries, and what the node is expected
+// to need; each part of the rest is a load of its own over the same maps, globals and scratch maps among them: programs
+// cannot tell that they were not loaded together. What is expected is loaded at once because libbpf reads the kernel's
+// types for each load, all 5 MB of them, which takes as long as the verifier does.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "abi.h"
 #include "base/result.h"
@@ -24,10 +26,11 @@ enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3 };
 
 class Programs {
 public:
-    // Reuses maps that are pinned already, with the size that they have; the others are pinned.
-    [[nodiscard]] static Result<Programs> load(const Pins& pins);
+    // Reuses maps that are pinned already, with the size that they have; the others are pinned. The verifier's log is
+    // in the error.
+    [[nodiscard]] static Result<Programs> load(const Pins& pins, std::vector<Part> at_once);
 
-    // The skeleton that load() made: its maps, globals, and `map_counts`.
+    // The skeleton that load() made: its maps, globals, `map_counts`, and what was loaded at once.
     [[nodiscard]] const netkitd_bpf& base() const { return *base_; }
     [[nodiscard]] const auto& maps() const { return base_->maps; }
 
@@ -42,10 +45,11 @@ private:
     using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
     static constexpr std::size_t kParts = 4;
 
-    explicit Programs(Skeleton base) : base_(std::move(base)) {}
+    Programs(Skeleton base, std::vector<Part> in_base) : base_(std::move(base)), in_base_(std::move(in_base)) {}
     [[nodiscard]] static Result<Skeleton> open(const BpfLog& log);
 
     Skeleton base_;
+    std::vector<Part> in_base_;
     std::array<Skeleton, kParts> parts_;  // by Part
 };
 

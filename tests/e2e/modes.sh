@@ -23,7 +23,7 @@ contains "veth is veth" 'veth' "$(in_container veth ip -details link show eth0)"
 
 # fetches FROM ADDRESS: a page of 8080 there, by a container or by the host.
 fetches() {
-    in_container "$1" curl -sf -m 30 -o /dev/null "http://$2:8080/passwd"
+    in_container "$1" busybox wget -q -T 30 -O /dev/null "http://$2:8080/passwd"
 }
 
 for from in "${modes[@]}"; do

@@ -52,7 +52,7 @@ Result<void> NodeTest::try_start() {
     Running node;
     node.store = unwrap(Store::open(scratch("state.db"), "boot-1"));
     node.host = unwrap(link::Netlink::open());
-    node.datapath = unwrap(datapath::Datapath::open(bpffs()));
+    node.datapath = unwrap(datapath::Datapath::open(bpffs(), config_.device_mode));
     node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
     NK_TRY(node.network->sync(config_));
     node.kernel =

@@ -74,26 +74,39 @@ std::string name_of_map(std::uint32_t id) {
 
 class ProgramsTest : public HostTest {
 protected:
-    [[nodiscard]] datapath::Datapath open() const { return datapath::Datapath::open(bpffs()).value(); }
+    [[nodiscard]] datapath::Datapath open(std::optional<link::DeviceMode> expected = std::nullopt) const {
+        return datapath::Datapath::open(bpffs(), expected).value();
+    }
+    // Any device will do.
+    [[nodiscard]] static Result<std::chrono::microseconds> attach_container(datapath::Datapath& datapath) {
+        return datapath.attach_endpoint("up0", if_nametoindex("up0"), link::DeviceMode::veth);
+    }
 };
 
 TEST_F(ProgramsTest, AreLoadedWhenADeviceFirstNeedsThem) {
     datapath::Datapath datapath = open();
     EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts"));
-    ASSERT_TRUE(datapath.load_container_program(link::DeviceMode::veth));
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress"));
     const std::uint32_t uplink = if_nametoindex("up0");
     ASSERT_TRUE(datapath.attach_uplink("up0", uplink, datapath::UplinkKind::ethernet));
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "uplink_ingress", "uplink_egress"));
     EXPECT_TRUE(datapath.look_at_uplink("up0", uplink, datapath::UplinkKind::ethernet)->complete);
-    ASSERT_TRUE(datapath.load_container_program(link::DeviceMode::veth));
+    ASSERT_TRUE(attach_container(datapath));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    ASSERT_TRUE(attach_container(datapath));
+    EXPECT_THAT(loaded(), SizeIs(4)) << "once";
+}
+
+TEST_F(ProgramsTest, OfWhatIsExpectedAreLoadedAtOnce) {
+    datapath::Datapath datapath = open(link::DeviceMode::veth);
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    ASSERT_TRUE(datapath.attach_uplink("up0", if_nametoindex("up0"), datapath::UplinkKind::ethernet));
+    ASSERT_TRUE(attach_container(datapath));
     EXPECT_THAT(loaded(), SizeIs(4)) << "once";
 }
 
 TEST_F(ProgramsTest, ShareTheirMapsHoweverTheyWereLoaded) {
-    datapath::Datapath datapath = open();
-    ASSERT_TRUE(datapath.load_container_program(link::DeviceMode::veth));
-    ASSERT_TRUE(datapath.load_container_program(link::DeviceMode::netkit));
+    datapath::Datapath datapath = open(link::DeviceMode::netkit);
+    ASSERT_TRUE(attach_container(datapath));
     for (const auto kind : {datapath::UplinkKind::ethernet, datapath::UplinkKind::l3}) {
         ASSERT_TRUE(datapath.attach_uplink("up0", if_nametoindex("up0"), kind));
     }
