@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/quote.h"
+#include "base/read_file.h"
 #include "base/unique_fd.h"
-#include "oci/read_file.h"
 
 namespace netkitd::hook {
 namespace {

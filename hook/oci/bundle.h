@@ -1,6 +1,5 @@
 // What the hook needs of a container's config.json (OCI runtime specification, "Configuration"), which the state does
-// not say: where its root file system is, its host name, and what is mounted on its
-// /etc/hosts.
+// not say: where its root file system is, its host name, and what is mounted on its /etc/hosts.
 #pragma once
 
 #include <string>

@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/read_file.h"
 #include "oci/bundle.h"
 #include "oci/container_root.h"
 #include "oci/own_name.h"
@@ -22,6 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kResolvConf = "etc/resolv.conf";
+constexpr std::size_t kMaxMountsBytes = 4UL * 1024 * 1024;
 
 // What the daemon says of the container's names.
 struct Names {
@@ -58,12 +60,14 @@ Result<bool> is_this_mount_namespace(int fd) {
 }
 
 // One with servers is for every container; one that only says why there are none must not hide what the image has.
-Result<void> mount_resolv_conf(const std::string& root_path, const Names& names, const Owner& owner) {
-    const ContainerRoot root = NK_TRY(ContainerRoot::open(root_path));
+Result<void> mount_resolv_conf(const std::string& root_path, const Names& names, const Owner& owner,
+                               std::string mounts) {
+    const ContainerRoot root = NK_TRY(ContainerRoot::open(root_path, std::move(mounts)));
     const UniqueFd target = NK_TRY(root.find_or_make(kResolvConf));
     if (NK_TRY(is_mount(target.get())) || (!names.has_servers && NK_TRY(size_of(target.get())) > 0)) {
         return {};
     }
+    NK_TRY_CONTEXT("/etc/resolv.conf in the container", root.check_target(target.get()));
     return mount_private_file(names.resolv_conf, owner, target.get(), root.fd());
 }
 
@@ -79,10 +83,12 @@ Result<void> put_container_files(const ContainerProcess& process, const OciState
     if (!bundle.hosts_file.empty() && !names->addresses.empty()) {
         put = put_own_name({bundle.hosts_file, bundle.host_name, names->addresses}, process.pidfd.get());
     }
+    // Here: in the container's mount namespace there is no /proc of ours.
+    std::string mounts = NK_TRY(read_file(std::format("/proc/{}/mountinfo", state.pid), kMaxMountsBytes));
     if (::setns(process.mount_namespace.get(), CLONE_NEWNS) != 0) {
         return fail_errno(errno, "enter the container's mount namespace");
     }
-    keep_first(put, mount_resolv_conf(bundle.root, *names, process.root_user));
+    keep_first(put, mount_resolv_conf(bundle.root, *names, process.root_user, std::move(mounts)));
     return put;
 }
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/parse_number.h"
+#include "base/read_file.h"
 #include "base/words.h"
-#include "oci/read_file.h"
 
 namespace netkitd::hook {
 namespace {

@@ -9,9 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <optional>
+#include <ranges>
 #include <utility>
 
 #include "base/quote.h"
+#include "base/words.h"
 
 namespace netkitd::hook {
 namespace {
@@ -32,20 +35,42 @@ std::pair<std::string, std::string> split_last(const std::string& path) {
 
 Result<struct statx> look_at(int fd) {
     struct statx info{};
-    if (::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_SIZE, &info) != 0) {
+    constexpr unsigned kWanted = STATX_TYPE | STATX_SIZE | STATX_MNT_ID;
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, kWanted, &info) != 0) {
         return fail_errno(errno, "look at a file of the container");
     }
     return info;
 }
 
+// One line of `mounts`: "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw".
+struct Mount {
+    bool is_whole_tmpfs = false;  // not a directory of the host's, mounted once more
+    bool is_shared = false;
+};
+
+std::optional<Mount> find_mount(std::string_view mounts, std::uint64_t id) {
+    constexpr std::size_t kRoot = 3;
+    const std::string begin = std::format("{} ", id);
+    for (const auto part : mounts | std::views::split('\n')) {
+        const std::string_view line(part);
+        if (line.starts_with(begin)) {
+            const auto words = words_of(line);
+            const bool is_tmpfs = line.contains(" - tmpfs ");
+            return Mount{.is_whole_tmpfs = is_tmpfs && words.size() > kRoot && words[kRoot] == "/",
+                         .is_shared = line.substr(0, line.find(" - ")).contains(" shared:")};
+        }
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
-Result<ContainerRoot> ContainerRoot::open(const std::string& path) {
+Result<ContainerRoot> ContainerRoot::open(const std::string& path, std::string mounts) {
     UniqueFd fd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!fd) {
         return fail_errno(errno, "open the container's root {}", quote(path));
     }
-    return ContainerRoot(std::move(fd));
+    return ContainerRoot(std::move(fd), std::move(mounts));
 }
 
 Result<UniqueFd> ContainerRoot::open_in(const std::string& path, int flags, unsigned mode) const {
@@ -70,8 +95,39 @@ Result<UniqueFd> ContainerRoot::find_or_make(const std::string& path) const {
     const std::string target = NK_TRY(follow_dangling(path));
     const auto [directory, name] = split_last(target);
     NK_TRY(make_directories(directory));
-    NK_TRY(open_in(target, O_WRONLY | O_CREAT | O_NOFOLLOW, kFileMode));
-    return open_in(target, O_PATH);
+    const UniqueFd at = NK_TRY(open_in(directory, O_PATH | O_DIRECTORY));
+    NK_TRY(refuse_volume(at.get(), target));
+    // Never by opening it: what is there already may be a device, or a FIFO that blocks.
+    if (::mknodat(at.get(), name.c_str(), S_IFREG | kFileMode, 0) != 0 && errno != EEXIST) {
+        return fail_errno(errno, "make {} in the container", quote(target));
+    }
+    return open_in(target, O_PATH | O_NOFOLLOW);
+}
+
+Result<bool> ContainerRoot::is_own(int fd) const {
+    return NK_TRY(look_at(fd)).stx_mnt_id == NK_TRY(look_at(fd_.get())).stx_mnt_id;
+}
+
+// What is made in a volume stays on the host.
+Result<void> ContainerRoot::refuse_volume(int directory, const std::string& path) const {
+    const auto mount = find_mount(mounts_, NK_TRY(look_at(directory)).stx_mnt_id);
+    if (!NK_TRY(is_own(directory)) && (!mount || !mount->is_whole_tmpfs || mount->is_shared)) {
+        return fail(ErrorKind::refused, "{} in the container leads into a volume, where nothing is made", quote(path));
+    }
+    return {};
+}
+
+Result<void> ContainerRoot::check_target(int fd) const {
+    const auto info = NK_TRY(look_at(fd));
+    if (!S_ISREG(info.stx_mode)) {
+        return fail(ErrorKind::refused, "it leads to what is no file: a device, a directory or the like");
+    }
+    const auto mount = find_mount(mounts_, info.stx_mnt_id);
+    if (!NK_TRY(is_own(fd)) && (!mount || mount->is_shared)) {
+        return fail(ErrorKind::refused,
+                    "it leads into a volume with shared propagation: what is mounted there is mounted on the host too");
+    }
+    return {};
 }
 
 // Where the links end that begin at `path` and lead to nothing: images have /etc/resolv.conf as a link to what a daemon
@@ -102,7 +158,11 @@ Result<void> ContainerRoot::make_directories(std::string_view path) const {
             continue;
         }
         const auto [parent, name] = split_last(directory);
+        if (path.substr(end).contains("/..")) {
+            return fail(ErrorKind::refused, "{} in the container leads back from where nothing is", quote(path));
+        }
         const UniqueFd at = NK_TRY(open_in(parent, O_PATH | O_DIRECTORY));
+        NK_TRY(refuse_volume(at.get(), directory));
         if (::mkdirat(at.get(), name.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
             return fail_errno(errno, "make the directory {} in the container", quote(directory));
         }

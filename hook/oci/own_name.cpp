@@ -11,9 +11,9 @@
 #include <format>
 
 #include "base/quote.h"
+#include "base/read_file.h"
 #include "base/unique_fd.h"
 #include "oci/hosts_file.h"
-#include "oci/read_file.h"
 
 namespace netkitd::hook {
 namespace {

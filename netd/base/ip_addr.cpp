@@ -122,8 +122,20 @@ bool IpPrefix::contains(const IpAddr& address) const {
     return address.family() == address_.family() && IpPrefix(address, length_).address() == address_;
 }
 
+IpPrefix IpPrefix::single(const IpAddr& address) {
+    return {address, static_cast<std::uint8_t>(address.size() * 8)};
+}
+
+bool IpPrefix::is_single() const {
+    return length_ == address_.size() * 8;
+}
+
+bool IpPrefix::holds(const IpPrefix& other) const {
+    return length_ <= other.length_ && contains(other.address_);
+}
+
 bool IpPrefix::overlaps(const IpPrefix& other) const {
-    return length_ <= other.length_ ? contains(other.address_) : other.contains(address_);
+    return holds(other) || other.holds(*this);
 }
 
 std::string IpPrefix::to_string() const {

@@ -56,10 +56,15 @@ public:
     IpPrefix(const IpAddr& address, std::uint8_t length);
     // "10.77.0.0/16". Host bits that are set are an error: they are a typo more often than not.
     [[nodiscard]] static Result<IpPrefix> parse(std::string_view text);
+    // A /32 or a /128.
+    [[nodiscard]] static IpPrefix single(const IpAddr& address);
 
     [[nodiscard]] const IpAddr& address() const { return address_; }
     [[nodiscard]] std::uint8_t length() const { return length_; }
     [[nodiscard]] bool contains(const IpAddr& address) const;
+    [[nodiscard]] bool is_single() const;
+    // All of `other`.
+    [[nodiscard]] bool holds(const IpPrefix& other) const;
     [[nodiscard]] bool overlaps(const IpPrefix& other) const;
     [[nodiscard]] std::string to_string() const;
 

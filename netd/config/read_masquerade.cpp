@@ -29,8 +29,7 @@ Result<IpAddr> parse_masquerade_source(std::string_view text, IpFamily family) {
     if (!address || address->family() != family) {
         return fail(ErrorKind::invalid, "{} is not an {} address", quote(text), wanted);
     }
-    const IpPrefix only(*address, static_cast<std::uint8_t>(address->size() * 8));
-    if (const std::string reason = why_unusable(only); !reason.empty()) {
+    if (const std::string reason = why_unusable(IpPrefix::single(*address)); !reason.empty()) {
         return fail(ErrorKind::invalid, "{} is in {}; take an address of this host that others can reach",
                     address->to_string(), reason);
     }

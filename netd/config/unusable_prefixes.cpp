@@ -7,7 +7,7 @@ namespace netkitd {
 std::string why_unusable(const IpPrefix& prefix) {
     for (const auto& [unusable, name] : kUnusablePrefixes) {
         const auto whole = IpPrefix::parse(unusable);
-        if (whole && whole->length() <= prefix.length() && whole->contains(prefix.address())) {
+        if (whole && whole->holds(prefix)) {
             return std::format("{}, {}", unusable, name);
         }
     }

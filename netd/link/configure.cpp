@@ -11,17 +11,11 @@
 namespace netkitd::link {
 namespace {
 
-// `lo` has this index in every netns (LOOPBACK_IFINDEX in include/net/flow.h).
-constexpr std::uint32_t kLoopback = 1;
 // The worst metric that is documented for such a route (Documentation/networking/vrf.rst): any route of the same prefix
 // that somebody else made is preferred.
 constexpr std::uint32_t kUnreachableMetric = 4278198272;
 constexpr std::uint16_t kCreateOrReplace = NLM_F_CREATE | NLM_F_REPLACE;
 constexpr std::uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
-
-std::uint8_t host_prefix_length(const IpAddr& address) {
-    return static_cast<std::uint8_t>(address.size() * 8);
-}
 
 NetlinkRequest set_up(std::uint32_t ifindex) {
     NetlinkRequest request(RTM_SETLINK, 0, std::format("set device {} up", ifindex));
@@ -32,7 +26,7 @@ NetlinkRequest set_up(std::uint32_t ifindex) {
 ifaddrmsg address_message(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope) {
     ifaddrmsg message{};
     message.ifa_family = static_cast<std::uint8_t>(address.address_family());
-    message.ifa_prefixlen = host_prefix_length(address);
+    message.ifa_prefixlen = IpPrefix::single(address).length();
     message.ifa_scope = scope;
     message.ifa_index = ifindex;
     return message;
@@ -63,7 +57,7 @@ rtmsg route_message(const IpPrefix& prefix, std::uint8_t scope) {
 
 // To one address that is on the link itself.
 NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address, const std::optional<IpAddr>& source) {
-    const IpPrefix prefix(address, host_prefix_length(address));
+    const IpPrefix prefix = IpPrefix::single(address);
     NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
                            std::format("add route {} dev {}", prefix.to_string(), ifindex));
     request.put_struct(route_message(prefix, RT_SCOPE_LINK)).put_address(RTA_DST, address).put_u32(RTA_OIF, ifindex);
@@ -116,7 +110,7 @@ void add_host_routes(std::vector<NetlinkRequest>& batch, const HostEnd& end) {
 NetlinkRequest gateway_address(const IpAddr& gateway) {
     // For packets from and to containers only, which ask for it: the host must not choose it as the source of its own
     // packets to elsewhere. For IPv4 scope host says that, for IPv6 a preferred lifetime of 0 (RFC 6724, rule 3).
-    NetlinkRequest request = add_address(kLoopback, gateway, RT_SCOPE_HOST, kCreate);
+    NetlinkRequest request = add_address(kLoopbackIfindex, gateway, RT_SCOPE_HOST, kCreate);
     if (!gateway.is_v4()) {
         constexpr std::uint32_t kForever = 0xffffffff;  // INFINITY_LIFE_TIME in include/net/addrconf.h
         const ifa_cacheinfo lifetimes{.ifa_prefered = 0, .ifa_valid = kForever, .cstamp = 0, .tstamp = 0};
@@ -173,7 +167,7 @@ Result<void> unless_no_table(Result<void> dumped) {
 
 Result<void> configure_container_end(Netlink& container, const ContainerEnd& end) {
     std::vector<NetlinkRequest> batch;
-    batch.push_back(set_up(kLoopback));
+    batch.push_back(set_up(kLoopbackIfindex));
     for (const auto& address : {end.ipv4, end.ipv6}) {
         if (address) {
             batch.push_back(add_address(end.ifindex, *address, RT_SCOPE_UNIVERSE));
@@ -192,13 +186,13 @@ Result<void> take_loopback_down(Netlink& container) {
     // The kernel gave it that address when it came up, and does again (inetdev_event() in net/ipv4/devinet.c); with it
     // go the local routes, which would stay.
     NetlinkRequest address(RTM_DELADDR, 0, "remove 127.0.0.1 from lo");
-    ifaddrmsg loopback = address_message(kLoopback, IpAddr::v4_host_order(INADDR_LOOPBACK), RT_SCOPE_HOST);
+    ifaddrmsg loopback = address_message(kLoopbackIfindex, IpAddr::v4_host_order(INADDR_LOOPBACK), RT_SCOPE_HOST);
     loopback.ifa_prefixlen = 8;
     address.put_struct(loopback).put_address(IFA_LOCAL, IpAddr::v4_host_order(INADDR_LOOPBACK));
     NK_TRY(remove(container, std::move(address)));
     NetlinkRequest request(RTM_NEWLINK, 0, "take lo down");
     ifinfomsg message{};
-    message.ifi_index = static_cast<int>(kLoopback);
+    message.ifi_index = static_cast<int>(kLoopbackIfindex);
     message.ifi_change = IFF_UP;
     request.put_struct(message);
     return container.transact(request);
@@ -227,22 +221,27 @@ Result<std::set<HostRoute>> list_host_routes(Netlink& host) {
     return routes;
 }
 
-Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway) {
-    NetlinkRequest lo_up = set_up(kLoopback);
+Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway) {
+    NetlinkRequest lo_up = set_up(kLoopbackIfindex);
     NK_TRY(host.transact(lo_up));
-    NK_TRY(create(host, gateway_address(gateway)));
+    if (gateway) {
+        NK_TRY(create(host, gateway_address(*gateway)));
+    }
     return create(host, unreachable_route(RTM_NEWROUTE, kCreate, prefix, "add"));
 }
 
 Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway) {
     Result<void> route_removed = remove(host, unreachable_route(RTM_DELROUTE, 0, prefix, "remove"));
-    if (!gateway) {
-        return route_removed;
+    if (gateway) {
+        keep_first(route_removed, remove_gateway(host, *gateway));
     }
-    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway->to_string()));
-    address.put_struct(address_message(kLoopback, *gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, *gateway);
-    Result<void> address_removed = remove(host, std::move(address));
-    return route_removed ? address_removed : route_removed;
+    return route_removed;
+}
+
+Result<void> remove_gateway(Netlink& host, const IpAddr& gateway) {
+    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway.to_string()));
+    address.put_struct(address_message(kLoopbackIfindex, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
+    return remove(host, std::move(address));
 }
 
 }  // namespace netkitd::link

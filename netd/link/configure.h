@@ -49,9 +49,12 @@ struct HostRoute {
 
 // The node's share of a network: the gateway address on lo (host prefix), and an unreachable route for the prefix so
 // that packets to an address without a container never follow the default route out. What is there already is left as
-// it is, and nobody is notified.
-[[nodiscard]] Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const IpAddr& gateway);
+// it is, and nobody is notified. Without `gateway` it gets none.
+[[nodiscard]] Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway);
 // Without `gateway` that address stays: another network has it too.
 [[nodiscard]] Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway);
+
+// One that is not there is not an error.
+[[nodiscard]] Result<void> remove_gateway(Netlink& host, const IpAddr& gateway);
 
 }  // namespace netkitd::link

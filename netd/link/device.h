@@ -35,6 +35,9 @@ enum class DeviceMode : std::uint8_t { netkit, netkit_l2, veth };
     return mode != DeviceMode::netkit;
 }
 
+// `lo` in every netns (LOOPBACK_IFINDEX in include/net/flow.h).
+inline constexpr std::uint32_t kLoopbackIfindex = 1;
+
 // IFLA_GROUP of the host's end of every pair ("nk"), there from its birth: what a kill leaves behind is known by it.
 inline constexpr std::uint32_t kDeviceGroup = 0x6e6b;
 

@@ -15,9 +15,6 @@
 namespace netkitd::link {
 namespace {
 
-// Of every netns (LOOPBACK_IFINDEX in include/net/flow.h).
-constexpr std::uint32_t kLoopback = 1;
-
 using DeviceNames = std::map<std::uint32_t, std::string>;
 
 std::string by_device(const DeviceNames& names, const std::optional<std::uint32_t>& ifindex) {
@@ -28,10 +25,6 @@ std::string by_device(const DeviceNames& names, const std::optional<std::uint32_
 // Every host has these on every link.
 bool is_link_local(const IpPrefix& prefix) {
     return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
-}
-
-bool is_single(const IpPrefix& prefix) {
-    return prefix.length() == prefix.address().size() * 8;
 }
 
 bool has_next_hop(const NetlinkAttributes& route) {
@@ -57,7 +50,7 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
     }
     const IpPrefix prefix(*destination, route->rtm_dst_len);
     // The kernel's own, to an IPv6 address of lo.
-    if (attributes.u32(RTA_OIF) == kLoopback && is_single(prefix)) {
+    if (attributes.u32(RTA_OIF) == kLoopbackIfindex && prefix.is_single()) {
         return std::nullopt;
     }
     return HostPrefix{
@@ -76,8 +69,8 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
     std::vector<HostPrefix> prefixes;
     for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
         for (const HostAddress& own : addresses) {
-            const IpPrefix prefix(own.address, own.address.is_v4() ? 32 : 128);
-            const bool is_gateway = ifindex == kLoopback && std::ranges::contains(gateways, own.address);
+            const IpPrefix prefix = IpPrefix::single(own.address);
+            const bool is_gateway = ifindex == kLoopbackIfindex && std::ranges::contains(gateways, own.address);
             if (!is_gateway && !is_link_local(prefix)) {
                 prefixes.push_back(
                     {.prefix = prefix,
@@ -95,7 +88,7 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
     const auto doubles = std::ranges::unique(prefixes);
     prefixes.erase(doubles.begin(), doubles.end());
     // An address says more than the route that the kernel made for it.
-    std::ranges::stable_partition(prefixes, is_single, &HostPrefix::prefix);
+    std::ranges::stable_partition(prefixes, &IpPrefix::is_single, &HostPrefix::prefix);
     return prefixes;
 }
 

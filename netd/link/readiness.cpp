@@ -37,7 +37,7 @@ Result<bool> is_local(Netlink& netlink, const IpAddr& address) {
     NetlinkRequest request(RTM_GETROUTE, 0, std::format("look up the route to {}", address.to_string()));
     rtmsg question{};
     question.rtm_family = static_cast<std::uint8_t>(address.address_family());
-    question.rtm_dst_len = static_cast<std::uint8_t>(address.size() * 8);
+    question.rtm_dst_len = IpPrefix::single(address).length();
     request.put_struct(question).put_address(RTA_DST, address);
     bool local = false;
     const Result<void> asked = netlink.query(request, [&](const nlmsghdr& message) {

@@ -1,8 +1,5 @@
 #include "link/resolv_conf.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <format>
@@ -10,7 +7,7 @@
 #include <ranges>
 #include <utility>
 
-#include "base/unique_fd.h"
+#include "base/read_file.h"
 #include "base/words.h"
 
 namespace netkitd::link {
@@ -68,21 +65,8 @@ void read_line(ResolverSettings& settings, std::string_view line) {
 }  // namespace
 
 std::optional<std::string> read_host_file(const std::string& path) {
-    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    std::string text(kMaxFileBytes, '\0');
-    std::size_t size = 0;
-    while (fd && size < text.size()) {
-        const ssize_t count = TEMP_FAILURE_RETRY(::read(fd.get(), text.data() + size, text.size() - size));
-        if (count < 0) {
-            return std::nullopt;
-        }
-        if (count == 0) {
-            break;
-        }
-        size += static_cast<std::size_t>(count);
-    }
-    text.resize(size);
-    return fd ? std::optional(std::move(text)) : std::nullopt;
+    auto text = read_file(path, kMaxFileBytes);
+    return text ? std::optional(std::move(*text)) : std::nullopt;
 }
 
 std::string_view why_no_name_server(const IpAddr& address) {

@@ -155,8 +155,7 @@ Result<IpPrefix> parse_destination(std::string_view text) {
     if (text.contains('/')) {
         return IpPrefix::parse(text);
     }
-    const IpAddr address = NK_TRY(IpAddr::parse(text));
-    return IpPrefix(address, static_cast<std::uint8_t>(address.size() * 8));
+    return IpPrefix::single(NK_TRY(IpAddr::parse(text)));
 }
 
 // As `flow list` writes them: a port stands behind IPv4, and behind IPv6 in brackets.

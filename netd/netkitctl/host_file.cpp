@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <fstream>
+#include "base/read_file.h"
 
 namespace netkitd::ctl {
 
@@ -11,19 +11,13 @@ std::filesystem::path path_on(const Host& host, const std::string& absolute_path
 }
 
 std::optional<std::string> read_on(const Host& host, const std::string& absolute_path) {
-    std::ifstream file(path_on(host, absolute_path), std::ios::binary);
-    if (!file) {
-        return std::nullopt;
-    }
     constexpr std::size_t kMaxBytes = 64UL * 1024;
-    std::string text(kMaxBytes, '\0');
-    file.read(text.data(), static_cast<std::streamsize>(text.size()));
-    if (file.bad()) {
+    auto text = read_file(path_on(host, absolute_path), kMaxBytes);
+    if (!text) {
         return std::nullopt;
     }
-    text.resize(static_cast<std::size_t>(file.gcount()));
-    text.erase(text.find_last_not_of(" \t\n") + 1);
-    return text;
+    text->erase(text->find_last_not_of(" \t\n") + 1);
+    return std::move(*text);
 }
 
 bool is_executable_on(const Host& host, const std::string& absolute_path) {

@@ -10,11 +10,6 @@ host_resolver() {
     printf '%s\n' "$@" >/etc/resolv.conf
 }
 
-# resolves NAME [PODMAN-EXEC-OPTION…]: whether the container asks the host's server, which answers with its own address.
-resolves() {
-    [[ $(podman exec "$1" nslookup web.example.test 2>&1) == *198.51.100.7* ]]
-}
-
 resolv_conf() {
     podman exec "$1" cat /etc/resolv.conf
 }
@@ -27,9 +22,7 @@ own_name() {
 
 uplink_up
 image_ready
-outside ip address add 198.51.100.53/32 dev lo
-outside ip address add 198.51.100.54/32 dev lo
-background outside "$(dirname -- "$0")/name_server" web.example.test=198.51.100.7 198.51.100.53 198.51.100.54
+name_server_up
 host_resolver 'search example.test corp.example' 'nameserver 127.0.0.53' 'nameserver 198.51.100.53' 'options ndots:2'
 daemon_start
 
@@ -92,6 +85,30 @@ for target in /run/systemd/resolve/stub-resolv.conf ../run/resolvconf/resolv.con
     check "in one whose image has a link to $target" resolves "${name%-}"
 done
 check "no link led out of the container" test ! -e /run/far.conf -a ! -e /run/resolvconf
+
+# Links that lead out by a volume, to a device or to a FIFO: nothing is mounted there and nothing opened; the container
+# starts all the same.
+mkdir "$scratch/shared"
+mount --bind "$scratch/shared" "$scratch/shared"
+mount --make-shared "$scratch/shared"
+echo precious >"$scratch/shared/important"
+mknod "$scratch/linked/etc/device" c 240 7
+mkfifo "$scratch/linked/etc/fifo"
+hostile=0
+for target in /dev/null /mnt/important /mnt/new /etc/device /etc/aa/bb/../../device /etc/aa/bb/../../fifo /etc/fifo; do
+    ln -sfn "$target" "$scratch/linked/etc/resolv.conf"
+    hostile=$((hostile + 1))
+    check "one whose image has a link to $target starts" timeout 30 podman run --detach --name "hostile-$hostile" \
+        --hooks-dir "$hooks_dir" --network none --annotation io.netkitd.network=default \
+        --volume "$scratch/shared:/mnt:ro,rshared" --rootfs "$scratch/linked:O" sleep 1000
+    podman exec "hostile-$hostile" sh -c 'test -f /etc/resolv.conf && echo OWNED >/etc/resolv.conf' 2>/dev/null || :
+done
+equals "its /dev/null is one" '' "$(podman exec hostile-1 sh -c 'echo junk >/dev/null; cat /dev/null')"
+equals "nothing was mounted on the host" '' "$(grep -F ' tmpfs netkitd ' /proc/self/mountinfo || :)"
+equals "nor made there" important "$(ls "$scratch/shared")"
+equals "nor written, through a volume that is read-only" precious "$(cat "$scratch/shared/important")"
+seq --format 'hostile-%g' "$hostile" | xargs podman rm --force --time 0 >/dev/null
+umount "$scratch/shared"
 
 echo 'nameserver 198.51.100.54' >"$scratch/mine.conf"
 container mine --volume "$scratch/mine.conf:/etc/resolv.conf:ro" -- sleep 1000 >/dev/null

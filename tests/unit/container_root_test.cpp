@@ -1,7 +1,9 @@
 // Paths in a root file system that somebody else made.
 #include "oci/container_root.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,6 +12,7 @@ namespace netkitd::hook {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::HasSubstr;
 
 class ContainerRootTest : public ::testing::Test {
 protected:
@@ -19,7 +22,7 @@ protected:
     }
     void TearDown() override { fs::remove_all(top_); }
     [[nodiscard]] Result<UniqueFd> find_or_make() const {
-        return ContainerRoot::open(root_).value().find_or_make("etc/resolv.conf");
+        return ContainerRoot::open(root_, "").value().find_or_make("etc/resolv.conf");
     }
     // Where the descriptor leads, as seen from the root.
     [[nodiscard]] std::string place(const Result<UniqueFd>& fd) const {
@@ -53,7 +56,7 @@ TEST_F(ContainerRootTest, ALinkLeadsWhereItWouldInTheContainer) {
          {std::pair("/run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
           {"../run/resolv.conf", "/run/resolv.conf"},
           {"../../../../resolv.conf", "/resolv.conf"},
-          {"/proc/../../resolv.conf", "/resolv.conf"}}) {
+          {"/etc/../../resolv.conf", "/resolv.conf"}}) {
         fs::remove(root_ / "etc/resolv.conf");
         fs::create_symlink(target, root_ / "etc/resolv.conf");
         EXPECT_EQ(place(find_or_make()), expected) << target;
@@ -63,6 +66,24 @@ TEST_F(ContainerRootTest, ALinkLeadsWhereItWouldInTheContainer) {
     std::getline(file, text);
     EXPECT_EQ(text, "the host's");
     EXPECT_FALSE(fs::exists(top_ / "run"));
+}
+
+// Made as a runtime would make it, the path would end at what is there already.
+TEST_F(ContainerRootTest, NothingIsMadeOnAWayThatLeadsBack) {
+    ASSERT_EQ(::mkfifo((root_ / "fifo").c_str(), 0600), 0);
+    fs::create_symlink("/aa/bb/../../fifo", root_ / "etc/resolv.conf");
+    EXPECT_THAT(place(find_or_make()), HasSubstr("leads back from where nothing is"));
+    EXPECT_FALSE(fs::exists(root_ / "aa"));
+}
+
+TEST_F(ContainerRootTest, OnlyAFileIsMountedOver) {
+    ASSERT_EQ(::mkfifo((root_ / "fifo").c_str(), 0600), 0);
+    const auto root = ContainerRoot::open(root_, "").value();
+    for (const auto& [target, is_file] : {std::pair("/fifo", false), {"/etc", false}, {"/resolv.conf", true}}) {
+        fs::remove(root_ / "etc/resolv.conf");
+        fs::create_symlink(target, root_ / "etc/resolv.conf");
+        EXPECT_EQ(root.check_target(find_or_make()->get()).has_value(), is_file) << target;
+    }
 }
 
 TEST_F(ContainerRootTest, AChainOfLinksIsFollowed) {
@@ -79,7 +100,7 @@ TEST_F(ContainerRootTest, WhatLeadsNowhereIsAnError) {
     fs::create_symlink("/", root_ / "etc/resolv.conf");
     const auto directory = find_or_make();
     EXPECT_TRUE(!directory || place(directory) == "/.");
-    EXPECT_FALSE(ContainerRoot::open(root_ / "none"));
+    EXPECT_FALSE(ContainerRoot::open(root_ / "none", ""));
 }
 
 }  // namespace

@@ -65,5 +65,16 @@ TEST(IpPrefix, OverlapIsSymmetric) {
     EXPECT_FALSE(wide.overlaps(other));
 }
 
+TEST(IpPrefix, HoldsItselfAndWhatIsLonger) {
+    const auto wide = *IpPrefix::parse("10.0.0.0/8");
+    const auto single = IpPrefix::single(*IpAddr::parse("10.77.0.1"));
+    EXPECT_TRUE(wide.holds(wide));
+    EXPECT_TRUE(wide.holds(single));
+    EXPECT_FALSE(single.holds(wide));
+    EXPECT_TRUE(single.is_single());
+    EXPECT_FALSE(wide.is_single());
+    EXPECT_EQ(IpPrefix::single(*IpAddr::parse("fd00::1")).to_string(), "fd00::1/128");
+}
+
 }  // namespace
 }  // namespace netkitd

@@ -1,10 +1,13 @@
-#include "oci/read_file.h"
+#include "base/read_file.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 
-namespace netkitd::hook {
+#include "base/unique_fd.h"
+
+namespace netkitd {
 
 Result<std::string> read_file(int fd, std::size_t max_bytes) {
     constexpr std::size_t kChunkBytes = 16UL * 1024;
@@ -26,4 +29,12 @@ Result<std::string> read_file(int fd, std::size_t max_bytes) {
     }
 }
 
-}  // namespace netkitd::hook
+Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!fd) {
+        return fail_errno(errno, "open {}", path);
+    }
+    return with_context(read_file(fd.get(), max_bytes), path);
+}
+
+}  // namespace netkitd
