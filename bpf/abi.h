@@ -1,8 +1,9 @@
 // The ABI between the BPF programs and the daemon: keys, values, configuration and counters of every shared map.
 //
 // Both compilers read this file (clang for BPF, g++ for the daemon), so it is C that is also C++, has no padding the
-// compiler chose, and asserts every size. Maps outlive the daemon (they are pinned): any change of a size or meaning
-// here must raise NETKITD_ABI_VERSION; the daemon then refuses old pins by name instead of misreading them.
+// compiler chose, and asserts every size. Maps outlive the daemon (they are pinned), and a later version starts over
+// them: any change of a size or meaning here raises that map's version in NK_PINNED_MAPS (below), and the daemon takes
+// over what is in the old one (netd/datapath/upgrade.h).
 //
 // Byte order: a field of type __be16/__be32 or of type `nk_addr` is in network order, all others in host order.
 #ifndef NETKITD_BPF_ABI_H
@@ -16,7 +17,17 @@
 #define NK_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
 #endif
 
-#define NETKITD_ABI_VERSION 3
+// The tests build a version that is to come as well, to upgrade to: whose flows are larger, and which has a counter and
+// a map more. Users never see it.
+#ifdef NETKITD_NEXT_VERSION
+#define NK_NEXT_VERSION(...) __VA_ARGS__
+#define NK_FLOWS_VERSION 2
+#define NK_FLOW_SIZE 80
+#else
+#define NK_NEXT_VERSION(...)
+#define NK_FLOWS_VERSION 1
+#define NK_FLOW_SIZE 72
+#endif
 
 // Bounds of the node configuration; the daemon refuses a configuration that needs more.
 #define NK_MAX_NETWORKS 16
@@ -68,6 +79,8 @@ struct nk_node {
 	__u32 routed6_count;
 	__u32 host_prefix4_count; // prefixes in the maps `host_prefixes4` and `host_prefixes6`
 	__u32 host_prefix6_count;
+	__u32 upgrading; // flows may be missing that a former version's programs make (netd/datapath/upgrade.h)
+	__u32 reserved;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
@@ -75,7 +88,7 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 48 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 56 + 64 + 32 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -185,8 +198,9 @@ struct nk_flow {
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
 	__u32 uplink_ifindex;
+	NK_NEXT_VERSION(__u64 more;)
 };
-NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
+NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 
 // skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
 // the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
@@ -194,7 +208,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 
 // ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
 //
-// X(symbol, name users see, what it means and what to do). One list: the BPF enum, status and metrics come from it.
+// X(symbol, name users see, what it means and what to do). One list: the BPF enum, status and metrics come from it. A
+// counter's number is for ever, since the map outlives the daemon: a new one goes to the end of its list.
 
 // clang-format off
 #define NK_DROP_REASONS(X) \
@@ -219,37 +234,43 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == 72, "nk_flow");
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
 	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept") \
 	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated") \
-	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack")
+	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack") \
+	X(NK_DROP_UPGRADING,          "upgrading",           "during an upgrade, of a flow that is still to be taken over; its sender sends it again") \
+	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests")) // clang-format on
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
-#define NK_EVENTS(X) \
-	X(NK_EVENT_STACK_HOST,        "stack-host",          "to the host itself, or no route matched: the stack answers") \
-	X(NK_EVENT_STACK_TTL,         "stack-ttl",           "TTL used up: the stack answers") \
-	X(NK_EVENT_STACK_TOO_BIG,     "stack-too-big",       "too big with DF: the stack answers") \
-	X(NK_EVENT_STACK_NO_ROUTE,    "stack-no-route",      "unreachable or prohibited: the stack answers") \
-	X(NK_EVENT_FLOW_CREATED,      "flow-created",        "masqueraded flows begun") \
-	X(NK_EVENT_FLOW_ESTABLISHED,  "flow-established",    "masqueraded flows that got their first reply") \
-	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
-	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
-	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered") \
-	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated") \
-	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates") \
-	X(NK_EVENT_STACK_NEIGHBOUR,   "stack-neighbour",     "the next hop is not known: the stack got a copy, to answer if none is found") \
-	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left")
+#define NK_EVENTS(X)                                                                                                   \
+	X(NK_EVENT_STACK_HOST, "stack-host", "to the host itself, or no route matched: the stack answers")             \
+	X(NK_EVENT_STACK_TTL, "stack-ttl", "TTL used up: the stack answers")                                           \
+	X(NK_EVENT_STACK_TOO_BIG, "stack-too-big", "too big with DF: the stack answers")                               \
+	X(NK_EVENT_STACK_NO_ROUTE, "stack-no-route", "unreachable or prohibited: the stack answers")                   \
+	X(NK_EVENT_FLOW_CREATED, "flow-created", "masqueraded flows begun")                                            \
+	X(NK_EVENT_FLOW_ESTABLISHED, "flow-established", "masqueraded flows that got their first reply")               \
+	X(NK_EVENT_PORT_CHANGED, "port-changed", "flows whose source port could not be kept")                          \
+	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing", "packets that waited for the next hop's address")           \
+	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered",                                                           \
+	  "containers' ARP and neighbour solicitations that were answered")                                            \
+	X(NK_EVENT_ICMP_ERROR, "icmp-error", "ICMP errors about masqueraded flows, translated")                        \
+	X(NK_EVENT_STACK_FRAGMENTS, "stack-fragments",                                                                 \
+	  "too big without DF: the stack fragments, uplink_egress translates")                                         \
+	X(NK_EVENT_STACK_NEIGHBOUR, "stack-neighbour",                                                                 \
+	  "the next hop is not known: the stack got a copy, to answer if none is found")                               \
+	X(NK_EVENT_COPY_ENDED, "copy-ended", "such copies that were not needed: the packet itself left")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,
 enum nk_counter {
 	NK_DROP_REASONS(NK_COUNTER_SYMBOL) NK_DROP_COUNT,
-	NK_EVENT_FIRST = NK_DROP_COUNT,
+	NK_EVENT_FIRST = 128,
 	NK_EVENT_BEFORE_FIRST = NK_EVENT_FIRST - 1,
-	NK_EVENTS(NK_COUNTER_SYMBOL) NK_COUNTER_COUNT,
+	NK_EVENTS(NK_COUNTER_SYMBOL) NK_COUNTER_END,
 };
 #undef NK_COUNTER_SYMBOL
 
 // Room for more of them: the map that is pinned keeps its size when one is added.
 #define NK_COUNTER_ROOM 256
-NK_STATIC_ASSERT(NK_COUNTER_COUNT <= NK_COUNTER_ROOM, "every counter has room");
+NK_STATIC_ASSERT(NK_DROP_COUNT <= NK_EVENT_FIRST, "every drop has room");
+NK_STATIC_ASSERT(NK_COUNTER_END <= NK_COUNTER_ROOM, "every event has room");
 
 struct nk_counter_value {
 	__u64 packets;
@@ -259,7 +280,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_counter_value) == 16, "nk_counter_value");
 
 // ---- Drops of what containers sent: map `endpoint_drops`, ifindex of the host's end -> packets by reason ------------
 
-#define NK_DROP_ROOM 32
+#define NK_DROP_ROOM 64
 
 struct nk_endpoint_drops {
 	__u64 packets[NK_DROP_ROOM];
@@ -295,5 +316,28 @@ struct nk_map_counts {
 	__u64 flows6_new;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_map_counts) == 32, "nk_map_counts");
+
+// ---- The maps that are pinned, and the version of each one's layout -----------------------------------------------
+//
+// X(map, version). Raised with any change of its key, value, type or their meaning; tests/unit/abi/layouts has each
+// version's.
+
+// clang-format off
+#define NK_PINNED_MAPS(X) \
+	X(counters, 2) \
+	X(endpoint_drops, 1) \
+	X(endpoints4, 1) \
+	X(endpoints6, 1) \
+	X(flows4, NK_FLOWS_VERSION) \
+	X(flows4_new, NK_FLOWS_VERSION) \
+	X(flows6, NK_FLOWS_VERSION) \
+	X(flows6_new, NK_FLOWS_VERSION) \
+	X(fragment_ids, 1) \
+	X(fragments, 1) \
+	X(non_masquerade4, 1) \
+	X(non_masquerade6, 1) \
+	X(port_tries, 1) \
+	NK_NEXT_VERSION(X(next_version, 1))
+// clang-format on
 
 #endif

@@ -6,4 +6,13 @@
 #include "uplink_l3.bpf.c"
 #include "veth.bpf.c"
 
+#ifdef NETKITD_NEXT_VERSION // of the upgrade tests
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} next_version SEC(".maps");
+#endif
+
 char nk_license[] SEC("license") = "GPL";

@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 #include "daemon/options.h"
 #include "daemon/purge.h"
+#include "daemon/waiting.h"
 
 namespace netkitd {
 namespace {
@@ -14,13 +15,23 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
-Result<void> serve(const Options& options, Config config) {
-    const auto daemon = NK_TRY(Daemon::start(options, std::move(config)));
-    return daemon->run();
+Result<void> serve(const Options& options, const Config& config) {
+    for (;;) {
+        const auto daemon = Daemon::start(options, config);
+        if (daemon) {
+            return (*daemon)->run();
+        }
+        if (!may_pass(daemon.error())) {
+            return std::unexpected(daemon.error());
+        }
+        if (!NK_TRY(wait_to_try_again(options, daemon.error()))) {
+            return {};
+        }
+    }
 }
 
 Result<void> carry_out(const Options& options) {
-    Config config = NK_TRY(read_config(options));
+    const Config config = NK_TRY(read_config(options));
     switch (options.action) {
         case Options::Action::check_config:
             std::println("{}: good", options.config_path);
@@ -28,7 +39,7 @@ Result<void> carry_out(const Options& options) {
         case Options::Action::purge:
             return purge(options, config);
         case Options::Action::serve:
-            return serve(options, std::move(config));
+            return serve(options, config);
     }
     return {};
 }

@@ -16,6 +16,7 @@
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_promote.h"
 #include "lib/packet/fragment.h"
+#include "lib/nat/host_socket.h"
 #include "lib/nat/icmp_error.h"
 #include "lib/node.h"
 #include "lib/nat/non_masquerade.h"
@@ -28,6 +29,17 @@ static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip 
 	if (!nk_rewrite(skb, ip, to->key.proto, NK_DESTINATION, &to->addr, to->port))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return bpf_redirect_peer(to->ifindex, 0);
+}
+
+// To a port that may be ours, of no flow: it is the host's. During an upgrade it may be of a flow that is not taken
+// over yet, if the host has no socket for it: the host must not answer it with a reset (netd/datapath/upgrade.h).
+static __noinline int nk_without_flow(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key)
+{
+	// An echo reply that nobody waits for is not answered by the host either.
+	if (!node.upgrading || key->proto == IPPROTO_ICMP || key->proto == IPPROTO_ICMPV6 ||
+	    nk_host_has_socket(skb, family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
+		return TCX_NEXT;
+	return nk_drop(skb, NK_DROP_UPGRADING);
 }
 
 // A packet to a port that may be ours: it may be the host's nevertheless.
@@ -45,7 +57,7 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
 	result = nk_flow_inbound(skb, &to);
 	if (result == NK_NO_FLOW)
-		return TCX_NEXT;
+		return nk_without_flow(skb, ip->family, key);
 	if (result != NK_OK)
 		return nk_drop(skb, result);
 	if (ip->fragment)

@@ -11,15 +11,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "daemon/listen.h"
 #include "daemon/requests.h"
+#include "link/device.h"
 
 namespace netkitd {
 namespace {
 
 using namespace std::chrono_literals;
 
-// LOOPBACK_IFINDEX, include/net/flow.h: the same in every netns.
-constexpr std::uint32_t kLoopbackIfindex = 1;
 constexpr auto kFollowDelay = 100ms;
 constexpr std::chrono::seconds kResyncInterval = 60s;
 constexpr std::chrono::seconds kFirstRetry = 1s;
@@ -44,18 +44,11 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config con
     daemon->plan_resync();
     daemon->monitor_source_ =
         NK_TRY(daemon->loop_.on_readable(daemon->monitor_.fd(), [d = daemon.get()] { d->read_monitor(); }));
-    NK_TRY(daemon->listen());
+    const auto handler = [d = daemon.get()](ipc::Request request, const ipc::Peer&) {
+        return answer(*d->node_, std::move(request));
+    };
+    daemon->server_ = NK_TRY(listen(daemon->loop_, options, handler));
     return daemon;
-}
-
-Result<void> Daemon::listen() {
-    auto passed = NK_TRY(ipc::ListenSocket::from_systemd());
-    ipc::ListenSocket socket = passed ? std::move(*passed) : NK_TRY(ipc::ListenSocket::bind(options_.socket_path));
-    const auto handler = [this](ipc::Request request, const ipc::Peer&) { return answer(*node_, std::move(request)); };
-    ipc::Server::Options options;
-    options.report = [](const Error& error) { log(LogLevel::warning, "request: {}", error.message()); };
-    server_ = NK_TRY(ipc::Server::start(loop_, std::move(socket), handler, std::move(options)));
-    return {};
 }
 
 Result<void> Daemon::run() {
@@ -131,7 +124,7 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
         case link::LinkEvent::Kind::address:
         case link::LinkEvent::Kind::address_removed:
             // Putting the gateways on lo is announced too: following that would never end.
-            return event.ifindex != kLoopbackIfindex && !node_->endpoints().has_or_had_device(event.ifindex);
+            return event.ifindex != link::kLoopbackIfindex && !node_->endpoints().has_or_had_device(event.ifindex);
         case link::LinkEvent::Kind::forwarding_off:
         case link::LinkEvent::Kind::own_route_removed:
             return false;
@@ -156,7 +149,7 @@ void Daemon::repair_soon(std::uint32_t ifindex) {
 void Daemon::repair() {
     // What the node itself has is on lo; a v4 prefix route has no device.
     const bool concerns_us = std::ranges::any_of(std::exchange(damaged_, {}), [this](std::uint32_t ifindex) {
-        return ifindex <= kLoopbackIfindex || node_->endpoints().has_device(ifindex);
+        return ifindex <= link::kLoopbackIfindex || node_->endpoints().has_device(ifindex);
     });
     if (concerns_us) {
         resync();

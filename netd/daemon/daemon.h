@@ -27,7 +27,6 @@ public:
 
 private:
     Daemon(Options options, EventLoop loop, link::Monitor monitor);
-    [[nodiscard]] Result<void> listen();
     [[nodiscard]] Result<void> watch_signals();
     void read_monitor();
     // An endpoint's own device comes with several events and changes nothing about the node.

@@ -54,7 +54,9 @@ Result<void> remove_state(const std::string& path) {
 Result<void> purge(const Options& options, const Config& config) {
     const std::string store_path = options.store_path.value_or(config.store);
     {
-        Store store = NK_TRY(Store::open(store_path, NK_TRY(read_boot_id())));
+        Store store =
+            NK_TRY_CONTEXT("if netkitd is running, stop it first (systemctl stop netkitd.socket netkitd.service)",
+                           Store::open(store_path, NK_TRY(read_boot_id()), Store::Versions::any));
         link::Netlink host = NK_TRY(link::Netlink::open());
         const auto endpoints = NK_TRY(living(store, NK_TRY(link::list_devices(host))));
         if (!options.force) {

@@ -6,6 +6,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <span>
 #include <tuple>
@@ -19,6 +20,7 @@
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
 #include "datapath/slots.h"
+#include "datapath/upgrade.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -196,8 +198,8 @@ Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
 
 }  // namespace
 
-Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins)
-    : programs_(std::move(programs)), pins_(std::move(pins)) {}
+Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade)
+    : programs_(std::move(programs)), pins_(std::move(pins)), upgrade_(std::move(upgrade)) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
@@ -205,8 +207,29 @@ Datapath::~Datapath() = default;
 Result<Datapath> Datapath::open(const std::string& directory, std::optional<link::DeviceMode> expected) {
     Pins pins = NK_TRY(Pins::prepare(directory));
     const std::vector<Part> at_once = expected ? std::vector{part_of(*expected), Part::uplink} : std::vector<Part>();
-    auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, at_once)));
-    return Datapath(std::move(programs), std::move(pins));
+    Upgrade upgrade = NK_TRY(Upgrade::look(pins));
+    auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, upgrade, at_once)));
+    NK_TRY(upgrade.copy(programs->base(), pins));
+    programs->base().data_node->node.upgrading = upgrade.pending() ? 1 : 0;
+    return Datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)));
+}
+
+bool Datapath::upgrading() const {
+    return upgrade_->pending();
+}
+
+Result<void> Datapath::finish_upgrade() {
+    if (!upgrading()) {
+        return {};
+    }
+    for (const std::string& name : NK_TRY(pins_.link_names())) {
+        if (!NK_TRY(programs_->has(NK_TRY(program_of_link(pins_.link(name)))))) {
+            return fail(ErrorKind::unavailable, "{} still has a program of the version before", name);
+        }
+    }
+    NK_TRY(upgrade_->finish(programs_->base(), pins_));
+    publish(programs_->base().data_node->node.upgrading, 0U);
+    return {};
 }
 
 Result<void> Datapath::configure(const NodeSettings& settings) {
@@ -393,16 +416,26 @@ Result<std::vector<std::uint32_t>> Datapath::attached_uplinks() const {
 }
 
 Result<std::vector<Counter>> Datapath::counters() const {
-#define NK_COUNTER_DROP(symbol, name, text) Counter{name, text, true, 0, 0},
-#define NK_COUNTER_EVENT(symbol, name, text) Counter{name, text, false, 0, 0},
-    std::vector<Counter> result{NK_DROP_REASONS(NK_COUNTER_DROP) NK_EVENTS(NK_COUNTER_EVENT)};
-#undef NK_COUNTER_DROP
-#undef NK_COUNTER_EVENT
-    for (std::uint32_t index = 0; index < result.size(); ++index) {
+    std::array<nk_counter_value, NK_COUNTER_ROOM> counted{};
+    for (std::uint32_t number = 0; number < counted.size(); ++number) {
         for (const nk_counter_value& value :
-             NK_TRY(read_per_cpu<nk_counter_value>(programs_->maps().counters, index))) {
-            result[index].packets += value.packets;
-            result[index].bytes += value.bytes;
+             NK_TRY(read_per_cpu<nk_counter_value>(programs_->maps().counters, number))) {
+            counted.at(number).packets += value.packets;
+            counted.at(number).bytes += value.bytes;
+        }
+    }
+    std::vector<Counter> result;
+    const auto add = [&](std::uint32_t number, std::string name, std::string text) {
+        const auto [packets, bytes] = std::exchange(counted.at(number), {});
+        result.push_back({std::move(name), std::move(text), number < NK_EVENT_FIRST, packets, bytes});
+    };
+#define NK_KNOWN_COUNTER(symbol, name, text) add(symbol, name, text);
+    NK_DROP_REASONS(NK_KNOWN_COUNTER)
+    NK_EVENTS(NK_KNOWN_COUNTER)
+#undef NK_KNOWN_COUNTER
+    for (std::uint32_t number = 0; number < counted.size(); ++number) {
+        if (counted.at(number).packets > 0) {
+            add(number, std::format("unknown-{}", number), "counted by a newer version of netkitd");
         }
     }
     return result;

@@ -23,6 +23,7 @@
 namespace netkitd::datapath {
 
 class Programs;
+class Upgrade;
 
 struct NodeNetwork {
     IpPrefix prefix;
@@ -70,8 +71,8 @@ struct UplinkPrograms {
 };
 
 struct Counter {
-    std::string_view name;
-    std::string_view text;
+    std::string name;  // "unknown-N": a newer version counted it, which was here before
+    std::string text;
     bool drop = false;
     std::uint64_t packets = 0;
     std::uint64_t bytes = 0;
@@ -99,6 +100,11 @@ public:
     Datapath(const Datapath&) = delete;
     Datapath& operator=(const Datapath&) = delete;
     ~Datapath();
+
+    // What another version's maps hold is being taken over (upgrade.h). The caller gives every link its new program,
+    // and then finishes: an error, as long as one has not.
+    [[nodiscard]] bool upgrading() const;
+    [[nodiscard]] Result<void> finish_upgrade();
 
     // Takes effect for the next packet; what stays as it is is in force all the while. Refused when it exceeds
     // NK_MAX_NETWORKS, NK_MAX_UPLINKS or NK_MAX_NON_MASQUERADE.
@@ -132,6 +138,7 @@ public:
     // ifindex of every uplink that has a pinned link.
     [[nodiscard]] Result<std::vector<std::uint32_t>> attached_uplinks() const;
 
+    // Those that this version knows, and the others that are not zero.
     [[nodiscard]] Result<std::vector<Counter>> counters() const;
     // Packets of one counter.
     [[nodiscard]] Result<std::uint64_t> counted(nk_counter counter) const;
@@ -153,10 +160,11 @@ public:
 
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
-    Datapath(std::unique_ptr<Programs> programs, Pins pins);
+    Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade);
 
     std::unique_ptr<Programs> programs_;
     Pins pins_;
+    std::unique_ptr<Upgrade> upgrade_;
 };
 
 }  // namespace netkitd::datapath

@@ -4,6 +4,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include "base/read_file.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -24,6 +29,18 @@ std::uint64_t total_memory_bytes() {
     const long pages = ::sysconf(_SC_PHYS_PAGES);
     const long size = ::sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(size) : 0;
+}
+
+std::uint64_t available_memory_bytes() {
+    constexpr std::size_t kMaxBytes = 64UL * 1024;
+    constexpr std::string_view kField = "\nMemAvailable:";
+    const auto text = read_file(std::string("/proc/meminfo"), kMaxBytes);
+    const auto field = text ? text->find(kField) : std::string::npos;
+    std::uint64_t kilobytes = 0;
+    if (field != std::string::npos) {
+        std::istringstream(text->substr(field + kField.size())) >> kilobytes;
+    }
+    return kilobytes << 10;
 }
 
 }  // namespace netkitd::datapath

@@ -11,5 +11,7 @@ namespace netkitd::datapath {
 
 // Of this machine.
 [[nodiscard]] std::uint64_t total_memory_bytes();
+// What of it can be had without swapping (proc_meminfo(5), MemAvailable).
+[[nodiscard]] std::uint64_t available_memory_bytes();
 
 }  // namespace netkitd::datapath

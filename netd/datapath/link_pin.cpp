@@ -1,9 +1,12 @@
 #include "datapath/link_pin.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
 #include <memory>
+
+#include "base/unique_fd.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -66,6 +69,16 @@ Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_pro
         return fail_errno(-error, "pin {}", path);
     }
     return took;
+}
+
+Result<std::uint32_t> program_of_link(const std::string& path) {
+    const UniqueFd link(bpf_obj_get(path.c_str()));
+    bpf_link_info info{};
+    std::uint32_t size = sizeof(info);
+    if (!link || bpf_link_get_info_by_fd(link.get(), &info, &size) != 0) {
+        return fail_errno(errno, "look at the link {}", path);
+    }
+    return info.prog_id;
 }
 
 }  // namespace netkitd::datapath

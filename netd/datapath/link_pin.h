@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -19,5 +20,8 @@ using Attach = std::function<bpf_link*()>;
 // and made again. Returns the time that making the link took: an RCU grace period, mostly.
 [[nodiscard]] Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_program& program,
                                                               const Attach& attach);
+
+// The id of the program that a pinned link has.
+[[nodiscard]] Result<std::uint32_t> program_of_link(const std::string& path);
 
 }  // namespace netkitd::datapath

@@ -8,16 +8,22 @@
 #include <filesystem>
 #include <system_error>
 
-#include "abi.h"
+#include "base/parse_number.h"
 
 namespace netkitd::datapath {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string version_directory() {
-    return std::format("abi{}", NETKITD_ABI_VERSION);
+constexpr std::string_view kDirectory = "abi3";
+constexpr std::string_view kUpgrade = "upgrade-";
+
+bool is_version_directory(const std::string& name) {
+    return name.starts_with("abi");
 }
+
+constexpr const char* kWayOut =
+    "install that version again, or stop the containers and run netkitd --purge, which removes what any version made";
 
 Result<void> require_bpffs(const std::string& directory) {
     struct statfs info{};
@@ -45,12 +51,29 @@ Result<void> refuse_other_versions(const std::string& directory) {
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(directory, error)) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with("abi") && name != version_directory()) {
-            return fail(ErrorKind::refused,
-                        "{} holds the datapath of another netkitd version ({}, this one has {}): stop the containers "
-                        "and run that version's netkitd --purge first",
-                        directory, name, version_directory());
+        if (is_version_directory(name) && name != kDirectory) {
+            return fail(ErrorKind::refused, "{} holds the datapath of another version of netkitd ({}): {}", directory,
+                        name, kWayOut);
         }
+    }
+    return {};
+}
+
+Result<std::vector<std::string>> list(const std::string& directory) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(directory, error)) {
+        names.push_back(entry.path().filename().string());
+    }
+    if (error) {
+        return fail_errno(error.value(), "list {}", directory);
+    }
+    return names;
+}
+
+Result<void> remove_pin(const std::string& path) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+        return fail_errno(errno, "unpin {}", path);
     }
     return {};
 }
@@ -58,18 +81,51 @@ Result<void> refuse_other_versions(const std::string& directory) {
 }  // namespace
 
 Result<Pins> Pins::prepare(const std::string& directory) {
-    const std::string root = std::format("{}/{}", directory, version_directory());
+    const std::string root = std::format("{}/{}", directory, kDirectory);
     NK_TRY(require_bpffs(fs::path(directory).parent_path().string()));
     NK_TRY(make_directory(directory));
     NK_TRY(refuse_other_versions(directory));
     for (const std::string& path : {root, root + "/maps", root + "/links"}) {
         NK_TRY(make_directory(path));
     }
-    return Pins(root);
+    Pins pins(root);
+    NK_TRY(pins.refuse_newer_maps());
+    return pins;
+}
+
+Result<void> Pins::refuse_newer_maps() const {
+    for (const std::string& name : NK_TRY(list(root_ + "/maps"))) {
+        const auto pin = parse_pin_name(name);
+        const auto known = pin ? layout_version(pin->map) : std::nullopt;
+        if (!known || pin->version > *known) {
+            return fail(ErrorKind::refused, "{}/maps/{} is the map of a newer version of netkitd: {}", root_, name,
+                        kWayOut);
+        }
+    }
+    return {};
 }
 
 std::string Pins::map(std::string_view name) const {
-    return std::format("{}/maps/{}", root_, name);
+    return map({.map = std::string(name), .version = layout_version(name).value_or(1)});
+}
+
+std::string Pins::map(const PinName& older) const {
+    return std::format("{}/maps/{}", root_, pin_name(older.map, older.version));
+}
+
+Result<std::vector<PinName>> Pins::older_maps() const {
+    std::vector<PinName> older;
+    for (const std::string& name : NK_TRY(list(root_ + "/maps"))) {
+        const auto pin = parse_pin_name(name);
+        if (pin && pin->version < layout_version(pin->map).value_or(0)) {
+            older.push_back(*pin);
+        }
+    }
+    return older;
+}
+
+Result<void> Pins::unpin_map(const PinName& older) const {
+    return remove_pin(map(older));
 }
 
 std::string Pins::link(std::string_view name) const {
@@ -77,37 +133,53 @@ std::string Pins::link(std::string_view name) const {
 }
 
 Result<std::vector<std::string>> Pins::link_names() const {
-    std::vector<std::string> names;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(root_ + "/links", error)) {
-        names.push_back(entry.path().filename().string());
-    }
-    if (error) {
-        return fail_errno(error.value(), "list {}/links", root_);
-    }
-    return names;
+    return list(root_ + "/links");
 }
 
 Result<void> Pins::unpin_link(std::string_view name) const {
-    if (::unlink(link(name).c_str()) != 0 && errno != ENOENT) {
-        return fail_errno(errno, "unpin {}", link(name));
+    return remove_pin(link(name));
+}
+
+Result<std::optional<std::chrono::nanoseconds>> Pins::copied_at() const {
+    for (const std::string& name : NK_TRY(list(root_))) {
+        if (name.starts_with(kUpgrade)) {
+            const auto at = parse_number<std::uint64_t>(std::string_view(name).substr(kUpgrade.size()));
+            return at ? std::optional(std::chrono::nanoseconds(static_cast<std::int64_t>(*at))) : std::nullopt;
+        }
+    }
+    return std::nullopt;
+}
+
+Result<void> Pins::note_copied(std::chrono::nanoseconds at) const {
+    return make_directory(std::format("{}/{}{}", root_, kUpgrade, at.count()));
+}
+
+Result<void> Pins::forget_copied() const {
+    for (const std::string& name : NK_TRY(list(root_))) {
+        const std::string path = std::format("{}/{}", root_, name);
+        if (name.starts_with(kUpgrade) && ::rmdir(path.c_str()) != 0) {
+            return fail_errno(errno, "remove {}", path);
+        }
     }
     return {};
 }
 
 Result<void> Pins::remove_all(const std::string& directory) {
-    const std::string root = std::format("{}/{}", directory, version_directory());
     std::error_code error;
-    // remove_all() counts a directory that is not there as done.
-    fs::remove_all(root, error);
-    if (!error) {
-        // Another version's pins, or somebody else's, keep the directory.
-        if (::rmdir(directory.c_str()) == 0 || errno == ENOENT || errno == ENOTEMPTY) {
-            return {};
+    // What any version made.
+    for (const auto& entry : fs::directory_iterator(directory, error)) {
+        if (is_version_directory(entry.path().filename().string())) {
+            fs::remove_all(entry.path(), error);
         }
-        error.assign(errno, std::generic_category());
+        if (error) {
+            return fail_errno(error.value(), "remove {}", entry.path().string());
+        }
     }
-    return fail_errno(error.value(), "remove {}", directory);
+    // Somebody else's pins keep the directory.
+    if (::rmdir(directory.c_str()) == 0 || errno == ENOENT || errno == ENOTEMPTY) {
+        return {};
+    }
+    return fail_errno(errno, "remove {}", directory);
 }
 
 }  // namespace netkitd::datapath

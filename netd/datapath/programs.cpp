@@ -12,21 +12,13 @@
 #include <utility>
 #include <vector>
 
-#include "base/log.h"
 #include "base/unique_fd.h"
+#include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
 #include "datapath/flow_capacity.h"
 
 namespace netkitd::datapath {
 namespace {
-
-// What programs put together there, or found out a moment ago, or are told of the host, is of one daemon, as their
-// globals are.
-bool is_scratch(const bpf_map& map) {
-    static constexpr auto kScratch = std::to_array<std::string_view>(
-        {"halves", "host_prefixes4", "host_prefixes6", "masquerades", "next_hops", "quotes", "routes"});
-    return bpf_map__is_internal(&map) || std::ranges::contains(kScratch, std::string_view(bpf_map__name(&map)));
-}
 
 // That of a map that is pinned already: traffic uses it, it stays as it is.
 std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
@@ -39,39 +31,26 @@ std::optional<std::uint32_t> pinned_capacity(const std::string& path) {
     return info.max_entries;
 }
 
-// Counts are no state: those of a version whose counters had another size are forgotten. The programs that it left
-// attached count in its map until they are replaced.
-Result<void> forget_counters_of_another_size(const bpf_map& map, const std::string& path) {
-    const auto capacity = pinned_capacity(path);
-    if (std::string_view(bpf_map__name(&map)) != "counters" || !capacity || *capacity == bpf_map__max_entries(&map)) {
-        return {};
-    }
-    if (::unlink(path.c_str()) != 0) {
-        return fail_errno(errno, "unpin {}", path);
-    }
-    log(LogLevel::notice, "the counters begin anew: those of the version before had another size");
-    return {};
-}
-
 Result<void> pin_maps(const netkitd_bpf& skeleton, const Pins& pins) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, skeleton.obj) {
-        if (is_scratch(*map)) {
+        const char* const name = bpf_map__name(map);
+        if (!layout_version(name)) {
             continue;
         }
-        const std::string path = pins.map(bpf_map__name(map));
-        NK_TRY(forget_counters_of_another_size(*map, path));
-        if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0) {
-            return fail_errno(-error, "set the pin of map {}", bpf_map__name(map));
+        if (const int error = bpf_map__set_pin_path(map, pins.map(name).c_str()); error != 0) {
+            return fail_errno(-error, "set the pin of map {}", name);
         }
     }
     return {};
 }
 
-void size_flow_maps(const netkitd_bpf& skeleton, const Pins& pins) {
+void size_flow_maps(const netkitd_bpf& skeleton, const Pins& pins, const Upgrade& upgrade) {
     const std::uint32_t capacity = established_flow_capacity(total_memory_bytes());
     for (bpf_map* map : {skeleton.maps.flows4, skeleton.maps.flows6}) {
-        bpf_map__set_max_entries(map, pinned_capacity(pins.map(bpf_map__name(map))).value_or(capacity));
+        const char* const name = bpf_map__name(map);
+        const auto former = upgrade.former_capacity(name);
+        bpf_map__set_max_entries(map, pinned_capacity(pins.map(name)).value_or(former.value_or(capacity)));
     }
 }
 
@@ -123,11 +102,12 @@ Result<Programs::Skeleton> Programs::open(const BpfLog& log) {
     return skeleton;
 }
 
-Result<Programs> Programs::load(const Pins& pins, std::vector<Part> at_once) {
+Result<Programs> Programs::load(const Pins& pins, const Upgrade& upgrade, std::vector<Part> at_once) {
     const BpfLog log;
     Skeleton skeleton = NK_TRY(open(log));
     NK_TRY(pin_maps(*skeleton, pins));
-    size_flow_maps(*skeleton, pins);
+    size_flow_maps(*skeleton, pins, upgrade);
+    NK_TRY(upgrade.ask_for_memory(*skeleton));
     std::vector<bpf_program*> wanted{skeleton->progs.map_counts};
     for (const Part part : at_once) {
         std::ranges::copy(programs_of(*skeleton, part), std::back_inserter(wanted));
@@ -149,6 +129,28 @@ Result<const netkitd_bpf*> Programs::need(Part part) {
         place = std::move(skeleton);
     }
     return place.get();
+}
+
+Result<bool> Programs::has(std::uint32_t program_id) const {
+    for (const Skeleton* skeleton : every_skeleton()) {
+        bpf_program* program = nullptr;
+        bpf_object__for_each_program(program, (*skeleton)->obj) {
+            if (bpf_program__fd(program) >= 0 && NK_TRY(id_of(*program)) == program_id) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+std::vector<const Programs::Skeleton*> Programs::every_skeleton() const {
+    std::vector<const Skeleton*> result{&base_};
+    for (const Skeleton& part : parts_) {
+        if (part) {
+            result.push_back(&part);
+        }
+    }
+    return result;
 }
 
 }  // namespace netkitd::datapath

@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "datapath/bpf_log.h"
 #include "datapath/pins.h"
+#include "datapath/upgrade.h"
 #include "netkitd.skel.h"
 
 namespace netkitd::datapath {
@@ -28,7 +29,7 @@ class Programs {
 public:
     // Reuses maps that are pinned already, with the size that they have; the others are pinned. The verifier's log is
     // in the error.
-    [[nodiscard]] static Result<Programs> load(const Pins& pins, std::vector<Part> at_once);
+    [[nodiscard]] static Result<Programs> load(const Pins& pins, const Upgrade& upgrade, std::vector<Part> at_once);
 
     // The skeleton that load() made: its maps, globals, `map_counts`, and what was loaded at once.
     [[nodiscard]] const netkitd_bpf& base() const { return *base_; }
@@ -37,6 +38,9 @@ public:
     // A skeleton in which this part's programs are loaded; its maps are those of base(). The verifier's log is in the
     // error.
     [[nodiscard]] Result<const netkitd_bpf*> need(Part part);
+
+    // Whether a program is one of those that were loaded.
+    [[nodiscard]] Result<bool> has(std::uint32_t program_id) const;
 
 private:
     struct Closer {
@@ -47,6 +51,7 @@ private:
 
     Programs(Skeleton base, std::vector<Part> in_base) : base_(std::move(base)), in_base_(std::move(in_base)) {}
     [[nodiscard]] static Result<Skeleton> open(const BpfLog& log);
+    [[nodiscard]] std::vector<const Skeleton*> every_skeleton() const;
 
     Skeleton base_;
     std::vector<Part> in_base_;

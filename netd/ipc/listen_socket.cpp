@@ -90,14 +90,15 @@ Result<ListenSocket> ListenSocket::bind(const std::string& path) {
 }
 
 Result<std::optional<ListenSocket>> ListenSocket::from_systemd() {
-    const int count = ::sd_listen_fds(/*unset_environment=*/1);
+    const int count = ::sd_listen_fds(/*unset_environment=*/0);
     if (count < 0) {
         return fail_errno(-count, "read the sockets that systemd passed");
     }
     if (count == 0) {
         return std::nullopt;
     }
-    UniqueFd fd(SD_LISTEN_FDS_START);
+    // Its own descriptor, so that a second call gets one too.
+    UniqueFd fd(::fcntl(SD_LISTEN_FDS_START, F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START));
     if (count > 1 || ::sd_is_socket_unix(fd.get(), SOCK_SEQPACKET, /*listening=*/1, nullptr, 0) <= 0) {
         return fail(ErrorKind::invalid,
                     "systemd passed {} sockets; netkitd.socket must have one ListenSequentialPacket= and nothing else",

@@ -1,16 +1,22 @@
 #include "store/schema.h"
 
+#include <array>
+#include <span>
+
+#include "base/log.h"
+#include "base/quote.h"
 #include "store/sqlite_statement.h"
 
 namespace netkitd {
 namespace {
 
-// PRAGMA user_version: raised with every change of the tables.
-constexpr int kSchemaVersion = 2;
 // PRAGMA application_id, shown by file(1): "nkd1". Tells our files from other programs' databases.
 constexpr int kApplicationId = 0x6e6b6431;
 
-constexpr const char* kTables = R"(
+// Each brings the tables from one version to the next (PRAGMA user_version), beginning with an empty file, and stays as
+// it is once it was released: a new table or column is a new step, and tests/unit/schemas/ gets the version before.
+constexpr std::array kSteps{
+    R"(
 CREATE TABLE node (
     boot_id          TEXT    NOT NULL,
     next_endpoint_id INTEGER NOT NULL CHECK (next_endpoint_id BETWEEN 1 AND 4294967296)
@@ -48,7 +54,8 @@ CREATE TABLE host_changes (
     before   TEXT NOT NULL,
     after    TEXT NOT NULL
 ) STRICT;
-
+)",
+    R"(
 CREATE TABLE freed_addresses (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     address  TEXT NOT NULL UNIQUE
@@ -58,7 +65,17 @@ CREATE TABLE networks (
     prefix  TEXT PRIMARY KEY,
     gateway TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-)";
+)",
+    R"(
+ALTER TABLE node ADD COLUMN written_by TEXT NOT NULL DEFAULT '';
+)",
+#ifdef NETKITD_NEXT_VERSION  // of the upgrade tests
+    R"(
+ALTER TABLE endpoints ADD COLUMN next_version TEXT;
+)",
+#endif
+};
+constexpr std::int64_t kSchemaVersion = kSteps.size();
 
 Result<std::int64_t> read_number(sqlite3* database, const char* sql) {
     Statement statement = NK_TRY(Statement::prepare(database, sql));
@@ -70,13 +87,26 @@ Result<bool> is_empty(sqlite3* database) {
     return NK_TRY(read_number(database, "SELECT count(*) FROM sqlite_schema")) == 0;
 }
 
-Result<void> create_tables(sqlite3* database) {
+Result<std::int64_t> schema_version(sqlite3* database) {
+    return read_number(database, "PRAGMA user_version");
+}
+
+Result<void> take_steps_from(std::int64_t version, sqlite3* database) {
     Transaction transaction = NK_TRY(Transaction::begin(database));
-    NK_TRY(execute(database, kTables));
-    NK_TRY(execute(
-        database,
-        std::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, kSchemaVersion).c_str()));
+    for (const char* const step : std::span(kSteps).subspan(static_cast<std::size_t>(version))) {
+        NK_TRY(execute(database, step));
+    }
+    const auto owned =
+        std::format("PRAGMA application_id = {}; PRAGMA user_version = {}; UPDATE node SET written_by = '{}'",
+                    kApplicationId, kSchemaVersion, NETKITD_VERSION);
+    NK_TRY(execute(database, owned.c_str()));
     return transaction.commit();
+}
+
+// Empty: an old one, or a newer one that does not say so where this one looks.
+std::string written_by(sqlite3* database) {
+    auto row = Statement::prepare(database, "SELECT written_by FROM node");
+    return row && row->step().value_or(false) ? row->text(0) : "";
 }
 
 Result<void> check_integrity(sqlite3* database, const std::string& path) {
@@ -98,18 +128,36 @@ Result<void> check_owner(sqlite3* database, const std::string& path) {
         return fail(ErrorKind::refused, "state database {}: a database of another program; point `store` elsewhere",
                     path);
     }
-    const auto version = NK_TRY(read_number(database, "PRAGMA user_version"));
-    if (version != kSchemaVersion) {
+    return {};
+}
+
+Result<void> check_version(sqlite3* database, const std::string& path) {
+    if (NK_TRY(is_empty(database))) {
+        return {};
+    }
+    const auto version = NK_TRY(schema_version(database));
+    if (version < 1 || version > kSchemaVersion) {
         return fail(ErrorKind::refused,
-                    "state database {}: its schema is version {}, this netkitd knows version {}; run the netkitd that "
-                    "wrote it, or let that one give everything back (netkitd --purge) first",
-                    path, version, kSchemaVersion);
+                    "state database {}: netkitd {} wrote it (its schema is version {}, this netkitd knows up to {}): "
+                    "install that one again, or stop the containers and run netkitd --purge, which gives back what any "
+                    "version took",
+                    path, quote(written_by(database)), version, kSchemaVersion);
     }
     return {};
 }
 
 Result<void> prepare_schema(sqlite3* database, const std::string& path) {
-    return NK_TRY(is_empty(database)) ? create_tables(database) : check_integrity(database, path);
+    if (NK_TRY(is_empty(database))) {
+        return take_steps_from(0, database);
+    }
+    NK_TRY(check_integrity(database, path));
+    const auto version = NK_TRY(schema_version(database));
+    if (version > kSchemaVersion || (version == kSchemaVersion && written_by(database) == NETKITD_VERSION)) {
+        return {};
+    }
+    log(LogLevel::notice, "the state database becomes that of netkitd {} (schema {}, was {})", NETKITD_VERSION,
+        kSchemaVersion, version);
+    return take_steps_from(version, database);
 }
 
 Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) {

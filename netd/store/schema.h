@@ -9,9 +9,11 @@
 
 namespace netkitd {
 
-// Only reads. An error when the file is another program's or another version's; an empty one is fine.
+// These only read; an empty file is fine. An error when it is another program's, or a newer version's.
 [[nodiscard]] Result<void> check_owner(sqlite3* database, const std::string& path);
-// Makes the tables in an empty file; in any other, looks for damage.
+[[nodiscard]] Result<void> check_version(sqlite3* database, const std::string& path);
+// Makes the tables in an empty file; in any other, looks for damage, and brings an older version's to this one's, all
+// or nothing. A newer one's stays as it is.
 [[nodiscard]] Result<void> prepare_schema(sqlite3* database, const std::string& path);
 // Forgets everything that another boot's kernel held.
 [[nodiscard]] Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id);

@@ -37,12 +37,15 @@ Result<void> make_directory(const fs::path& directory) {
 
 // Locks the file for the life of the connection (the first write takes the lock, exclusive mode keeps it), and makes
 // it ours, but not before it is clear that it isn't somebody else's.
-Result<void> prepare(sqlite3* database, const std::string& path, const std::string& boot_id) {
+Result<void> prepare(sqlite3* database, const std::string& path, const std::string& boot_id, Store::Versions accepted) {
     if (sqlite3_db_readonly(database, "main") == 1) {
         return std::unexpected(sqlite_error(nullptr, SQLITE_READONLY, path));
     }
     NK_TRY(execute(database, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = ON"));
     NK_TRY(check_owner(database, path));
+    if (accepted == Store::Versions::known) {
+        NK_TRY(check_version(database, path));
+    }
     NK_TRY(execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; COMMIT"));
     sqlite3_wal_autocheckpoint(database, 0);
     NK_TRY(prepare_schema(database, path));
@@ -202,7 +205,7 @@ void Store::Closer::operator()(sqlite3* database) const {
 
 Store::Store(sqlite3* database) : database_(database) {}
 
-Result<Store> Store::open(const std::string& path, const std::string& boot_id) {
+Result<Store> Store::open(const std::string& path, const std::string& boot_id, Versions accepted) {
     NK_TRY(make_directory(fs::path(path).parent_path()));
     sqlite3* database = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &database,
@@ -211,7 +214,7 @@ Result<Store> Store::open(const std::string& path, const std::string& boot_id) {
     if (code != SQLITE_OK) {
         return std::unexpected(sqlite_error(database, code, path));
     }
-    NK_TRY(prepare(database, path, boot_id));
+    NK_TRY(prepare(database, path, boot_id, accepted));
     return store;
 }
 

@@ -79,9 +79,13 @@ struct NetworkRecord {
 
 class Store {
 public:
-    // Creates the file and its directory (0700) when they are missing. A database of another schema version, a
-    // damaged one or one that another daemon holds is an error that names the file and the way out; nothing is deleted.
-    [[nodiscard]] static Result<Store> open(const std::string& path, const std::string& boot_id);
+    // Which versions' database is accepted: those that this one knows, or also a newer one's, for --purge alone.
+    enum class Versions : std::uint8_t { known, any };
+    // Creates the file and its directory (0700) when they are missing, and brings an older version's database to this
+    // one's. A newer version's, a damaged one or one that another daemon holds is an error that names the file and the
+    // way out; nothing is deleted.
+    [[nodiscard]] static Result<Store> open(const std::string& path, const std::string& boot_id,
+                                            Versions accepted = Versions::known);
 
     // By id. Those of another boot were discarded at open().
     [[nodiscard]] Result<std::vector<EndpointRecord>> endpoints();

@@ -6,6 +6,7 @@
 
 #include "bpf/packets.h"
 #include "bpf/verdict_table.h"
+#include "harness/process.h"
 #include "link/sysctl.h"
 
 namespace netkitd::test {
@@ -261,8 +262,20 @@ std::vector<VerdictCase> host_prefix_cases(const Net& net) {
     };
     VerdictCase between = masqueraded("AContainerIsReached", web_to(net, net.db), web_to(net, net.db), {});
     between.becomes = delivered(web_to(net, net.db));
+    VerdictCase hosts =
+        with_host_prefix(to_stack("AnAddressOfTheHostsIsReached", "stack-host", web_to(net, net.nobody)));
+    const auto set_address = [address = net.nobody](const char* action) {
+        const auto done = run_process({.command = {"/usr/sbin/ip", "address", action, address, "dev", "lo"}});
+        EXPECT_EQ(done.status, 0) << done.errors;
+    };
+    hosts.prepare = [=, also = hosts.prepare](TestNode& node) {
+        also(node);
+        set_address("add");
+    };
+    hosts.undo = [=] { set_address("delete"); };
     return {
         with_host_prefix(between),
+        hosts,
         with_host_prefix(masqueraded("WhatLeavesIsMasqueraded", from_web(net), from_web(net).from(net.node, 50000))),
         with_host_prefix(
             dropped("AnAddressOfTheHostsIsNoSource", "spoofed-source", Packet().ip(net.nobody, net.remote).udp(1, 2))),

@@ -89,7 +89,7 @@ void DaemonTest::launch() {
         if (!output || ::dup2(output.get(), STDOUT_FILENO) < 0 || ::dup2(output.get(), STDERR_FILENO) < 0) {
             ::_exit(126);
         }
-        ::execl(NETKITD_PROGRAM, "netkitd", "--config", config.c_str(), "--socket", socket.c_str(), "--bpffs",
+        ::execl(program_.c_str(), "netkitd", "--config", config.c_str(), "--socket", socket.c_str(), "--bpffs",
                 bpffs().c_str(), "--store", store.c_str(), nullptr);
         ::_exit(127);
     }

@@ -37,6 +37,8 @@ protected:
     void SetUp() override;
     void TearDown() override;
 
+    // Another netkitd than the one that was built.
+    void use_program(std::string path) { program_ = std::move(path); }
     // As a process that ends with the test. Does not wait for anything.
     void launch();
     // launch(), and until it answers; false after half a minute (in the VM, five).
@@ -60,6 +62,7 @@ protected:
     [[nodiscard]] std::string log() const;
 
 private:
+    std::string program_ = NETKITD_PROGRAM;
     pid_t daemon_ = 0;
 };
 

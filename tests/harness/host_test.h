@@ -19,6 +19,8 @@ protected:
     [[nodiscard]] const NetworkNamespace& outside() const { return *outside_; }
     // Not there yet; removed at the end, pins and all.
     [[nodiscard]] const std::filesystem::path& bpffs() const { return bpffs_; }
+    // What netkitd makes there (datapath/pins.h).
+    [[nodiscard]] std::filesystem::path pins() const { return bpffs_ / "abi3"; }
     // A file of the test's own.
     [[nodiscard]] std::string scratch(const std::string& name) const { return directory_ / name; }
 

@@ -2,6 +2,7 @@
 #include "harness/daemon_test.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <net/if.h>
@@ -67,7 +68,7 @@ TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
 TEST_F(DaemonLifeTest, WhatCouldNotBeMendedIsTriedAgainSoon) {
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
-    const std::string pin = bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, host_name_of("web"));
+    const std::string pin = pins() / "links" / host_name_of("web");
     UniqueFd held(bpf_obj_get(pin.c_str()));
     ASSERT_EQ(::unlink(pin.c_str()), 0);
     node().run("ip link set " + host_name_of("web") + " down");
@@ -184,29 +185,53 @@ TEST_F(DaemonLifeTest, StatusHasTheLifetimeOfEveryKindOfFlow) {
 // A later version may have other scratch maps: a pin of one would be in its way.
 TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
     std::vector<std::string> pins;
-    for (const auto& pin :
-         std::filesystem::directory_iterator(bpffs() / std::format("abi{}/maps", NETKITD_ABI_VERSION))) {
+    for (const auto& pin : std::filesystem::directory_iterator(this->pins() / "maps")) {
         pins.push_back(pin.path().filename());
     }
-    EXPECT_THAT(pins, UnorderedElementsAre("counters", "endpoint_drops", "endpoints4", "endpoints6", "flows4",
+    EXPECT_THAT(pins, UnorderedElementsAre("counters-2", "endpoint_drops", "endpoints4", "endpoints6", "flows4",
                                            "flows4_new", "flows6", "flows6_new", "fragment_ids", "fragments",
                                            "non_masquerade4", "non_masquerade6", "port_tries"));
 }
 
-// The version before had fewer counters, in a map of just that size.
-TEST_F(DaemonTest, CountersOfAnotherSizeBeginAnew) {
+// Version 0.1.0 began with fewer counters, in a map of just that size, and numbered otherwise: they begin anew.
+TEST_F(DaemonTest, CountersOfAnOlderLayoutBeginAnew) {
+    constexpr std::uint32_t kCountersOfTheFirst = 34;
     ASSERT_TRUE(start());
     stop(SIGTERM);
-    const std::string pin = bpffs() / std::format("abi{}/maps/counters", NETKITD_ABI_VERSION);
-    std::filesystem::remove(pin);
+    std::filesystem::remove(pins() / "maps/counters-2");
     const UniqueFd former(bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", sizeof(std::uint32_t),
-                                         sizeof(nk_counter_value), NK_COUNTER_COUNT - 1, nullptr));
+                                         sizeof(nk_counter_value), kCountersOfTheFirst, nullptr));
     ASSERT_TRUE(former);
-    ASSERT_EQ(bpf_obj_pin(former.get(), pin.c_str()), 0);
+    ASSERT_EQ(bpf_obj_pin(former.get(), (pins() / "maps/counters").c_str()), 0);
     ASSERT_TRUE(start());
+    EXPECT_FALSE(std::filesystem::exists(pins() / "maps/counters"));
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
     EXPECT_TRUE(web.netns().reaches("10.77.0.1"));
+}
+
+TEST_F(DaemonTest, ACounterOfANewerVersionIsShownByItsNumber) {
+    ASSERT_TRUE(start());
+    const UniqueFd counters(bpf_obj_get((pins() / "maps/counters-2").c_str()));
+    const std::vector<nk_counter_value> values(static_cast<std::size_t>(libbpf_num_possible_cpus()),
+                                               {.packets = 1, .bytes = 100});
+    constexpr std::uint32_t kNumber = 100;
+    ASSERT_EQ(bpf_map_update_elem(counters.get(), &kNumber, values.data(), BPF_ANY), 0);
+    const json shown = status().at("counters").back();
+    EXPECT_EQ(shown.at("name"), "unknown-100");
+    EXPECT_EQ(shown.at("kind"), "drop");
+    EXPECT_EQ(shown.at("packets"), values.size());
+}
+
+TEST_F(DaemonTest, ANewerVersionsMapIsRefusedByNameAndPurged) {
+    ASSERT_TRUE(start());
+    stop(SIGTERM);
+    const UniqueFd newer(bpf_map_create(BPF_MAP_TYPE_ARRAY, "flows4", 4, 4, 1, nullptr));
+    ASSERT_EQ(bpf_obj_pin(newer.get(), (pins() / "maps/flows4-99").c_str()), 0);
+    launch();
+    EXPECT_EQ(own_end(), 1);
+    EXPECT_THAT(log(), testing::AllOf(HasSubstr("maps/flows4-99 is the map of a newer version of netkitd"),
+                                      HasSubstr("netkitd --purge, which removes what any version made")));
 }
 
 TEST_F(DaemonTest, AFullDiskIsNamedAndContainersGoOn) {

@@ -121,7 +121,7 @@ protected:
         EXPECT_EQ(addresses, told);
         EXPECT_EQ(known.size(), told.size());
         EXPECT_EQ(pairs(), host_names);
-        EXPECT_EQ(pins(), host_names);
+        EXPECT_EQ(pinned_links(), host_names);
         EXPECT_EQ(entries("endpoints4"), told.size());
         EXPECT_EQ(entries("endpoint_drops"), told.size());
         EXPECT_EQ(status().at("networks").at(0).at("in_use"), told.size()) << "an address is leaked";
@@ -138,10 +138,9 @@ protected:
         }
         return names;
     }
-    [[nodiscard]] std::string abi_directory() const { return bpffs() / std::format("abi{}", NETKITD_ABI_VERSION); }
-    [[nodiscard]] std::set<std::string> pins() const {
+    [[nodiscard]] std::set<std::string> pinned_links() const {
         std::set<std::string> names;
-        for (const auto& pin : std::filesystem::directory_iterator(abi_directory() + "/links")) {
+        for (const auto& pin : std::filesystem::directory_iterator(pins() / "links")) {
             if (pin.path().filename().string().starts_with("nk")) {
                 names.insert(pin.path().filename());
             }
@@ -150,7 +149,7 @@ protected:
     }
     // Of a map with keys of four bytes.
     [[nodiscard]] std::size_t entries(const std::string& name) const {
-        const UniqueFd map(bpf_obj_get((abi_directory() + "/maps/" + name).c_str()));
+        const UniqueFd map(bpf_obj_get((pins() / "maps" / name).c_str()));
         std::uint32_t key = 0;
         std::size_t count = 0;
         for (int error = bpf_map_get_next_key(map.get(), nullptr, &key); error == 0;

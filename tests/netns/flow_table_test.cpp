@@ -329,8 +329,7 @@ TYPED_TEST(FlowTableTest, AnOrphanLeavesAnothersHalfAlone) {
 TYPED_TEST(FlowTableTest, ATableThatIsThereKeepsItsSize) {
     constexpr std::uint32_t kOther = 1234;
     const bool v4 = TypeParam::kFamily == IpFamily::v4;
-    const std::string pin =
-        std::format("{}/abi{}/maps/flows{}", this->bpffs().string(), NETKITD_ABI_VERSION, v4 ? 4 : 6);
+    const std::string pin = this->pins() / (v4 ? "maps/flows4" : "maps/flows6");
     EXPECT_EQ(this->datapath().flow_maps(TypeParam::kFamily).established_capacity,
               datapath::established_flow_capacity(datapath::total_memory_bytes()));
     this->stop();

@@ -40,9 +40,7 @@ protected:
         }
         EXPECT_TRUE(node().reaches(record_.ipv4->to_string()));
     }
-    [[nodiscard]] std::string pin() const {
-        return bpffs() / std::format("abi{}/links/{}", NETKITD_ABI_VERSION, record_.host_name);
-    }
+    [[nodiscard]] std::string pin() const { return pins() / "links" / record_.host_name; }
 
     // It keeps a link for a while after its pin is gone (datapath/link_pin.cpp).
     void resync_once_the_kernel_lets_go() {
@@ -115,7 +113,7 @@ TEST_F(RepairTest, AnEntryThatWasRemovedIsPutBack) {
 }
 
 TEST_F(RepairTest, UplinkProgramsThatWereDetachedAreAttachedAgain) {
-    const std::string links = bpffs() / std::format("abi{}/links", NETKITD_ABI_VERSION);
+    const std::string links = pins() / "links";
     node().run("for link in " + links + "/uplink-*; do bpftool link detach pinned $link; done");
     EXPECT_TRUE(web_->cannot_reach("198.51.100.2"));
     ASSERT_TRUE(network().sync(config_));

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "harness/small_file_system.h"
@@ -62,6 +63,19 @@ protected:
         ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
         EXPECT_EQ(sqlite3_exec(database, text, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
         sqlite3_close(database);
+    }
+    // The first column of the first row.
+    [[nodiscard]] std::string answer(const char* text) const {
+        sqlite3* database = nullptr;
+        EXPECT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
+        std::string result;
+        const auto take = [](void* to, int, char** columns, char**) {
+            *static_cast<std::string*>(to) = *columns;
+            return 0;
+        };
+        EXPECT_EQ(sqlite3_exec(database, text, take, &result, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
+        sqlite3_close(database);
+        return result;
     }
 
     fs::path directory_;
@@ -323,10 +337,55 @@ TEST_F(StoreTest, AnotherProgramsDatabaseIsLeftAlone) {
     EXPECT_THAT(refusal_of_untouched(path()), HasSubstr("a database of another program"));
 }
 
-TEST_F(StoreTest, ANewerSchemaIsRefusedByItsVersion) {
+TEST_F(StoreTest, ANewerVersionsIsRefusedByName) {
     ASSERT_TRUE(open());
-    sql("PRAGMA user_version = 3");
-    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr("schema is version 3"), HasSubstr("knows version 2")));
+    sql("PRAGMA user_version = 99; UPDATE node SET written_by = '9.1'");
+    EXPECT_THAT(refusal_of_untouched(path()), AllOf(HasSubstr("netkitd '9.1' wrote it (its schema is version 99"),
+                                                    HasSubstr("install that one again")));
+}
+
+TEST_F(StoreTest, APurgeReadsANewerVersionsAllTheSame) {
+    ASSERT_TRUE(open()->put_endpoint(endpoint(1)));
+    sql("PRAGMA user_version = 99; ALTER TABLE endpoints ADD COLUMN new TEXT; CREATE TABLE more (what TEXT)");
+    auto store = Store::open(path(), kBoot, Store::Versions::any);
+    ASSERT_TRUE(store) << store.error().message();
+    EXPECT_THAT(*store->endpoints(), ElementsAre(endpoint(1)));
+}
+
+// Each that ever was, with what it can hold.
+TEST_F(StoreTest, EverySchemaIsBroughtToThisOne) {
+    std::set<std::string> schemas;
+    for (const auto& file : fs::directory_iterator(SCHEMAS_DIR)) {
+        SCOPED_TRACE(file.path().native());
+        schemas.insert(file.path().stem());
+        fs::remove(path());
+        std::ostringstream text;
+        text << std::ifstream(file.path()).rdbuf();
+        sql(text.str().c_str());
+        auto store = open();
+        ASSERT_TRUE(store) << store.error().message();
+        const auto endpoints = *store->endpoints();
+        ASSERT_EQ(endpoints.size(), 1U);
+        EXPECT_EQ(endpoints[0].address_text(), "10.77.0.2, fd6e:6b64::2");
+        ASSERT_EQ(endpoints[0].members.size(), 1U);
+        EXPECT_EQ(endpoints[0].members[0].container_id, "web");
+        EXPECT_EQ(*store->next_endpoint_id(), 8U);
+        EXPECT_EQ(store->host_changes()->size(), 1U);
+        EXPECT_EQ(store->networks()->size(), file.path().stem() == "1" ? 0U : 1U);
+        ASSERT_TRUE(store->put_endpoint(endpoint(8)));
+    }
+    ASSERT_TRUE(open());
+    EXPECT_THAT(schemas, testing::Contains(answer("PRAGMA user_version"))) << "this version's is to be there too";
+}
+
+TEST_F(StoreTest, AStepThatFailsChangesNothing) {
+    std::ostringstream text;
+    text << std::ifstream(SCHEMAS_DIR "/1.sql").rdbuf();
+    sql(text.str().c_str());
+    sql("CREATE TABLE networks (somebody TEXT)");
+    ASSERT_FALSE(open());
+    EXPECT_EQ(answer("PRAGMA user_version"), "1");
+    EXPECT_EQ(answer("SELECT count(*) FROM sqlite_schema WHERE name = 'freed_addresses'"), "0");
 }
 
 TEST_F(StoreTest, APathThatCannotBeIsNamed) {

@@ -3,6 +3,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/nat/host_socket.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/masquerade.h"
 #include "lib/route/multipath.h"
@@ -91,41 +92,11 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 	return NK_CLAIM_ADOPTED;
 }
 
-// The tuple of what would come back to this port; its size.
-static __always_inline __u32 nk_reply_tuple(const struct nk_masquerade *m, __be16 port, struct bpf_sock_tuple *tuple)
-{
-	if (m->family == NK_IPV4) {
-		tuple->ipv4.saddr = m->key.daddr.word[0];
-		tuple->ipv4.daddr = m->addr.word[0];
-		tuple->ipv4.sport = m->key.dport;
-		tuple->ipv4.dport = port;
-		return sizeof(tuple->ipv4);
-	}
-	__builtin_memcpy(tuple->ipv6.saddr, &m->key.daddr, sizeof(tuple->ipv6.saddr));
-	__builtin_memcpy(tuple->ipv6.daddr, &m->addr, sizeof(tuple->ipv6.daddr));
-	tuple->ipv6.sport = m->key.dport;
-	tuple->ipv6.dport = port;
-	return sizeof(tuple->ipv6);
-}
-
 // Whether a socket of the host would receive what comes back to this port: listening, connected or bound. (The pool is
-// reserved against automatic choice; this is about programs that bind a port of it by number.) There is no look-up for
-// sockets of SCTP and UDP-Lite: what a remote sends to such a one that has a port of the pool, a container gets if it
-// uses the same port towards the same remote port.
+// reserved against automatic choice; this is about programs that bind a port of it by number.)
 static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_masquerade *m, __be16 port)
 {
-	struct bpf_sock_tuple tuple;
-	__u32 size = nk_reply_tuple(m, port, &tuple);
-	struct bpf_sock *socket = NULL;
-
-	if (m->key.proto == IPPROTO_TCP)
-		socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	else if (m->key.proto == IPPROTO_UDP)
-		socket = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!socket)
-		return false;
-	bpf_sk_release(socket);
-	return true;
+	return nk_host_has_socket(skb, m->family, m->key.proto, &m->key.daddr, m->key.dport, &m->addr, port);
 }
 
 struct nk_port_search {

@@ -1,0 +1,200 @@
+#include "datapath/upgrade.h"
+
+#include <bpf/libbpf.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <span>
+#include <string>
+#include <thread>
+
+#include "abi.h"
+#include "datapath/flow_capacity.h"
+#include "datapath/map_entries.h"
+
+namespace netkitd::datapath {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// Of the others nothing is taken over: counts, and what programs remember for seconds.
+constexpr auto kCopied = std::to_array<std::string_view>(
+    {"endpoints4", "endpoints6", "flows4", "flows4_new", "flows6", "flows6_new", "non_masquerade4", "non_masquerade6"});
+// Of these the programs that were there went on making entries.
+constexpr auto kFlows = std::to_array<std::string_view>({"flows4", "flows4_new", "flows6", "flows6_new"});
+
+// What the kernel has of its own for each entry of a hash map (struct htab_elem, kernel/bpf/hashtab.c), and its bucket.
+constexpr std::uint64_t kOverheadBytes = 64;
+// What must be left over, where as much is wanted.
+constexpr std::uint64_t kReserveBytes = 64ULL << 20;
+
+nanoseconds now() {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return std::chrono::seconds(time.tv_sec) + nanoseconds(time.tv_nsec);
+}
+
+// One that was running when its link got another has ended.
+void wait_for_running_programs() {
+    constexpr std::chrono::milliseconds kLongestRun{100};
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0) {
+        std::this_thread::sleep_for(kLongestRun);  // as with nohz_full
+    }
+}
+
+using Bytes = std::vector<std::byte>;
+
+// A layout that grew at its end is converted like this; what the former had no room for is zero.
+Bytes converted(std::span<const std::byte> former, std::uint32_t value_bytes) {
+    Bytes value(former.begin(), former.end());
+    value.resize(value_bytes);
+    return value;
+}
+
+Result<void> put(const bpf_map& map, std::span<const std::byte> key, const Bytes& value, std::uint64_t flags) {
+    if (bpf_map_update_elem(bpf_map__fd(&map), key.data(), value.data(), flags) != 0 && errno != EEXIST) {
+        return fail_errno(errno, "take over an entry of map {}", bpf_map__name(&map));
+    }
+    return {};
+}
+
+using Take = std::function<Result<void>(std::span<const std::byte> key, const Bytes& value)>;
+
+Result<void> for_each_converted(int former, const bpf_map_info& info, const bpf_map& map, const Take& take) {
+    if (info.key_size != bpf_map__key_size(&map)) {
+        return fail(ErrorKind::internal, "take over map {}: its keys have another size", info.name);
+    }
+    return for_each_entry(former, info, [&](std::span<const std::byte> key, std::span<const std::byte> value) {
+        return take(key, converted(value, bpf_map__value_size(&map)));
+    });
+}
+
+nk_flow flow_in(const Bytes& value) {
+    nk_flow flow{};
+    std::memcpy(&flow, value.data(), std::min(sizeof(flow), value.size()));
+    return flow;
+}
+
+// Flows that were made or touched since then, unless the new map's entry was touched later.
+Result<void> copy_what_came_since(nanoseconds since, int former, const bpf_map_info& info, const bpf_map& map) {
+    return for_each_converted(former, info, map, [&](std::span<const std::byte> key, const Bytes& value) {
+        const nk_flow flow = flow_in(value);
+        if (std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since.count())) {
+            return Result<void>();
+        }
+        Bytes present(value.size());
+        const bool is_there = bpf_map_lookup_elem(bpf_map__fd(&map), key.data(), present.data()) == 0;
+        if (is_there && flow_in(present).last_seen_ns >= flow.last_seen_ns) {
+            return Result<void>();
+        }
+        return put(map, key, value, is_there ? BPF_ANY : BPF_NOEXIST);
+    });
+}
+
+std::uint64_t table_bytes(const bpf_map& map, std::uint32_t entries) {
+    constexpr std::uint64_t kAligned = 8;
+    const std::uint64_t content = bpf_map__key_size(&map) + bpf_map__value_size(&map) + kAligned;
+    return std::uint64_t{entries} * (content + kOverheadBytes);
+}
+
+const bpf_map* find_map(const netkitd_bpf& skeleton, const std::string& name) {
+    return bpf_object__find_map_by_name(skeleton.obj, name.c_str());
+}
+
+}  // namespace
+
+Result<Upgrade::FormerMap> Upgrade::open(const Pins& pins, const PinName& pin) {
+    FormerMap former{.pin = pin, .fd = UniqueFd(bpf_obj_get(pins.map(pin).c_str())), .info = {}};
+    std::uint32_t size = sizeof(former.info);
+    if (!former.fd || bpf_map_get_info_by_fd(former.fd.get(), &former.info, &size) != 0) {
+        return fail_errno(errno, "open {}", pins.map(pin));
+    }
+    return former;
+}
+
+Result<Upgrade> Upgrade::look(const Pins& pins) {
+    Upgrade upgrade;
+    upgrade.copied_at_ = NK_TRY(pins.copied_at());
+    for (const PinName& pin : NK_TRY(pins.older_maps())) {
+        upgrade.former_.push_back(NK_TRY(open(pins, pin)));
+    }
+    std::ranges::sort(upgrade.former_, std::ranges::greater(), [](const FormerMap& map) { return map.pin.version; });
+    if (!upgrade.pending()) {  // cut short at its end
+        upgrade.copied_at_.reset();
+        NK_TRY(pins.forget_copied());
+    }
+    for (const FormerMap& former : upgrade.former_) {
+        if (!upgrade.copied_at_) {
+            NK_TRY(pins.unpin_map({.map = former.pin.map, .version = layout_version(former.pin.map).value_or(1)}));
+        }
+    }
+    return upgrade;
+}
+
+std::optional<std::uint32_t> Upgrade::former_capacity(std::string_view map) const {
+    const auto found = std::ranges::find(former_, map, [](const FormerMap& former) { return former.pin.map; });
+    return found == former_.end() ? std::nullopt : std::optional(found->info.max_entries);
+}
+
+Result<void> Upgrade::ask_for_memory(const netkitd_bpf& skeleton) const {
+    std::uint64_t wanted = 0;
+    for (const FormerMap& former : former_) {
+        if (const bpf_map* const map = find_map(skeleton, former.pin.map); map && !copied_at_) {
+            wanted += table_bytes(*map, former.info.max_entries);
+        }
+    }
+    const std::uint64_t available = available_memory_bytes();
+    wanted += std::min(wanted, kReserveBytes);
+    if (available < wanted) {
+        return fail(
+            ErrorKind::exhausted,
+            "the upgrade from the version before needs {} MiB of memory for a moment, and this host has {} MiB: "
+            "free some; until then containers go on with that version's programs",
+            wanted >> 20, available >> 20);
+    }
+    return {};
+}
+
+Result<void> Upgrade::copy(const netkitd_bpf& skeleton, const Pins& pins) {
+    if (!pending() || copied_at_) {
+        return {};
+    }
+    const nanoseconds begin = now();
+    for (const FormerMap& former : former_) {
+        const bpf_map* const map = find_map(skeleton, former.pin.map);
+        if (map && std::ranges::contains(kCopied, former.pin.map)) {
+            NK_TRY(for_each_converted(former.fd.get(), former.info, *map,
+                                      [&](std::span<const std::byte> key, const Bytes& value) {
+                                          return put(*map, key, value, BPF_NOEXIST);
+                                      }));
+        }
+    }
+    NK_TRY(pins.note_copied(begin));
+    copied_at_ = begin;
+    return {};
+}
+
+Result<void> Upgrade::finish(const netkitd_bpf& skeleton, const Pins& pins) {
+    wait_for_running_programs();
+    for (const FormerMap& former : former_) {
+        const bpf_map* const map = find_map(skeleton, former.pin.map);
+        if (map && std::ranges::contains(kFlows, former.pin.map)) {
+            NK_TRY(copy_what_came_since(copied_at_.value_or(nanoseconds()), former.fd.get(), former.info, *map));
+        }
+    }
+    for (const FormerMap& former : former_) {
+        NK_TRY(pins.unpin_map(former.pin));
+    }
+    former_.clear();
+    copied_at_.reset();
+    return pins.forget_copied();
+}
+
+}  // namespace netkitd::datapath

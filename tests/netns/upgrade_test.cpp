@@ -1,0 +1,237 @@
+// Upgrades over running containers: to a version that is to come (NETKITD_NEXT_VERSION in bpf/abi.h), whose flows are
+// larger, with one counter, one map and one column of the database more. Traffic is counted packet by packet.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <latch>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "harness/daemon_test.h"
+#include "harness/traffic.h"
+#include "harness/wait.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class UpgradeTest : public DaemonTest {
+protected:
+    void SetUp() override {
+        DaemonTest::SetUp();
+        if (std::string_view(NEXT_NETKITD).empty()) {
+            GTEST_SKIP() << "the next version is not built with the sanitizers";
+        }
+        if (IsSkipped()) {
+            return;
+        }
+        node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip route add default via 2001:db8::2");
+        outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
+        ASSERT_TRUE(start());
+    }
+
+    void upgrade() {
+        stop(SIGTERM);
+        use_program(NEXT_NETKITD);
+        ASSERT_TRUE(start());
+    }
+    [[nodiscard]] std::vector<std::string> maps() const {
+        std::vector<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(pins() / "maps")) {
+            names.push_back(entry.path().filename());
+        }
+        return names;
+    }
+    // Whether what the version before had is gone, and so is what is to be known of an upgrade.
+    [[nodiscard]] bool is_done() const {
+        const std::vector<std::string> names = maps();
+        return std::ranges::contains(names, "flows4-2") && !std::ranges::contains(names, "flows4") &&
+               std::ranges::none_of(std::filesystem::directory_iterator(pins()), [](const auto& entry) {
+                   return entry.path().filename().string().starts_with("upgrade");
+               });
+    }
+};
+
+TEST_F(UpgradeTest, TakesOverContainersFlowsAndTheDatabase) {
+    const ContainerProcess web;
+    const auto reply = attach(web, "web");
+    ASSERT_TRUE(reply);
+    const Mirror mirror(outside(), "198.51.100.2");
+    const Address to = echo_at("198.51.100.2");
+    const UniqueFd socket = socket_in(web.netns(), to, SOCK_DGRAM);
+    ASSERT_EQ(seen_as(socket.get(), to), "198.51.100.1");
+    std::this_thread::sleep_for(2s);
+    upgrade();
+    const auto flows = call({.operation = ipc::Operation::flow_list});
+    ASSERT_TRUE(flows);
+    ASSERT_EQ(flows->at("flows").size(), 1U) << flows->dump();
+    EXPECT_GE(flows->at("flows")[0].at("age_ms"), 2000) << "it is another one";
+    EXPECT_EQ(seen_as(socket.get(), to), "198.51.100.1");
+    EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
+    EXPECT_THAT(maps(), Contains("next_version"));
+    ASSERT_EQ(endpoints().size(), 1U);
+    EXPECT_EQ(endpoints()[0].at("ipv4"), reply->at("ipv4"));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    EXPECT_THAT(status().at("last_errors"), IsEmpty());
+    const ContainerProcess db;
+    EXPECT_TRUE(attach(db, "db"));
+    EXPECT_TRUE(db.netns().reaches("198.51.100.2"));
+}
+
+TEST_F(UpgradeTest, AnOlderVersionOverANewersIsRefusedByNameAndContainersGoOn) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    upgrade();
+    stop(SIGTERM);
+    use_program(NETKITD_PROGRAM);
+    launch();
+    EXPECT_EQ(own_end(), 1);
+    EXPECT_THAT(log(), HasSubstr("install that one again, or stop the containers and run netkitd --purge"));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    use_program(NEXT_NETKITD);
+    ASSERT_TRUE(start());
+    EXPECT_EQ(endpoints().size(), 1U);
+}
+
+TEST_F(UpgradeTest, LosesNothingUnderTraffic) {
+    constexpr int kContainers = 20;
+    const EchoServer outside4(outside(), "198.51.100.2");
+    std::deque<ContainerProcess> containers(in_vm() ? 5 : kContainers);
+    std::vector<Tally> transfers(containers.size());
+    Tally datagrams;
+    Tally connections;
+    std::vector<std::jthread> traffic;
+    const auto run = [&](auto what, const ContainerProcess& from, Tally& tally) {
+        traffic.emplace_back([&, what, to = echo_at("198.51.100.2")](const std::stop_token& stop) {
+            what(stop, from.netns(), to, tally);
+        });
+    };
+    for (std::size_t i = 0; i < containers.size(); ++i) {
+        ASSERT_TRUE(attach(containers[i], std::format("container-{}", i)));
+        run(transfer, containers[i], transfers[i]);
+    }
+    run(stream, containers.front(), datagrams);
+    run(connect_anew, containers.back(), connections);
+    std::this_thread::sleep_for(1s);
+    upgrade();
+    std::this_thread::sleep_for(1s);
+    for (auto& thread : traffic) {
+        thread.request_stop();
+    }
+    traffic.clear();
+    EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
+    for (const Tally& tally : transfers) {
+        EXPECT_GT(tally.sent, 10U);
+        EXPECT_EQ(tally.came_back, tally.sent);
+        EXPECT_EQ(tally.failed, 0U);
+        EXPECT_EQ(tally.lost_segments, 0U);
+    }
+    EXPECT_GT(datagrams.sent, 10U);
+    EXPECT_EQ(datagrams.came_back, datagrams.sent);
+    EXPECT_GT(connections.sent, 10U);
+    EXPECT_EQ(connections.came_back, connections.sent);
+    EXPECT_EQ(connections.failed, 0U);
+}
+
+// A migration that is cut short at any instant is finished by the next start.
+TEST_F(UpgradeTest, KilledAtAnyInstantTheNextStartFinishesIt) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    const EchoServer echo(outside(), "198.51.100.2");
+    Tally tally;
+    std::jthread traffic(
+        [&](const std::stop_token& stop) { transfer(stop, web.netns(), echo_at("198.51.100.2"), tally); });
+    stop(SIGTERM);
+    use_program(NEXT_NETKITD);
+    std::minstd_rand random(static_cast<unsigned>(testing::UnitTest::GetInstance()->random_seed()));
+    const int kills = in_vm() ? 5 : 30;
+    for (int i = 0; i < kills; ++i) {
+        launch();
+        std::this_thread::sleep_for(std::chrono::milliseconds(random() % (in_vm() ? 6000 : 500)));
+        stop(SIGKILL);
+    }
+    ASSERT_TRUE(start());
+    EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
+    std::this_thread::sleep_for(500ms);
+    traffic.request_stop();
+    traffic.join();
+    EXPECT_GT(tally.sent, 10U);
+    EXPECT_EQ(tally.came_back, tally.sent);
+    EXPECT_EQ(tally.lost_segments, 0U);
+}
+
+// A thread that starts the daemon where /proc/meminfo says what the test wants, and lives as long as it
+// (PR_SET_PDEATHSIG).
+class OnAnotherMachine {
+public:
+    OnAnotherMachine(std::string meminfo, std::function<void()> launch) : meminfo_(std::move(meminfo)) {
+        has(1);
+        std::latch launched(1);
+        thread_ = std::jthread([this, &launched, launch = std::move(launch)](const std::stop_token& stop) {
+            EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
+            EXPECT_EQ(::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+            EXPECT_EQ(::mount(meminfo_.c_str(), "/proc/meminfo", nullptr, MS_BIND, nullptr), 0);
+            launch();
+            launched.count_down();
+            std::mutex mutex;
+            std::unique_lock lock(mutex);
+            std::condition_variable_any().wait(lock, stop, [] { return false; });
+        });
+        launched.wait();
+    }
+    void has(int megabytes) const {
+        std::ofstream(meminfo_) << std::format("MemTotal: 8000000 kB\nMemAvailable: {} kB\n", megabytes * 1024);
+    }
+
+private:
+    std::string meminfo_;
+    std::jthread thread_;
+};
+
+TEST_F(UpgradeTest, WithoutMemoryForItTheOldProgramsGoOnAndStatusSaysSo) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    stop(SIGTERM);
+    use_program(NEXT_NETKITD);
+    const OnAnotherMachine machine(scratch("meminfo"), [this] { launch(); });
+    const auto says_why = [this](ipc::Operation operation) {
+        const auto answer = call({.operation = operation});
+        return !answer && answer.error().message().contains("MiB of memory for a moment, and this host has 1 MiB");
+    };
+    ASSERT_TRUE(eventually([&] { return says_why(ipc::Operation::status); })) << log();
+    EXPECT_TRUE(says_why(ipc::Operation::endpoint_list));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    EXPECT_TRUE(std::ranges::contains(maps(), "flows4"));
+    machine.has(8000);
+    EXPECT_TRUE(eventually([&] { return call({.operation = ipc::Operation::status}).has_value(); })) << log();
+    EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    stop(SIGTERM);
+}
+
+TEST_F(UpgradeTest, PurgeRemovesWhatAnyVersionMade) {
+    upgrade();
+    stop(SIGTERM);
+    node().run(std::format("{} --purge --config {} --bpffs {} --store {} --socket {}", NETKITD_PROGRAM,
+                           scratch("netkitd.json"), bpffs().string(), scratch("state/state.db"),
+                           scratch("netkitd.sock")));
+    EXPECT_FALSE(std::filesystem::exists(pins()));
+    EXPECT_FALSE(std::filesystem::exists(scratch("state/state.db")));
+}
+
+}  // namespace
+}  // namespace netkitd::test
