@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "endpoint/recorded_networks.h"
 #include "link/device.h"
 #include "link/uplink.h"
 #include "netlink/netns.h"
@@ -12,6 +13,7 @@
 namespace netkitd {
 namespace {
 
+constexpr const char* kSettle = "fit the configuration to this host";
 constexpr std::string_view kNoNetkit = "this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has)";
 
 }  // namespace
@@ -52,7 +54,10 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path, device_mode.modes.active));
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
+    node->wanted_ = config;
     config = NK_TRY(node->network_.settle(std::move(config)));
+    // Before anything is changed: the programs would take containers of a network that is not there for strangers.
+    NK_TRY(check_networks(config, NK_TRY(node->store_.endpoints()), NK_TRY(link::list_devices(node->host_))));
     NK_TRY(node->network_.sync(config));
     EndpointSettings settings{.config = std::move(config),
                               .modes = node->device_mode_.modes,
@@ -65,12 +70,31 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     // Containers that run keep their addresses.
     node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
+    node->finish_upgrade();
     node->errors_.record("end the flows of addresses that are gone", node->end_flows_of_former_addresses());
     node->end_flows_outside_pool();
     return node;
 }
 
+// What the configuration leaves open (the default network's prefix, the pool) follows the host, as far as containers
+// allow; what the host has got that does not fit is named by status.
+void Node::settle_anew() {
+    const auto settled = network_.settle(wanted_);
+    if (settled && *settled == manager_->config()) {
+        errors_.resolved(kSettle);
+        return;
+    }
+    const Result<void> fitted = settled.and_then([&](const Config& config) { return manager_->reconfigure(config); });
+    const auto is_known = [&](const RecentError& error) {
+        return error.what == kSettle && !fitted && error.message == fitted.error().message();
+    };
+    if (std::ranges::none_of(errors_.list(), is_known)) {
+        errors_.record(kSettle, fitted);
+    }
+}
+
 void Node::follow_network() {
+    settle_anew();
     const auto followed = network_.sync(manager_->config());
     network_is_followed_ = followed.has_value();
     errors_.record("follow the network", followed);
@@ -112,6 +136,16 @@ Result<void> Node::end_flows_of_former_addresses() {
 void Node::resync() {
     follow_network();
     resync_endpoints();
+    finish_upgrade();
+}
+
+void Node::finish_upgrade() {
+    const bool upgrading = datapath_.upgrading();
+    const auto finished = datapath_.finish_upgrade();
+    errors_.record("finish the upgrade from the version before", finished);
+    if (upgrading && finished) {
+        log(LogLevel::notice, "what the version before had is taken over");
+    }
 }
 
 void Node::resync_endpoints() {
@@ -143,7 +177,8 @@ Result<void> Node::reconfigure(Config config) {
     if (decision.modes.active != device_mode_.modes.active) {
         return fail(ErrorKind::refused, "device_mode changed: restart the daemon (traffic goes on meanwhile)");
     }
-    NK_TRY(manager_->reconfigure(NK_TRY(network_.settle(std::move(config)))));
+    NK_TRY(manager_->reconfigure(NK_TRY(network_.settle(config))));
+    wanted_ = std::move(config);
     follow_network();
     return {};
 }

@@ -65,6 +65,8 @@ public:
 
 private:
     void resync_endpoints();
+    void finish_upgrade();
+    void settle_anew();
     // Flows keep the address that they began with for as long as the host has it.
     [[nodiscard]] Result<void> end_flows_of_former_addresses();
     void end_flows_outside_pool();
@@ -78,6 +80,7 @@ private:
     DeviceModeDecision device_mode_;
     KernelPlumbing plumbing_;
     NodeNetwork network_;
+    Config wanted_;  // as it was read; what is in force of it, on this host, the manager has
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;
     bool network_is_followed_ = true;

@@ -76,6 +76,19 @@ Result<json> attach(Node& node, ipc::Request request) {
 
 using End = Result<void> (EndpointManager::*)(const std::string&);
 
+// A person who gives the beginning of an id, as `endpoint list` shows it, means that container.
+Result<void> refuse_part_of_id(const Node& node, const std::string& id) {
+    for (const auto& [number, endpoint] : node.endpoints().endpoints()) {
+        for (const Member& member : endpoint.record.members) {
+            if (member.container_id != id && member.container_id.starts_with(id)) {
+                return fail(ErrorKind::invalid, "no container {} is attached: give the whole id, {}", id,
+                            member.container_id);
+            }
+        }
+    }
+    return {};
+}
+
 // `what` and `done`: "detach", "detached".
 Result<json> end(Node& node, const std::string& id, End how, std::string_view what, std::string_view done) {
     const bool known = node.endpoints().find_container(id) != nullptr;
@@ -174,6 +187,7 @@ Result<json> answer(Node& node, ipc::Request request) {
         case ipc::Operation::attach:
             return attach(node, std::move(request));
         case ipc::Operation::detach:
+            NK_TRY(refuse_part_of_id(node, request.id));
             return end(node, request.id, &EndpointManager::detach, "detach", "detached");
         case ipc::Operation::stopped:
             return end(node, request.id, &EndpointManager::stopped, "poststop of", "stopped:");

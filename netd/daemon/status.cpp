@@ -217,6 +217,18 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
                         "another prefix when its containers are gone",
                         overlap.network, overlap.prefix.to_string(), overlap.host.text));
     }
+    for (const IpAddr& gateway : network.gateways_of_links()) {
+        result.push_back(std::format(
+            "the gateway {} lies on a link of this host, which came later: it is left to whoever has it there, "
+            "and containers reach this host by its other addresses only",
+            gateway.to_string()));
+    }
+    if (const std::size_t unknown = network.unknown_host_prefixes(); unknown > 0) {
+        result.push_back(std::format(
+            "this host has routes to more than {} prefixes in those of the networks: {} of them are taken for the "
+            "networks' own, and containers do not reach what is there; give the networks other prefixes",
+            NK_MAX_HOST_PREFIXES, unknown));
+    }
 }
 
 void describe_degraded_masquerade(Node& node, json& result) {

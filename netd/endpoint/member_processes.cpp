@@ -37,7 +37,7 @@ void MemberProcesses::forget(const std::string& container_id) {
 
 void MemberProcesses::note_cut_off(const EndpointRecord& record) {
     for (const Member& member : record.members) {
-        if (watch_process(member)) {
+        if (watch_process(member) && has_netns(*member.pid)) {
             log(LogLevel::warning, "{} was deleted while container {} runs: it has no network until it is restarted",
                 record.host_name, member.container_id);
             cut_off_.insert_or_assign(member.container_id, record.host_name);

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -60,6 +61,11 @@ Result<UniqueFd> open_process(std::int32_t pid, std::uint64_t start_time) {
 bool process_is_over(int pidfd) {
     pollfd query{.fd = pidfd, .events = POLLIN, .revents = 0};
     return poll(&query, 1, 0) == 1 && (query.revents & POLLIN) != 0;
+}
+
+bool has_netns(std::int32_t pid) {
+    std::error_code error;
+    return !std::filesystem::read_symlink(std::format("/proc/{}/ns/net", pid), error).empty();
 }
 
 }  // namespace netkitd

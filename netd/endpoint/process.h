@@ -17,4 +17,8 @@ namespace netkitd {
 // A pidfd becomes readable when its process is over, pidfd_open(2).
 [[nodiscard]] bool process_is_over(int pidfd);
 
+// Whether the process still has a network namespace. One that ends gives it up before its pidfd says that it has ended
+// (do_exit() in kernel/exit.c), and the namespace's devices may be gone before.
+[[nodiscard]] bool has_netns(std::int32_t pid);
+
 }  // namespace netkitd

@@ -5,15 +5,10 @@
 
 #include "base/log.h"
 #include "endpoint/manager.h"
+#include "endpoint/recorded_networks.h"
 
 namespace netkitd {
 namespace {
-
-bool has_pair(const std::vector<link::Device>& devices, const EndpointRecord& record) {
-    return std::ranges::any_of(devices, [&](const link::Device& device) {
-        return device.ifindex == record.host_ifindex && device.name == record.host_name;
-    });
-}
 
 // An attach of a known container commits its new endpoint before the former one goes, with which it may share a static
 // address. A kill in between leaves both; the last one counts. Returns the records that changed.
@@ -78,17 +73,8 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
 }
 
 Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {
-    const NetworkConfig* network = settings_.config.find_network(record.network);
     for (const IpAddr& address : record.addresses()) {
-        const auto prefixes = network == nullptr ? std::vector<IpPrefix>() : network->prefixes();
-        const auto prefix = std::ranges::find_if(prefixes, [&](const IpPrefix& p) { return p.contains(address); });
-        if (prefix == prefixes.end()) {
-            return fail(ErrorKind::refused,
-                        "its container {} has {} in network {}, which the configuration does not have any more: put "
-                        "the network back until its containers are gone",
-                        record.members.front().container_id, address.to_string(), record.network);
-        }
-        NK_TRY(pools_.reserve(*prefix, address));
+        NK_TRY(pools_.reserve(NK_TRY(find_prefix(settings_.config, record, address)), address));
     }
     return {};
 }

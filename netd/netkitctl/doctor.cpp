@@ -65,11 +65,11 @@ Result<std::vector<link::Uplink>> uplinks_of_this_netns() {
     return link::discover_uplinks(netlink, {});
 }
 
-std::vector<std::string> errors_of_daemon(const std::string& socket_path) {
+Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path) {
     constexpr std::chrono::seconds kPatience{5};
-    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+    const auto status = NK_TRY(ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
     std::vector<std::string> errors;
-    for (const nlohmann::json& error : status ? array_at(*status, "last_errors") : nlohmann::json::array()) {
+    for (const nlohmann::json& error : array_at(status, "last_errors")) {
         const std::string what = text_at(error, "what");
         const std::string message = text_at(error, "message");
         errors.push_back(std::format("{} {}: {}", text_at(error, "when"), what, message));

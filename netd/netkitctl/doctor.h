@@ -44,8 +44,8 @@ struct Host {
     // For what leaves.
     std::function<Result<std::uint32_t>()> ipsec_policies;
     std::function<Result<std::vector<link::ForwardChain>>()> forward_chains;
-    // What the daemon could not do lately, "attach ID: why"; nothing where none answers.
-    std::function<std::vector<std::string>()> last_errors;
+    // What the daemon could not do lately, "attach ID: why"; an error where none answers.
+    std::function<Result<std::vector<std::string>>()> last_errors;
 };
 
 // `socket_path`: of the daemon.

@@ -197,14 +197,22 @@ Finding check_firewall(const Host& host) {
 }
 
 Finding check_last_errors(const Host& host) {
-    const std::vector<std::string> errors = host.last_errors();
+    constexpr const char* kJournal = "journalctl -t netkit-hook -t netkitd";
+    const auto answer = host.last_errors();
+    if (!answer) {
+        return {.check = "last-errors",
+                .verdict = Verdict::warn,
+                .text = std::format("what failed lately is not known: {}", answer.error().message()),
+                .fix = std::format("{} has why netkitd ended or did not start", kJournal)};
+    }
+    const std::vector<std::string>& errors = *answer;
     if (errors.empty()) {
         return {.check = "last-errors", .verdict = Verdict::ok, .text = "netkitd reports no failure", .fix = ""};
     }
     return {.check = "last-errors",
             .verdict = Verdict::warn,
             .text = std::format("{} failed lately, the last: {}", errors.size(), errors.back()),
-            .fix = "netkitctl status lists all; journalctl -t netkit-hook -t netkitd has what the hook said"};
+            .fix = std::format("netkitctl status lists all; {} has what the hook said", kJournal)};
 }
 
 }  // namespace netkitd::ctl

@@ -38,7 +38,8 @@ Result<void> remove_former_networks(link::Netlink& host, Store& store, const std
 
 }  // namespace
 
-Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config& config, bool ipv6) {
+Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config& config,
+                                 const std::vector<IpAddr>& others_gateways, bool ipv6) {
     const std::vector<NetworkRecord> made = NK_TRY(store.networks());
     NK_TRY(remove_former_networks(host, store, config.prefixes(), made));
     for (const NetworkConfig& network : config.networks) {
@@ -50,7 +51,13 @@ Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config
             if (!std::ranges::contains(made, record)) {
                 NK_TRY(store.record_network(record));
             }
-            NK_TRY_CONTEXT(std::format("network {}", network.name), link::ensure_network(host, prefix, record.gateway));
+            const bool is_others = std::ranges::contains(others_gateways, record.gateway);
+            const std::string context = std::format("network {}", network.name);
+            NK_TRY_CONTEXT(
+                context, link::ensure_network(host, prefix, is_others ? std::nullopt : std::optional(record.gateway)));
+            if (is_others) {
+                NK_TRY_CONTEXT(context, link::remove_gateway(host, record.gateway));
+            }
         }
     }
     return {};

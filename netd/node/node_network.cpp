@@ -38,9 +38,11 @@ Result<void> NodeNetwork::sync(const Config& config) {
     const auto host = NK_TRY(list_host_prefixes(config));
     overlaps_ = find_overlaps(config, host);
     host_prefixes_ = within_networks(config, host);
+    gateways_of_links_ = gateways_on_links(config, host);
+    known_host_prefixes_ = first_of_each_family(host_prefixes_, NK_MAX_HOST_PREFIXES);
     NK_TRY(sync_uplinks(config));
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
-    NK_TRY(sync_network_routes(host_, store_, config, no_ipv6().empty()));
+    NK_TRY(sync_network_routes(host_, store_, config, gateways_of_links_, no_ipv6().empty()));
     NK_TRY(ports_.sync(config.masquerade_ports));
     return big_tcp_.sync(config.big_tcp, uplinks_.all());
 }
@@ -51,9 +53,9 @@ Result<void> NodeNetwork::sync_uplinks(const Config& config) {
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
-    NK_TRY(settings_.apply(config, sources_.missing(), host_prefixes_, uplinks_.all(), uplinks_.attached()));
+    NK_TRY(settings_.apply(config, sources_.missing(), known_host_prefixes_, uplinks_.all(), uplinks_.attached()));
     uplinks_.attach();
-    NK_TRY(settings_.apply(config, sources_.missing(), host_prefixes_, uplinks_.all(), uplinks_.usable()));
+    NK_TRY(settings_.apply(config, sources_.missing(), known_host_prefixes_, uplinks_.all(), uplinks_.usable()));
     // Before what is no uplink any more is detached: it may have to be guarded from now on.
     NK_TRY(guards_.attach(config.uplinks, uplinks_.usable()));
     return uplinks_.detach_former(guards_.devices());

@@ -51,6 +51,12 @@ public:
     [[nodiscard]] const std::vector<Overlap>& overlaps() const { return overlaps_; }
     // What of the networks' prefixes is the host's.
     [[nodiscard]] const std::vector<IpPrefix>& host_prefixes() const { return host_prefixes_; }
+    // Gateways that are not made, since a link of the host's has them.
+    [[nodiscard]] const std::vector<IpAddr>& gateways_of_links() const { return gateways_of_links_; }
+    // Those that the datapath has no room for.
+    [[nodiscard]] std::size_t unknown_host_prefixes() const {
+        return host_prefixes_.size() - known_host_prefixes_.size();
+    }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return ipv6_.obstacle(); }
 
@@ -69,6 +75,8 @@ private:
     BigTcp big_tcp_;
     std::vector<Overlap> overlaps_;
     std::vector<IpPrefix> host_prefixes_;
+    std::vector<IpPrefix> known_host_prefixes_;  // to the datapath
+    std::vector<IpAddr> gateways_of_links_;
 };
 
 }  // namespace netkitd

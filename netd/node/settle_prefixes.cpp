@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <format>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <span>
 
@@ -121,18 +123,49 @@ std::vector<Overlap> find_overlaps(const Config& config, const std::vector<link:
     return overlaps;
 }
 
+std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<link::HostPrefix>& host) {
+    std::vector<IpAddr> result;
+    for (const IpPrefix& prefix : config.prefixes()) {
+        const IpAddr gateway = gateway_of(prefix);
+        const auto holds = [&](const link::HostPrefix& candidate) {
+            return candidate.connected && candidate.prefix.contains(gateway);
+        };
+        if (std::ranges::any_of(host, holds)) {
+            result.push_back(gateway);
+        }
+    }
+    return result;
+}
+
 std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host) {
     const std::vector<IpPrefix> networks = config.prefixes();
+    std::vector<link::HostPrefix> candidates;
+    std::ranges::copy_if(host, std::back_inserter(candidates), [&](const link::HostPrefix& candidate) {
+        return std::ranges::any_of(networks, [&](const IpPrefix& network) { return network.holds(candidate.prefix); });
+    });
+    std::ranges::stable_sort(candidates, {}, [](const link::HostPrefix& candidate) {
+        const bool is_address = candidate.connected && candidate.prefix.is_single();
+        return is_address ? 0 : candidate.prefix.length();
+    });
     std::vector<IpPrefix> within;
-    for (const link::HostPrefix& candidate : host) {
-        const auto holds = [&](const IpPrefix& network) {
-            return network.length() <= candidate.prefix.length() && network.overlaps(candidate.prefix);
+    for (const link::HostPrefix& candidate : candidates) {
+        const IpPrefix& prefix = candidate.prefix;
+        const auto says_it_already = [&](const IpPrefix& kept) {
+            return kept == prefix || (!prefix.is_single() && kept.holds(prefix));
         };
-        if (std::ranges::any_of(networks, holds) && !std::ranges::contains(within, candidate.prefix)) {
-            within.push_back(candidate.prefix);
+        if (std::ranges::none_of(within, says_it_already)) {
+            within.push_back(prefix);
         }
     }
     return within;
+}
+
+std::vector<IpPrefix> first_of_each_family(const std::vector<IpPrefix>& prefixes, std::size_t count) {
+    std::vector<IpPrefix> first;
+    std::map<IpFamily, std::size_t> taken;
+    std::ranges::copy_if(prefixes, std::back_inserter(first),
+                         [&](const IpPrefix& prefix) { return taken[prefix.address().family()]++ < count; });
+    return first;
 }
 
 std::vector<IpAddr> gateways(const Config& config, const std::vector<NetworkRecord>& made) {

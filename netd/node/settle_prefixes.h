@@ -29,8 +29,13 @@ struct Overlap {
 // What would be refused now; for status.
 [[nodiscard]] std::vector<Overlap> find_overlaps(const Config& config, const std::vector<link::HostPrefix>& host);
 
-// What of the networks' prefixes is the host's: for the datapath, and for those who give out addresses.
+// Gateways of the networks that a link of the host's holds: there they are a machine's, the host's own router perhaps.
+[[nodiscard]] std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<link::HostPrefix>& host);
+
+// What of the networks' prefixes is the host's: for the datapath, and for those who give out addresses. The host's
+// addresses come first, then the others, the shortest first, without those that lie in one of them.
 [[nodiscard]] std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host);
+[[nodiscard]] std::vector<IpPrefix> first_of_each_family(const std::vector<IpPrefix>& prefixes, std::size_t count);
 
 // Addresses that a list of the host's leaves out: they are netkitd's own.
 [[nodiscard]] std::vector<IpAddr> gateways(const Config& config, const std::vector<NetworkRecord>& made);
