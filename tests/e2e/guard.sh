@@ -73,6 +73,23 @@ kill "${background_pids[-1]}"
 wait "${background_pids[-1]}" || :
 equals "nothing left with a container's address" '' "$(tcpdump -n -r "$scratch/wire.pcap" 2>/dev/null)"
 
+# A configuration that does not have the container's network: the daemon does not start, and nothing is changed.
+daemon_stop
+echo '{"networks": {"default": {"ipv4": "10.90.0.0/16"}}}' >"$scratch/another.json"
+refused "a start that would take the container's network away is refused" 1 netkitd --config "$scratch/another.json"
+outside ip route add 10.77.0.0/16 via "$node4"
+sysctl -qw net.ipv4.ip_forward=1
+background nsenter --net="/proc/$pid/ns/net" -- tcpdump -n -U -i eth0 -w "$scratch/in.pcap" src "$outside4"
+wait_for 30 grep -q listening "$scratch/background"
+refused "the guard still stands" 1 outside ping -c 2 -W 2 10.77.0.50
+kill "${background_pids[-1]}"
+wait "${background_pids[-1]}" || :
+equals "and nothing came in" '' "$(tcpdump -n -r "$scratch/in.pcap" 2>/dev/null)"
+sysctl -qw net.ipv4.ip_forward=0
+outside ip route delete 10.77.0.0/16 via "$node4"
+lacks "nor is there anything of the network that was refused" '10\.90\.' "$(ip address show lo; ip route)"
+daemon_start
+
 contains "a used-up TTL is answered by the stack" 'Time to live exceeded' "$(in_web ping -c 1 -W 10 -t 1 "$far4" || :)"
 contains "so is a used-up hop limit" 'Time exceeded: Hop limit' "$(in_web ping -c 1 -W 10 -t 1 "$far6" || :)"
 ip link set up0 mtu 1300

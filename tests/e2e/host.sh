@@ -92,8 +92,8 @@ kill -HUP "$daemon_pid"
 check "so does a reload, which changes nothing" wait_for 100 grep -q '198.18.0.0/17 overlaps' "$daemon_log"
 equals "the networks are as before" 198.18.0.0/16 \
     "$(netkitctl status --json | jq -r '.networks[] | select(.name == "web") | .ipv4')"
-contains "what came later is named" 'network web: its prefix 198.18.0.0/16 overlaps the address 198.18.5.5' \
-    "$(netkitctl status)"
+check "what came later is named" wait_for 100 bash -c \
+    "netkitctl status | grep -q 'network web: its prefix 198.18.0.0/16 overlaps the address 198.18.5.5'"
 ip address delete 198.18.5.5/24 dev up0
 daemon_stop
 
@@ -110,6 +110,19 @@ check "the host reaches what is there" ping -c 1 -W 10 10.77.5.9
 check "and is reached" outside ping -c 1 -W 10 10.77.5.5
 check "a container reaches it too" in_container web ping -c 1 -W 10 10.77.5.9
 check "and the outside as before" in_container web ping -c 1 -W 10 "$far4"
+# A router's worth of single routes: there is room for 256, and the host's own addresses go first.
+many_routes() {
+    local i
+    for ((i = 0; i < 300; i++)); do
+        printf 'route %s 10.77.%d.%d via %s\n' "$1" $((100 + i / 200)) $((1 + i % 200)) "$outside4"
+    done | ip -batch -
+}
+many_routes add
+check "more of the host's than there is room for is named" \
+    wait_for 100 bash -c "netkitctl status | grep -q 'to more than 256 prefixes in those of the networks: 46 of them'"
+check "the host's address goes on" outside ping -c 1 -W 10 10.77.5.5
+check "so does what is there" in_container web ping -c 1 -W 10 10.77.5.9
+many_routes delete
 refused "no container gets such an address" 126 container mine --annotation io.netkitd.ipv4=10.77.5.7 -- true
 contains "by name" "10.77.5.7 is this host's own, or in 10.77.5.0/24" "$(netkitctl status)"
 daemon_stop
@@ -123,6 +136,64 @@ check "when it is gone, so is the warning" wait_for 100 bash -c "! netkitctl sta
 gone
 daemon_stop
 netkitd --purge >/dev/null
+
+# A LAN that is there later, with its router where the gateway is. Its devices are gone with the namespace.
+lan_up() {
+    ip netns add lan-router
+    ip link add lan20 type veth peer name lan21 netns lan-router
+    ip -n lan-router address add 10.77.0.1/16 dev lan21
+    ip -n lan-router link set lan21 up
+    ip link set lan20 up
+    ip address add 10.77.9.9/16 dev lan20
+}
+daemon_start
+equals "the usual prefix, without containers" 10.77.0.0/16 "$(default_prefix)"
+lan_up
+check "it is left to the LAN at once" wait_for 100 bash -c "netkitctl status | grep -q '10.177.0.0/16'"
+check "the host reaches its router there" ping -c 1 -W 10 10.77.0.1
+ip netns delete lan-router
+check "when the LAN is gone, it is the usual one again" wait_for 100 bash -c "netkitctl status | grep -q '10.77.0.0/16'"
+container web -- sleep 1000 >/dev/null
+lan_up
+check "with containers the prefix stays, and the gateway is left to the LAN" \
+    wait_for 100 bash -c "netkitctl status | grep -q 'the gateway 10.77.0.1 lies on a link of this host'"
+check "the host reaches its router" ping -c 1 -W 10 10.77.0.1
+check "the container the outside" in_container web ping -c 1 -W 10 "$far4"
+ip netns delete lan-router
+check "afterwards the gateway answers again" wait_for 100 in_container web ping -c 1 -W 1 10.77.0.1
+gone
+daemon_stop
+
+# --- limits: what netd/README.md says of them is so -------------------------------------------------------------------------
+
+daemon_start
+container web -- sleep 1000 >/dev/null
+container db -- sleep 1000 >/dev/null
+background socat UDP4-RECVFROM:5353,fork SYSTEM:'echo here'
+wait_for 10 bash -c 'ss -lun | grep -q :5353'
+ask_by_udp() {
+    in_container web timeout 5 socat -T 2 - "UDP4:$1:5353" <<<hello || :
+}
+equals "a UDP service on 0.0.0.0 answers who asks the gateway" here "$(ask_by_udp 10.77.0.1)"
+equals "and by that address whoever asks another" '' "$(ask_by_udp "$node4")"
+# hears DEVICE [ENTER…]: a member of the group there, until the test ends.
+hears() {
+    local device=$1
+    shift
+    "$@" socat -u "UDP4-RECV:5000,reuseaddr,ip-add-membership=239.1.1.1:$device" "CREATE:$scratch/heard.$device.$#" &
+    background_pids+=($!)
+}
+hears "$(host_interface web)"
+hears eth0 nsenter --net="/proc/$(pid_of db)/ns/net" --
+say_to_the_group() {
+    in_container web socat -u - UDP4-DATAGRAM:239.1.1.1:5000 <<<hello
+    grep -q hello "$scratch/heard.$(host_interface web).0"
+}
+check "the host receives a container's multicast" wait_for 20 say_to_the_group
+equals "no other container does" '' "$(cat "$scratch/heard.eth0.3")"
+kill "${background_pids[@]: -2}"
+gone
+daemon_stop
 
 # --- ports --------------------------------------------------------------------------------------------------------------
 
@@ -155,6 +226,15 @@ daemon_stop
 netkitd --purge >/dev/null
 sysctl -qw net.ipv6.conf.all.disable_ipv6=0
 addresses_again
+
+daemon_start
+sysctl -qw net.ipv4.ip_local_port_range='50000 60000'
+connects() {
+    socat -T 5 - "TCP:$far4:7,shut-none" </dev/null >/dev/null
+}
+check "a range of ports that the host gets later is left to it too, within a minute" wait_for 90 connects
+sysctl -qw net.ipv4.ip_local_port_range="$range"
+daemon_stop
 
 # --- a container's own settings -----------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ outside_up() {
     ip netns add outside
     outside ip link set lo up
     outside ip address add "$far4/32" dev lo
-    outside ip address add "$far6/128" dev lo nodad
+    ! has_ipv6 || outside ip address add "$far6/128" dev lo nodad
 }
 
 # wire NODE-DEVICE OUTSIDE-DEVICE: between the two, both up.
@@ -63,18 +63,24 @@ wire() {
     outside ip link set "$2" up
 }
 
+# A kernel that was booted with ipv6.disable=1 has none.
+has_ipv6() {
+    [[ -e /proc/net/if_inet6 ]]
+}
+
 # no_dad DEVICE: a host asks no neighbour before its own link-local address has passed the detection of duplicates.
 no_dad() {
-    echo 0 >"/proc/sys/net/ipv6/conf/$1/dad_transmits"
+    [[ ! -e /proc/net/if_inet6 ]] || echo 0 >"/proc/sys/net/ipv6/conf/$1/dad_transmits"
 }
 
 # addresses_up NODE-DEVICE OUTSIDE-DEVICE: the hosts' addresses on them, and the node's default routes.
 addresses_up() {
     ip address add "$node4/24" dev "$1"
-    ip address add "$node6/64" dev "$1" nodad
     outside ip address add "$outside4/24" dev "$2"
-    outside ip address add "$outside6/64" dev "$2" nodad
     ip route add default via "$outside4" dev "$1"
+    has_ipv6 || return 0
+    ip address add "$node6/64" dev "$1" nodad
+    outside ip address add "$outside6/64" dev "$2" nodad
     ip -6 route add default via "$outside6" dev "$1"
 }
 
@@ -91,7 +97,7 @@ node_state() {
     ip netns list
     ip -brief link show | awk '{ print "device", $1 }'
     local family
-    for family in -4 -6; do
+    for family in -4 $(! has_ipv6 || echo -6); do
         ip "$family" rule show
         ip "$family" route show table all
     done
@@ -219,6 +225,35 @@ in_container() {
     nsenter --net="/proc/$pid/ns/net" -- "$@"
 }
 
+# name_server_up: on the outside host, at 198.51.100.53 and .54, one that knows web.example.test; it is this host's.
+name_server_up() {
+    outside ip address add 198.51.100.53/32 dev lo
+    outside ip address add 198.51.100.54/32 dev lo
+    background outside "$(dirname -- "${BASH_SOURCE[0]}")/name_server" web.example.test=198.51.100.7 198.51.100.53 198.51.100.54
+    echo 'nameserver 198.51.100.53' >/etc/resolv.conf
+}
+
+# resolves CONTAINER: whether it asks that server, or one that a test named, and gets the answer.
+resolves() {
+    [[ $(podman exec "$1" timeout 30 nslookup web.example.test 2>&1) == *198.51.100.7* ]]
+}
+
+# what_is_reached: by a new container, "names=yes outside=yes host=yes other=yes": names (name_server_up), the outside,
+# this host, and another new container. Both are gone afterwards.
+what_is_reached() {
+    container one -- sleep 1000 >/dev/null
+    container two -- sleep 1000 >/dev/null
+    printf 'names=%s outside=%s host=%s other=%s' "$(yes_if resolves one)" \
+        "$(yes_if in_container one ping -c 1 -W 10 "$far4")" "$(yes_if in_container one ping -c 1 -W 10 "$node4")" \
+        "$(yes_if in_container one ping -c 1 -W 10 "$(address4 two)")"
+    podman rm --force --time 0 one two >/dev/null
+}
+
+# yes_if COMMAND…: "yes" if it succeeds, else "no".
+yes_if() {
+    if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi
+}
+
 # seen_by_udp NAME ADDRESS: as whom a mirror there (mirror_up, port 7) saw this container. One datagram is all of the
 # answer, and no end of file comes after it.
 seen_by_udp() {
@@ -229,6 +264,11 @@ seen_by_udp() {
 # address4 NAME [INTERFACE]: the container's IPv4 address.
 address4() {
     in_container "$1" ip -4 -json address show dev "${2:-eth0}" | jq -r '.[0].addr_info[0].local'
+}
+
+# host_interface NAME: the host's end of the container's pair.
+host_interface() {
+    netkitctl endpoint show "$(podman inspect --format '{{.Id}}' "$1")" --json | jq -r .host_interface
 }
 
 # address6 NAME [INTERFACE]: the container's IPv6 address.

@@ -71,3 +71,10 @@ refused "an annotation with a typo fails the start" 126 podman run --rm --hooks-
     --annotation io.netkitd.network=default --annotation io.netkitd.ipv5=10.77.0.9 busybox true
 contains "and is named" 'io.netkitd.ipv5' "$(netkitctl status)"
 check "nothing is left of what was refused" no_endpoints
+
+# One after the other, its network namespace ends before its process does.
+for _ in {1..10}; do
+    podman run --rm --hooks-dir "$hooks_dir" --network none --annotation io.netkitd.network=default busybox true
+done
+check "those that ended leave nothing" wait_for 60 no_endpoints
+lacks "and none of them was taken for cut off" 'was deleted while container' "$(<"$daemon_log")"

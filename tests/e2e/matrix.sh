@@ -1,6 +1,7 @@
 #!/bin/bash
 # Kinds of hosts and what containers reach on each, a line a cell: whether names resolve, and the outside, the host and
-# another container answer. What is expected stands here; a cell that differs fails.
+# another container answer. What is expected stands here; a cell that differs fails. Hosts whose devices systemd-networkd
+# or NetworkManager manage are in systemd.sh.
 set -euo pipefail
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -8,13 +9,21 @@ set -euo pipefail
 expected='plain        names=yes outside=yes host=yes other=yes
 overlap      names=yes outside=yes host=yes other=yes
 no-ipv6      names=yes outside=yes host=yes other=yes
+ipv6.disable names=yes outside=yes host=yes other=yes
 jit-harden   names=yes outside=yes host=yes other=yes
 rp-filter    names=yes outside=yes host=yes other=yes
 docker       names=yes outside=yes host=yes other=yes
 firewalld    names=yes outside=yes host=yes other=yes'
 
-# The VM is for what this machine does not let a test change.
-[[ -z ${NETKITD_VM:-} ]] || expected=$(grep '^jit-harden ' <<<"$expected")
+# VMs are for what this machine does not let a test change, and for what is decided at the boot.
+here=-vE
+rows='jit-harden|ipv6.disable'
+if [[ -n ${NETKITD_VM:-} ]]; then
+    here=-E
+    rows=jit-harden
+    [[ -e /proc/net/if_inet6 ]] || rows=ipv6.disable
+fi
+expected=$(grep "$here" "^($rows) " <<<"$expected")
 
 # --- hosts: HOST_up makes one of the plain one, HOST_down makes it plain again --------------------------------------------
 
@@ -41,9 +50,12 @@ no-ipv6_down() {
     ip -6 route add default via "$outside6" dev up0
 }
 
+# Decided at the boot (suite e2e-no-ipv6): the kernel has no IPv6 at all.
+ipv6.disable_up() { :; }
+ipv6.disable_down() { :; }
+
 # Of the whole machine, and to be changed in its own namespaces only.
 jit-harden_up() {
-    [[ -w /proc/sys/net/core/bpf_jit_harden ]] || return 77
     sysctl -qw net.core.bpf_jit_harden=2
 }
 jit-harden_down() { sysctl -qw net.core.bpf_jit_harden=0; }
@@ -83,51 +95,19 @@ END
 }
 firewalld_down() { nft flush ruleset; }
 
-# --- the cells ------------------------------------------------------------------------------------------------------------
-
-# cell NAME COMMAND…: "NAME=yes", if the command succeeds within a time.
-cell() {
-    local name=$1 result=no
-    shift
-    if timeout 30 "$@" >/dev/null 2>&1; then result=yes; fi
-    printf ' %s=%s' "$name" "$result"
-}
-
-names_resolve() {
-    [[ $(podman exec one nslookup web.example.test 2>&1) == *198.51.100.7* ]]
-}
-
-row() {
-    local host=$1 two
-    two=$(address4 two)
-    printf '%-12s' "$host"
-    cell names bash -c "$(declare -f names_resolve); names_resolve"
-    cell outside nsenter --net="/proc/$(pid_of one)/ns/net" -- ping -c 1 -W 10 "$far4"
-    cell host nsenter --net="/proc/$(pid_of one)/ns/net" -- ping -c 1 -W 10 "$node4"
-    cell other nsenter --net="/proc/$(pid_of one)/ns/net" -- ping -c 1 -W 10 "$two"
-    printf '\n'
-}
+# --- the rows -------------------------------------------------------------------------------------------------------------
 
 uplink_up
 image_ready
-outside ip address add 198.51.100.53/32 dev lo
-background outside "$(dirname -- "$0")/name_server" web.example.test=198.51.100.7 198.51.100.53
-echo 'nameserver 198.51.100.53' >/etc/resolv.conf
+name_server_up
 
 while read -r line; do
     host=${line%% *}
-    status=0
-    "${host}_up" || status=$?
-    if ((status == 77)); then
-        echo "skipped: $host: this machine's settings are not the test's to change"
-        continue
-    fi
+    "${host}_up"
     daemon_start
-    container one -- sleep 1000 >/dev/null
-    container two -- sleep 1000 >/dev/null
-    equals "what containers reach on the host $host" "$line" "$(row "$host")"
-    podman rm --all --force --time 0 >/dev/null
-    wait_for 60 no_endpoints
+    [[ $host != *ipv6* ]] || lacks "status says nothing of IPv6" 'fd6e:|IPv6|ipv6' "$(netkitctl status)"
+    equals "what containers reach on the host $host" "$line" "$(printf '%-12s %s' "$host" "$(what_is_reached)")"
+    check "and they are gone" wait_for 60 no_endpoints
     daemon_stop
     netkitd --purge >/dev/null 2>&1
     "${host}_down"

@@ -12,7 +12,7 @@ background outside busybox httpd -f -p 8080 -h /etc
 for mode in "${modes[@]}"; do
     container "$mode" --annotation "io.netkitd.device-mode=$mode" -- httpd -f -p 8080 -h /etc >/dev/null
     v4[$mode]=$(address4 "$mode") v6[$mode]=$(address6 "$mode")
-    host_end[$mode]=$(netkitctl endpoint show "$(podman inspect --format "{{.Id}}" "$mode")" --json | jq -r .host_interface)
+    host_end[$mode]=$(host_interface "$mode")
 done
 
 contains "netkit is in L3 mode" 'netkit mode l3' "$(in_container netkit ip -details link show eth0)"

@@ -35,6 +35,7 @@ journal() {
 
 uplink_up
 image_ready
+name_server_up
 equals "systemd is this node's init" systemd "$(cat /proc/1/comm)"
 
 check "systemctl enable --now, as README says" systemctl enable --now netkitd.socket netkitd.service
@@ -52,7 +53,7 @@ check "the gateway answers" in_container web ping -c 1 -W 10 10.77.0.1
 check "the outside answers" in_container web ping -c 1 -W 10 "$far4"
 
 # The others that manage networks leave its host's end and our routes alone, and nothing else because of us.
-host_end=$(netkitctl endpoint show "$(podman inspect --format "{{.Id}}" web)" --json | jq -r .host_interface)
+host_end=$(host_interface web)
 ip link add other type netkit
 udevadm settle
 contains "NetworkManager is told to leave the host's end alone" '^E: NM_UNMANAGED=1' \
@@ -70,6 +71,7 @@ before=$(routes)
 check "systemd-networkd starts, to manage all devices" systemctl start systemd-networkd.service
 check "it manages the uplink" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
 contains "it leaves the host's end alone" unmanaged "$(networkctl --no-legend list "$host_end")"
+equals "what containers reach beside it" 'names=yes outside=yes host=yes other=yes' "$(what_is_reached)"
 check "it is restarted" systemctl restart systemd-networkd.service
 check "it manages the uplink again" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
 equals "routes and gateways are as before" "$before" "$(routes)"
@@ -89,6 +91,7 @@ manages_the_uplink() {
 check "NetworkManager starts" systemctl start NetworkManager.service
 check "it manages the uplink" wait_for 60 manages_the_uplink
 contains "it leaves the host's end alone" unmanaged "$(nm_state "$host_end")"
+equals "what containers reach beside it" 'names=yes outside=yes host=yes other=yes' "$(what_is_reached)"
 check "it is restarted" systemctl restart NetworkManager.service
 check "it manages the uplink again" wait_for 60 manages_the_uplink
 equals "routes and gateways are as before" "$before" "$(routes)"

@@ -256,6 +256,8 @@ TEST_F(DoctorTest, WhatFailedLately) {
         return std::vector<std::string>{"attach web: no address is left", "attach db: no such network"};
     };
     expect("last-errors", Verdict::warn, "2 failed lately, the last: attach db: no such network", "netkitctl status");
+    host_.last_errors = [] { return Result<std::vector<std::string>>(fail(ErrorKind::unavailable, "nobody answers")); };
+    expect("last-errors", Verdict::warn, "what failed lately is not known: nobody answers", "did not start");
 }
 
 TEST_F(DoctorTest, NameServersThatContainersReach) {

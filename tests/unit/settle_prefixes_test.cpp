@@ -98,5 +98,26 @@ TEST(SettlePrefixes, WhatCameLaterIsNamedAndTheHosts) {
     EXPECT_THAT(within_networks(config, {route("10.0.0.0/8")}), IsEmpty());
 }
 
+TEST(SettlePrefixes, AGatewayOnALinkOfTheHostsIsTheLinks) {
+    EXPECT_THAT(gateways_on_links(default_config(), {link_route("10.77.0.0/16"), address("10.77.9.9/32")}),
+                ElementsAre(IpAddr::parse("10.77.0.1").value()));
+    EXPECT_THAT(gateways_on_links(default_config(), {link_route("10.77.5.0/24"), route("10.0.0.0/8")}), IsEmpty());
+}
+
+TEST(SettlePrefixes, OfManyOfTheHostsItsAddressesComeFirstThenTheShortest) {
+    const std::vector<link::HostPrefix> host{route("10.77.0.9/32"),      address("10.77.5.5/32"),
+                                             route("10.77.8.0/24"),      route("10.77.8.0/25"),
+                                             link_route("10.77.0.0/20"), address("fd6e:6b64::5/128")};
+    const auto prefixes = within_networks(default_config(), host);
+    const auto texts = [](const std::vector<IpPrefix>& list) {
+        std::vector<std::string> result;
+        std::ranges::transform(list, std::back_inserter(result), &IpPrefix::to_string);
+        return result;
+    };
+    EXPECT_THAT(texts(prefixes), ElementsAre("10.77.5.5/32", "fd6e:6b64::5/128", "10.77.0.0/20", "10.77.0.9/32"));
+    EXPECT_THAT(texts(first_of_each_family(prefixes, 2)),
+                ElementsAre("10.77.5.5/32", "fd6e:6b64::5/128", "10.77.0.0/20"));
+}
+
 }  // namespace
 }  // namespace netkitd
