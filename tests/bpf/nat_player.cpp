@@ -251,7 +251,7 @@ std::string WorldPlayer::run_error(const Conversation& c, const Way& way, const 
 std::string WorldPlayer::new_drops() {
     std::string names;
     const auto before = std::exchange(counted_, node_.counted());
-    for (const auto& [name, is_drop] : counter_names()) {
+    for (const auto& [number, name, is_drop] : counter_names()) {
         const auto was = before.find(name);
         if (is_drop && counted_.contains(name) && counted_[name] != (was == before.end() ? 0 : was->second)) {
             names += names.empty() ? name : " and " + name;

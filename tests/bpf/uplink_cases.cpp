@@ -1,11 +1,14 @@
 // What comes in and goes out on an uplink.
 #include <linux/if_ether.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 
+#include "base/unique_fd.h"
 #include "bpf/packets.h"
 #include "bpf/verdict_table.h"
 
@@ -282,6 +285,33 @@ std::vector<VerdictCase> to_host_prefix(const Net& net) {
     };
 }
 
+// Flows may be missing that a program of the version before has made: the host must not answer in their place.
+std::vector<VerdictCase> during_an_upgrade(const Net& net) {
+    const auto upgrading = [](VerdictCase row) {
+        row.prepare = [](TestNode& node) { node.settings().upgrading = 1; };
+        return row;
+    };
+    VerdictCase of_the_host = upgrading(in_pass("ToASocketOfTheHosts", to_node(net).tcp(443, 50001).syn()));
+    const auto listening = std::make_shared<UniqueFd>();
+    of_the_host.prepare = [=, also = of_the_host.prepare](TestNode& node) {
+        also(node);
+        sockaddr_in6 any{};
+        any.sin6_family = AF_INET6;
+        any.sin6_port = htons(50001);
+        listening->reset(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(::bind(listening->get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
+        EXPECT_EQ(::listen(listening->get(), 1), 0);
+    };
+    of_the_host.undo = [=] { listening->reset(); };
+    return {
+        of_the_host,
+        upgrading(in_drop("ToAPoolPortWithoutFlow", "upgrading", to_node(net).tcp(443, 50000))),
+        upgrading(in_drop("DatagramToAPoolPortWithoutFlow", "upgrading", to_node(net).udp(443, 50000))),
+        upgrading(in_pass("PortOutsideThePool", to_node(net).tcp(50000, 22).syn())),
+        upgrading(in_pass("EchoReplyWithoutFlow", to_node(net).echo_reply(50000))),
+    };
+}
+
 std::vector<VerdictCase> from_host_prefix(const Net& net) {
     const auto pass = [](const char* name, const Packet& packet) { return row(name, Verdict::pass, {}, packet); };
     return {
@@ -301,6 +331,7 @@ std::vector<VerdictTable> uplink_tables() {
         tables.push_back({Program::uplink_ingress, "NonMasquerade", from_where_it_is_routed(*net), net->name});
         tables.push_back({Program::uplink_ingress, "Replies", replies(*net), net->name});
         tables.push_back({Program::uplink_ingress, "RefusedReplies", refused_replies(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "DuringAnUpgrade", during_an_upgrade(*net), net->name});
         tables.push_back({Program::uplink_ingress, "HostPrefix", to_host_prefix(*net), net->name});
         tables.push_back({Program::uplink_egress, "SafetyNet", outgoing(*net), net->name});
         tables.push_back({Program::uplink_egress, "HostPrefix", from_host_prefix(*net), net->name});

@@ -147,7 +147,7 @@ TEST(Coverage, EveryCounterHasARow) {
             }
         }
     }
-    for (const auto& [name, drop] : counter_names()) {
+    for (const auto& [number, name, drop] : counter_names()) {
         EXPECT_NE(moved.contains(name), unreachable.contains(name)) << name;
     }
 }

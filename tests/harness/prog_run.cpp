@@ -309,15 +309,12 @@ std::ostream& operator<<(std::ostream& out, Verdict verdict) {
     return out;
 }
 
-std::vector<std::pair<std::string, bool>> counter_names() {
-    std::vector<std::pair<std::string, bool>> names;
-#define NK_DROP_NAME(symbol, name, text) names.emplace_back(name, true);
-    NK_DROP_REASONS(NK_DROP_NAME)
+std::vector<CounterName> counter_names() {
+#define NK_DROP_NAME(symbol, name, text) CounterName{symbol, name, true},
+#define NK_EVENT_NAME(symbol, name, text) CounterName{symbol, name, false},
+    return {NK_DROP_REASONS(NK_DROP_NAME) NK_EVENTS(NK_EVENT_NAME)};
 #undef NK_DROP_NAME
-#define NK_EVENT_NAME(symbol, name, text) names.emplace_back(name, false);
-    NK_EVENTS(NK_EVENT_NAME)
 #undef NK_EVENT_NAME
-    return names;
 }
 
 void TestNode::Closer::operator()(netkitd_bpf* skeleton) const {
@@ -599,12 +596,11 @@ std::vector<std::string> TestNode::flows(Stage stage) const {
 
 std::map<std::string, std::uint64_t> TestNode::counted() const {
     std::map<std::string, std::uint64_t> sums;
-    const auto names = counter_names();
     std::vector<nk_counter_value> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    for (std::uint32_t index = 0; index < names.size(); index++) {
-        bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, per_cpu.data());
+    for (const CounterName& counter : counter_names()) {
+        bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &counter.number, per_cpu.data());
         for (const nk_counter_value& value : per_cpu) {
-            sums[names[index].first] += value.packets;
+            sums[counter.name] += value.packets;
         }
     }
     std::erase_if(sums, [](const auto& entry) { return entry.second == 0; });

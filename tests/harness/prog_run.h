@@ -181,6 +181,11 @@ inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every contain
 [[nodiscard]] nk_addr to_nk_addr(std::string_view text);
 
 // Every counter's name, and whether it is a drop.
-[[nodiscard]] std::vector<std::pair<std::string, bool>> counter_names();
+struct CounterName {
+    std::uint32_t number = 0;
+    std::string name;
+    bool is_drop = false;
+};
+[[nodiscard]] std::vector<CounterName> counter_names();
 
 }  // namespace netkitd::test
