@@ -7,6 +7,7 @@
 
 #include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -38,6 +39,10 @@ protected:
         }
         if (IsSkipped()) {
             return;
+        }
+        // Another version's netkitd to upgrade from, of which there is nothing in this tree.
+        if (const char* const former = std::getenv("NETKITD_UPGRADE_FROM"); former != nullptr) {
+            use_program(former);
         }
         node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip route add default via 2001:db8::2");
         outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
