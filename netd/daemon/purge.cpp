@@ -1,6 +1,5 @@
 #include "daemon/purge.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <ranges>
 #include <system_error>
@@ -8,6 +7,7 @@
 #include "base/join.h"
 #include "base/log.h"
 #include "datapath/pins.h"
+#include "endpoint/recorded_networks.h"
 #include "link/configure.h"
 #include "link/device.h"
 #include "netlink/socket.h"
@@ -30,11 +30,7 @@ Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints)
 // Those whose pair is still there; a record alone holds nobody back.
 Result<std::vector<EndpointRecord>> living(Store& store, const std::vector<link::Device>& devices) {
     std::vector<EndpointRecord> records = NK_TRY(store.endpoints());
-    std::erase_if(records, [&](const EndpointRecord& record) {
-        return std::ranges::none_of(devices, [&](const link::Device& device) {
-            return device.ifindex == record.host_ifindex && device.name == record.host_name;
-        });
-    });
+    std::erase_if(records, [&](const EndpointRecord& record) { return !has_pair(devices, record); });
     return records;
 }
 

@@ -2,9 +2,8 @@
 //
 // A map whose layout changed is made anew beside the former one, which the programs that are attached go on with:
 //   1. copy(): every entry, and when that was is recorded (pins.h).
-//   2. The caller gives the uplinks' links the new programs, then the containers'. Meanwhile nk_node.upgrading is set:
-//   a
-//      packet to a port of ours without a flow may belong to one that a former program has made since, so it is
+//   2. The caller gives the uplinks' links the new programs, then the containers'. Meanwhile nk_node.upgrading is set.
+//      A packet to a port of ours without a flow may belong to one that a former program has made since, so it is
 //      dropped where the host would answer it with a reset, and its sender sends it again.
 //   3. finish(), when no link has a former program any more: what those made or touched since the copy is copied too,
 //      with its own time stamps, unless the new map has an entry that was touched later. Then the former maps are
