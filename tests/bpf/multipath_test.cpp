@@ -122,6 +122,21 @@ TEST_P(MultipathTest, AFlowThatStaysChangesNothingForNewOnes) {
     }
 }
 
+// Of IPv6, a way is remembered without its source, which is asked for when a new flow needs it.
+TEST_P(MultipathTest, ANewFlowIsNotLostWhenTheWayChangedSinceItWasAskedFor) {
+    pin_to_cpu(0);
+    lead_to({"eth0"});
+    out(segment(kByEth0));
+    NetnsTest::node().run(
+        std::format("ip {} route replace default {}", v4() ? "-4" : "-6", next_hop("eth1").substr(sizeof("nexthop"))));
+    const Packet begin = Packet().ip(net.web, net.remote).tcp(kNew, 443).syn();
+    const RunResult result = out(begin);
+    EXPECT_EQ(result.verdict, Verdict::redirect);
+    EXPECT_THAT(result.counted, Contains(Key("flow-created")));
+    EXPECT_TRUE(left_as(result.packet, forwarded(Packet(begin).from(net.node, kNew))) ||
+                left_as(result.packet, forwarded(Packet(begin).from(other_node(), kNew))));
+}
+
 TEST_P(MultipathTest, FragmentsFollowTheirFlow) {
     constexpr std::uint32_t kId = 4711;
     for (const auto& [port, uplink] : {std::pair(kByEth0, "eth0"), {kByEth1, "eth1"}}) {

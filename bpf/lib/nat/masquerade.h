@@ -52,6 +52,7 @@ static __always_inline bool nk_is_fixed_source(const struct nk_masquerade *m, co
 static __always_inline struct nk_addr nk_masquerade_source(struct __sk_buff *skb, const struct nk_masquerade *m,
 							   struct nk_route *route)
 {
-	return m->network_flags & NK_NETWORK_FIXED_SOURCE ? nk_fixed_source(m)
-							  : nk_route_source(skb, m->family, &m->key, m->class, route);
+	return m->network_flags & NK_NETWORK_FIXED_SOURCE
+		   ? nk_fixed_source(m)
+		   : nk_route_source(skb, m->family, &m->key, m->class, m->wire_len, route);
 }

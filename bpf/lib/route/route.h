@@ -228,30 +228,43 @@ static __always_inline bool nk_same_way(const struct bpf_fib_lookup *one, const 
 	       one->ipv6_dst[3] == other->ipv6_dst[3];
 }
 
-// The host's routes may change between the two questions: then there is no source for the answer to the first.
-static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 traffic_class,
-				       struct nk_route *route)
+// Whether `route` is the way of now, answered with its source. The length was compared before; without one the kernel
+// takes the packet's (nk_ask_past_learned_mtu).
+static __noinline bool nk_ask_source6(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 traffic_class,
+				      struct nk_route *route)
 {
 	struct bpf_fib_lookup fib;
-	// The length was compared before; without one the kernel takes the packet's (nk_ask_past_learned_mtu).
-	long result = nk_ask_fib6(skb, key, traffic_class, 1, BPF_FIB_LOOKUP_SRC, &fib);
 
-	if (result == route->result && nk_same_way(&fib, &route->fib))
-		__builtin_memcpy(&route->source6, fib.ipv6_src, sizeof(route->source6));
-	else
-		route->source6 = (struct nk_addr){};
+	if (nk_ask_fib6(skb, key, traffic_class, 1, BPF_FIB_LOOKUP_SRC, &fib) != route->result ||
+	    !nk_same_way(&fib, &route->fib))
+		return false;
+	__builtin_memcpy(&route->source6, fib.ipv6_src, sizeof(route->source6));
+	return true;
+}
+
+// The host's routes may have changed since `route` was asked for, which may be a second ago. Then it is asked for anew,
+// once: a new flow's first packet need not be lost.
+static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 traffic_class,
+				       __u32 wire_len, struct nk_route *route)
+{
+	route->source6 = (struct nk_addr){};
 	route->source6_known = true;
+	if (nk_ask_source6(skb, key, traffic_class, route))
+		return;
+	nk_ask_fib(skb, key, traffic_class, wire_len, route);
+	if (nk_has_next_hop(route) && nk_is_uplink(route->fib.ifindex))
+		nk_ask_source6(skb, key, traffic_class, route);
 }
 
 // The node's address that the routing table chooses for a packet that goes this way; unset if there is none.
 static __always_inline struct nk_addr nk_route_source(struct __sk_buff *skb, enum nk_family family,
 						      const struct nk_flow6_key *key, __be32 traffic_class,
-						      struct nk_route *route)
+						      __u32 wire_len, struct nk_route *route)
 {
 	if (family == NK_IPV4)
 		return nk_addr4(route->fib.ipv4_src);
 	if (!route->source6_known)
-		nk_find_source6(skb, key, traffic_class, route);
+		nk_find_source6(skb, key, traffic_class, wire_len, route);
 	return route->source6;
 }
 
