@@ -71,7 +71,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
     node->finish_upgrade();
-    node->errors_.record("end the flows of addresses that are gone", node->end_flows_of_former_addresses());
+    node->end_flows_of_former_addresses(link::own_addresses(node->host_));
     node->end_flows_outside_pool();
     return node;
 }
@@ -95,6 +95,9 @@ void Node::settle_anew() {
 
 void Node::follow_network() {
     settle_anew();
+    // Before the programs are told to ask for routes anew: whatever begins after that has an address that is still
+    // there now.
+    const auto own = link::own_addresses(host_);
     const auto followed = network_.sync(manager_->config());
     network_is_followed_ = followed.has_value();
     errors_.record("follow the network", followed);
@@ -105,7 +108,7 @@ void Node::follow_network() {
         manager_->set_sizes(network_.big_tcp().pair_sizes());
         resync_endpoints();
     }
-    errors_.record("end the flows of addresses that are gone", end_flows_of_former_addresses());
+    end_flows_of_former_addresses(own);
     end_flows_outside_pool();
 }
 
@@ -113,8 +116,13 @@ void Node::end_flows_outside_pool() {
     errors_.record("end the flows whose port is not of the pool", network_.end_flows_outside_pool());
 }
 
-Result<void> Node::end_flows_of_former_addresses() {
-    std::vector<IpAddr> own = NK_TRY(link::own_addresses(host_));
+void Node::end_flows_of_former_addresses(Result<std::vector<IpAddr>> own) {
+    errors_.record("end the flows of addresses that are gone", std::move(own).and_then([&](std::vector<IpAddr> now) {
+        return replace_own_addresses(std::move(now));
+    }));
+}
+
+Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
     std::vector<IpAddr> gone;
     if (own_addresses_) {
         std::ranges::set_difference(*own_addresses_, own, std::back_inserter(gone));

@@ -68,7 +68,8 @@ private:
     void finish_upgrade();
     void settle_anew();
     // Flows keep the address that they began with for as long as the host has it.
-    [[nodiscard]] Result<void> end_flows_of_former_addresses();
+    void end_flows_of_former_addresses(Result<std::vector<IpAddr>> own);
+    [[nodiscard]] Result<void> replace_own_addresses(std::vector<IpAddr> own);
     void end_flows_outside_pool();
 
     Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,

@@ -95,7 +95,8 @@ Result<void> list_family(const datapath::Datapath::FlowMaps& maps, std::size_t l
 template <typename Key>
 Result<std::uint64_t> flush_family(const datapath::Datapath::FlowMaps& maps, const FlowFilter& filter) {
     std::uint64_t flushed = 0;
-    for (const int map : {maps.established, maps.fresh}) {
+    // In this order: a flow that gets its first reply meanwhile is met in one or the other.
+    for (const int map : {maps.fresh, maps.established}) {
         // Whichever half is met first takes the other with it.
         NK_TRY(walk<Key>(map, filter, [&](const FlowEntry<Key>& entry) {
             flushed += remove_flow(map, entry, find_other_half(map, entry).has_value()) ? 1U : 0U;
