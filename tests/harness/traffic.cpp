@@ -139,10 +139,19 @@ std::string seen_as(int socket, const Address& mirror, std::chrono::milliseconds
 }
 
 std::uint32_t lost_segments(int socket) {
-    tcp_info info{};
-    socklen_t size = sizeof(info);
-    ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size);
-    return info.tcpi_total_retrans - std::min(info.tcpi_total_retrans, info.tcpi_dsack_dups);
+    std::uint32_t lost = 0;
+    // What the other end says of a segment that was late may come after the answer to the one that was not.
+    for (const auto patience : {0ms, 50ms, 200ms, 750ms}) {
+        std::this_thread::sleep_for(patience);
+        tcp_info info{};
+        socklen_t size = sizeof(info);
+        ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size);
+        lost = info.tcpi_total_retrans - std::min(info.tcpi_total_retrans, info.tcpi_dsack_dups);
+        if (lost == 0) {
+            break;
+        }
+    }
+    return lost;
 }
 
 void transfer(const std::stop_token& stop, const NetworkNamespace& from, const Address& to, Tally& tally) {
