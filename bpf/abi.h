@@ -236,26 +236,23 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated") \
 	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack") \
 	X(NK_DROP_UPGRADING,          "upgrading",           "during an upgrade, of a flow that is still to be taken over; its sender sends it again") \
-	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests")) // clang-format on
+	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
-#define NK_EVENTS(X)                                                                                                   \
-	X(NK_EVENT_STACK_HOST, "stack-host", "to the host itself, or no route matched: the stack answers")             \
-	X(NK_EVENT_STACK_TTL, "stack-ttl", "TTL used up: the stack answers")                                           \
-	X(NK_EVENT_STACK_TOO_BIG, "stack-too-big", "too big with DF: the stack answers")                               \
-	X(NK_EVENT_STACK_NO_ROUTE, "stack-no-route", "unreachable or prohibited: the stack answers")                   \
-	X(NK_EVENT_FLOW_CREATED, "flow-created", "masqueraded flows begun")                                            \
-	X(NK_EVENT_FLOW_ESTABLISHED, "flow-established", "masqueraded flows that got their first reply")               \
-	X(NK_EVENT_PORT_CHANGED, "port-changed", "flows whose source port could not be kept")                          \
-	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing", "packets that waited for the next hop's address")           \
-	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered",                                                           \
-	  "containers' ARP and neighbour solicitations that were answered")                                            \
-	X(NK_EVENT_ICMP_ERROR, "icmp-error", "ICMP errors about masqueraded flows, translated")                        \
-	X(NK_EVENT_STACK_FRAGMENTS, "stack-fragments",                                                                 \
-	  "too big without DF: the stack fragments, uplink_egress translates")                                         \
-	X(NK_EVENT_STACK_NEIGHBOUR, "stack-neighbour",                                                                 \
-	  "the next hop is not known: the stack got a copy, to answer if none is found")                               \
-	X(NK_EVENT_COPY_ENDED, "copy-ended", "such copies that were not needed: the packet itself left")
+#define NK_EVENTS(X) \
+	X(NK_EVENT_STACK_HOST,        "stack-host",          "to the host itself, or no route matched: the stack answers") \
+	X(NK_EVENT_STACK_TTL,         "stack-ttl",           "TTL used up: the stack answers") \
+	X(NK_EVENT_STACK_TOO_BIG,     "stack-too-big",       "too big with DF: the stack answers") \
+	X(NK_EVENT_STACK_NO_ROUTE,    "stack-no-route",      "unreachable or prohibited: the stack answers") \
+	X(NK_EVENT_FLOW_CREATED,      "flow-created",        "masqueraded flows begun") \
+	X(NK_EVENT_FLOW_ESTABLISHED,  "flow-established",    "masqueraded flows that got their first reply") \
+	X(NK_EVENT_PORT_CHANGED,      "port-changed",        "flows whose source port could not be kept") \
+	X(NK_EVENT_NEIGHBOUR_MISSING, "neighbour-missing",   "packets that waited for the next hop's address") \
+	X(NK_EVENT_NEIGHBOUR_ANSWERED, "neighbour-answered", "containers' ARP and neighbour solicitations that were answered") \
+	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated") \
+	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates") \
+	X(NK_EVENT_STACK_NEIGHBOUR,   "stack-neighbour",     "the next hop is not known: the stack got a copy, to answer if none is found") \
+	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

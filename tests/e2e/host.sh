@@ -211,8 +211,15 @@ echo '{"masquerade": {"ports": "49152-65535"}}' >"$scratch/netkitd.json"
 refuses "a configured pool that leaves it none" 'masquerade.ports 49152-65535 would leave this host 0 ports' \
     'choose other ports'
 sysctl -qw net.ipv4.ip_local_port_range="$range"
+sysctl -qw net.ipv4.ip_local_reserved_ports=8080
 netkitd --purge >/dev/null
-equals "--purge leaves no port reserved" '' "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
+equals "--purge leaves what the administrator reserved since" 8080 "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
+rm "$scratch/netkitd.json"
+daemon_start
+daemon_stop
+netkitd --purge >/dev/null
+equals "and no port of netkitd's" 8080 "$(sysctl -n net.ipv4.ip_local_reserved_ports)"
+sysctl -qw net.ipv4.ip_local_reserved_ports=
 
 # --- no IPv6 ------------------------------------------------------------------------------------------------------------
 

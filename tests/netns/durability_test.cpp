@@ -30,9 +30,12 @@ constexpr int kKillsBetweenLooks = 50;
 constexpr int kLongestStartMs = 160;
 constexpr int kLongestServiceMs = 60;
 
-// NETKITD_SHORT=1: for a quick look, or where everything is slow.
+// NETKITD_SHORT=1: for a quick look, or where everything is slow. NETKITD_KILLS=N: for a long one.
 int kills() {
-    return std::getenv("NETKITD_SHORT") == nullptr ? 1000 : 50;
+    if (const char* const wanted = std::getenv("NETKITD_KILLS"); wanted != nullptr) {
+        return std::stoi(wanted);
+    }
+    return std::getenv("NETKITD_SHORT") == nullptr ? 300 : 50;
 }
 
 // Someone with one container, who attaches and detaches it, asks again until there is an answer, and knows what it was.

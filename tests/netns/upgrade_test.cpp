@@ -1,5 +1,6 @@
 // Upgrades over running containers: to a version that is to come (NETKITD_NEXT_VERSION in bpf/abi.h), whose flows are
-// larger, with one counter, one map and one column of the database more. Traffic is counted packet by packet.
+// larger, with one counter, one map and one column of the database more; from this version, and from the first one,
+// whose programs know nothing of upgrades. Traffic is counted packet by packet.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -40,12 +41,9 @@ protected:
         if (IsSkipped()) {
             return;
         }
-        // Another version's netkitd to upgrade from, of which there is nothing in this tree.
-        if (const char* const former = std::getenv("NETKITD_UPGRADE_FROM"); former != nullptr) {
-            use_program(former);
-        }
         node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip route add default via 2001:db8::2");
         outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
+        use_program(former_);
         ASSERT_TRUE(start());
     }
 
@@ -69,9 +67,32 @@ protected:
                    return entry.path().filename().string().starts_with("upgrade");
                });
     }
+
+    const char* former_ = NETKITD_PROGRAM;
 };
 
-TEST_F(UpgradeTest, TakesOverContainersFlowsAndTheDatabase) {
+struct Former {
+    std::string name;
+    const char* program;
+};
+const Former kThisVersion{.name = "ThisVersion", .program = NETKITD_PROGRAM};
+const Former kFirstVersion{.name = "FirstVersion", .program = FIRST_NETKITD};
+
+class UpgradeFromTest : public UpgradeTest, public testing::WithParamInterface<Former> {
+protected:
+    void SetUp() override {
+        former_ = GetParam().program;
+        if (std::string_view(former_).empty()) {
+            GTEST_SKIP() << "the first version is not in this repository's history (a shallow clone?), or not built "
+                            "with the sanitizers";
+        }
+        UpgradeTest::SetUp();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Former, UpgradeFromTest, testing::Values(kThisVersion, kFirstVersion),
+                         [](const auto& former) { return former.param.name; });
+
+TEST_P(UpgradeFromTest, TakesOverContainersFlowsAndTheDatabase) {
     const ContainerProcess web;
     const auto reply = attach(web, "web");
     ASSERT_TRUE(reply);
@@ -112,7 +133,7 @@ TEST_F(UpgradeTest, AnOlderVersionOverANewersIsRefusedByNameAndContainersGoOn) {
     EXPECT_EQ(endpoints().size(), 1U);
 }
 
-TEST_F(UpgradeTest, LosesNothingUnderTraffic) {
+TEST_P(UpgradeFromTest, LosesNothingUnderTraffic) {
     constexpr int kContainers = 20;
     const EchoServer outside4(outside(), "198.51.100.2");
     std::deque<ContainerProcess> containers(in_vm() ? 5 : kContainers);
@@ -153,7 +174,7 @@ TEST_F(UpgradeTest, LosesNothingUnderTraffic) {
 }
 
 // A migration that is cut short at any instant is finished by the next start.
-TEST_F(UpgradeTest, KilledAtAnyInstantTheNextStartFinishesIt) {
+TEST_P(UpgradeFromTest, KilledAtAnyInstantTheNextStartFinishesIt) {
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
     const EchoServer echo(outside(), "198.51.100.2");
