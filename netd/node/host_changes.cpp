@@ -7,6 +7,7 @@
 #include "base/parse_number.h"
 #include "link/sysctl.h"
 #include "node/ipv6_forwarding.h"
+#include "node/port_pool.h"
 
 namespace netkitd {
 namespace {
@@ -24,13 +25,26 @@ Result<void> restore_sysctl(const std::string& sysctl, const std::string& value)
     }
     Result<void> written = link::write_sysctl(sysctl, value);
     if (!written && written.error().kind() == ErrorKind::not_found) {
-        return {};  // it went with its device
+        return {};  // it went with its device just now
     }
     return written;
 }
 
+bool is_same_value(const std::string& one, const std::string& other) {
+    // The kernel merges ports, and writes them in another way.
+    const auto some = parse_port_ranges(one);
+    const auto others = parse_port_ranges(other);
+    return one == other || (some && others && *some == *others);
+}
+
+// What somebody else wrote since stays. (A setting that another one changes with it has been recorded as not changed.)
 Result<void> undo_sysctl(link::Netlink& /*host*/, const HostChange& change) {
-    return restore_sysctl(change.what.substr(kSysctlPrefix.size()), change.before);
+    const std::string sysctl = change.what.substr(kSysctlPrefix.size());
+    const auto now = NK_TRY(link::read_sysctl_if_there(sysctl));
+    if (!now || (change.before != change.after && !is_same_value(*now, change.after))) {
+        return {};
+    }
+    return restore_sysctl(sysctl, change.before);
 }
 
 Result<void> undo_sizes(link::Netlink& host, const HostChange& change) {

@@ -53,7 +53,10 @@ Result<void> PortReservation::sync(const PortRange& ports) {
     const std::string range = std::format("{}-{}", ports.first, ports.last);
     // The kernel merges overlapping ranges (proc_do_large_bitmap).
     const std::string wanted = others.empty() ? range : std::format("{},{}", others, range);
-    // The oldest `before` is kept.
+    if (others == before) {
+        // Somebody else wrote it since: that is what comes back.
+        NK_TRY(forget_sysctl(store_, kReservedPorts));
+    }
     NK_TRY(record_sysctl(store_, kReservedPorts, others, wanted));
     NK_TRY(link::write_sysctl(kReservedPorts, wanted));
     reserved_ = ports;
