@@ -17,14 +17,21 @@
 namespace netkitd {
 namespace {
 
-Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints) {
-    if (endpoints.empty()) {
-        return {};
+// Those that no record names are of containers whose names are not known: the database is another one, or lost.
+Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints,
+                                   const std::vector<link::Device>& devices) {
+    constexpr std::string_view kWayOut = "stop them first, or add --force and they lose their network";
+    if (!endpoints.empty()) {
+        const auto members = endpoints | std::views::transform(&EndpointRecord::members) | std::views::join;
+        return fail(ErrorKind::refused, "containers are attached: {}; {}", join(members, &Member::container_id),
+                    kWayOut);
     }
-    const auto members = endpoints | std::views::transform(&EndpointRecord::members) | std::views::join;
-    return fail(ErrorKind::refused,
-                "containers are attached: {}; stop them first, or add --force and they lose their network",
-                join(members, &Member::container_id));
+    auto pairs = devices | std::views::filter(&link::Device::is_host_end);
+    if (!pairs.empty()) {
+        return fail(ErrorKind::refused, "containers that the database does not know are attached by {}; {}",
+                    join(pairs, &link::Device::name), kWayOut);
+    }
+    return {};
 }
 
 // Those whose pair is still there; a record alone holds nobody back.
@@ -32,6 +39,26 @@ Result<std::vector<EndpointRecord>> living(Store& store, const std::vector<link:
     std::vector<EndpointRecord> records = NK_TRY(store.endpoints());
     std::erase_if(records, [&](const EndpointRecord& record) { return !has_pair(devices, record); });
     return records;
+}
+
+// The database knew what there was to put back. A daemon that ran has recorded its networks at least.
+Result<bool> database_is_lost(Store& store, const Options& options) {
+    return NK_TRY(store.networks()).empty() && std::filesystem::exists(options.bpffs_path);
+}
+
+// Where nothing is recorded, those that are configured: they are, mostly, what there was.
+Result<void> remove_networks(Store& store, const Config& config, link::Netlink& host) {
+    std::vector<NetworkRecord> networks = NK_TRY(store.networks());
+    for (const NetworkConfig& network : networks.empty() ? config.networks : std::vector<NetworkConfig>()) {
+        networks.push_back({.prefix = network.ipv4, .gateway = network.gateway4()});
+        if (network.ipv6) {
+            networks.push_back({.prefix = *network.ipv6, .gateway = *network.gateway6()});
+        }
+    }
+    for (const NetworkRecord& network : networks) {
+        NK_TRY(link::remove_network(host, network.prefix, network.gateway));
+    }
+    return {};
 }
 
 Result<void> remove_state(const std::string& path) {
@@ -49,6 +76,7 @@ Result<void> remove_state(const std::string& path) {
 
 Result<void> purge(const Options& options, const Config& config) {
     const std::string store_path = options.store_path.value_or(config.store);
+    bool lost = false;
     {
         Store store =
             NK_TRY_CONTEXT("if netkitd is running, stop it first (systemctl stop netkitd.socket netkitd.service)",
@@ -56,21 +84,25 @@ Result<void> purge(const Options& options, const Config& config) {
         link::Netlink host = NK_TRY(link::Netlink::open());
         const auto endpoints = NK_TRY(living(store, NK_TRY(link::list_devices(host))));
         if (!options.force) {
-            NK_TRY(refuse_while_attached(endpoints));
+            NK_TRY(refuse_while_attached(endpoints, NK_TRY(link::list_devices(host))));
         }
         for (const link::Device& device : NK_TRY(link::list_devices(host))) {
             if (device.is_host_end()) {
                 NK_TRY(link::remove_device(host, device.ifindex));
             }
         }
+        lost = NK_TRY(database_is_lost(store, options));
         // The containers are cut off: now the uplinks may lose the guard and the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
-        for (const NetworkRecord& network : NK_TRY(store.networks())) {
-            NK_TRY(link::remove_network(host, network.prefix, network.gateway));
-        }
+        NK_TRY(remove_networks(store, config, host));
         NK_TRY(restore_host_changes(store, host));
     }
     NK_TRY(remove_state(store_path));
+    if (lost) {
+        log(LogLevel::warning,
+            "{} was not the one that netkitd had: sysctls that it changed are as they were, so restart the host",
+            store_path);
+    }
     log(LogLevel::info, "netkitd's devices, routes, pins and state are gone from this host");
     return {};
 }

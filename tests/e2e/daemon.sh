@@ -65,6 +65,20 @@ equals "and those of IPv6" "$before6" "$(ipv6_settings)"
 check "no program is left on the uplink" wait_for 20 no_program_of_ours
 ip netns delete c1
 
+# Without its database netkitd knows no names, but it sees the pairs.
+daemon_start
+ip netns add c1
+check "attached once more" netkitctl attach --id c1 --netns /run/netns/c1
+daemon_stop
+rm /var/lib/netkitd/state.db*
+contains "--purge without the database does not cut off a container either" \
+    'does not know are attached by nk[0-9a-f]*; stop them first' "$(netkitd --purge 2>&1 || :)"
+contains "with --force it says what it cannot put back" 'state.db was not the one that netkitd had.*restart the host' \
+    "$(netkitd --purge --force 2>&1)"
+check "no pin is left" test ! -e /sys/fs/bpf/netkitd
+sysctl -qw net.ipv4.ip_local_reserved_ports="$before"
+ip netns delete c1
+
 # Without a bpf file system it does not start, and says what to do.
 mkdir "$scratch/nobpf"
 refused "without a bpf file system it does not start" 1 netkitd --bpffs "$scratch/nobpf/netkitd"
