@@ -303,6 +303,7 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	struct nk_flow6_key key;
 	struct nk_out out = {.l4_result = NK_L4_UNSUPPORTED, .key = &key};
 	const volatile struct nk_network *network;
+	int result;
 
 	if (!nk_parse_ip(skb, family, &out.ip, &key))
 		return nk_drop_sent(skb, NK_DROP_MALFORMED);
@@ -314,6 +315,9 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
 		return nk_drop_sent(skb, NK_DROP_SPOOFED_SOURCE);
+	result = nk_check_icmp(skb, &out.ip, &key);
+	if (result != NK_OK)
+		return nk_refuse(skb, &out, result);
 	network = nk_network_of(family, &key.daddr);
 	if (network)
 		return nk_to_prefix(skb, door, &out, network);

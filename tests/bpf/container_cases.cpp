@@ -507,7 +507,10 @@ std::vector<VerdictCase> fragmentation() {
         to_stack("TooBigAndTtlUsedUp", "stack-ttl", Packet(packet).ttl(1)),
         dropped("LaterFragmentTooBigWithoutItsFirst", "fragment", Packet(packet).fragment(200, true)),
         dropped("TooBigIcmpError", "too-big",
-                Packet().ip(ipv4().web, ipv4().special_route(6)).icmp(3, 3).payload(1400)),
+                Packet()
+                    .ip(ipv4().web, ipv4().special_route(6))
+                    .icmp(3, 3)
+                    .quoting(Packet().ip(ipv4().special_route(6), ipv4().web).udp(443, 50000).payload(1400), 1400)),
         dropped("TooBigOfAnotherProtocol", "protocol",
                 Packet().ip(ipv4().web, ipv4().special_route(6)).protocol(IPPROTO_GRE).payload(1400)),
         segments,

@@ -298,6 +298,43 @@ std::vector<VerdictCase> refused_outbound(const Net& net) {
     };
 }
 
+// To the host, another container, or from a routed network: nothing is translated, and they believe what they are told.
+std::vector<VerdictCase> untranslated(const Net& net) {
+    const auto error = [&](const std::string& from, const std::string& to) {
+        return Packet().ip(from, to).icmp(port_unreachable(net).type, port_unreachable(net).code);
+    };
+    const auto quoted = [](const std::string& from, const std::string& to) {
+        return Packet().ip(from, to).udp(443, kPort).payload("answer");
+    };
+    const auto dropped = [&](const char* name, const char* reason, const Packet& packet, const char* device = "nkweb") {
+        return row_of(name, device, Verdict::drop, {{reason, 1}}, packet);
+    };
+    const auto goes_on = [](const char* name, const char* device, const Packet& packet, Packet becomes) {
+        VerdictCase row = row_of(name, device, Verdict::redirect, {}, packet);
+        row.becomes = std::move(becomes);
+        return row;
+    };
+    const Packet to_host = error(net.web, net.gateway).quoting(quoted(net.gateway, net.web));
+    const Packet to_db = error(net.web, net.db).quoting(quoted(net.db, net.web));
+    const Packet to_remote = error(net.routed, net.remote).quoting(quoted(net.remote, net.routed));
+    return {
+        row_of("ToTheHostAboutWhatItSent", "nkweb", Verdict::pass, {{"stack-host", 1}}, to_host),
+        goes_on("ToAnotherContainerAboutWhatItSent", "nkweb", to_db,
+                Packet(to_db).eth(kContainerMac, kHostEndMac).ttl(63)),
+        goes_on("FromARoutedNetwork", "nkrouted", to_remote, forwarded(to_remote)),
+        dropped("ToTheHostAboutWhatItSentToAnother", "no-flow",
+                error(net.web, net.gateway).quoting(quoted(net.gateway, net.remote))),
+        dropped("ToTheHostAboutWhatAnotherSent", "no-flow",
+                error(net.web, net.gateway).quoting(quoted(net.node, net.web))),
+        dropped("ToAnotherContainerAboutWhatItSentToTheOutside", "no-flow",
+                error(net.web, net.db).quoting(quoted(net.db, net.remote))),
+        dropped("FromARoutedNetworkAboutWhatWasNotForIt", "no-flow",
+                error(net.routed, net.remote).quoting(quoted(net.remote, net.node)), "nkrouted"),
+        dropped("ToTheHostInAFragment", "fragment", Packet(to_host).fragment(0, true)),
+        dropped("ToTheHostWithoutAQuote", "malformed", error(net.web, net.gateway)),
+    };
+}
+
 }  // namespace
 
 std::vector<VerdictTable> icmp_error_tables() {
@@ -310,6 +347,7 @@ std::vector<VerdictTable> icmp_error_tables() {
         for (const Program program : {Program::netkit_peer, Program::veth_ingress}) {
             tables.push_back({program, "IcmpErrors", outbound(*net), net->name});
             tables.push_back({program, "RefusedIcmpErrors", refused_outbound(*net), net->name});
+            tables.push_back({program, "UntranslatedIcmpErrors", untranslated(*net), net->name});
         }
     }
     return tables;

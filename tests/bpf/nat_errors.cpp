@@ -81,6 +81,10 @@ void quote(Random& random, SentError& error, const Net& net) {
         error.size = random.below(ports);
         wrong = "malformed";
     }
+    // That is asked before what follows the addresses.
+    if (error.sent.may_not_be_said && wrong != "malformed") {
+        wrong = "no-flow";
+    }
     error.sent.packet.quoting(error.quoted.packet, error.size);
     why_not = why_not.empty() ? wrong : why_not;
     add_damage(random, error.sent);
@@ -121,13 +125,15 @@ SentError error_out(Random& random, const Conversation& c) {
     } while (made.quoted.untranslatable == "protocol");
     made.quoted.packet.to(c.container, c.port);
     if (made.other_end != c.remote) {
-        made.quoted.untranslatable = "no-flow";  // it is not for whoever sent that packet
+        made.sent.may_not_be_said = true;
     } else if (const std::string other = address_of(random.below(kContainers), net.is_ipv6());
                random.percent(4) && other != c.container) {
         made.quoted.packet.ip(c.remote, other);
-        made.quoted.untranslatable = "no-flow";  // whoever has such a flow, it is not this container's
+        made.sent.may_not_be_said = true;  // whoever has such a flow, it is not this container's
     }
+    const bool in_a_fragment = made.sent.untranslatable == "fragment";
     quote(random, made, net);
+    made.sent.may_not_be_said = made.sent.may_not_be_said || in_a_fragment || made.sent.untranslatable == "malformed";
     return made;
 }
 

@@ -95,7 +95,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (sent.is_later_fragment()) {
         return later_out(conversation, sent, seen);
     }
-    if (sent.ttl <= 1) {
+    if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_unchanged(sent, seen);
     }
     if (sent.is_fragment()) {
@@ -312,7 +312,7 @@ std::string NatModel::error_in(const Conversation& conversation, std::uint16_t p
 
 std::string NatModel::error_out(const Conversation& c, const SentError& error, const Seen& seen) const {
     const Sent& sent = error.sent;
-    if (sent.ttl <= 1) {
+    if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_unchanged(sent, seen);
     }
     if (!sent.untranslatable.empty()) {

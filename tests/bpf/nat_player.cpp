@@ -44,6 +44,7 @@ bool is_of_an_error(Random& random, const Step& step) {
 Sent to_be_cut(SentError error, Conversation& c) {
     c.remote = error.other_end;
     error.sent.untranslatable = "fragment";
+    error.sent.may_not_be_said = true;
     return error.sent;
 }
 

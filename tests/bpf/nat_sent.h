@@ -40,6 +40,9 @@ struct Sent {
     bool rst = false;
     // Nothing that can be translated: an echo reply that nobody asked for, say. Why such a packet is dropped.
     std::string untranslatable = {};
+    // An error that a container may not tell anybody: not about what it got from the one whom it tells, or in a
+    // fragment.
+    bool may_not_be_said = false;
     // Added to its transport checksum: it was wrong when it came, and a translation must not make it right.
     std::uint16_t damage = 0;
     std::optional<Piece> piece = std::nullopt;  // only that part of it is sent

@@ -230,7 +230,8 @@ static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk
 	return flow && nk_flow_is(m->family, flow, &m->key.saddr, quote->port, m->endpoint_id);
 }
 
-// An error of a container, about a packet that it got through masquerade. NK_OK, or the reason to drop.
+// An error of a container, which it may say (nk_error_check), about a packet that it got through masquerade. NK_OK, or
+// the reason to drop.
 NK_GLOBAL int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route,
 				__u32 header_len, __u32 len)
 {
@@ -251,12 +252,32 @@ NK_GLOBAL int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, 
 	case NK_QUOTE_OK:
 		break;
 	}
-	// About a packet from the one whom it goes to, to the container itself.
-	if (!nk_addr_equal(m->family, &quote->key.saddr, &m->key.saddr) ||
-	    !nk_addr_equal(m->family, &quote->key.daddr, &m->key.daddr) || !nk_find_quoted_flow(skb, m, route, quote))
+	if (!nk_find_quoted_flow(skb, m, route, quote))
 		return NK_DROP_NO_FLOW;
 	nk_count(skb, NK_EVENT_ICMP_ERROR);
 	return nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
+}
+
+// Whether a container may say this, to anybody: NK_OK, or the reason to drop. An error is about a packet that it got
+// from the one whom it tells; with others it would have the host, or another container, believe in a smaller path to
+// somebody else. What is in fragments cannot be judged.
+NK_GLOBAL int nk_error_check(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_flow6_key *outer)
+{
+	struct nk_quote *quote = nk_quote_place();
+	struct nk_l4 l4 = {};
+
+	if (!ip || !outer || !quote)
+		return NK_DROP_MALFORMED;
+	if (ip->fragment & NK_FRAGMENT_LATER || nk_parse_l4(skb, ip, &l4, outer) != NK_L4_ICMP_ERROR)
+		return NK_OK;
+	if (ip->fragment)
+		return NK_DROP_FRAGMENT;
+	if (nk_parse_quote(skb, ip, quote) == NK_QUOTE_MALFORMED)
+		return NK_DROP_MALFORMED;
+	return nk_addr_equal(ip->family, &quote->key.saddr, &outer->saddr) &&
+		       nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr)
+		   ? NK_OK
+		   : NK_DROP_NO_FLOW;
 }
 
 // Whether this is an error about a packet that the container sent to where it is not masqueraded. Routers on the way
@@ -291,6 +312,15 @@ static __always_inline bool nk_error_is_about_non_masquerade(struct __sk_buff *s
 	struct nk_ip copy = *ip;
 
 	return nk_is_about_non_masquerade(skb, &copy, &key);
+}
+
+static __always_inline int nk_check_icmp(struct __sk_buff *skb, const struct nk_ip *ip,
+					 const struct nk_flow6_key *outer)
+{
+	struct nk_flow6_key key = *outer;
+	struct nk_ip copy = *ip;
+
+	return outer->proto == nk_icmp_proto(ip->family) ? nk_error_check(skb, &copy, &key) : NK_OK;
 }
 
 static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,
