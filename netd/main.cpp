@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdio>
 #include <print>
 #include <variant>
@@ -16,6 +17,9 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 Result<void> serve(const Options& options, const Config& config) {
+    // A reload that comes before there is anything to reload; later it is waited for (EventLoop::on_signal), whatever
+    // stands here.
+    std::signal(SIGHUP, SIG_IGN);
     for (;;) {
         const auto daemon = Daemon::start(options, config);
         if (daemon) {

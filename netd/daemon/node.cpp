@@ -14,6 +14,7 @@ namespace netkitd {
 namespace {
 
 constexpr const char* kSettle = "fit the configuration to this host";
+constexpr const char* kUplinks = "give the uplinks their programs";
 constexpr std::string_view kNoNetkit = "this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has)";
 
 }  // namespace
@@ -58,7 +59,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     config = NK_TRY(node->network_.settle(std::move(config)));
     // Before anything is changed: the programs would take containers of a network that is not there for strangers.
     NK_TRY(check_networks(config, NK_TRY(node->store_.endpoints()), NK_TRY(link::list_devices(node->host_))));
-    NK_TRY(node->network_.sync(config));
+    NK_TRY(node->sync_at_start(config));
     EndpointSettings settings{.config = std::move(config),
                               .modes = node->device_mode_.modes,
                               .uplink_mtu = node->network_.uplink_mtu(),
@@ -74,6 +75,19 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     node->end_flows_of_former_addresses(link::own_addresses(node->host_));
     node->end_flows_outside_pool();
     return node;
+}
+
+// During an upgrade the uplinks have the new programs once they are synced, so that the containers have to get theirs
+// whatever else fails: the next look mends it.
+Result<void> Node::sync_at_start(const Config& config) {
+    const auto synced = network_.sync(config);
+    if (!synced && !datapath_.upgrading()) {
+        return synced;
+    }
+    network_is_followed_ = synced.has_value();
+    errors_.record("follow the network", synced);
+    errors_.record(kUplinks, network_.uplink_failure());
+    return {};
 }
 
 // What the configuration leaves open (the default network's prefix, the pool) follows the host, as far as containers
@@ -101,6 +115,7 @@ void Node::follow_network() {
     const auto followed = network_.sync(manager_->config());
     network_is_followed_ = followed.has_value();
     errors_.record("follow the network", followed);
+    errors_.record(kUplinks, network_.uplink_failure());
     manager_->set_uplink_mtu(network_.uplink_mtu());
     manager_->set_host_prefixes(network_.host_prefixes());
     manager_->set_no_ipv6(network_.no_ipv6());

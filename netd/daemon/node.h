@@ -44,7 +44,9 @@ public:
     // Looks at everything: what is missing is put back, what is gone or belongs to nobody is given back.
     void resync();
     // Whether the last looks left nothing that could not be mended; what is left is among errors().
-    [[nodiscard]] bool is_whole() const { return network_is_followed_ && endpoints_agree_; }
+    [[nodiscard]] bool is_whole() const {
+        return network_is_followed_ && network_.uplink_failure() && endpoints_agree_ && !datapath_.upgrading();
+    }
     void device_removed(std::uint32_t ifindex);
     // A step of the sweep; how long to wait before the next one.
     [[nodiscard]] std::chrono::milliseconds sweep_flows();
@@ -66,6 +68,7 @@ public:
 private:
     void resync_endpoints();
     void finish_upgrade();
+    [[nodiscard]] Result<void> sync_at_start(const Config& config);
     void settle_anew();
     // Flows keep the address that they began with for as long as the host has it.
     void end_flows_of_former_addresses(Result<std::vector<IpAddr>> own);

@@ -24,10 +24,12 @@ Result<bool> wait_to_try_again(const Options& options, const Error& why) {
     bool again = false;
     const EventSource terminate = NK_TRY(loop.on_signal(SIGTERM, [&] { loop.quit(); }));
     const EventSource interrupt = NK_TRY(loop.on_signal(SIGINT, [&] { loop.quit(); }));
-    const EventSource timer = NK_TRY(loop.once_after(kDelay, [&] {
+    const auto try_again = [&] {
         again = true;
         loop.quit();
-    }));
+    };
+    const EventSource hangup = NK_TRY(loop.on_signal(SIGHUP, try_again));
+    const EventSource timer = NK_TRY(loop.once_after(kDelay, try_again));
     const auto refuse = [&](const ipc::Request&, const ipc::Peer&) -> Result<nlohmann::json> {
         return std::unexpected(why);
     };

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <span>
 #include <tuple>
 #include <utility>
@@ -406,13 +407,14 @@ Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::ui
 }
 
 Result<std::vector<std::uint32_t>> Datapath::attached_uplinks() const {
-    std::vector<std::uint32_t> result;
+    // Both programs are pinned, or one of them, if a daemon was killed in between.
+    std::set<std::uint32_t> result;
     for (const std::string& name : NK_TRY(pins_.link_names())) {
-        if (name.starts_with(kUplinkPrefix) && name.ends_with("-ingress")) {
-            result.push_back(NK_TRY(parse_uplink_pin(name)));
+        if (name.starts_with(kUplinkPrefix)) {
+            result.insert(NK_TRY(parse_uplink_pin(name)));
         }
     }
-    return result;
+    return std::vector(result.begin(), result.end());
 }
 
 Result<std::vector<Counter>> Datapath::counters() const {

@@ -124,6 +124,10 @@ Result<std::vector<PinName>> Pins::older_maps() const {
     return older;
 }
 
+bool Pins::has_map(std::string_view name) const {
+    return fs::exists(map(name));
+}
+
 Result<void> Pins::unpin_map(const PinName& older) const {
     return remove_pin(map(older));
 }

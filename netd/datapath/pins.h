@@ -30,6 +30,8 @@ public:
     // Those of older versions that are still there.
     [[nodiscard]] Result<std::vector<PinName>> older_maps() const;
     [[nodiscard]] std::string map(const PinName& older) const;
+    // Of the layout that this version has.
+    [[nodiscard]] bool has_map(std::string_view name) const;
     [[nodiscard]] Result<void> unpin_map(const PinName& older) const;
 
     [[nodiscard]] std::string link(std::string_view name) const;

@@ -11,12 +11,16 @@
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "abi.h"
+#include "base/log.h"
 #include "datapath/flow_capacity.h"
+#include "datapath/flow_takeover.h"
 #include "datapath/map_entries.h"
 
 namespace netkitd::datapath {
@@ -28,7 +32,15 @@ using std::chrono::nanoseconds;
 constexpr auto kCopied = std::to_array<std::string_view>(
     {"endpoints4", "endpoints6", "flows4", "flows4_new", "flows6", "flows6_new", "non_masquerade4", "non_masquerade6"});
 // Of these the programs that were there went on making entries.
-constexpr auto kFlows = std::to_array<std::string_view>({"flows4", "flows4_new", "flows6", "flows6_new"});
+struct FlowTable {
+    std::string_view name;
+    IpFamily family;
+    bool established;
+};
+constexpr auto kFlows = std::to_array<FlowTable>({{"flows4_new", IpFamily::v4, false},
+                                                  {"flows6_new", IpFamily::v6, false},
+                                                  {"flows4", IpFamily::v4, true},
+                                                  {"flows6", IpFamily::v6, true}});
 
 // What the kernel has of its own for each entry of a hash map (struct htab_elem, kernel/bpf/hashtab.c), and its bucket.
 constexpr std::uint64_t kOverheadBytes = 64;
@@ -76,28 +88,6 @@ Result<void> for_each_converted(int former, const bpf_map_info& info, const bpf_
     });
 }
 
-nk_flow flow_in(const Bytes& value) {
-    nk_flow flow{};
-    std::memcpy(&flow, value.data(), std::min(sizeof(flow), value.size()));
-    return flow;
-}
-
-// Flows that were made or touched since then, unless the new map's entry was touched later.
-Result<void> copy_what_came_since(nanoseconds since, int former, const bpf_map_info& info, const bpf_map& map) {
-    return for_each_converted(former, info, map, [&](std::span<const std::byte> key, const Bytes& value) {
-        const nk_flow flow = flow_in(value);
-        if (std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since.count())) {
-            return Result<void>();
-        }
-        Bytes present(value.size());
-        const bool is_there = bpf_map_lookup_elem(bpf_map__fd(&map), key.data(), present.data()) == 0;
-        if (is_there && flow_in(present).last_seen_ns >= flow.last_seen_ns) {
-            return Result<void>();
-        }
-        return put(map, key, value, is_there ? BPF_ANY : BPF_NOEXIST);
-    });
-}
-
 std::uint64_t table_bytes(const bpf_map& map, std::uint32_t entries) {
     constexpr std::uint64_t kAligned = 8;
     const std::uint64_t content = bpf_map__key_size(&map) + bpf_map__value_size(&map) + kAligned;
@@ -106,6 +96,12 @@ std::uint64_t table_bytes(const bpf_map& map, std::uint32_t entries) {
 
 const bpf_map* find_map(const netkitd_bpf& skeleton, const std::string& name) {
     return bpf_object__find_map_by_name(skeleton.obj, name.c_str());
+}
+
+NewFlowMaps new_maps(const netkitd_bpf& skeleton, IpFamily family) {
+    const bool v4 = family == IpFamily::v4;
+    return {.fresh = bpf_map__fd(v4 ? skeleton.maps.flows4_new : skeleton.maps.flows6_new),
+            .established = bpf_map__fd(v4 ? skeleton.maps.flows4 : skeleton.maps.flows6)};
 }
 
 }  // namespace
@@ -126,8 +122,13 @@ Result<Upgrade> Upgrade::look(const Pins& pins) {
         upgrade.former_.push_back(NK_TRY(open(pins, pin)));
     }
     std::ranges::sort(upgrade.former_, std::ranges::greater(), [](const FormerMap& map) { return map.pin.version; });
-    if (!upgrade.pending()) {  // cut short at its end
-        upgrade.copied_at_.reset();
+    const auto is_not_ours = [&](const FormerMap& former) {
+        return std::ranges::contains(kCopied, former.pin.map) && !pins.has_map(former.pin.map);
+    };
+    // Cut short at its end, or one of another version, to a layout between the former one and this: all of it is to be
+    // done again.
+    if (!upgrade.pending() || std::ranges::any_of(upgrade.former_, is_not_ours)) {
+        upgrade.between_copied_at_ = std::exchange(upgrade.copied_at_, std::nullopt);
         NK_TRY(pins.forget_copied());
     }
     for (const FormerMap& former : upgrade.former_) {
@@ -167,34 +168,54 @@ Result<void> Upgrade::copy(const netkitd_bpf& skeleton, const Pins& pins) {
         return {};
     }
     const nanoseconds begin = now();
+    std::set<std::string> copied;
     for (const FormerMap& former : former_) {
         const bpf_map* const map = find_map(skeleton, former.pin.map);
-        if (map && std::ranges::contains(kCopied, former.pin.map)) {
-            NK_TRY(for_each_converted(former.fd.get(), former.info, *map,
-                                      [&](std::span<const std::byte> key, const Bytes& value) {
-                                          return put(*map, key, value, BPF_NOEXIST);
-                                      }));
+        if (!map || !std::ranges::contains(kCopied, former.pin.map)) {
+            continue;
         }
+        if (between_copied_at_ && !copied.insert(former.pin.map).second) {
+            continue;  // the layout between has it, but for what take_over_touched() takes
+        }
+        NK_TRY(for_each_converted(
+            former.fd.get(), former.info, *map,
+            [&](std::span<const std::byte> key, const Bytes& value) { return put(*map, key, value, BPF_NOEXIST); }));
+    }
+    if (between_copied_at_) {
+        NK_TRY(take_over_touched(skeleton, *between_copied_at_));
     }
     NK_TRY(pins.note_copied(begin));
     copied_at_ = begin;
     return {};
 }
 
-Result<void> Upgrade::finish(const netkitd_bpf& skeleton, const Pins& pins) {
-    wait_for_running_programs();
-    for (const FormerMap& former : former_) {
-        const bpf_map* const map = find_map(skeleton, former.pin.map);
-        if (map && std::ranges::contains(kFlows, former.pin.map)) {
-            NK_TRY(copy_what_came_since(copied_at_.value_or(nanoseconds()), former.fd.get(), former.info, *map));
+Result<void> Upgrade::take_over_touched(const netkitd_bpf& skeleton, nanoseconds since) const {
+    std::uint64_t no_room = 0;
+    // In this order: a flow that gets its first reply meanwhile is met in one or the other.
+    for (const FlowTable& table : kFlows) {
+        for (const FormerMap& former : former_) {
+            if (former.pin.map == table.name) {
+                no_room += NK_TRY(take_over_flows(table.family, former.fd.get(), former.info,
+                                                  new_maps(skeleton, table.family), table.established, since));
+            }
         }
     }
+    if (no_room > 0) {
+        log(LogLevel::warning, "the flow tables had no room for {} of the version before: they begin anew", no_room);
+    }
+    return {};
+}
+
+Result<void> Upgrade::finish(const netkitd_bpf& skeleton, const Pins& pins) {
+    wait_for_running_programs();
+    NK_TRY(take_over_touched(skeleton, copied_at_.value_or(nanoseconds())));
     for (const FormerMap& former : former_) {
         NK_TRY(pins.unpin_map(former.pin));
     }
+    NK_TRY(pins.forget_copied());
     former_.clear();
     copied_at_.reset();
-    return pins.forget_copied();
+    return {};
 }
 
 }  // namespace netkitd::datapath

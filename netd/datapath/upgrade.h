@@ -6,11 +6,11 @@
 //      A packet to a port of ours without a flow may belong to one that a former program has made since, so it is
 //      dropped where the host would answer it with a reset, and its sender sends it again.
 //   3. finish(), when no link has a former program any more: what those made or touched since the copy is copied too,
-//      with its own time stamps, unless the new map has an entry that was touched later. Then the former maps are
-//      unpinned.
+//      with its own time stamps, unless the new map has an entry that was touched later (flow_takeover.h). Then the
+//      former maps are unpinned.
 // A daemon that is killed meanwhile leaves former and new maps pinned. Without the record nobody uses the new ones:
 // they are made once more. With it the next daemon goes on at 2: another copy of everything would bring back what has
-// ended.
+// ended. If that is of a version newer still, it begins at 1, with what both have.
 #pragma once
 
 #include <bpf/bpf.h>
@@ -50,10 +50,14 @@ private:
         UniqueFd fd;
         bpf_map_info info{};
     };
+    // Of flows, what was made or touched in any former map since then.
+    [[nodiscard]] Result<void> take_over_touched(const netkitd_bpf& skeleton, std::chrono::nanoseconds since) const;
     [[nodiscard]] static Result<FormerMap> open(const Pins& pins, const PinName& pin);
 
     std::vector<FormerMap> former_;  // the newest layout of a map first
     std::optional<std::chrono::nanoseconds> copied_at_;
+    // When a version between copied to a layout of its own, which is a former one here.
+    std::optional<std::chrono::nanoseconds> between_copied_at_;
 };
 
 }  // namespace netkitd::datapath

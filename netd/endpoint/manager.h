@@ -85,6 +85,7 @@ private:
     // restore.cpp
     [[nodiscard]] Result<std::vector<EndpointRecord>> recorded();
     [[nodiscard]] Result<void> give_back_record(const EndpointRecord& record);
+    [[nodiscard]] Result<void> give_back_or_keep(const EndpointRecord& record);
     [[nodiscard]] Result<void> reserve_addresses(const EndpointRecord& record);
     [[nodiscard]] Result<void> take_up(const EndpointRecord& record);
 

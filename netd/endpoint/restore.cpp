@@ -36,7 +36,7 @@ Result<void> EndpointManager::restore() {
             log(LogLevel::info, "endpoint {} of {} ended while the daemon was not running", record.id,
                 record.members.front().container_id);
             processes_.note_cut_off(record);
-            NK_TRY(give_back_record(record));
+            NK_TRY(give_back_or_keep(record));
             continue;
         }
         const std::string what = std::format("take up endpoint {} ({})", record.id, record.host_name);
@@ -56,10 +56,22 @@ Result<void> EndpointManager::restore() {
 Result<std::vector<EndpointRecord>> EndpointManager::recorded() {
     std::vector<EndpointRecord> records = NK_TRY(store_.endpoints());
     for (const EndpointRecord* record : drop_former_members(records)) {
-        NK_TRY(record->members.empty() ? give_back_record(*record) : store_.put_endpoint(*record));
+        NK_TRY(record->members.empty() ? give_back_or_keep(*record) : store_.put_endpoint(*record));
     }
     std::erase_if(records, [](const EndpointRecord& record) { return record.members.empty(); });
     return records;
+}
+
+// What one record is refused (a full disk) must not keep the others from their programs. Its addresses stay taken until
+// the next start.
+Result<void> EndpointManager::give_back_or_keep(const EndpointRecord& record) {
+    const auto given_back = give_back_record(record);
+    if (given_back) {
+        return {};
+    }
+    log(LogLevel::error, "endpoint {} of a container that ended is kept until the next start: {}", record.id,
+        given_back.error().message());
+    return reserve_addresses(record);
 }
 
 Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {

@@ -1,5 +1,4 @@
-// The flow maps' entries from the daemon's side, for what works on them (flows.cpp, flow_sweeper.cpp). Both families'
-// keys have the same fields but for the addresses' type, so all of it is written once for either.
+// The flow maps' entries from the daemon's side, for what works on them (flows.cpp, flow_sweeper.cpp).
 #pragma once
 
 #include <bpf/bpf.h>
@@ -15,6 +14,7 @@
 
 #include "abi.h"
 #include "base/result.h"
+#include "datapath/flow_key.h"
 
 namespace netkitd::nat {
 
@@ -24,46 +24,13 @@ struct FlowEntry {
     nk_flow value;
 };
 
-// The address in a flow's value, as this family's keys have it.
-template <typename Key>
-auto address_in(const nk_flow& value) {
-    if constexpr (std::is_same_v<Key, nk_flow4_key>) {
-        return value.addr.word[0];
-    } else {
-        return value.addr;
-    }
-}
+using datapath::address_in;
+using datapath::is_same;
+using datapath::other_key;
 
 // Another CPU may have written the stamp after `now` was taken.
 inline std::chrono::nanoseconds since(std::chrono::nanoseconds now, std::uint64_t then_ns) {
     return std::max(std::chrono::nanoseconds(0), now - std::chrono::nanoseconds(then_ns));
-}
-
-template <typename Key>
-Key other_key(const Key& key, const nk_flow& value) {
-    Key other{};
-    other.proto = key.proto;
-    if (key.direction == NK_FLOW_FORWARD) {
-        other.direction = NK_FLOW_REVERSE;
-        other.saddr = key.daddr;
-        other.sport = key.dport;
-        other.daddr = address_in<Key>(value);
-        other.dport = value.port;
-    } else {
-        other.direction = NK_FLOW_FORWARD;
-        other.saddr = address_in<Key>(value);
-        other.sport = value.port;
-        other.daddr = key.saddr;
-        other.dport = key.sport;
-    }
-    return other;
-}
-
-// All bytes are of fields, those of `reserved` zero: the kernel compares keys likewise.
-template <typename Key>
-bool is_same(const Key& one, const Key& other) {
-    static_assert(std::has_unique_object_representations_v<Key>);
-    return std::memcmp(&one, &other, sizeof(Key)) == 0;
 }
 
 template <typename Key>

@@ -39,6 +39,7 @@ public:
 
     // As of the last sync.
     [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_.all(); }
+    [[nodiscard]] const Result<void>& uplink_failure() const { return uplinks_.failure(); }
     // What a container's interface gets when nothing else is asked for: the smallest MTU of the uplinks.
     [[nodiscard]] std::uint32_t uplink_mtu() const { return uplinks_.mtu(); }
     // Programs of others on an uplink, beside netkitd's, as of the last sync.

@@ -6,6 +6,7 @@
 
 #include "abi.h"
 #include "base/log.h"
+#include "link/device.h"
 
 namespace netkitd {
 namespace {
@@ -40,16 +41,28 @@ Result<void> Uplinks::discover(const std::vector<std::string>& configured) {
 
 void Uplinks::attach() {
     foreign_programs_.clear();
+    failure_ = {};
     for (link::Uplink& uplink : uplinks_) {
         if (!uplink.usable()) {
             continue;
         }
         // One that cannot be used does not keep the others from it; it may also have vanished just now.
         if (const auto attached = attach_one(uplink); !attached) {
-            uplink.unusable = attached.error().message();
+            failure_ = attached;
             attached_.erase(uplink.ifindex);
+            // Those of a daemon before go on, until the next look.
+            if (!has_programs(uplink)) {
+                uplink.unusable = attached.error().message();
+            }
         }
     }
+}
+
+bool Uplinks::has_programs(const link::Uplink& uplink) const {
+    const auto device = link::find_device(host_, uplink.name);
+    const auto attached = datapath_.attached_uplinks();
+    return device && *device && (*device)->ifindex == uplink.ifindex && attached &&
+           std::ranges::contains(*attached, uplink.ifindex);
 }
 
 Result<void> Uplinks::attach_one(const link::Uplink& uplink) {

@@ -23,8 +23,11 @@ public:
 
     // Which there are; `configured` as for link::discover_uplinks().
     [[nodiscard]] Result<void> discover(const std::vector<std::string>& configured);
-    // Programs for the usable ones. One that refuses is unusable from then on, and says why.
+    // Programs for the usable ones. One that refuses is unusable from then on, and says why, unless it has a former
+    // daemon's, which go on.
     void attach();
+    // Why one of them, or several, did not get this daemon's programs: worth another attempt.
+    [[nodiscard]] const Result<void>& failure() const { return failure_; }
     // From what is no usable uplink any more, nor one of the `guards`.
     [[nodiscard]] Result<void> detach_former(const std::set<std::uint32_t>& guards);
 
@@ -40,11 +43,13 @@ public:
 
 private:
     [[nodiscard]] Result<void> attach_one(const link::Uplink& uplink);
+    [[nodiscard]] bool has_programs(const link::Uplink& uplink) const;
 
     link::Netlink& host_;
     datapath::Datapath& datapath_;
     std::vector<link::Uplink> uplinks_;
     std::vector<datapath::ForeignProgram> foreign_programs_;
+    Result<void> failure_;
     std::set<std::uint32_t> attached_;  // those that have this daemon's programs
 };
 

@@ -105,6 +105,7 @@ void DaemonTest::signal(int signal) const {
 }
 
 void DaemonTest::stop(int signal) {
+    ASSERT_GT(daemon_, 0) << "it does not run";  // kill(0) would be to the tests themselves
     this->signal(signal);
     int status = 0;
     ::waitpid(daemon_, &status, 0);

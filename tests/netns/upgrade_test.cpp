@@ -242,11 +242,45 @@ TEST_F(UpgradeTest, WithoutMemoryForItTheOldProgramsGoOnAndStatusSaysSo) {
     EXPECT_TRUE(says_why(ipc::Operation::endpoint_list));
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
     EXPECT_TRUE(std::ranges::contains(maps(), "flows4"));
+    const std::size_t said = log().size();
+    EXPECT_EQ(::kill(daemon_pid(), SIGHUP), 0);
+    EXPECT_TRUE(eventually([&] { return log().find("not started, tried again", said) != std::string::npos; }))
+        << "a reload tries again at once";
+    EXPECT_TRUE(eventually([&] { return says_why(ipc::Operation::status); })) << log();
     machine.has(8000);
     EXPECT_TRUE(eventually([&] { return call({.operation = ipc::Operation::status}).has_value(); })) << log();
     EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
     stop(SIGTERM);
+}
+
+// A version between was killed after it had copied, to a layout that is not this one's.
+TEST_F(UpgradeTest, TakesOverFlowsAlsoFromAnUpgradeToAnotherVersionThatWasCutShort) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    const Mirror mirror(outside(), "198.51.100.2");
+    const Address to = echo_at("198.51.100.2");
+    const UniqueFd socket = socket_in(web.netns(), to, SOCK_DGRAM);
+    ASSERT_EQ(seen_as(socket.get(), to), "198.51.100.1");
+    stop(SIGTERM);
+    node().run(std::format("mkdir {}", (pins() / "upgrade-999999999999999").string()));
+    use_program(NEXT_NETKITD);
+    ASSERT_TRUE(start());
+    EXPECT_EQ(call({.operation = ipc::Operation::flow_list})->at("flows").size(), 1U);
+    EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
+}
+
+// As a daemon that is killed while it takes its programs off a device leaves it.
+TEST_F(UpgradeTest, IsNotHeldUpByAProgramOfADeviceThatIsGone) {
+    node().run(
+        "ip link add gone type veth peer name other && ip link set gone up && ip route add default dev gone metric 9");
+    ASSERT_TRUE(eventually([&] { return status().at("uplinks").size() == 2U; }));
+    const std::string ifindex = node().run("ip -j link show gone | jq -j .[0].ifindex");
+    stop(SIGKILL);
+    node().run(std::format("rm {}/uplink-{}-ingress && ip link del gone", (pins() / "links").string(), ifindex));
+    use_program(NEXT_NETKITD);
+    ASSERT_TRUE(start());
+    EXPECT_TRUE(eventually([&] { return is_done(); })) << testing::PrintToString(maps());
 }
 
 TEST_F(UpgradeTest, PurgeRemovesWhatAnyVersionMade) {

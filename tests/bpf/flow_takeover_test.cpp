@@ -1,0 +1,150 @@
+// What programs of the version before made of flows during an upgrade: which of them the new tables take.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cerrno>
+#include <format>
+#include <optional>
+#include <string>
+
+#include "abi.h"
+#include "base/unique_fd.h"
+#include "datapath/flow_key.h"
+#include "datapath/flow_takeover.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+using datapath::other_key;
+
+constexpr std::uint32_t kWeb = 1;
+constexpr std::uint32_t kDb = 2;
+constexpr __be32 kRemote = 0x076433c6;      // 198.51.100.7
+constexpr __be32 kTranslated = 0x017100cb;  // 203.0.113.1
+constexpr std::uint64_t kCopiedAt = 1000;
+constexpr std::uint64_t kLater = 2000;
+
+struct Half {
+    nk_flow4_key key;
+    nk_flow value;
+};
+
+__be32 address_of(std::uint32_t endpoint_id) {
+    return htonl(0x0a4d0000 + endpoint_id);  // 10.77.0.N
+}
+
+// Of a flow of that endpoint from port 50000 to the remote's 53, with that translated port.
+Half forward(std::uint32_t endpoint_id, std::uint16_t port, std::uint64_t touched) {
+    Half half{};
+    half.key.saddr = address_of(endpoint_id);
+    half.key.daddr = kRemote;
+    half.key.sport = htons(50000);
+    half.key.dport = htons(53);
+    half.key.proto = IPPROTO_UDP;
+    half.key.direction = NK_FLOW_FORWARD;
+    half.value.addr.word[0] = kTranslated;
+    half.value.port = htons(port);
+    half.value.endpoint_id = endpoint_id;
+    half.value.last_seen_ns = touched;
+    half.value.created_ns = touched;
+    return half;
+}
+
+Half reverse(std::uint32_t endpoint_id, std::uint16_t port, std::uint64_t touched) {
+    Half half = forward(endpoint_id, port, touched);
+    const nk_flow4_key key = half.key;
+    half.key = other_key(key, half.value);
+    half.value.addr.word[0] = key.saddr;
+    half.value.port = key.sport;
+    return half;
+}
+
+class Table {
+public:
+    explicit Table(std::uint32_t entries = 16) {
+        map_ = UniqueFd(
+            bpf_map_create(BPF_MAP_TYPE_HASH, "flows", sizeof(nk_flow4_key), sizeof(nk_flow), entries, nullptr));
+    }
+    void put(const Half& half) const { EXPECT_EQ(bpf_map_update_elem(map_.get(), &half.key, &half.value, BPF_ANY), 0); }
+    [[nodiscard]] std::optional<nk_flow> find(const Half& half) const {
+        nk_flow value{};
+        return bpf_map_lookup_elem(map_.get(), &half.key, &value) == 0 ? std::optional(value) : std::nullopt;
+    }
+    [[nodiscard]] bool has(const Half& half) const {
+        const auto found = find(half);
+        return found && found->endpoint_id == half.value.endpoint_id && found->last_seen_ns == half.value.last_seen_ns;
+    }
+    [[nodiscard]] int fd() const { return map_.get(); }
+
+private:
+    UniqueFd map_;
+};
+
+class FlowTakeoverTest : public ::testing::Test {
+protected:
+    [[nodiscard]] std::uint64_t take(bool established = false) const {
+        bpf_map_info info{};
+        std::uint32_t size = sizeof(info);
+        EXPECT_EQ(bpf_map_get_info_by_fd(former.fd(), &info, &size), 0);
+        const auto no_room = datapath::take_over_flows(IpFamily::v4, former.fd(), info,
+                                                       {.fresh = fresh.fd(), .established = settled.fd()}, established,
+                                                       std::chrono::nanoseconds(kCopiedAt));
+        EXPECT_TRUE(no_room) << no_room.error().message();
+        return no_room.value_or(0);
+    }
+
+    Table former;
+    Table fresh{4};
+    Table settled;
+};
+
+TEST_F(FlowTakeoverTest, TakesWhatWasMadeOrTouchedSince) {
+    former.put(forward(kWeb, 50000, kLater));
+    former.put(reverse(kWeb, 50000, kLater));
+    former.put(forward(kDb, 50001, kCopiedAt - 1));
+    fresh.put(reverse(kWeb, 50000, kCopiedAt - 1));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_TRUE(fresh.has(forward(kWeb, 50000, kLater)));
+    EXPECT_TRUE(fresh.has(reverse(kWeb, 50000, kLater)));
+    EXPECT_FALSE(fresh.find(forward(kDb, 50001, kLater))) << "it has ended since";
+}
+
+TEST_F(FlowTakeoverTest, WhatTheNewProgramsTouchedLaterStays) {
+    former.put(forward(kWeb, 50000, kLater));
+    fresh.put(forward(kWeb, 50000, kLater + 1));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_TRUE(fresh.has(forward(kWeb, 50000, kLater + 1)));
+}
+
+// Both began with one port towards the remote, each by tables that the other's program did not see.
+TEST_F(FlowTakeoverTest, WhoHasThePortByTheNewTablesKeepsItAndTheOtherFlowIsDroppedWhole) {
+    for (const Table* const stage : {&fresh, &settled}) {
+        former.put(forward(kDb, 50000, kLater));
+        former.put(reverse(kDb, 50000, kLater));
+        fresh.put(forward(kDb, 50000, kLater - 1));
+        stage->put(reverse(kWeb, 50000, kLater - 500));
+        EXPECT_EQ(take(), 0U);
+        EXPECT_TRUE(stage->has(reverse(kWeb, 50000, kLater - 500)));
+        EXPECT_FALSE(fresh.find(forward(kDb, 50000, kLater)));
+    }
+}
+
+TEST_F(FlowTakeoverTest, WhatTheNewProgramsEstablishedIsNotNewOnceMore) {
+    former.put(reverse(kWeb, 50000, kLater));
+    settled.put(reverse(kWeb, 50000, kLater - 1));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_FALSE(fresh.find(reverse(kWeb, 50000, kLater)));
+}
+
+TEST_F(FlowTakeoverTest, WhatThereIsNoRoomForIsCounted) {
+    for (std::uint16_t port = 50000; port < 50006; ++port) {
+        former.put(reverse(kWeb, port, kLater));
+    }
+    EXPECT_EQ(take(), 2U);
+    EXPECT_EQ(take(true), 0U) << "the other table has it";
+}
+
+}  // namespace
+}  // namespace netkitd::test
