@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <set>
 #include <span>
 #include <tuple>
@@ -375,8 +376,15 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
     };
     // The safety net first: nothing is translated before it is there.
     const auto [ingress, egress] = uplink_programs(*skeleton, kind);
-    NK_TRY(attach(egress, "egress"));
-    return attach(ingress, "ingress");
+    Result<void> attached = attach(egress, "egress").and_then([&] { return attach(ingress, "ingress"); });
+    const auto is_pinned = [&](std::string_view direction) {
+        return std::filesystem::exists(pins_.link(uplink_pin(ifindex, direction)));
+    };
+    // Both or none: one alone would look like a former daemon's programs.
+    if (!attached && !(is_pinned("egress") && is_pinned("ingress"))) {
+        keep_first(attached, detach_uplink(ifindex));
+    }
+    return attached;
 }
 
 Result<void> Datapath::detach_uplink(std::uint32_t ifindex) {
