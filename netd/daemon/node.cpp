@@ -84,9 +84,7 @@ Result<void> Node::sync_at_start(const Config& config) {
     if (!synced && !datapath_.upgrading()) {
         return synced;
     }
-    network_is_followed_ = synced.has_value();
-    errors_.record("follow the network", synced);
-    errors_.record(kUplinks, network_.uplink_failure());
+    note_followed(synced);
     return {};
 }
 
@@ -107,15 +105,19 @@ void Node::settle_anew() {
     }
 }
 
+void Node::note_followed(const Result<void>& followed) {
+    network_is_followed_ = followed.has_value();
+    errors_.record("follow the network", followed);
+    errors_.record(kUplinks, network_.uplink_failure());
+}
+
 void Node::follow_network() {
     settle_anew();
     // Before the programs are told to ask for routes anew: whatever begins after that has an address that is still
     // there now.
     const auto own = link::own_addresses(host_);
     const auto followed = network_.sync(manager_->config());
-    network_is_followed_ = followed.has_value();
-    errors_.record("follow the network", followed);
-    errors_.record(kUplinks, network_.uplink_failure());
+    note_followed(followed);
     manager_->set_uplink_mtu(network_.uplink_mtu());
     manager_->set_host_prefixes(network_.host_prefixes());
     manager_->set_no_ipv6(network_.no_ipv6());

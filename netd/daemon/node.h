@@ -69,6 +69,7 @@ private:
     void resync_endpoints();
     void finish_upgrade();
     [[nodiscard]] Result<void> sync_at_start(const Config& config);
+    void note_followed(const Result<void>& followed);
     void settle_anew();
     // Flows keep the address that they began with for as long as the host has it.
     void end_flows_of_former_addresses(Result<std::vector<IpAddr>> own);

@@ -82,11 +82,11 @@ Result<void> purge(const Options& options, const Config& config) {
             NK_TRY_CONTEXT("if netkitd is running, stop it first (systemctl stop netkitd.socket netkitd.service)",
                            Store::open(store_path, NK_TRY(read_boot_id()), Store::Versions::any));
         link::Netlink host = NK_TRY(link::Netlink::open());
-        const auto endpoints = NK_TRY(living(store, NK_TRY(link::list_devices(host))));
+        const std::vector<link::Device> devices = NK_TRY(link::list_devices(host));
         if (!options.force) {
-            NK_TRY(refuse_while_attached(endpoints, NK_TRY(link::list_devices(host))));
+            NK_TRY(refuse_while_attached(NK_TRY(living(store, devices)), devices));
         }
-        for (const link::Device& device : NK_TRY(link::list_devices(host))) {
+        for (const link::Device& device : devices) {
             if (device.is_host_end()) {
                 NK_TRY(link::remove_device(host, device.ifindex));
             }

@@ -1,8 +1,11 @@
-// The two halves of a flow as the maps have them. Both families' keys have the same fields but for the addresses' type,
-// so that all of it is written once for either.
+// The two halves of a flow as the maps have them, and how they are found. Both families' keys have the same fields but
+// for the addresses' type, so that all of it is written once for either.
 #pragma once
 
+#include <bpf/bpf.h>
+
 #include <cstring>
+#include <optional>
 #include <type_traits>
 
 #include "abi.h"
@@ -44,6 +47,15 @@ template <typename Key>
 bool is_same(const Key& one, const Key& other) {
     static_assert(std::has_unique_object_representations_v<Key>);
     return std::memcmp(&one, &other, sizeof(Key)) == 0;
+}
+
+template <typename Key>
+std::optional<nk_flow> find_entry(int map, const Key& key) {
+    nk_flow value{};
+    if (bpf_map_lookup_elem(map, &key, &value) != 0) {
+        return std::nullopt;
+    }
+    return value;
 }
 
 }  // namespace netkitd::datapath

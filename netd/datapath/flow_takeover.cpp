@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <optional>
 #include <span>
 #include <utility>
 
@@ -16,12 +15,6 @@
 namespace netkitd::datapath {
 namespace {
 
-template <typename Key>
-std::optional<nk_flow> find(int map, const Key& key) {
-    nk_flow value{};
-    return bpf_map_lookup_elem(map, &key, &value) == 0 ? std::optional(value) : std::nullopt;
-}
-
 // An entry of a former table, as this version has it.
 template <typename Key>
 class Entry {
@@ -30,11 +23,11 @@ public:
 
     // Whether another flow has the reverse half that this one wants.
     [[nodiscard]] bool is_taken(int map) const {
-        const auto found = find(map, reverse());
+        const auto found = find_entry(map, reverse());
         return found && (found->endpoint_id != value_.endpoint_id || !is_same(other_key(reverse(), *found), forward()));
     }
     void forget_forward(int map) const {
-        const auto found = find(map, forward());
+        const auto found = find_entry(map, forward());
         if (found && is_same(other_key(forward(), *found), reverse())) {
             const Key key = forward();
             bpf_map_delete_elem(map, &key);
@@ -42,13 +35,13 @@ public:
     }
     // 0, or an errno.
     [[nodiscard]] int put(int map) const {
-        const auto present = find(map, key_);
+        const auto present = find_entry(map, key_);
         if (present && (present->last_seen_ns >= value_.last_seen_ns || !is_same_flow(*present))) {
             return 0;
         }
         return bpf_map_update_elem(map, &key_, &value_, present ? BPF_ANY : BPF_NOEXIST) == 0 ? 0 : errno;
     }
-    [[nodiscard]] bool is_in(int map) const { return find(map, key_).has_value(); }
+    [[nodiscard]] bool is_in(int map) const { return find_entry(map, key_).has_value(); }
 
 private:
     [[nodiscard]] Key reverse() const { return key_.direction == NK_FLOW_REVERSE ? key_ : other_key(key_, value_); }

@@ -25,21 +25,13 @@ struct FlowEntry {
 };
 
 using datapath::address_in;
+using datapath::find_entry;
 using datapath::is_same;
 using datapath::other_key;
 
 // Another CPU may have written the stamp after `now` was taken.
 inline std::chrono::nanoseconds since(std::chrono::nanoseconds now, std::uint64_t then_ns) {
     return std::max(std::chrono::nanoseconds(0), now - std::chrono::nanoseconds(then_ns));
-}
-
-template <typename Key>
-std::optional<nk_flow> find_entry(int map, const Key& key) {
-    nk_flow value{};
-    if (bpf_map_lookup_elem(map, &key, &value) != 0) {
-        return std::nullopt;
-    }
-    return value;
 }
 
 // The other half of this flow. The LRU may have evicted it, and its port may have gone to another flow since, whose

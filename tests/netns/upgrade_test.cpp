@@ -82,9 +82,8 @@ class UpgradeFromTest : public UpgradeTest, public testing::WithParamInterface<F
 protected:
     void SetUp() override {
         former_ = GetParam().program;
-        if (std::string_view(former_).empty()) {
-            GTEST_SKIP() << "the first version is not in this repository's history (a shallow clone?), or not built "
-                            "with the sanitizers";
+        if (std::string_view(former_).empty() && !std::string_view(NEXT_NETKITD).empty()) {
+            GTEST_SKIP() << "the first version is not in this repository's history (a shallow clone?)";
         }
         UpgradeTest::SetUp();
     }
