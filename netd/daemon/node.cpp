@@ -48,19 +48,21 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
     NK_TRY(refuse_realtime_kernel());
     // The database first: its lock tells whether another daemon serves this node already.
-    Store store = NK_TRY(Store::open(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
+    Store store = NK_TRY(Store::look_at(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
     DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
     link::Netlink host = NK_TRY(link::Netlink::open());
     link::Sysctls sysctls = NK_TRY(link::Sysctls::open());
+    // Before anything is changed: the programs would take containers of a network that is not there for strangers, and
+    // after a refusal the version before starts again over what it left.
+    Config settled = NK_TRY(settle(host, store, config));
+    NK_TRY(check_networks(settled, NK_TRY(store.endpoints()), NK_TRY(link::list_devices(host))));
     datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path, device_mode.modes.active));
+    NK_TRY(store.keep());
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
-    node->wanted_ = config;
-    config = NK_TRY(node->network_.settle(std::move(config)));
-    // Before anything is changed: the programs would take containers of a network that is not there for strangers.
-    NK_TRY(check_networks(config, NK_TRY(node->store_.endpoints()), NK_TRY(link::list_devices(node->host_))));
-    NK_TRY(node->sync_at_start(config));
-    EndpointSettings settings{.config = std::move(config),
+    node->wanted_ = std::move(config);
+    NK_TRY(node->sync_at_start(settled));
+    EndpointSettings settings{.config = std::move(settled),
                               .modes = node->device_mode_.modes,
                               .uplink_mtu = node->network_.uplink_mtu(),
                               .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
@@ -91,7 +93,7 @@ Result<void> Node::sync_at_start(const Config& config) {
 // What the configuration leaves open (the default network's prefix, the pool) follows the host, as far as containers
 // allow; what the host has got that does not fit is named by status.
 void Node::settle_anew() {
-    const auto settled = network_.settle(wanted_);
+    const auto settled = settle(host_, store_, wanted_);
     if (settled && *settled == manager_->config()) {
         errors_.resolved(kSettle);
         return;
@@ -159,6 +161,7 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
 }
 
 void Node::resync() {
+    errors_.record("keep the state database", store_.put_back());
     follow_network();
     resync_endpoints();
     finish_upgrade();
@@ -202,7 +205,7 @@ Result<void> Node::reconfigure(Config config) {
     if (decision.modes.active != device_mode_.modes.active) {
         return fail(ErrorKind::refused, "device_mode changed: restart the daemon (traffic goes on meanwhile)");
     }
-    NK_TRY(manager_->reconfigure(NK_TRY(network_.settle(config))));
+    NK_TRY(manager_->reconfigure(NK_TRY(settle(host_, store_, config))));
     wanted_ = std::move(config);
     follow_network();
     return {};

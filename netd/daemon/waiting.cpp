@@ -14,7 +14,7 @@
 namespace netkitd {
 
 bool may_pass(const Error& error) {
-    return error.kind() == ErrorKind::exhausted;
+    return error.kind() == ErrorKind::exhausted || error.system_error() == ENOMEM;
 }
 
 Result<bool> wait_to_try_again(const Options& options, const Error& why) {

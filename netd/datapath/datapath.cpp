@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/parse_number.h"
+#include "base/undo.h"
 #include "datapath/address.h"
 #include "datapath/attached_programs.h"
 #include "datapath/bpf_log.h"
@@ -210,8 +211,12 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     Pins pins = NK_TRY(Pins::prepare(directory));
     const std::vector<Part> at_once = expected ? std::vector{part_of(*expected), Part::uplink} : std::vector<Part>();
     Upgrade upgrade = NK_TRY(Upgrade::look(pins));
+    UndoStack undo;  // with maps of this version's the one before would not start again
+    undo.push("unpin the maps that were made",
+              [&pins, before = NK_TRY(pins.map_names())] { return pins.unpin_maps_except(before); });
     auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, upgrade, at_once)));
     NK_TRY(upgrade.copy(programs->base(), pins));
+    undo.commit();
     programs->base().data_node->node.upgrading = upgrade.pending() ? 1 : 0;
     return Datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)));
 }

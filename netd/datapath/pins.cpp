@@ -5,6 +5,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -94,7 +95,7 @@ Result<Pins> Pins::prepare(const std::string& directory) {
 }
 
 Result<void> Pins::refuse_newer_maps() const {
-    for (const std::string& name : NK_TRY(list(root_ + "/maps"))) {
+    for (const std::string& name : NK_TRY(map_names())) {
         const auto pin = parse_pin_name(name);
         const auto known = pin ? layout_version(pin->map) : std::nullopt;
         if (!known || pin->version > *known) {
@@ -115,7 +116,7 @@ std::string Pins::map(const PinName& older) const {
 
 Result<std::vector<PinName>> Pins::older_maps() const {
     std::vector<PinName> older;
-    for (const std::string& name : NK_TRY(list(root_ + "/maps"))) {
+    for (const std::string& name : NK_TRY(map_names())) {
         const auto pin = parse_pin_name(name);
         if (pin && pin->version < layout_version(pin->map).value_or(0)) {
             older.push_back(*pin);
@@ -130,6 +131,19 @@ bool Pins::has_map(std::string_view name) const {
 
 Result<void> Pins::unpin_map(const PinName& older) const {
     return remove_pin(map(older));
+}
+
+Result<std::vector<std::string>> Pins::map_names() const {
+    return list(root_ + "/maps");
+}
+
+Result<void> Pins::unpin_maps_except(const std::vector<std::string>& kept) const {
+    for (const std::string& name : NK_TRY(map_names())) {
+        if (!std::ranges::contains(kept, name)) {
+            NK_TRY(remove_pin(std::format("{}/maps/{}", root_, name)));
+        }
+    }
+    return {};
 }
 
 std::string Pins::link(std::string_view name) const {

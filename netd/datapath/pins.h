@@ -33,6 +33,9 @@ public:
     // Of the layout that this version has.
     [[nodiscard]] bool has_map(std::string_view name) const;
     [[nodiscard]] Result<void> unpin_map(const PinName& older) const;
+    // As they are called there.
+    [[nodiscard]] Result<std::vector<std::string>> map_names() const;
+    [[nodiscard]] Result<void> unpin_maps_except(const std::vector<std::string>& kept) const;
 
     [[nodiscard]] std::string link(std::string_view name) const;
     [[nodiscard]] Result<std::vector<std::string>> link_names() const;
@@ -49,7 +52,6 @@ public:
 
 private:
     explicit Pins(std::string root) : root_(std::move(root)) {}
-    [[nodiscard]] Result<std::vector<PinName>> list_maps() const;
     [[nodiscard]] Result<void> refuse_newer_maps() const;
     std::string root_;
 };

@@ -4,6 +4,13 @@
 #include "node/network_routes.h"
 
 namespace netkitd {
+namespace {
+
+Result<std::vector<link::HostPrefix>> list_host_prefixes(link::Netlink& host, Store& store, const Config& config) {
+    return link::list_host_prefixes(host, gateways(config, NK_TRY(store.networks())));
+}
+
+}  // namespace
 
 NodeNetwork::NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store)
     : host_(host),
@@ -16,16 +23,12 @@ NodeNetwork::NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Stor
       ports_(store),
       big_tcp_(host, store) {}
 
-Result<std::vector<link::HostPrefix>> NodeNetwork::list_host_prefixes(const Config& config) {
-    return link::list_host_prefixes(host_, gateways(config, NK_TRY(store_.networks())));
-}
-
-Result<Config> NodeNetwork::settle(Config config) {
-    const auto host = NK_TRY(list_host_prefixes(config));
-    Config settled = NK_TRY(settle_prefixes(std::move(config), host, NK_TRY(store_.endpoints())));
+Result<Config> settle(link::Netlink& host, Store& store, Config config) {
+    const auto prefixes = NK_TRY(list_host_prefixes(host, store, config));
+    Config settled = NK_TRY(settle_prefixes(std::move(config), prefixes, NK_TRY(store.endpoints())));
     const PortRange wanted = settled.masquerade_ports;
-    settled.masquerade_ports =
-        NK_TRY(settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(ports_.host_ports())));
+    settled.masquerade_ports = NK_TRY(
+        settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(PortReservation(store).host_ports())));
     if (settled.masquerade_ports != wanted) {
         log(LogLevel::notice,
             "masquerade takes the ports {}-{} only: the host needs the others for its own connections",
@@ -35,7 +38,7 @@ Result<Config> NodeNetwork::settle(Config config) {
 }
 
 Result<void> NodeNetwork::sync(const Config& config) {
-    const auto host = NK_TRY(list_host_prefixes(config));
+    const auto host = NK_TRY(list_host_prefixes(host_, store_, config));
     overlaps_ = find_overlaps(config, host);
     host_prefixes_ = within_networks(config, host);
     gateways_of_links_ = gateways_on_links(config, host);

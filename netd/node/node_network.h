@@ -26,14 +26,15 @@
 
 namespace netkitd {
 
+// The configuration as this host allows it: what it leaves open (the default network's prefix, the pool of ports) is
+// chosen, and what would hurt the host is refused by name. Changes nothing.
+[[nodiscard]] Result<Config> settle(link::Netlink& host, Store& store, Config config);
+
 class NodeNetwork {
 public:
     // Borrows all three for its life.
     NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store);
 
-    // The configuration as this host allows it: what it leaves open (the default network's prefix, the pool of ports)
-    // is chosen, and what would hurt the host is refused by name. Changes nothing.
-    [[nodiscard]] Result<Config> settle(Config config);
     [[nodiscard]] Result<void> sync(const Config& config);
     [[nodiscard]] Result<void> end_flows_outside_pool() { return settings_.end_flows_outside_pool(); }
 
@@ -62,7 +63,6 @@ public:
     [[nodiscard]] const std::string& no_ipv6() const { return ipv6_.obstacle(); }
 
 private:
-    [[nodiscard]] Result<std::vector<link::HostPrefix>> list_host_prefixes(const Config& config);
     [[nodiscard]] Result<void> sync_uplinks(const Config& config);
 
     link::Netlink& host_;

@@ -3,7 +3,6 @@
 #include <array>
 #include <span>
 
-#include "base/log.h"
 #include "base/quote.h"
 #include "store/sqlite_statement.h"
 
@@ -92,15 +91,13 @@ Result<std::int64_t> schema_version(sqlite3* database) {
 }
 
 Result<void> take_steps_from(std::int64_t version, sqlite3* database) {
-    Transaction transaction = NK_TRY(Transaction::begin(database));
     for (const char* const step : std::span(kSteps).subspan(static_cast<std::size_t>(version))) {
         NK_TRY(execute(database, step));
     }
     const auto owned =
         std::format("PRAGMA application_id = {}; PRAGMA user_version = {}; UPDATE node SET written_by = '{}'",
                     kApplicationId, kSchemaVersion, NETKITD_VERSION);
-    NK_TRY(execute(database, owned.c_str()));
-    return transaction.commit();
+    return execute(database, owned.c_str());
 }
 
 // Empty: an old one, or a newer one that does not say so where this one looks.
@@ -146,22 +143,21 @@ Result<void> check_version(sqlite3* database, const std::string& path) {
     return {};
 }
 
-Result<void> prepare_schema(sqlite3* database, const std::string& path) {
+Result<bool> prepare_schema(sqlite3* database, const std::string& path) {
     if (NK_TRY(is_empty(database))) {
-        return take_steps_from(0, database);
+        NK_TRY(take_steps_from(0, database));
+        return false;
     }
     NK_TRY(check_integrity(database, path));
     const auto version = NK_TRY(schema_version(database));
     if (version > kSchemaVersion || (version == kSchemaVersion && written_by(database) == NETKITD_VERSION)) {
-        return {};
+        return false;
     }
-    log(LogLevel::notice, "the state database becomes that of netkitd {} (schema {}, was {})", NETKITD_VERSION,
-        kSchemaVersion, version);
-    return take_steps_from(version, database);
+    NK_TRY(take_steps_from(version, database));
+    return true;
 }
 
 Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) {
-    Transaction transaction = NK_TRY(Transaction::begin(database));
     Statement current = NK_TRY(Statement::prepare(database, "SELECT 1 FROM node WHERE boot_id = ?"));
     if (NK_TRY(current.bind(std::string_view(boot_id)).step())) {
         return {};
@@ -170,8 +166,7 @@ Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) 
                    "DELETE FROM endpoints; DELETE FROM host_changes; DELETE FROM freed_addresses; "
                    "DELETE FROM networks"));
     Statement update = NK_TRY(Statement::prepare(database, "UPDATE node SET boot_id = ?"));
-    NK_TRY(update.bind(std::string_view(boot_id)).run());
-    return transaction.commit();
+    return update.bind(std::string_view(boot_id)).run();
 }
 
 }  // namespace netkitd

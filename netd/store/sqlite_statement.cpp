@@ -37,7 +37,13 @@ ErrorKind kind_of(int code) {
         case SQLITE_LOCKED:
             return ErrorKind::refused;
         case SQLITE_FULL:
+        case SQLITE_NOMEM:
             return ErrorKind::exhausted;
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB:
+            return ErrorKind::invalid;
+        case SQLITE_ERROR:  // a table or a column that a statement names
+            return ErrorKind::not_found;
         default:
             return ErrorKind::internal;
     }

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/join.h"
+#include "base/log.h"
 #include "store/schema.h"
 #include "store/sqlite_statement.h"
 
@@ -36,8 +37,9 @@ Result<void> make_directory(const fs::path& directory) {
 }
 
 // Locks the file for the life of the connection (the first write takes the lock, exclusive mode keeps it), and makes
-// it ours, but not before it is clear that it isn't somebody else's.
-Result<void> prepare(sqlite3* database, const std::string& path, const std::string& boot_id, Store::Versions accepted) {
+// it ours, but not before it is clear that it isn't somebody else's. Leaves the transaction open in which it did that;
+// whether an older version's became this one's.
+Result<bool> prepare(sqlite3* database, const std::string& path, const std::string& boot_id, Store::Versions accepted) {
     if (sqlite3_db_readonly(database, "main") == 1) {
         return std::unexpected(sqlite_error(nullptr, SQLITE_READONLY, path));
     }
@@ -46,10 +48,11 @@ Result<void> prepare(sqlite3* database, const std::string& path, const std::stri
     if (accepted == Store::Versions::known) {
         NK_TRY(check_version(database, path));
     }
-    NK_TRY(execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; COMMIT"));
+    NK_TRY(execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE"));
     sqlite3_wal_autocheckpoint(database, 0);
-    NK_TRY(prepare_schema(database, path));
-    return discard_other_boots(database, boot_id);
+    const bool upgraded = NK_TRY(prepare_schema(database, path));
+    NK_TRY(discard_other_boots(database, boot_id));
+    return upgraded;
 }
 
 // While it lives, a commit that finds a long log folds it into the file.
@@ -203,19 +206,60 @@ void Store::Closer::operator()(sqlite3* database) const {
     sqlite3_close(database);
 }
 
-Store::Store(sqlite3* database) : database_(database) {}
+Store::Store(sqlite3* database, std::string boot_id) : database_(database), boot_id_(std::move(boot_id)) {}
 
 Result<Store> Store::open(const std::string& path, const std::string& boot_id, Versions accepted) {
+    Store store = NK_TRY(look_at(path, boot_id, accepted));
+    NK_TRY(store.keep());
+    return store;
+}
+
+Result<Store> Store::look_at(const std::string& path, const std::string& boot_id, Versions accepted) {
     NK_TRY(make_directory(fs::path(path).parent_path()));
     sqlite3* database = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &database,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, nullptr);
-    Store store(database);  // SQLite hands out a connection to close on failure too
+    Store store(database, boot_id);  // SQLite hands out a connection to close on failure too
     if (code != SQLITE_OK) {
         return std::unexpected(sqlite_error(database, code, path));
     }
-    NK_TRY(prepare(database, path, boot_id, accepted));
+    store.upgraded_ = NK_TRY(prepare(database, path, boot_id, accepted));
     return store;
+}
+
+Result<void> Store::keep() {
+    if (sqlite3_get_autocommit(database_.get()) != 0) {  // no transaction is open
+        return {};
+    }
+    NK_TRY(execute(database_.get(), "COMMIT"));
+    if (upgraded_) {
+        log(LogLevel::notice, "the state database is that of netkitd {} now", NETKITD_VERSION);
+    }
+    return {};
+}
+
+Result<void> Store::put_back() {
+    int moved = 0;
+    sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved == 0) {
+        return {};
+    }
+    const std::string path = sqlite3_db_filename(database_.get(), "main");
+    if (fs::exists(path)) {
+        return fail(ErrorKind::refused,
+                    "state database {} was replaced while netkitd had it open: put the former one back, or move this "
+                    "one away and netkitd writes it again",
+                    path);
+    }
+    log(LogLevel::warning, "state database {} was gone: it is written again", path);
+    NK_TRY(make_directory(fs::path(path).parent_path()));
+    std::error_code error;
+    fs::remove(path + "-wal", error);  // the former file's, if only that was deleted: it would be read as the new one's
+    Statement write = NK_TRY(Statement::prepare(database_.get(), "VACUUM INTO ?"));
+    NK_TRY(write.bind(std::string_view(path)).run());
+    // A database that has moved is closed without a look at its log (pager.c: databaseIsUnmoved).
+    *this = NK_TRY(open(path, boot_id_));
+    return {};
 }
 
 Result<std::vector<EndpointRecord>> Store::endpoints() {

@@ -82,10 +82,19 @@ public:
     // Which versions' database is accepted: those that this one knows, or also a newer one's, for --purge alone.
     enum class Versions : std::uint8_t { known, any };
     // Creates the file and its directory (0700) when they are missing, and brings an older version's database to this
-    // one's. A newer version's, a damaged one or one that another daemon holds is an error that names the file and the
-    // way out; nothing is deleted.
+    // one's. An error that names the file and the way out, and deletes nothing: `refused` for a newer version's,
+    // another program's, or one that another daemon holds, `invalid` for a damaged one, `not_found` for one of ours
+    // that lacks a table.
     [[nodiscard]] static Result<Store> open(const std::string& path, const std::string& boot_id,
                                             Versions accepted = Versions::known);
+    // The same, for reading: what there was stays in the file until keep(), so that a version that then does not start
+    // leaves the one before its database. Nothing is to be written before that.
+    [[nodiscard]] static Result<Store> look_at(const std::string& path, const std::string& boot_id,
+                                               Versions accepted = Versions::known);
+    [[nodiscard]] Result<void> keep();
+    // Writes the file once more where it was deleted meanwhile: the next daemon would find nothing. An error where
+    // another one stands in its place.
+    [[nodiscard]] Result<void> put_back();
 
     // By id. Those of another boot were discarded at open().
     [[nodiscard]] Result<std::vector<EndpointRecord>> endpoints();
@@ -113,8 +122,10 @@ private:
     struct Closer {
         void operator()(sqlite3* database) const;
     };
-    explicit Store(sqlite3* database);
+    Store(sqlite3* database, std::string boot_id);
     std::unique_ptr<sqlite3, Closer> database_;
+    std::string boot_id_;
+    bool upgraded_ = false;
 };
 
 // /proc/sys/kernel/random/boot_id

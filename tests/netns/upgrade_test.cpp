@@ -241,6 +241,7 @@ TEST_F(UpgradeTest, WithoutMemoryForItTheOldProgramsGoOnAndStatusSaysSo) {
     EXPECT_TRUE(says_why(ipc::Operation::endpoint_list));
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
     EXPECT_TRUE(std::ranges::contains(maps(), "flows4"));
+    EXPECT_FALSE(std::ranges::contains(maps(), "next_version")) << "with it the version before would not start again";
     const std::size_t said = log().size();
     EXPECT_EQ(::kill(daemon_pid(), SIGHUP), 0);
     EXPECT_TRUE(eventually([&] { return log().find("not started, tried again", said) != std::string::npos; }))
@@ -251,6 +252,24 @@ TEST_F(UpgradeTest, WithoutMemoryForItTheOldProgramsGoOnAndStatusSaysSo) {
     EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
     stop(SIGTERM);
+}
+
+// By its configuration here, before anything was changed for it.
+TEST_P(UpgradeFromTest, AfterARefusalTheVersionBeforeStartsAgain) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    stop(SIGTERM);
+    std::ofstream(scratch("netkitd.json")) << R"({"networks": {"default": {"ipv4": "10.99.0.0/16"}}})";
+    use_program(NEXT_NETKITD);
+    launch();
+    EXPECT_EQ(own_end(), 1);
+    EXPECT_THAT(log(), HasSubstr("web"));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    std::ofstream(scratch("netkitd.json")) << "{}";
+    use_program(former_);
+    ASSERT_TRUE(start());
+    EXPECT_EQ(endpoints().size(), 1U);
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
 }
 
 // A version between was killed after it had copied, to a layout that is not this one's.

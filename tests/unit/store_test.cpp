@@ -352,6 +352,36 @@ TEST_F(StoreTest, APurgeReadsANewerVersionsAllTheSame) {
     EXPECT_THAT(*store->endpoints(), ElementsAre(endpoint(1)));
 }
 
+// What a daemon that is refused (for want of memory, by its configuration) leaves to the version before.
+TEST_F(StoreTest, WhatIsOnlyLookedAtStaysThatOfTheVersionBefore) {
+    std::ostringstream text;
+    text << std::ifstream(SCHEMAS_DIR "/1.sql").rdbuf();
+    sql(text.str().c_str());
+    {
+        auto store = Store::look_at(path(), kBoot);
+        ASSERT_TRUE(store) << store.error().message();
+        EXPECT_EQ(store->endpoints()->size(), 1U);
+    }
+    EXPECT_EQ(answer("PRAGMA user_version"), "1");
+    EXPECT_EQ(answer("SELECT count(*) FROM sqlite_schema WHERE name = 'freed_addresses'"), "0");
+    {
+        auto store = Store::look_at(path(), kBoot);
+        ASSERT_TRUE(store);
+        ASSERT_TRUE(store->keep());
+        ASSERT_TRUE(store->keep()) << "a second time is nothing";
+        ASSERT_TRUE(store->put_endpoint(endpoint(8)));
+    }
+    EXPECT_EQ(open()->endpoints()->size(), 2U);
+}
+
+TEST_F(StoreTest, ANewerVersionsThatLacksATableSaysSoByItsKind) {
+    ASSERT_TRUE(open());
+    sql("PRAGMA user_version = 99; ALTER TABLE endpoints RENAME TO interfaces");
+    auto store = Store::open(path(), kBoot, Store::Versions::any);
+    ASSERT_FALSE(store && store->endpoints());
+    EXPECT_EQ((store ? store->endpoints().error() : store.error()).kind(), ErrorKind::not_found);
+}
+
 // Each that ever was, with what it can hold.
 TEST_F(StoreTest, EverySchemaIsBroughtToThisOne) {
     std::set<std::string> schemas;
