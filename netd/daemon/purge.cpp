@@ -46,6 +46,38 @@ Result<bool> database_is_lost(Store& store, const Options& options) {
     return NK_TRY(store.networks()).empty() && std::filesystem::exists(options.bpffs_path);
 }
 
+struct State {
+    Store store;
+    bool lost = false;          // it does not know what there is to be put back
+    bool may_be_removed = true;  // what is damaged may be anybody's
+};
+
+Result<Store> with_tables(Store store) {
+    NK_TRY(store.endpoints());
+    NK_TRY(store.networks());
+    NK_TRY(store.host_changes());
+    return store;
+}
+
+// Where the database is damaged, or a newer version's whose tables have other names, an empty one takes its place.
+Result<State> open_state(const Options& options, const std::string& path) {
+    const std::string boot_id = NK_TRY(read_boot_id());
+    Result<Store> store = Store::look_at(path, boot_id, Store::Versions::any).and_then(with_tables);
+    if (store) {
+        const bool lost = NK_TRY(database_is_lost(*store, options));
+        return State{.store = std::move(*store), .lost = lost};
+    }
+    const ErrorKind kind = store.error().kind();
+    if (kind != ErrorKind::invalid && kind != ErrorKind::not_found) {
+        return std::unexpected(std::move(store).error().context(
+            "if netkitd is running, stop it first (systemctl stop netkitd.socket netkitd.service)"));
+    }
+    log(LogLevel::warning, "{}", store.error().message());
+    return State{.store = NK_TRY(Store::look_at(":memory:", boot_id)),
+                 .lost = true,
+                 .may_be_removed = kind == ErrorKind::not_found};
+}
+
 // Where nothing is recorded, those that are configured: they are, mostly, what there was.
 Result<void> remove_networks(Store& store, const Config& config, link::Netlink& host) {
     std::vector<NetworkRecord> networks = NK_TRY(store.networks());
@@ -77,30 +109,33 @@ Result<void> remove_state(const std::string& path) {
 Result<void> purge(const Options& options, const Config& config) {
     const std::string store_path = options.store_path.value_or(config.store);
     bool lost = false;
+    bool may_be_removed = false;
     {
-        Store store =
-            NK_TRY_CONTEXT("if netkitd is running, stop it first (systemctl stop netkitd.socket netkitd.service)",
-                           Store::open(store_path, NK_TRY(read_boot_id()), Store::Versions::any));
+        State state = NK_TRY(open_state(options, store_path));
+        lost = state.lost;
+        may_be_removed = state.may_be_removed;
         link::Netlink host = NK_TRY(link::Netlink::open());
         const std::vector<link::Device> devices = NK_TRY(link::list_devices(host));
         if (!options.force) {
-            NK_TRY(refuse_while_attached(NK_TRY(living(store, devices)), devices));
+            NK_TRY(refuse_while_attached(NK_TRY(living(state.store, devices)), devices));
         }
+        NK_TRY(state.store.keep());
         for (const link::Device& device : devices) {
             if (device.is_host_end()) {
                 NK_TRY(link::remove_device(host, device.ifindex));
             }
         }
-        lost = NK_TRY(database_is_lost(store, options));
         // The containers are cut off: now the uplinks may lose the guard and the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
-        NK_TRY(remove_networks(store, config, host));
-        NK_TRY(restore_host_changes(store, host));
+        NK_TRY(remove_networks(state.store, config, host));
+        NK_TRY(restore_host_changes(state.store, host));
     }
-    NK_TRY(remove_state(store_path));
+    if (may_be_removed) {
+        NK_TRY(remove_state(store_path));
+    }
     if (lost) {
         log(LogLevel::warning,
-            "{} was not the one that netkitd had: sysctls that it changed are as they were, so restart the host",
+            "{} does not say what netkitd changed of this host: its sysctls are as they were, so restart the host",
             store_path);
     }
     log(LogLevel::info, "netkitd's devices, routes, pins and state are gone from this host");

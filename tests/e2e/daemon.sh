@@ -73,11 +73,26 @@ daemon_stop
 rm /var/lib/netkitd/state.db*
 contains "--purge without the database does not cut off a container either" \
     'does not know are attached by nk[0-9a-f]*; stop them first' "$(netkitd --purge 2>&1 || :)"
-contains "with --force it says what it cannot put back" 'state.db was not the one that netkitd had.*restart the host' \
-    "$(netkitd --purge --force 2>&1)"
+cannot_say='state.db does not say what netkitd changed of this host.*restart the host'
+contains "with --force it says what it cannot put back" "$cannot_say" "$(netkitd --purge --force 2>&1)"
 check "no pin is left" test ! -e /sys/fs/bpf/netkitd
 sysctl -qw net.ipv4.ip_local_reserved_ports="$before"
 ip netns delete c1
+
+# Nor does a database stop the purge that cannot be read: a newer version's, whose tables are others, and a damaged one.
+for database in newer damaged; do
+    daemon_start
+    daemon_stop
+    case $database in
+        newer) sqlite3 /var/lib/netkitd/state.db 'PRAGMA user_version = 99; ALTER TABLE node RENAME TO host' ;;
+        damaged) rm /var/lib/netkitd/state.db* && echo "not a database" >/var/lib/netkitd/state.db ;;
+    esac
+    contains "$database: --purge says what it cannot put back" "$cannot_say" "$(netkitd --purge 2>&1)"
+    check "$database: no pin is left" test ! -e /sys/fs/bpf/netkitd
+    lacks "$database: no address is left" '10\.7[78]\.|fd6e:' "$(ip address show dev lo)"
+    sysctl -qw net.ipv4.ip_local_reserved_ports="$before"
+done
+check "what is damaged may be anybody's, and stays" rm /var/lib/netkitd/state.db
 
 # Without a bpf file system it does not start, and says what to do.
 mkdir "$scratch/nobpf"
