@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/join.h"
 #include "base/log.h"
 #include "base/parse_number.h"
 #include "config/annotations.h"
@@ -21,6 +22,10 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
 
 constexpr std::size_t kListedFlows = 4096;
+
+std::string in_milliseconds(microseconds time) {
+    return std::format("{:.1f} ms", std::chrono::duration<double, std::milli>(time).count());
+}
 
 // What the container has for a resolver: its own choice, its network's, or the host's.
 ContainerNames names_of(const Node& node, const AttachOptions& options, AttachReply& reply) {
@@ -63,9 +68,9 @@ Result<json> attach(Node& node, ipc::Request request) {
     }
     node.errors().resolved(what);
     const AttachReply& reply = attached->reply;
-    log(LogLevel::info, "attached {}: {} on {} ({}), {} us and {} us for the kernel's grace period", id,
+    log(LogLevel::info, "attached {}: {} on {} ({}), in {} and {} for the kernel's grace period", id,
         reply.record.address_text(), reply.record.host_name, link::to_string(reply.record.device_mode),
-        (took - reply.kernel_wait).count(), reply.kernel_wait.count());
+        in_milliseconds(took - reply.kernel_wait), in_milliseconds(reply.kernel_wait));
     for (const std::string& note : reply.notes) {
         log(LogLevel::notice, "{}: {}", id, note);
     }
@@ -76,15 +81,41 @@ Result<json> attach(Node& node, ipc::Request request) {
 
 using End = Result<void> (EndpointManager::*)(const std::string&);
 
-// A person who gives the beginning of an id, as `endpoint list` shows it, means that container.
-Result<void> refuse_part_of_id(const Node& node, const std::string& id) {
-    for (const auto& [number, endpoint] : node.endpoints().endpoints()) {
-        for (const Member& member : endpoint.record.members) {
-            if (member.container_id != id && member.container_id.starts_with(id)) {
-                return fail(ErrorKind::invalid, "no container {} is attached: give the whole id, {}", id,
-                            member.container_id);
-            }
+// What a person names: a container's id, which may be a number too, then an endpoint's number, then the beginning of
+// one id, as `endpoint list` shows them.
+Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text) {
+    if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
+        return endpoint;
+    }
+    const auto& endpoints = node.endpoints().endpoints();
+    if (const auto number = parse_number<std::uint32_t>(text); number && endpoints.contains(*number)) {
+        return &endpoints.at(*number);
+    }
+    const Endpoint* found = nullptr;
+    for (const auto& [id, endpoint] : endpoints) {
+        const bool begins = std::ranges::any_of(
+            endpoint.record.members, [&](const Member& member) { return member.container_id.starts_with(text); });
+        if (begins && found != nullptr) {
+            return fail(ErrorKind::invalid, "more than one container's id begins with {}: give more of it", text);
         }
+        found = begins ? &endpoint : found;
+    }
+    if (found == nullptr) {
+        return fail(ErrorKind::not_found,
+                    "no endpoint here is {} or of a container {}; `netkitctl endpoint list` names them", text, text);
+    }
+    return found;
+}
+
+// What is told about a container that is not attached is no error; but a person may have named one by another name.
+Result<void> refuse_other_names(const Node& node, const std::string& id) {
+    if (node.endpoints().find_container(id) != nullptr) {
+        return {};
+    }
+    const auto found = find_endpoint(node, id);
+    if (found || found.error().kind() != ErrorKind::not_found) {
+        return fail(ErrorKind::invalid, "no container {} is attached: give the whole id{}", id,
+                    found ? std::format(", {}", join((*found)->record.members, &Member::container_id)) : "");
     }
     return {};
 }
@@ -113,11 +144,7 @@ json list_endpoints(const Node& node) {
 }
 
 Result<json> show_endpoint(const Node& node, const std::string& id) {
-    const Endpoint* endpoint = node.endpoints().find_container(id);
-    if (endpoint == nullptr) {
-        return fail(ErrorKind::not_found,
-                    "container {} has no endpoint here; `netkitctl endpoint list` names those that do", id);
-    }
+    const Endpoint* const endpoint = NK_TRY(find_endpoint(node, id));
     return describe_endpoint_fully(*endpoint, NK_TRY(node.datapath().endpoint_drops(endpoint->record.host_ifindex)));
 }
 
@@ -129,38 +156,13 @@ std::string container_of(const Node& node, std::uint32_t endpoint_id) {
                : found->second.record.members.front().container_id;
 }
 
-// A container's id first, which may be a number too; then an endpoint's number, then the beginning of one id.
-Result<std::uint32_t> find_endpoint(const Node& node, const std::string& text) {
-    const auto& endpoints = node.endpoints().endpoints();
-    if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
-        return endpoint->record.id;
-    }
-    if (const auto number = parse_number<std::uint32_t>(text); number && endpoints.contains(*number)) {
-        return *number;
-    }
-    std::optional<std::uint32_t> found;
-    for (const auto& [id, endpoint] : endpoints) {
-        const bool begins = std::ranges::any_of(
-            endpoint.record.members, [&](const Member& member) { return member.container_id.starts_with(text); });
-        if (begins && found) {
-            return fail(ErrorKind::invalid, "more than one container's id begins with {}: give more of it", text);
-        }
-        found = begins ? id : found;
-    }
-    if (!found) {
-        return fail(ErrorKind::not_found,
-                    "no endpoint here is {} or of a container {}; `netkitctl endpoint list` names them", text, text);
-    }
-    return *found;
-}
-
 Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
     nat::FlowFilter filter{.endpoint_id = std::nullopt,
                            .protocol = selection.protocol,
                            .destination = selection.destination,
                            .destination_port = selection.port};
     if (selection.endpoint) {
-        filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint));
+        filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint))->record.id;
     }
     return filter;
 }
@@ -187,7 +189,7 @@ Result<json> answer(Node& node, ipc::Request request) {
         case ipc::Operation::attach:
             return attach(node, std::move(request));
         case ipc::Operation::detach:
-            NK_TRY(refuse_part_of_id(node, request.id));
+            NK_TRY(refuse_other_names(node, request.id));
             return end(node, request.id, &EndpointManager::detach, "detach", "detached");
         case ipc::Operation::stopped:
             return end(node, request.id, &EndpointManager::stopped, "poststop of", "stopped:");

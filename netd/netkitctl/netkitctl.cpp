@@ -9,7 +9,6 @@
 #include "netkitctl/command_line.h"
 #include "netkitctl/doctor.h"
 #include "netkitctl/print.h"
-#include "netkitctl/reply.h"
 #include "netkitctl/table.h"
 #include "netlink/netns.h"
 
@@ -68,37 +67,6 @@ Result<json> ask(const CommandLine& line) {
     return ipc::call(line.socket_path, request, kDeadline);
 }
 
-// The one id that begins with `prefix`, or `prefix` itself when there is none or more than one.
-Result<std::string> complete_id(const CommandLine& line) {
-    CommandLine everything = line;
-    everything.command = Command::endpoint_list;
-    const json list = NK_TRY(ask(everything));
-    std::string match;
-    for (const json& endpoint : array_at(list, "endpoints")) {
-        for (const json& id : array_at(endpoint, "containers")) {
-            if (!id.is_string() || !id.get_ref<const std::string&>().starts_with(line.id)) {
-                continue;
-            }
-            if (!match.empty()) {
-                return fail(ErrorKind::invalid, "{} and {} begin with {}: give more of the id", match,
-                            id.get_ref<const std::string&>(), line.id);
-            }
-            match = id.get<std::string>();
-        }
-    }
-    return match.empty() ? line.id : match;
-}
-
-Result<json> ask_with_short_id(const CommandLine& line) {
-    Result<json> reply = ask(line);
-    if (reply || line.command != Command::endpoint_show || reply.error().kind() != ErrorKind::not_found) {
-        return reply;
-    }
-    CommandLine completed = line;
-    completed.id = NK_TRY(complete_id(line));
-    return completed.id == line.id ? reply : ask(completed);
-}
-
 std::string print(const CommandLine& line, const json& reply) {
     switch (line.command) {
         case Command::status:
@@ -133,7 +101,7 @@ int examine_host(const CommandLine& line, std::ostream& out) {
 }
 
 int ask_daemon(const CommandLine& line, std::ostream& out, std::ostream& err) {
-    const Result<json> reply = ask_with_short_id(line);
+    const Result<json> reply = ask(line);
     if (!reply) {
         err << "netkitctl: " << printable(reply.error().message()) << "\n";
         return kFailed;

@@ -42,6 +42,8 @@ protected:
         const json shown = call({.operation = ipc::Operation::endpoint_show, .id = id}).value();
         return shown.at("host_interface").get<std::string>();
     }
+    // By something of the first container's that it misses.
+    void make_it_look_at_everything() const { node().run("ip route del 10.77.0.2"); }
     [[nodiscard]] std::string degraded() const { return status().at("degraded").dump(); }
 };
 
@@ -156,6 +158,28 @@ TEST_F(DaemonLifeTest, AForeignProgramBeforeItsOwnIsNamed) {
     EXPECT_THAT(degraded(), HasSubstr("runs before netkitd's at ingress"));
 }
 
+TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNumber) {
+    const ContainerProcess web;
+    const ContainerProcess worker;
+    ASSERT_TRUE(attach(web, "web-1"));
+    ASSERT_TRUE(attach(worker, "worker-1"));
+    for (const char* name : {"web-1", "web", "1"}) {
+        const auto shown = call({.operation = ipc::Operation::endpoint_show, .id = name});
+        ASSERT_TRUE(shown) << name << ": " << shown.error().message();
+        EXPECT_EQ(shown->at("containers"), json::array({"web-1"})) << name;
+    }
+    const auto refusal = [&](ipc::Operation operation, const std::string& id) {
+        return call({.operation = operation, .id = id}).error().message();
+    };
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "w"), HasSubstr("more than one container's id begins with w"));
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "db"), HasSubstr("no endpoint here is db"));
+    EXPECT_THAT(refusal(ipc::Operation::detach, "web"), HasSubstr("give the whole id, web-1"));
+    EXPECT_THAT(refusal(ipc::Operation::detach, "1"), HasSubstr("give the whole id, web-1"));
+    EXPECT_THAT(refusal(ipc::Operation::detach, "w"), HasSubstr("give the whole id"));
+    EXPECT_FALSE(detach("db").value().at("known"));
+    EXPECT_EQ(endpoints().size(), 2U);
+}
+
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
     EXPECT_THAT(degraded(), Not(HasSubstr("there is no uplink")));
     node().run("ip route del default");
@@ -257,6 +281,33 @@ TEST_F(DaemonTest, AFullDiskIsNamedAndContainersGoOn) {
     EXPECT_TRUE(attach(db, "db"));
     EXPECT_TRUE(status().at("last_errors").empty());
     stop(SIGTERM);
+}
+
+TEST_F(DaemonLifeTest, ADatabaseThatIsDeletedIsWrittenAgain) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    std::filesystem::remove_all(scratch("state"));
+    make_it_look_at_everything();
+    ASSERT_TRUE(eventually([&] { return std::filesystem::exists(scratch("state/state.db")); })) << log();
+    const ContainerProcess db;
+    EXPECT_TRUE(attach(db, "db"));
+    EXPECT_THAT(log(), HasSubstr("was gone: it is written again"));
+    stop(SIGKILL);
+    ASSERT_TRUE(start());
+    EXPECT_THAT(endpoints(), SizeIs(2));
+}
+
+TEST_F(DaemonLifeTest, ADatabaseThatIsReplacedIsNamed) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    const auto is_named = [this] { return status().at("last_errors").dump().contains("state.db was replaced"); };
+    std::filesystem::rename(scratch("state/state.db"), scratch("state/mine.db"));
+    std::ofstream(scratch("state/state.db")) << "another";
+    make_it_look_at_everything();
+    EXPECT_TRUE(eventually(is_named)) << status().dump();
+    std::filesystem::rename(scratch("state/mine.db"), scratch("state/state.db"));
+    make_it_look_at_everything();
+    EXPECT_TRUE(eventually([&] { return !is_named(); })) << status().dump();
 }
 
 TEST_F(DaemonTest, AReadOnlyDiskKeepsItFromStartingAndIsNamed) {
