@@ -29,6 +29,10 @@ for init in vm-command systemd; do
     check "what it writes into the checkout is there" rm "$place/written"
 done
 
+export NETKITD_VM_TIMEOUT=5s
+refused "a VM that hangs is ended" 255 tests/vm sleep 1000
+contains "and that is said" 'still running after 5s' "$(<"$scratch/output")"
+
 cd /
 umount "$root"
 rm -rf --one-file-system "$scratch"
