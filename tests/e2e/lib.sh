@@ -229,13 +229,13 @@ in_container() {
 name_server_up() {
     outside ip address add 198.51.100.53/32 dev lo
     outside ip address add 198.51.100.54/32 dev lo
-    background outside "$(dirname -- "${BASH_SOURCE[0]}")/name_server" web.example.test=198.51.100.7 198.51.100.53 198.51.100.54
+    background outside "$(dirname -- "${BASH_SOURCE[0]}")/name_server" "web.example.test=$far4" 198.51.100.53 198.51.100.54
     echo 'nameserver 198.51.100.53' >/etc/resolv.conf
 }
 
 # resolves CONTAINER: whether it asks that server, or one that a test named, and gets the answer.
 resolves() {
-    [[ $(podman exec "$1" timeout 30 nslookup web.example.test 2>&1) == *198.51.100.7* ]]
+    [[ $(podman exec "$1" timeout 30 nslookup web.example.test 2>&1) == *"$far4"* ]]
 }
 
 # what_is_reached: by a new container, "names=yes outside=yes host=yes other=yes": names (name_server_up), the outside,

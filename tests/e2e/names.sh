@@ -160,7 +160,7 @@ host_resolver 'nameserver 198.51.100.53'
 for runtime in crun runc; do
     bundle "$scratch/$runtime" "$runtime-1" sleep 1000
     "$runtime" run --detach --bundle "$scratch/$runtime" "$runtime-1" </dev/null
-    contains "in a bundle of $runtime" 198.51.100.7 "$("$runtime" exec "$runtime-1" nslookup web.example.test 2>&1 || :)"
+    contains "in a bundle of $runtime" "\\b$far4\\b" "$("$runtime" exec "$runtime-1" nslookup web.example.test 2>&1 || :)"
     "$runtime" delete --force "$runtime-1"
 done
 verdict
