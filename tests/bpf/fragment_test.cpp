@@ -238,6 +238,14 @@ TEST_P(StackFragmentTest, OfEveryProtocol) {
     expect_translated(ping(net.web, 8), ping(net.node, 2));
 }
 
+// With the identification of another packet of its own, a container would send from a port that is another's.
+TEST_P(StackFragmentTest, AnEchoReplyIsNotTakenForTheRequest) {
+    const Packet big = Packet().ip(net.web, remote).identification(kId).echo_request(50000).payload(1400);
+    const Packet reply = Packet().ip(net.web, remote).identification(kId).echo_reply(50000).payload(1400);
+    EXPECT_EQ(out(big).verdict, Verdict::pass);
+    expect_untranslated(reply);
+}
+
 TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
     const Packet big = Packet().ip(net.web, remote).identification(kId).fragment(0, true).udp(50000, 443).payload(1400);
     EXPECT_EQ(out(big).verdict, Verdict::pass);
@@ -252,6 +260,7 @@ TEST_P(StackFragmentTest, NothingElseLeaves) {
     expect_untranslated(later(net.web, remote, 126));
     hand_over();
     expect_untranslated(first(net.web, remote, 50001, 443));
+    expect_untranslated(first(net.web, remote, 50000, 444));
     expect_untranslated(first(net.web, remote, 50000, 443, kOtherId));
     expect_untranslated(later(net.web, net.remote, 126));
     expect_untranslated(later(net.db, remote, 126));

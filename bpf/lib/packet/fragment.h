@@ -189,6 +189,18 @@ static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, con
 	return nk_rewrite_addr(skb, ip, NK_SOURCE, &m->addr) ? NK_OK : NK_DROP_REWRITE_FAILED;
 }
 
+// Whether a first fragment is of the packet that was handed over. Another one of the container's with the same
+// identification has other ports: it would leave from a port that is another's there, of another container perhaps.
+static __always_inline bool nk_is_first_of(struct nk_edit *edit, const struct nk_fragmented *known, __u8 proto,
+					   __u32 l4_offset)
+{
+	if (nk_edit_load(edit, l4_offset + nk_port_offset(proto, NK_SOURCE)) != known->sport)
+		return false;
+	if (proto == IPPROTO_ICMP)
+		return (nk_edit_load(edit, l4_offset) & bpf_htons(0xff00)) == bpf_htons(NK_ICMP_ECHO << 8);
+	return nk_edit_load(edit, l4_offset + nk_port_offset(proto, NK_DESTINATION)) == known->dport;
+}
+
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
 // over (and to this uplink), it is translated. Nothing is written directly: that would make the kernel copy the headers
 // of every packet of the host's own. `ip_offset`: of its network header; 0 where the uplink has no other.
@@ -216,10 +228,9 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb, __u32 ip_offset)
 	id = known->id;
 	l4_offset = ip_offset + ip.ihl * 4;
 	if (!(ip.frag_off & bpf_htons(NK_IP_OFFSET))) {
-		port_offset = l4_offset + nk_port_offset(ip.protocol, NK_SOURCE);
-		// Somebody else's packet with the same identification has other ports.
-		if (nk_edit_load(&edit, port_offset) != known->sport)
+		if (!nk_is_first_of(&edit, known, ip.protocol, l4_offset))
 			return nk_drop(skb, NK_DROP_UNTRANSLATED);
+		port_offset = l4_offset + nk_port_offset(ip.protocol, NK_SOURCE);
 		port_change = nk_edit_word(&edit, port_offset, port);
 		addr_change = nk_csum_change(ip.saddr, addr.word[0]);
 		port_change += nk_edit_l4_check(&edit, l4_offset + nk_check_offset(ip.protocol), ip.protocol,
