@@ -54,7 +54,7 @@ Result<Bundle> read_bundle(const OciState& state) {
     if (bundle.root.empty() && config.is_object() && config.contains("root")) {
         bundle.root = string_at(config["root"], "path");
         if (!bundle.root.empty() && !bundle.root.starts_with('/')) {
-            bundle.root = std::format("{}/{}", state.bundle, bundle.root);
+            bundle.root = formatted("{}/{}", state.bundle, bundle.root);
         }
     }
     if (!bundle.root.starts_with('/')) {

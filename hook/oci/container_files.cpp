@@ -84,7 +84,7 @@ Result<void> put_container_files(const ContainerProcess& process, const OciState
         put = put_own_name({bundle.hosts_file, bundle.host_name, names->addresses}, process.pidfd.get());
     }
     // Here: in the container's mount namespace there is no /proc of ours.
-    std::string mounts = NK_TRY(read_file(std::format("/proc/{}/mountinfo", state.pid), kMaxMountsBytes));
+    std::string mounts = NK_TRY(read_file(formatted("/proc/{}/mountinfo", state.pid), kMaxMountsBytes));
     if (::setns(process.mount_namespace.get(), CLONE_NEWNS) != 0) {
         return fail_errno(errno, "enter the container's mount namespace");
     }

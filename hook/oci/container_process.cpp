@@ -25,7 +25,7 @@ std::unexpected<Error> gone(std::int32_t pid) {
 }
 
 Result<UniqueFd> open_namespace(std::int32_t pid, std::string_view kind) {
-    const std::string path = std::format("/proc/{}/ns/{}", pid, kind);
+    const std::string path = formatted("/proc/{}/ns/{}", pid, kind);
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) {
         return fail_errno(errno, "open {}", path);
@@ -35,7 +35,7 @@ Result<UniqueFd> open_namespace(std::int32_t pid, std::string_view kind) {
 
 // Of a user namespace's map, a line for each range of ids: inside, outside, how many (user_namespaces(7)).
 Result<std::uint32_t> outside_id_of_root(std::int32_t pid, std::string_view map) {
-    const std::string path = std::format("/proc/{}/{}", pid, map);
+    const std::string path = formatted("/proc/{}/{}", pid, map);
     const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) {
         return fail_errno(errno, "open {}", path);

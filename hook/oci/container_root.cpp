@@ -50,7 +50,7 @@ struct Mount {
 
 std::optional<Mount> find_mount(std::string_view mounts, std::uint64_t id) {
     constexpr std::size_t kRoot = 3;
-    const std::string begin = std::format("{} ", id);
+    const std::string begin = formatted("{} ", id);
     for (const auto part : mounts | std::views::split('\n')) {
         const std::string_view line(part);
         if (line.starts_with(begin)) {
@@ -145,7 +145,7 @@ Result<std::string> ContainerRoot::follow_dangling(std::string path) const {
         }
         std::string target(text.data(), static_cast<std::size_t>(size));
         // What begins with a slash begins at the container's root.
-        path = target.starts_with('/') ? target : std::format("{}/{}", split_last(path).first, target);
+        path = target.starts_with('/') ? target : formatted("{}/{}", split_last(path).first, target);
     }
     return fail(ErrorKind::invalid, "too many links from {} in the container", quote(path));
 }

@@ -30,7 +30,7 @@ void report_notes(const std::string& id, const nlohmann::json& reply) {
     }
     for (const nlohmann::json& note : *notes) {
         if (note.is_string()) {
-            report_note(std::format("container {}: {}", quote(id), note.get_ref<const std::string&>()));
+            report_note(formatted("container {}: {}", quote(id), note.get_ref<const std::string&>()));
         }
     }
 }
@@ -55,8 +55,8 @@ Result<void> attach(const Options& options, const OciState& state, Clock::time_p
     report_notes(state.id, reply);
     // It has a network; without names many do their work all the same.
     if (const auto put = put_container_files(process, state, reply); !put) {
-        report_note(std::format("container {}: its /etc/resolv.conf or /etc/hosts could not be written: {}",
-                                quote(state.id), put.error().message()));
+        report_note(formatted("container {}: its /etc/resolv.conf or /etc/hosts could not be written: {}",
+                              quote(state.id), put.error().message()));
     }
     return {};
 }
@@ -76,7 +76,7 @@ Result<void> run(const Options& options) {
     const std::string input = NK_TRY(read_to_end(STDIN_FILENO, end));
     NK_TRY(refuse_user_namespace());
     const OciState state = NK_TRY(parse_oci_state(input));
-    return with_context(serve(options, state, end), std::format("container {}", quote(state.id)));
+    return with_context(serve(options, state, end), formatted("container {}", quote(state.id)));
 }
 
 int main_result(int argc, char** argv) {

@@ -57,7 +57,7 @@ public:
         if (depth_ == 1) {
             field_ = field_named(name);
             if (field_ != Field::foreign && seen_.test(static_cast<std::size_t>(field_))) {
-                return stop(std::format("{} is there twice", name));
+                return stop(formatted("{} is there twice", name));
             }
             seen_.set(static_cast<std::size_t>(field_));
         } else if (in_annotations()) {
@@ -68,7 +68,7 @@ public:
 
     bool parse_error(std::size_t position, const std::string& /*token*/, const json::exception& error) override {
         const bool encoding = std::string_view(error.what()).contains("UTF-8");
-        return stop(std::format("not {} at byte {}", encoding ? "valid UTF-8" : "valid JSON", position));
+        return stop(formatted("not {} at byte {}", encoding ? "valid UTF-8" : "valid JSON", position));
     }
 
     [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -94,7 +94,7 @@ private:
             return false;
         }
         if (depth_ >= kMaxDepth) {
-            return stop(std::format("nested deeper than {} levels", kMaxDepth));
+            return stop(formatted("nested deeper than {} levels", kMaxDepth));
         }
         ++depth_;
         return true;
@@ -141,7 +141,7 @@ private:
 
     bool take_text(const Scalar& value, std::string& target) {
         if (value.text == nullptr) {
-            return stop(std::format("{} is not a string", kFieldNames.at(static_cast<std::size_t>(field_))));
+            return stop(formatted("{} is not a string", kFieldNames.at(static_cast<std::size_t>(field_))));
         }
         target = std::move(*value.text);
         return true;
@@ -160,17 +160,17 @@ private:
             return true;
         }
         if (value.text == nullptr) {
-            return stop(std::format("annotation {} is not a string", quote(annotation_)));
+            return stop(formatted("annotation {} is not a string", quote(annotation_)));
         }
         if (state_.annotations.size() == ipc::kMaxAnnotations) {
-            return stop(std::format("more than {} annotations {}*", ipc::kMaxAnnotations, kAnnotationPrefix));
+            return stop(formatted("more than {} annotations {}*", ipc::kMaxAnnotations, kAnnotationPrefix));
         }
         if (annotation_.size() + value.text->size() > ipc::kMaxAnnotationBytes) {
             return stop(
-                std::format("annotation {} is longer than {} bytes", quote(annotation_), ipc::kMaxAnnotationBytes));
+                formatted("annotation {} is longer than {} bytes", quote(annotation_), ipc::kMaxAnnotationBytes));
         }
         if (!state_.annotations.emplace(annotation_, std::move(*value.text)).second) {
-            return stop(std::format("annotation {} is there twice", quote(annotation_)));
+            return stop(formatted("annotation {} is there twice", quote(annotation_)));
         }
         return true;
     }

@@ -8,8 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <format>
 
+#include "base/format.h"
 #include "base/quote.h"
 #include "base/read_file.h"
 #include "base/unique_fd.h"
@@ -75,7 +75,7 @@ Result<void> put_own_name(const OwnName& name, int pidfd) {
     const UniqueFd fd(::open(name.hosts_file.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (!fd || !watch ||
-        ::inotify_add_watch(watch.get(), std::format("/proc/self/fd/{}", fd.get()).c_str(), IN_CLOSE_WRITE) < 0) {
+        ::inotify_add_watch(watch.get(), formatted("/proc/self/fd/{}", fd.get()).c_str(), IN_CLOSE_WRITE) < 0) {
         return fail_errno(errno, "watch {}", quote(name.hosts_file));
     }
     if (NK_TRY(edit(fd.get(), name))) {

@@ -139,7 +139,7 @@ bool IpPrefix::overlaps(const IpPrefix& other) const {
 }
 
 std::string IpPrefix::to_string() const {
-    return std::format("{}/{}", address_.to_string(), length_);
+    return formatted("{}/{}", address_.to_string(), length_);
 }
 
 }  // namespace netkitd

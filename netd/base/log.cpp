@@ -29,7 +29,7 @@ void append_escaped(std::string& line, std::string_view message) {
         if (c == '\n') {
             line += "\n    ";  // a verifier's log keeps its lines, indented so that none looks like one of ours
         } else if (byte < 0x20 || byte == 0x7f) {
-            line += std::format("\\x{:02x}", byte);
+            line += formatted("\\x{:02x}", byte);
         } else {
             line += c;
         }
@@ -40,7 +40,7 @@ void append_escaped(std::string& line, std::string_view message) {
 
 void write_log(LogLevel level, std::string_view message) {
     const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
-    std::string line = journal ? std::format("<{}>", static_cast<int>(level)) : std::string(word(level));
+    std::string line = journal ? formatted("<{}>", static_cast<int>(level)) : std::string(word(level));
     append_escaped(line, message);
     line += '\n';
     // One write, so that lines of several processes don't mix. There is nowhere to report a failure to.

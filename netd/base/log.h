@@ -7,6 +7,9 @@
 
 #include <format>
 #include <string_view>
+#include <utility>
+
+#include "base/format.h"
 
 namespace netkitd {
 
@@ -17,7 +20,7 @@ void write_log(LogLevel level, std::string_view message);
 
 template <typename... Args>
 void log(LogLevel level, std::format_string<Args...> format, Args&&... args) {
-    write_log(level, std::format(format, std::forward<Args>(args)...));
+    write_log(level, formatted(format, std::forward<Args>(args)...));
 }
 
 }  // namespace netkitd

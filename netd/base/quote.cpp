@@ -1,6 +1,6 @@
 #include "base/quote.h"
 
-#include <format>
+#include "base/format.h"
 
 namespace netkitd {
 
@@ -10,7 +10,7 @@ std::string quote(std::string_view text) {
         if (c >= ' ' && c <= '~' && c != '\\') {
             result += c;
         } else {
-            result += std::format("\\x{:02x}", static_cast<unsigned char>(c));
+            result += formatted("\\x{:02x}", static_cast<unsigned char>(c));
         }
     }
     result += text.size() > kMaxQuotedBytes ? "…'" : "'";

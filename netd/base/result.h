@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/format.h"
+
 namespace netkitd {
 
 enum class ErrorKind {
@@ -40,7 +42,7 @@ public:
     [[nodiscard]] const std::string& message() const { return message_; }
 
     [[nodiscard]] Error context(std::string_view what) && {
-        message_.insert(0, std::format("{}: ", what));
+        message_.insert(0, formatted("{}: ", what));
         return std::move(*this);
     }
 
@@ -56,7 +58,7 @@ using Result = std::expected<T, Error>;
 // return fail(ErrorKind::invalid, "io.netkitd.mtu: '{}' is not a number", text);
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail(ErrorKind kind, std::format_string<Args...> format, Args&&... args) {
-    return std::unexpected(Error(kind, std::format(format, std::forward<Args>(args)...)));
+    return std::unexpected(Error(kind, formatted(format, std::forward<Args>(args)...)));
 }
 
 // A failed system call: "open /run/x: No such file or directory". `error` is a positive errno.
@@ -64,7 +66,7 @@ template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_errno(int error, std::format_string<Args...> format, Args&&... args) {
     return std::unexpected(Error(
         ErrorKind::internal,
-        std::format("{}: {}", std::format(format, std::forward<Args>(args)...), std::generic_category().message(error)),
+        formatted("{}: {}", formatted(format, std::forward<Args>(args)...), std::generic_category().message(error)),
         error));
 }
 
@@ -88,7 +90,7 @@ template <typename T>
 
 // auto fd = NK_TRY(open_file(path)): the value, or return the error from the enclosing function.
 #define NK_TRY(expression) NK_TRY_NAMED(NK_TRY_NAME(__COUNTER__), expression, )
-// The same, with context added to the error: NK_TRY_CONTEXT(std::format("read {}", path), read(path)).
+// The same, with context added to the error: NK_TRY_CONTEXT(formatted("read {}", path), read(path)).
 #define NK_TRY_CONTEXT(what, expression) NK_TRY_NAMED(NK_TRY_NAME(__COUNTER__), expression, .context(what))
 
 // A name of its own for each, so that one may stand inside another.

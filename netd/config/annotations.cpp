@@ -94,7 +94,7 @@ Result<void> parse_one(std::string_view name, std::string_view value, AttachOpti
     }
     const auto is_supported = [](const auto& annotation) { return annotation.second != refuse_unsupported; };
     const auto full_name = [](const auto& annotation) {
-        return std::format("{}{}", kAnnotationPrefix, annotation.first);
+        return formatted("{}{}", kAnnotationPrefix, annotation.first);
     };
     return fail(ErrorKind::invalid, "no such annotation; there are {}",
                 join(kAnnotations | std::views::filter(is_supported), full_name));
@@ -109,7 +109,7 @@ Result<AttachOptions> parse_annotations(const std::map<std::string, std::string>
             continue;
         }
         const std::string_view name = std::string_view(key).substr(kAnnotationPrefix.size());
-        NK_TRY_CONTEXT(std::format("annotation {}", quote(key)), parse_one(name, value, options));
+        NK_TRY_CONTEXT(formatted("annotation {}", quote(key)), parse_one(name, value, options));
     }
     return options;
 }

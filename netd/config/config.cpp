@@ -35,7 +35,7 @@ Result<std::vector<std::string>> read_uplinks(const ConfigObject& top) {
         return fail(ErrorKind::invalid, "uplinks: {} devices; at most {} are possible", uplinks.size(), NK_MAX_UPLINKS);
     }
     for (auto name = uplinks.begin(); name != uplinks.end(); ++name) {
-        NK_TRY_CONTEXT(std::format("uplinks[{}]", name - uplinks.begin()), check_interface_name(*name));
+        NK_TRY_CONTEXT(formatted("uplinks[{}]", name - uplinks.begin()), check_interface_name(*name));
         if (std::find(uplinks.begin(), name, *name) != name) {
             return fail(ErrorKind::invalid, "uplinks: {} is there twice", *name);
         }

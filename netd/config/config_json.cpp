@@ -22,7 +22,7 @@ public:
         const auto level = static_cast<std::size_t>(depth);
         if (event == Event::object_start || event == Event::array_start) {
             if (level >= kMaxDepth) {
-                note(std::format("{}: nested deeper than {} levels", path(), kMaxDepth));
+                note(formatted("{}: nested deeper than {} levels", path(), kMaxDepth));
                 return false;
             }
             open_.resize(level);
@@ -31,7 +31,7 @@ public:
             open_.resize(level);
             open_.back().key = parsed.get<std::string>();
             if (!open_.back().seen.insert(open_.back().key).second) {
-                note(std::format("{}: this key is there twice", path()));
+                note(formatted("{}: this key is there twice", path()));
             }
         }
         return problem_.empty();
@@ -61,8 +61,8 @@ std::string position(std::string_view text, std::size_t byte) {
     const std::string_view before = text.substr(0, byte > 0 ? byte - 1 : 0);
     const auto line = std::ranges::count(before, '\n') + 1;
     const auto line_start = before.rfind('\n');
-    return std::format("line {}, column {}", line,
-                       line_start == std::string_view::npos ? before.size() + 1 : before.size() - line_start);
+    return formatted("line {}, column {}", line,
+                     line_start == std::string_view::npos ? before.size() + 1 : before.size() - line_start);
 }
 
 // nlohmann's "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while …" from "syntax" on.
@@ -121,7 +121,7 @@ const ConfigJson* ConfigObject::find(std::string_view key) const {
 }
 
 std::string ConfigObject::path_of(std::string_view key) const {
-    return path_.empty() ? std::string(key) : std::format("{}.{}", path_, key);
+    return path_.empty() ? std::string(key) : formatted("{}.{}", path_, key);
 }
 
 Result<std::optional<bool>> ConfigObject::boolean(std::string_view key) const {
@@ -169,7 +169,7 @@ Result<std::vector<std::string>> ConfigObject::strings(std::string_view key) con
     std::vector<std::string> result;
     for (const ConfigJson& element : *value) {
         if (!element.is_string()) {
-            return wrong_type(std::format("{}[{}]", path_of(key), result.size()), element, "a string");
+            return wrong_type(formatted("{}[{}]", path_of(key), result.size()), element, "a string");
         }
         result.push_back(element.get<std::string>());
     }

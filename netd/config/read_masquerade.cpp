@@ -100,7 +100,7 @@ Result<std::vector<IpPrefix>> read_non_masquerade(const ConfigObject& object) {
     std::vector<IpPrefix> result;
     std::array<std::size_t, 2> count{};  // of each family
     for (const std::string& text : NK_TRY(object.strings(kKey))) {
-        const std::string path = std::format("{}[{}]", object.path_of(kKey), result.size());
+        const std::string path = formatted("{}[{}]", object.path_of(kKey), result.size());
         const IpPrefix prefix = NK_TRY_CONTEXT(path, parse_non_masquerade(text));
         if (std::ranges::contains(result, prefix)) {
             return fail(ErrorKind::invalid, "{}: {} is there twice", path, prefix.to_string());

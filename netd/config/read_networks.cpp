@@ -166,7 +166,7 @@ Result<std::vector<NetworkConfig>> read_networks(const ConfigObject& top, bool m
         }
         for (const auto& item : value->items()) {
             networks.push_back(
-                NK_TRY(read_network(item.key(), item.value(), std::format("networks.{}", item.key()), masquerade)));
+                NK_TRY(read_network(item.key(), item.value(), formatted("networks.{}", item.key()), masquerade)));
         }
     }
     if (!std::ranges::contains(networks, kDefaultNetwork, &NetworkConfig::name)) {

@@ -1,6 +1,6 @@
 #include "config/unusable_prefixes.h"
 
-#include <format>
+#include "base/format.h"
 
 namespace netkitd {
 
@@ -8,7 +8,7 @@ std::string why_unusable(const IpPrefix& prefix) {
     for (const auto& [unusable, name] : kUnusablePrefixes) {
         const auto whole = IpPrefix::parse(unusable);
         if (whole && whole->holds(prefix)) {
-            return std::format("{}, {}", unusable, name);
+            return formatted("{}, {}", unusable, name);
         }
     }
     return "";

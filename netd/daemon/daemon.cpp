@@ -8,11 +8,8 @@
 #include <filesystem>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "base/log.h"
 #include "daemon/listen.h"
-#include "daemon/requests.h"
 #include "link/device.h"
 
 namespace netkitd {
@@ -44,10 +41,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config con
     daemon->plan_resync();
     daemon->monitor_source_ =
         NK_TRY(daemon->loop_.on_readable(daemon->monitor_.fd(), [d = daemon.get()] { d->read_monitor(); }));
-    const auto handler = [d = daemon.get()](ipc::Request request, const ipc::Peer&) {
-        return answer(*d->node_, std::move(request));
-    };
-    daemon->server_ = NK_TRY(listen(daemon->loop_, options, handler));
+    daemon->server_ = NK_TRY(listen(daemon->loop_, options, *daemon->node_));
     return daemon;
 }
 

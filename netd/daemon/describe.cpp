@@ -20,7 +20,7 @@ std::int64_t milliseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 std::string describe_time(std::chrono::system_clock::time_point time) {
-    return std::format("{:%FT%TZ}", std::chrono::floor<std::chrono::seconds>(time));
+    return formatted("{:%FT%TZ}", std::chrono::floor<std::chrono::seconds>(time));
 }
 
 json describe_addresses(const std::vector<IpAddr>& list) {

@@ -1,16 +1,19 @@
-// The daemon's socket: systemd's, or one of its own.
+// The daemon's socket, systemd's or one of its own, and who answers there.
 #pragma once
 
 #include <memory>
 
 #include "base/result.h"
+#include "daemon/node.h"
 #include "daemon/options.h"
 #include "event/event_loop.h"
 #include "ipc/server.h"
 
 namespace netkitd {
 
-[[nodiscard]] Result<std::unique_ptr<ipc::Server>> listen(EventLoop& loop, const Options& options,
-                                                          ipc::Server::Handler handler);
+// Borrows the node for the server's life.
+[[nodiscard]] Result<std::unique_ptr<ipc::Server>> listen(EventLoop& loop, const Options& options, Node& node);
+// While there is no node: each request is refused with the same error.
+[[nodiscard]] Result<std::unique_ptr<ipc::Server>> listen(EventLoop& loop, const Options& options, Error why);
 
 }  // namespace netkitd

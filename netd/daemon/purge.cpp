@@ -48,7 +48,7 @@ Result<bool> database_is_lost(Store& store, const Options& options) {
 
 struct State {
     Store store;
-    bool lost = false;          // it does not know what there is to be put back
+    bool lost = false;           // it does not know what there is to be put back
     bool may_be_removed = true;  // what is damaged may be anybody's
 };
 

@@ -24,7 +24,7 @@ using std::chrono::microseconds;
 constexpr std::size_t kListedFlows = 4096;
 
 std::string in_milliseconds(microseconds time) {
-    return std::format("{:.1f} ms", std::chrono::duration<double, std::milli>(time).count());
+    return formatted("{:.1f} ms", std::chrono::duration<double, std::milli>(time).count());
 }
 
 // What the container has for a resolver: its own choice, its network's, or the host's.
@@ -35,7 +35,7 @@ ContainerNames names_of(const Node& node, const AttachOptions& options, AttachRe
                                            reply.record.ipv6.has_value());
     // A host that has no servers itself knows.
     if (!names.obstacle.empty() && !host.file.empty()) {
-        reply.notes.push_back(std::format("names do not resolve in it: {}", names.obstacle));
+        reply.notes.push_back(formatted("names do not resolve in it: {}", names.obstacle));
     }
     return names;
 }
@@ -61,7 +61,7 @@ Result<json> attach(Node& node, ipc::Request request) {
     const auto begin = Clock::now();
     const Result<Attached> attached = attach_container(node, std::move(request));
     const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - begin);
-    const std::string what = std::format("attach {}", id);
+    const std::string what = formatted("attach {}", id);
     if (!attached) {
         node.errors().report(what, attached.error());
         return std::unexpected(Error(attached.error()).context(what));
@@ -115,7 +115,7 @@ Result<void> refuse_other_names(const Node& node, const std::string& id) {
     const auto found = find_endpoint(node, id);
     if (found || found.error().kind() != ErrorKind::not_found) {
         return fail(ErrorKind::invalid, "no container {} is attached: give the whole id{}", id,
-                    found ? std::format(", {}", join((*found)->record.members, &Member::container_id)) : "");
+                    found ? formatted(", {}", join((*found)->record.members, &Member::container_id)) : "");
     }
     return {};
 }
@@ -123,7 +123,7 @@ Result<void> refuse_other_names(const Node& node, const std::string& id) {
 // `what` and `done`: "detach", "detached".
 Result<json> end(Node& node, const std::string& id, End how, std::string_view what, std::string_view done) {
     const bool known = node.endpoints().find_container(id) != nullptr;
-    const std::string operation = std::format("{} {}", what, id);
+    const std::string operation = formatted("{} {}", what, id);
     const Result<void> ended = (node.endpoints().*how)(id);
     node.errors().record(operation, ended);
     if (!ended) {

@@ -108,7 +108,7 @@ json describe_masquerade(const Node& node) {
             {"devices", std::move(devices)},
             {"networks", std::move(prefixes)},
             {"non_masquerade_cidrs", std::move(non_masquerade)},
-            {"ports", std::format("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)},
+            {"ports", formatted("{}-{}", config.masquerade_ports.first, config.masquerade_ports.last)},
             {"lifetimes_seconds",
              {{"new", config.lifetimes.fresh.count()},
               {"tcp_established", config.lifetimes.tcp_established.count()},
@@ -212,19 +212,19 @@ json describe_errors(const RecentErrors& errors) {
 void describe_overlaps(const NodeNetwork& network, json& result) {
     for (const Overlap& overlap : network.overlaps()) {
         result.push_back(
-            std::format("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
-                        "containers there, and what the host reaches by it, may not reach each other; give the network "
-                        "another prefix when its containers are gone",
-                        overlap.network, overlap.prefix.to_string(), overlap.host.text));
+            formatted("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
+                      "containers there, and what the host reaches by it, may not reach each other; give the network "
+                      "another prefix when its containers are gone",
+                      overlap.network, overlap.prefix.to_string(), overlap.host.text));
     }
     for (const IpAddr& gateway : network.gateways_of_links()) {
-        result.push_back(std::format(
+        result.push_back(formatted(
             "the gateway {} lies on a link of this host, which came later: it is left to whoever has it there, "
             "and containers reach this host by its other addresses only",
             gateway.to_string()));
     }
     if (const std::size_t unknown = network.unknown_host_prefixes(); unknown > 0) {
-        result.push_back(std::format(
+        result.push_back(formatted(
             "this host has routes to more than {} prefixes in those of the networks: {} of them are taken for the "
             "networks' own, and containers do not reach what is there; give the networks other prefixes",
             NK_MAX_HOST_PREFIXES, unknown));
@@ -233,7 +233,7 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
 
 void describe_degraded_masquerade(Node& node, json& result) {
     for (const MissingSource& missing : node.network().missing_sources()) {
-        result.push_back(std::format(
+        result.push_back(formatted(
             "network {}: {}, which it is to be masqueraded with, is not an address of this host: its new flows are "
             "dropped (no-source-address) until it is",
             missing.network, missing.address.to_string()));
@@ -241,7 +241,7 @@ void describe_degraded_masquerade(Node& node, json& result) {
     for (const nat::FlowSweeper::Map& map : node.sweeper().maps()) {
         // A map of unanswered flows gets full in a scan, and makes room by itself.
         if (map.established && map.high_since) {
-            result.push_back(std::format(
+            result.push_back(formatted(
                 "the flow table {} has been more than three quarters full since {}: when it is full, new connections "
                 "are refused (flow-table-full); `netkitctl flow list` shows whose they are",
                 map.name, describe_time(*map.high_since)));
@@ -266,10 +266,10 @@ void describe_degraded_endpoints(Node& node, json& result) {
             }
             const std::string device = link::device_name(drop.device_ifindex);
             result.push_back(
-                std::format("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
-                            first_container(endpoint.record), endpoint.record.host_name, drop.packets,
-                            std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
-                            device.empty() ? "" : std::format(" ({})", device)));
+                formatted("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
+                          first_container(endpoint.record), endpoint.record.host_name, drop.packets,
+                          std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
+                          device.empty() ? "" : formatted(" ({})", device)));
         }
     }
 }
@@ -283,33 +283,33 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
     // Where nobody asked for IPv6, nothing is missing.
     const auto asks_for_ipv6 = [](const NetworkConfig& network) { return network.ipv6 && !network.any_ipv6; };
     if (!node.network().no_ipv6().empty() && std::ranges::any_of(node.endpoints().config().networks, asks_for_ipv6)) {
-        result.push_back(std::format("containers get no IPv6: {}", node.network().no_ipv6()));
+        result.push_back(formatted("containers get no IPv6: {}", node.network().no_ipv6()));
     }
     if (!host.unreachable.empty() && host.servers.empty()) {
-        result.push_back(std::format("names do not resolve in containers: {}", why_no_names(host)));
+        result.push_back(formatted("names do not resolve in containers: {}", why_no_names(host)));
     }
     for (const auto& [container, host_name] : node.endpoints().cut_off()) {
-        result.push_back(std::format("container {} has no network: its {} was deleted while it runs; restart it",
-                                     container, host_name));
+        result.push_back(formatted("container {} has no network: its {} was deleted while it runs; restart it",
+                                   container, host_name));
     }
     for (const auto& [container, reason] : node.endpoints().other_sizes()) {
         result.push_back(
-            std::format("container {} keeps other packet sizes than this node's (BIG TCP) until it is "
-                        "restarted: {}",
-                        container, reason));
+            formatted("container {} keeps other packet sizes than this node's (BIG TCP) until it is "
+                      "restarted: {}",
+                      container, reason));
     }
     describe_overlaps(node.network(), result);
     describe_degraded_endpoints(node, result);
     describe_degraded_masquerade(node, result);
     if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
-        result.push_back(std::format(
+        result.push_back(formatted(
             "this host has {} IPsec policies for what leaves: containers' packets do not heed them, and go out "
             "unencrypted",
             *policies));
     }
     for (const datapath::ForeignProgram& program : node.network().foreign_programs()) {
         if (program.before) {
-            result.push_back(std::format(
+            result.push_back(formatted(
                 "uplink {}: the program {} (id {}) runs before netkitd's at {}: what it drops or redirects never "
                 "reaches the containers or the network; `bpftool net show dev {}` tells more",
                 program.uplink, program.name, program.id, program.direction, program.uplink));
@@ -319,7 +319,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
     for (const link::Uplink& uplink : node.network().uplinks()) {
         usable_uplink = usable_uplink || uplink.usable();
         if (!uplink.usable()) {
-            result.push_back(std::format("uplink {} is not used: {}", uplink.name, uplink.unusable));
+            result.push_back(formatted("uplink {} is not used: {}", uplink.name, uplink.unusable));
         }
     }
     if (!usable_uplink) {

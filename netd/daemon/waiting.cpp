@@ -5,8 +5,6 @@
 #include <chrono>
 #include <csignal>
 
-#include <nlohmann/json.hpp>
-
 #include "base/log.h"
 #include "daemon/listen.h"
 #include "event/event_loop.h"
@@ -30,10 +28,7 @@ Result<bool> wait_to_try_again(const Options& options, const Error& why) {
     };
     const EventSource hangup = NK_TRY(loop.on_signal(SIGHUP, try_again));
     const EventSource timer = NK_TRY(loop.once_after(kDelay, try_again));
-    const auto refuse = [&](const ipc::Request&, const ipc::Peer&) -> Result<nlohmann::json> {
-        return std::unexpected(why);
-    };
-    const auto server = NK_TRY(listen(loop, options, refuse));
+    const auto server = NK_TRY(listen(loop, options, why));
     // A service that is not ready in time would be ended by systemd.
     sd_notifyf(0, "READY=1\nSTATUS=%s", why.message().c_str());
     NK_TRY(loop.run());

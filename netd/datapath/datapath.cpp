@@ -33,7 +33,7 @@ using std::chrono::microseconds;
 constexpr std::string_view kUplinkPrefix = "uplink-";
 
 std::string uplink_pin(std::uint32_t ifindex, std::string_view direction) {
-    return std::format("{}{}-{}", kUplinkPrefix, ifindex, direction);
+    return formatted("{}{}-{}", kUplinkPrefix, ifindex, direction);
 }
 
 // An entry's key is the address as it is in an nk_addr: of IPv4, the kernel reads the first word only.
@@ -375,7 +375,7 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
             return bpf_program__attach_tcx(program, static_cast<int>(ifindex), nullptr);
         });
         if (!took) {
-            return std::unexpected(Error(took.error()).context(std::format("uplink {}", name)));
+            return std::unexpected(Error(took.error()).context(formatted("uplink {}", name)));
         }
         return {};
     };
@@ -402,7 +402,7 @@ Result<UplinkPrograms> Datapath::look_at_uplink(const std::string& name, std::ui
     UplinkPrograms result{.complete = true, .foreign = {}};
     for (const auto& [type, direction, own] :
          {std::tuple(BPF_TCX_INGRESS, "ingress", ingress), std::tuple(BPF_TCX_EGRESS, "egress", egress)}) {
-        const auto programs = NK_TRY_CONTEXT(std::format("uplink {}", name), attached_programs(ifindex, type));
+        const auto programs = NK_TRY_CONTEXT(formatted("uplink {}", name), attached_programs(ifindex, type));
         const std::uint32_t own_id = NK_TRY(id_of(*own));
         const auto own_place = std::ranges::find(programs, own_id, &AttachedProgram::id);
         result.complete = result.complete && own_place != programs.end();
@@ -450,7 +450,7 @@ Result<std::vector<Counter>> Datapath::counters() const {
 #undef NK_KNOWN_COUNTER
     for (std::uint32_t number = 0; number < counted.size(); ++number) {
         if (counted.at(number).packets > 0) {
-            add(number, std::format("unknown-{}", number), "counted by a newer version of netkitd");
+            add(number, formatted("unknown-{}", number), "counted by a newer version of netkitd");
         }
     }
     return result;

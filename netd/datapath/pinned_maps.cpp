@@ -1,8 +1,8 @@
 #include "datapath/pinned_maps.h"
 
 #include <algorithm>
-#include <format>
 
+#include "base/format.h"
 #include "base/parse_number.h"
 
 namespace netkitd::datapath {
@@ -13,7 +13,7 @@ std::optional<std::uint32_t> layout_version(std::string_view map) {
 }
 
 std::string pin_name(std::string_view map, std::uint32_t version) {
-    return version == 1 ? std::string(map) : std::format("{}-{}", map, version);
+    return version == 1 ? std::string(map) : formatted("{}-{}", map, version);
 }
 
 std::optional<PinName> parse_pin_name(std::string_view text) {

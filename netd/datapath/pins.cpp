@@ -82,7 +82,7 @@ Result<void> remove_pin(const std::string& path) {
 }  // namespace
 
 Result<Pins> Pins::prepare(const std::string& directory) {
-    const std::string root = std::format("{}/{}", directory, kDirectory);
+    const std::string root = formatted("{}/{}", directory, kDirectory);
     NK_TRY(require_bpffs(fs::path(directory).parent_path().string()));
     NK_TRY(make_directory(directory));
     NK_TRY(refuse_other_versions(directory));
@@ -111,7 +111,7 @@ std::string Pins::map(std::string_view name) const {
 }
 
 std::string Pins::map(const PinName& older) const {
-    return std::format("{}/maps/{}", root_, pin_name(older.map, older.version));
+    return formatted("{}/maps/{}", root_, pin_name(older.map, older.version));
 }
 
 Result<std::vector<PinName>> Pins::older_maps() const {
@@ -140,14 +140,14 @@ Result<std::vector<std::string>> Pins::map_names() const {
 Result<void> Pins::unpin_maps_except(const std::vector<std::string>& kept) const {
     for (const std::string& name : NK_TRY(map_names())) {
         if (!std::ranges::contains(kept, name)) {
-            NK_TRY(remove_pin(std::format("{}/maps/{}", root_, name)));
+            NK_TRY(remove_pin(formatted("{}/maps/{}", root_, name)));
         }
     }
     return {};
 }
 
 std::string Pins::link(std::string_view name) const {
-    return std::format("{}/links/{}", root_, name);
+    return formatted("{}/links/{}", root_, name);
 }
 
 Result<std::vector<std::string>> Pins::link_names() const {
@@ -169,12 +169,12 @@ Result<std::optional<std::chrono::nanoseconds>> Pins::copied_at() const {
 }
 
 Result<void> Pins::note_copied(std::chrono::nanoseconds at) const {
-    return make_directory(std::format("{}/{}{}", root_, kUpgrade, at.count()));
+    return make_directory(formatted("{}/{}{}", root_, kUpgrade, at.count()));
 }
 
 Result<void> Pins::forget_copied() const {
     for (const std::string& name : NK_TRY(list(root_))) {
-        const std::string path = std::format("{}/{}", root_, name);
+        const std::string path = formatted("{}/{}", root_, name);
         if (name.starts_with(kUpgrade) && ::rmdir(path.c_str()) != 0) {
             return fail_errno(errno, "remove {}", path);
         }

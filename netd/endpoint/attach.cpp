@@ -50,11 +50,11 @@ private:
             undo_.push("restore the container's settings", [this] { return plumbing_.undo_changes(netns_, changes_); });
         }
         if (changes_.local_ports) {
-            const std::string range = std::format("{} {}", plan_.local_ports.first, plan_.local_ports.last);
+            const std::string range = formatted("{} {}", plan_.local_ports.first, plan_.local_ports.last);
             NK_TRY_CONTEXT("set the container's local ports", plumbing_.set_local_ports(netns_, range));
         }
         return with_context(plumbing_.configure_container_end(netns_, container_end()),
-                            std::format("configure {} in the container", record_.interface_name));
+                            formatted("configure {} in the container", record_.interface_name));
     }
 
     [[nodiscard]] link::ContainerEnd container_end() const {
@@ -112,13 +112,13 @@ private:
         }
         outcome_.record = record_;
         return with_context(plumbing_.configure_host_end(record_.host_name, host_end(record_, plan_.network)),
-                            std::format("configure {}", record_.host_name));
+                            formatted("configure {}", record_.host_name));
     }
 
     // Who is told that it is networked may send at once.
     Result<void> await_container() {
         return with_context(plumbing_.await_container_end(netns_, container_end()),
-                            std::format("wait for {} in the container", record_.interface_name));
+                            formatted("wait for {} in the container", record_.interface_name));
     }
 
     Plumbing& plumbing_;

@@ -1,8 +1,8 @@
 #include "endpoint/attach_planner.h"
 
 #include <chrono>
-#include <format>
 
+#include "base/format.h"
 #include "base/join.h"
 #include "config/mtu.h"
 #include "endpoint/host_name.h"
@@ -96,7 +96,7 @@ Result<std::string> AttachPlanner::obstacle_to_ipv6(ContainerNetns& netns, std::
         return settings_.no_ipv6;
     }
     if (mtu < kMinMtu) {
-        return std::format("the MTU is {}, and IPv6 needs {} (RFC 8200, section 5)", mtu, kMinMtu);
+        return formatted("the MTU is {}, and IPv6 needs {} (RFC 8200, section 5)", mtu, kMinMtu);
     }
     if (!NK_TRY(plumbing_.container_takes_ipv6(netns))) {
         return "it is turned off in the container (net.ipv6.conf.all.disable_ipv6 or default.disable_ipv6)";
@@ -118,13 +118,13 @@ Result<void> AttachPlanner::take_addresses(AttachPlan& plan, const AttachOptions
             return fail(ErrorKind::refused, "io.netkitd.ipv6: no IPv6 for this container: {}", obstacle);
         }
         if (obstacle.empty()) {
-            record.ipv6 = NK_TRY_CONTEXT(options.ipv6 ? "io.netkitd.ipv6" : std::format("network {}", network.name),
+            record.ipv6 = NK_TRY_CONTEXT(options.ipv6 ? "io.netkitd.ipv6" : formatted("network {}", network.name),
                                          take_address(*network.ipv6, options.ipv6, predecessor, undo));
         } else {
-            plan.notes.push_back(std::format("IPv4 only: {}", obstacle));
+            plan.notes.push_back(formatted("IPv4 only: {}", obstacle));
         }
     }
-    record.ipv4 = NK_TRY_CONTEXT(options.ipv4 ? "io.netkitd.ipv4" : std::format("network {}", network.name),
+    record.ipv4 = NK_TRY_CONTEXT(options.ipv4 ? "io.netkitd.ipv4" : formatted("network {}", network.name),
                                  take_address(network.ipv4, options.ipv4, predecessor, undo));
     return {};
 }

@@ -1,12 +1,13 @@
 #include "endpoint/endpoint_table.h"
 
-#include <format>
 #include <utility>
+
+#include "base/format.h"
 
 namespace netkitd {
 
 std::string first_container(const EndpointRecord& record) {
-    return record.members.empty() ? std::format("endpoint {}", record.id) : record.members.front().container_id;
+    return record.members.empty() ? formatted("endpoint {}", record.id) : record.members.front().container_id;
 }
 
 template <typename Visit>

@@ -1,6 +1,6 @@
 #include "endpoint/host_name.h"
 
-#include <format>
+#include "base/format.h"
 
 namespace netkitd {
 namespace {
@@ -20,9 +20,9 @@ std::uint32_t fnv1a(std::uint32_t hash, std::string_view bytes) {
 std::string host_device_name(std::string_view container_id, std::uint32_t attempt) {
     std::uint32_t hash = fnv1a(2166136261U, container_id);
     if (attempt > 0) {
-        hash = fnv1a(hash, std::format("#{}", attempt));
+        hash = fnv1a(hash, formatted("#{}", attempt));
     }
-    return std::format("{}{:08x}", kPrefix, hash);
+    return formatted("{}{:08x}", kPrefix, hash);
 }
 
 }  // namespace netkitd

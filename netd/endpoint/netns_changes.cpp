@@ -1,10 +1,10 @@
 #include "endpoint/netns_changes.h"
 
 #include <array>
-#include <format>
 #include <ranges>
 #include <utility>
 
+#include "base/format.h"
 #include "base/join.h"
 #include "base/words.h"
 
@@ -18,11 +18,11 @@ constexpr std::array<std::pair<std::string_view, bool NetnsChanges::*>, 2> kName
 }  // namespace
 
 std::string alias_text(std::string_view container_id, std::string_view network, const NetnsChanges& changes) {
-    std::string text = std::format("netkitd {} network={}", container_id, network);
+    std::string text = formatted("netkitd {} network={}", container_id, network);
     if (changes.any()) {
         const auto is_changed = [&](const auto& name) { return changes.*name.second; };
         const auto name_of = [](const auto& name) { return std::string(name.first); };
-        text += std::format(" {}{}", kChanged, join(kNames | std::views::filter(is_changed), name_of, ","));
+        text += formatted(" {}{}", kChanged, join(kNames | std::views::filter(is_changed), name_of, ","));
     }
     return text;
 }

@@ -20,7 +20,7 @@ constexpr int kFirstFieldAfterName = 3;
 }  // namespace
 
 Result<std::uint64_t> process_start_time(std::int32_t pid) {
-    const std::string path = std::format("/proc/{}/stat", pid);
+    const std::string path = formatted("/proc/{}/stat", pid);
     std::ifstream file(path);
     std::string line;
     if (!std::getline(file, line)) {
@@ -65,7 +65,7 @@ bool process_is_over(int pidfd) {
 
 bool has_netns(std::int32_t pid) {
     std::error_code error;
-    return !std::filesystem::read_symlink(std::format("/proc/{}/ns/net", pid), error).empty();
+    return !std::filesystem::read_symlink(formatted("/proc/{}/ns/net", pid), error).empty();
 }
 
 }  // namespace netkitd

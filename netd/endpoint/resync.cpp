@@ -22,7 +22,7 @@ Result<void> EndpointManager::resync() {
     Result<void> result = give_back_vanished(found.devices);
     for (const auto& [id, endpoint] : endpoints_.all()) {
         keep_first(result, with_context(repair(endpoint.record, found),
-                                        std::format("repair endpoint {} ({})", id, endpoint.record.host_name)));
+                                        formatted("repair endpoint {} ({})", id, endpoint.record.host_name)));
     }
     keep_first(result, remove_strays(found));
     keep_first(result, forget_records());

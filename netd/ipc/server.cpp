@@ -25,7 +25,7 @@ Result<Peer> peer_of(int socket) {
 }
 
 std::string describe(const Peer& peer) {
-    return std::format("request of process {} (uid {})", peer.pid, peer.uid);
+    return formatted("request of process {} (uid {})", peer.pid, peer.uid);
 }
 
 // Both directions are closed: nobody will read a reply. (A peer that has only ended its sending side still reads.)
@@ -54,7 +54,7 @@ void Server::accept_one() {
             return;
         }
         options_.report(Error(ErrorKind::exhausted,
-                              std::format("accept a connection: {}", std::generic_category().message(error)), error));
+                              formatted("accept a connection: {}", std::generic_category().message(error)), error));
         pause_accepting();
         return;
     }
@@ -113,8 +113,8 @@ void Server::make_room() {
         if (!serve(oldest)) {
             close_unserved(oldest,
                            Error(ErrorKind::unavailable,
-                                 std::format("{} connections are open and this one was silent for longest: try again",
-                                             connections_.size())));
+                                 formatted("{} connections are open and this one was silent for longest: try again",
+                                           connections_.size())));
         }
     }
 }
@@ -160,7 +160,7 @@ Result<nlohmann::json> Server::handle(Request request, const Peer& peer) {
 void Server::expire(Position position) {
     if (!serve(position)) {
         close_unserved(position,
-                       Error(ErrorKind::unavailable, std::format("no request came within {}", options_.deadline)));
+                       Error(ErrorKind::unavailable, formatted("no request came within {}", options_.deadline)));
     }
 }
 
@@ -172,7 +172,7 @@ void Server::close_unserved(Position position, Error why) {
 
 void Server::answer(const Connection& connection, const Result<nlohmann::json>& result) {
     if (auto sent = send_reply(connection.socket.get(), encode_reply(result)); !sent) {
-        options_.report(Error(sent.error()).context(std::format("{}: the reply", describe(connection.peer))));
+        options_.report(Error(sent.error()).context(formatted("{}: the reply", describe(connection.peer))));
         // A peer that is still there learns that there was a reply, and why it does not have it.
         if (result && sent.error().system_error() != EPIPE) {
             answer(connection, std::unexpected(std::move(sent).error()));

@@ -31,7 +31,7 @@ public:
 
     bool key(string_t& value) override {
         if (open_.back()->contains(value)) {
-            problem_ = std::format("the key {} is there twice", quote(value));
+            problem_ = formatted("the key {} is there twice", quote(value));
             return false;
         }
         key_ = std::move(value);
@@ -40,7 +40,7 @@ public:
 
     bool parse_error(std::size_t position, const std::string& /*token*/, const json::exception& error) override {
         const bool encoding = std::string_view(error.what()).contains("UTF-8");
-        problem_ = std::format("not {} at byte {}", encoding ? "valid UTF-8" : "valid JSON", position);
+        problem_ = formatted("not {} at byte {}", encoding ? "valid UTF-8" : "valid JSON", position);
         return false;
     }
 
@@ -71,7 +71,7 @@ private:
 
     bool open(json container) {
         if (open_.size() >= max_depth_) {
-            problem_ = std::format("nested deeper than {} levels", max_depth_);
+            problem_ = formatted("nested deeper than {} levels", max_depth_);
             return false;
         }
         open_.push_back(insert(std::move(container)));

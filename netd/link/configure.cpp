@@ -18,7 +18,7 @@ constexpr std::uint16_t kCreateOrReplace = NLM_F_CREATE | NLM_F_REPLACE;
 constexpr std::uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
 
 NetlinkRequest set_up(std::uint32_t ifindex) {
-    NetlinkRequest request(RTM_SETLINK, 0, std::format("set device {} up", ifindex));
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set device {} up", ifindex));
     request.put_struct(device_message(ifindex, IFF_UP));
     return request;
 }
@@ -34,8 +34,7 @@ ifaddrmsg address_message(std::uint32_t ifindex, const IpAddr& address, std::uin
 
 NetlinkRequest add_address(std::uint32_t ifindex, const IpAddr& address, std::uint8_t scope,
                            std::uint16_t flags = kCreateOrReplace) {
-    NetlinkRequest request(RTM_NEWADDR, flags,
-                           std::format("add address {} to device {}", address.to_string(), ifindex));
+    NetlinkRequest request(RTM_NEWADDR, flags, formatted("add address {} to device {}", address.to_string(), ifindex));
     request.put_struct(address_message(ifindex, address, scope)).put_address(IFA_LOCAL, address);
     if (!address.is_v4()) {
         // Nobody else can have the address; duplicate detection would only delay it.
@@ -59,7 +58,7 @@ rtmsg route_message(const IpPrefix& prefix, std::uint8_t scope) {
 NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address, const std::optional<IpAddr>& source) {
     const IpPrefix prefix = IpPrefix::single(address);
     NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
-                           std::format("add route {} dev {}", prefix.to_string(), ifindex));
+                           formatted("add route {} dev {}", prefix.to_string(), ifindex));
     request.put_struct(route_message(prefix, RT_SCOPE_LINK)).put_address(RTA_DST, address).put_u32(RTA_OIF, ifindex);
     if (source) {
         request.put_address(RTA_PREFSRC, *source);
@@ -70,7 +69,7 @@ NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address, cons
 NetlinkRequest add_default_route(std::uint32_t ifindex, const IpAddr& gateway) {
     const IpPrefix everything(gateway, 0);
     NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
-                           std::format("add default route via {} dev {}", gateway.to_string(), ifindex));
+                           formatted("add default route via {} dev {}", gateway.to_string(), ifindex));
     request.put_struct(route_message(everything, RT_SCOPE_UNIVERSE))
         .put_address(RTA_GATEWAY, gateway)
         .put_u32(RTA_OIF, ifindex);
@@ -79,7 +78,7 @@ NetlinkRequest add_default_route(std::uint32_t ifindex, const IpAddr& gateway) {
 
 NetlinkRequest add_neighbour(std::uint32_t ifindex, const IpAddr& address, const MacAddr& mac) {
     NetlinkRequest request(RTM_NEWNEIGH, kCreateOrReplace,
-                           std::format("add neighbour {} {} dev {}", address.to_string(), mac.to_string(), ifindex));
+                           formatted("add neighbour {} {} dev {}", address.to_string(), mac.to_string(), ifindex));
     ndmsg message{};
     message.ndm_family = static_cast<std::uint8_t>(address.address_family());
     message.ndm_ifindex = static_cast<int>(ifindex);
@@ -121,7 +120,7 @@ NetlinkRequest gateway_address(const IpAddr& gateway) {
 
 NetlinkRequest unreachable_route(std::uint16_t type, std::uint16_t flags, const IpPrefix& prefix,
                                  std::string_view verb) {
-    NetlinkRequest request(type, flags, std::format("{} unreachable route {}", verb, prefix.to_string()));
+    NetlinkRequest request(type, flags, formatted("{} unreachable route {}", verb, prefix.to_string()));
     rtmsg route = route_message(prefix, RT_SCOPE_UNIVERSE);
     route.rtm_type = RTN_UNREACHABLE;
     request.put_struct(route).put_address(RTA_DST, prefix.address()).put_u32(RTA_PRIORITY, kUnreachableMetric);
@@ -239,7 +238,7 @@ Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::op
 }
 
 Result<void> remove_gateway(Netlink& host, const IpAddr& gateway) {
-    NetlinkRequest address(RTM_DELADDR, 0, std::format("remove address {} from lo", gateway.to_string()));
+    NetlinkRequest address(RTM_DELADDR, 0, formatted("remove address {} from lo", gateway.to_string()));
     address.put_struct(address_message(kLoopbackIfindex, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
     return remove(host, std::move(address));
 }

@@ -47,8 +47,8 @@ std::optional<Device> read_device(const nlmsghdr& message) {
 }  // namespace
 
 std::string MacAddr::to_string() const {
-    return std::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4],
-                       bytes[5]);
+    return formatted("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4],
+                     bytes[5]);
 }
 
 Result<MacAddr> MacAddr::random() {
@@ -83,7 +83,7 @@ Result<DeviceMode> parse_device_mode(std::string_view text) {
 }
 
 Result<void> remove_device(Netlink& host, std::uint32_t ifindex) {
-    NetlinkRequest request(RTM_DELLINK, 0, std::format("remove device {}", ifindex));
+    NetlinkRequest request(RTM_DELLINK, 0, formatted("remove device {}", ifindex));
     request.put_struct(device_message(ifindex));
     Result<void> removed = host.transact(request);
     if (!removed && removed.error().system_error() == ENODEV) {
@@ -108,7 +108,7 @@ Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& n
     if (name.empty() || name.size() >= IFNAMSIZ) {
         return std::nullopt;
     }
-    NetlinkRequest request(RTM_GETLINK, 0, std::format("look up device {}", quote(name)));
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("look up device {}", quote(name)));
     request.put_struct(ifinfomsg{}).put_string(IFLA_IFNAME, name);
     std::optional<Device> device;
     const Result<void> found = netlink.query(request, [&](const nlmsghdr& message) { device = read_device(message); });

@@ -7,9 +7,9 @@
 #include <linux/netlink.h>
 
 #include <cerrno>
-#include <format>
 #include <optional>
 
+#include "base/format.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
 #include "netlink/socket.h"
@@ -46,8 +46,8 @@ std::optional<ForwardChain> read_chain(const nlmsghdr& message) {
         return std::nullopt;
     }
     return ForwardChain{
-        .name = std::format("{} {} {}", family_name(head->nfgen_family), chain.string(NFTA_CHAIN_TABLE).value_or(""),
-                            chain.string(NFTA_CHAIN_NAME).value_or("")),
+        .name = formatted("{} {} {}", family_name(head->nfgen_family), chain.string(NFTA_CHAIN_TABLE).value_or(""),
+                          chain.string(NFTA_CHAIN_NAME).value_or("")),
         .drops = number(chain, NFTA_CHAIN_POLICY) == NF_DROP,
         .has_rules = number(chain, NFTA_CHAIN_USE).value_or(0) > 0};
 }

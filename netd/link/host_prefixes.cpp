@@ -3,10 +3,10 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
-#include <format>
 #include <map>
 #include <optional>
 
+#include "base/format.h"
 #include "link/device.h"
 #include "link/host_tables.h"
 #include "netlink/attributes.h"
@@ -56,7 +56,7 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
     return HostPrefix{
         .prefix = prefix,
         .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes),
-        .text = std::format("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
+        .text = formatted("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
 }
 
 }  // namespace
@@ -75,7 +75,7 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
                 prefixes.push_back(
                     {.prefix = prefix,
                      .connected = true,
-                     .text = std::format("the address {}{}", own.address.to_string(), by_device(names, ifindex))});
+                     .text = formatted("the address {}{}", own.address.to_string(), by_device(names, ifindex))});
             }
         }
     }

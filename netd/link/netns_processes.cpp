@@ -7,10 +7,10 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <format>
 #include <optional>
 #include <system_error>
 
+#include "base/format.h"
 #include "base/parse_number.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint32_t kUnassigned = static_cast<std::uint32_t>(NETNSA_NSID_NOT_ASSIGNED);
 
 Result<std::optional<std::uint32_t>> nsid_of_peer(Netlink& host, std::uint32_t host_ifindex) {
-    NetlinkRequest request(RTM_GETLINK, 0, std::format("look up device {}", host_ifindex));
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("look up device {}", host_ifindex));
     request.put_struct(device_message(host_ifindex));
     std::optional<std::uint32_t> nsid;
     const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
@@ -37,7 +37,7 @@ Result<std::optional<std::uint32_t>> nsid_of_peer(Netlink& host, std::uint32_t h
 // None of a process that is over.
 Result<std::uint32_t> nsid_of_process(Netlink& host, std::uint32_t pid) {
     // The fixed part is four bytes long, padded (struct rtgenmsg).
-    NetlinkRequest request(RTM_GETNSID, 0, std::format("look up the network namespace of process {}", pid));
+    NetlinkRequest request(RTM_GETNSID, 0, formatted("look up the network namespace of process {}", pid));
     request.put_struct(std::uint32_t{0}).put_u32(NETNSA_PID, pid);
     std::uint32_t nsid = kUnassigned;
     const Result<void> found = host.query(request, [&](const nlmsghdr& message) {

@@ -32,7 +32,7 @@ Result<void> check(const PairSpec& spec) {
 }
 
 std::string describe(const PairSpec& spec) {
-    return std::format("create {} pair {}/{}", to_string(spec.mode), spec.host_name, spec.peer_name);
+    return formatted("create {} pair {}/{}", to_string(spec.mode), spec.host_name, spec.peer_name);
 }
 
 // With more than one queue a device, the kernel takes the others away again right after it made them (veth_init_queues
@@ -106,15 +106,15 @@ std::optional<Device> find_if_possible(Netlink& netlink, const std::string& name
 Error explain_name_taken(Netlink& host, Netlink& container, const PairSpec& spec, Error error) {
     if (find_if_possible(container, spec.peer_name)) {
         return {ErrorKind::refused,
-                std::format("the container already has an interface {}: start it with `--network none`, or choose "
-                            "another name with the annotation io.netkitd.interface",
-                            spec.peer_name),
+                formatted("the container already has an interface {}: start it with `--network none`, or choose "
+                          "another name with the annotation io.netkitd.interface",
+                          spec.peer_name),
                 EEXIST};
     }
     if (const std::optional<Device> taken = find_if_possible(host, spec.host_name)) {
         return {ErrorKind::internal,
-                std::format("{}; this node already has a {} device {}, alias {}", error.message(),
-                            taken->kind.empty() ? "hardware" : taken->kind, spec.host_name, quote(taken->alias)),
+                formatted("{}; this node already has a {} device {}, alias {}", error.message(),
+                          taken->kind.empty() ? "hardware" : taken->kind, spec.host_name, quote(taken->alias)),
                 EEXIST};
     }
     return error;
@@ -122,7 +122,7 @@ Error explain_name_taken(Netlink& host, Netlink& container, const PairSpec& spec
 
 // Indexes, and what the kernel took: attributes of IFLA_INFO_DATA that it does not know it ignores without a word.
 Result<void> read_back(Netlink& host, const PairSpec& spec, Pair& pair) {
-    NetlinkRequest request(RTM_GETLINK, 0, std::format("read back {}", spec.host_name));
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("read back {}", spec.host_name));
     request.put_struct(ifinfomsg{}).put_string(IFLA_IFNAME, spec.host_name);
     return host.query(request, [&](const nlmsghdr& message) {
         const auto info = fixed_part<ifinfomsg>(message);
@@ -141,7 +141,7 @@ Result<void> read_back(Netlink& host, const PairSpec& spec, Pair& pair) {
 
 // No fe80:: address when the link comes up: nobody needs it, and its MLD and RS would look spoofed.
 Result<void> disable_address_generation(Netlink& netlink, std::uint32_t ifindex) {
-    NetlinkRequest request(RTM_SETLINK, 0, std::format("set addr_gen_mode none on device {}", ifindex));
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set addr_gen_mode none on device {}", ifindex));
     request.put_struct(device_message(ifindex));
     const auto af_spec = request.start_nest(IFLA_AF_SPEC);
     const auto inet6 = request.start_nest(AF_INET6);
@@ -157,7 +157,7 @@ Result<void> disable_address_generation(Netlink& netlink, std::uint32_t ifindex)
 }
 
 Result<void> set_alias(Netlink& host, std::uint32_t ifindex, std::string_view alias) {
-    NetlinkRequest request(RTM_SETLINK, 0, std::format("set the alias of device {}", ifindex));
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set the alias of device {}", ifindex));
     request.put_struct(device_message(ifindex));
     // IFALIASZ counts the terminating zero.
     request.put_bytes(IFLA_IFALIAS, std::as_bytes(std::span(alias.substr(0, IFALIASZ - 1))));
@@ -193,7 +193,7 @@ Result<Pair> create_pair(Netlink& host, Netlink& container, const PairSpec& spec
     Result<void> completed =
         read_back(host, spec, pair).and_then([&] { return complete(host, container, spec, pair); });
     if (!completed) {
-        NetlinkRequest removal(RTM_DELLINK, 0, std::format("remove {} again", spec.host_name));
+        NetlinkRequest removal(RTM_DELLINK, 0, formatted("remove {} again", spec.host_name));
         removal.put_struct(ifinfomsg{}).put_string(IFLA_IFNAME, spec.host_name);
         Error error = std::move(completed).error().context(describe(spec));
         if (const Result<void> removed = host.transact(removal); !removed) {

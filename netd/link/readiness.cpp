@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPause{1};
 
 Result<bool> transmits(Netlink& netlink, std::uint32_t ifindex) {
-    NetlinkRequest request(RTM_GETLINK, 0, std::format("ask for the state of device {}", ifindex));
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("ask for the state of device {}", ifindex));
     request.put_struct(device_message(ifindex));
     bool up = false;
     NK_TRY(netlink.query(request, [&](const nlmsghdr& message) {
@@ -34,7 +34,7 @@ Result<bool> transmits(Netlink& netlink, std::uint32_t ifindex) {
 }
 
 Result<bool> is_local(Netlink& netlink, const IpAddr& address) {
-    NetlinkRequest request(RTM_GETROUTE, 0, std::format("look up the route to {}", address.to_string()));
+    NetlinkRequest request(RTM_GETROUTE, 0, formatted("look up the route to {}", address.to_string()));
     rtmsg question{};
     question.rtm_family = static_cast<std::uint8_t>(address.address_family());
     question.rtm_dst_len = IpPrefix::single(address).length();

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <iterator>
 #include <ranges>
 #include <utility>
 
+#include "base/format.h"
 #include "base/read_file.h"
 #include "base/words.h"
 
@@ -34,7 +34,7 @@ void add_server(ResolverSettings& settings, const std::string& text) {
         return;
     }
     if (const std::string_view reason = why_no_name_server(*address); !reason.empty()) {
-        settings.unreachable.push_back(std::format("{} {}", text, reason));
+        settings.unreachable.push_back(formatted("{} {}", text, reason));
     } else {
         settings.servers.push_back(*address);
     }

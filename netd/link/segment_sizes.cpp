@@ -33,7 +33,7 @@ Result<void> unless_gone(Result<void> found) {
 }  // namespace
 
 std::string SegmentSizes::to_string() const {
-    const auto describe = [this](const Field& field) { return std::format("{} {}", field.name, this->*field.value); };
+    const auto describe = [this](const Field& field) { return formatted("{} {}", field.name, this->*field.value); };
     return join(kFields, describe, " ");
 }
 
@@ -64,14 +64,14 @@ void put_segment_sizes(NetlinkRequest& request, const SegmentSizes& sizes) {
 }
 
 Result<void> set_segment_sizes(Netlink& netlink, std::uint32_t ifindex, const SegmentSizes& sizes) {
-    NetlinkRequest request(RTM_SETLINK, 0, std::format("set device {} to {}", ifindex, sizes.to_string()));
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set device {} to {}", ifindex, sizes.to_string()));
     request.put_struct(device_message(ifindex));
     put_segment_sizes(request, sizes);
     return netlink.transact(request);
 }
 
 Result<std::optional<PeerEnd>> look_at_peer(Netlink& host, std::uint32_t host_ifindex) {
-    NetlinkRequest host_end(RTM_GETLINK, 0, std::format("look up device {}", host_ifindex));
+    NetlinkRequest host_end(RTM_GETLINK, 0, formatted("look up device {}", host_ifindex));
     host_end.put_struct(device_message(host_ifindex));
     std::uint32_t ifindex = 0;
     std::optional<std::uint32_t> netns;
@@ -83,7 +83,7 @@ Result<std::optional<PeerEnd>> look_at_peer(Netlink& host, std::uint32_t host_if
     if (ifindex == 0) {
         return std::nullopt;
     }
-    NetlinkRequest request(RTM_GETLINK, 0, std::format("look up the other end of device {}", host_ifindex));
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("look up the other end of device {}", host_ifindex));
     request.put_struct(device_message(ifindex));
     if (netns) {
         request.put_u32(IFLA_TARGET_NETNSID, *netns);

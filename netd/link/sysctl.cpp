@@ -16,13 +16,13 @@ namespace {
 constexpr std::size_t kMaxValueBytes = 4096;
 
 std::string proc_path(std::string_view path) {
-    return std::format("/proc/sys/net/{}", path);
+    return formatted("/proc/sys/net/{}", path);
 }
 
 // `name`: below `directory`, or absolute.
 Result<UniqueFd> open_at(int directory, const std::string& name, std::string_view path, int flags) {
     // A device's name may be part of the path, and comes from outside.
-    if (path.empty() || path.starts_with('/') || std::format("/{}/", path).contains("/../")) {
+    if (path.empty() || path.starts_with('/') || formatted("/{}/", path).contains("/../")) {
         return fail(ErrorKind::invalid, "{} is not a path under /proc/sys/net", quote(path));
     }
     UniqueFd fd(::openat(directory, name.c_str(), flags | O_CLOEXEC));
@@ -30,7 +30,7 @@ Result<UniqueFd> open_at(int directory, const std::string& name, std::string_vie
         const int error = errno;
         const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
         return std::unexpected(
-            Error(kind, std::format("open sysctl {}: {}", quote(path), std::generic_category().message(error)), error));
+            Error(kind, formatted("open sysctl {}: {}", quote(path), std::generic_category().message(error)), error));
     }
     return fd;
 }
@@ -55,7 +55,7 @@ Result<std::string> read_from(const UniqueFd& fd, std::string_view path) {
 
 Result<void> write_to(const UniqueFd& fd, std::string_view path, std::string_view value) {
     // With its newline: nothing at all is not written, so an empty value would leave the old one.
-    const std::string line = std::format("{}\n", value);
+    const std::string line = formatted("{}\n", value);
     const ssize_t size = ::write(fd.get(), line.data(), line.size());
     if (size < 0) {
         return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
@@ -92,7 +92,7 @@ Result<std::optional<std::string>> read_sysctl_if_there(std::string_view path) {
 
 Result<std::vector<std::string>> list_sysctls(std::string_view path) {
     std::error_code error;
-    std::filesystem::directory_iterator entry(std::format("/proc/sys/net/{}", path), error);
+    std::filesystem::directory_iterator entry(formatted("/proc/sys/net/{}", path), error);
     std::vector<std::string> names;
     while (!error && entry != std::filesystem::directory_iterator()) {
         names.push_back(entry->path().filename());

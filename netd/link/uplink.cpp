@@ -74,7 +74,7 @@ std::vector<std::uint32_t> read_group(std::span<const std::byte> group) {
 
 // Groups hold no groups (net/ipv4/nexthop.c, valid_group_nh), so this is at most two steps deep.
 Result<void> resolve_nexthop(Netlink& host, std::uint32_t id, DeviceSet& devices) {
-    NetlinkRequest request(RTM_GETNEXTHOP, 0, std::format("look up nexthop {}", id));
+    NetlinkRequest request(RTM_GETNEXTHOP, 0, formatted("look up nexthop {}", id));
     request.put_struct(nhmsg{}).put_u32(NHA_ID, id);
     std::vector<std::uint32_t> members;
     const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
@@ -128,7 +128,7 @@ std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
 
 std::string why_unusable(const Device& device) {
     if (device.hardware_type != ARPHRD_ETHER && device.hardware_type != ARPHRD_NONE) {
-        return std::format(
+        return formatted(
             "{} has packets of a kind that netkitd does not know (hardware type {}, linux/if_arp.h; Ethernet, "
             "wireguard and tun it does): containers reach nothing by it, and it is not guarded",
             device.name, device.hardware_type);
@@ -162,7 +162,7 @@ Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vec
     std::set<std::uint32_t> mtus;
     NK_TRY(for_each_route(host, RT_TABLE_MAIN, [&](const nlmsghdr& message) { mtus.insert(locked_mtu(message)); }));
     for (const Uplink& uplink : uplinks) {
-        const auto text = NK_TRY(read_sysctl_if_there(std::format("ipv6/conf/{}/mtu", uplink.name)));
+        const auto text = NK_TRY(read_sysctl_if_there(formatted("ipv6/conf/{}/mtu", uplink.name)));
         const auto mtu = parse_number<std::uint32_t>(text.value_or(""));
         if (mtu && *mtu < uplink.mtu) {
             mtus.insert(*mtu);

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <format>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "ipc/client.h"
 #include "ipc/protocol.h"
 #include "link/device.h"
@@ -72,7 +72,7 @@ Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path
     for (const nlohmann::json& error : array_at(status, "last_errors")) {
         const std::string what = text_at(error, "what");
         const std::string message = text_at(error, "message");
-        errors.push_back(std::format("{} {}: {}", text_at(error, "when"), what, message));
+        errors.push_back(formatted("{} {}: {}", text_at(error, "when"), what, message));
     }
     return errors;
 }
@@ -117,8 +117,8 @@ std::string print_findings(const std::vector<Finding>& findings) {
     const auto warnings = std::ranges::count(findings, Verdict::warn, &Finding::verdict);
     const auto missing = std::ranges::count(findings, Verdict::missing, &Finding::verdict);
     return table.to_string() +
-           (missing > 0 ? std::format("\n{} essential {} missing.\n", missing, missing == 1 ? "thing is" : "things are")
-            : warnings > 0 ? std::format("\nNothing essential is missing; {} to look at.\n", warnings)
+           (missing > 0 ? formatted("\n{} essential {} missing.\n", missing, missing == 1 ? "thing is" : "things are")
+            : warnings > 0 ? formatted("\nNothing essential is missing; {} to look at.\n", warnings)
                            : "\nThis host has all that netkitd needs.\n");
 }
 

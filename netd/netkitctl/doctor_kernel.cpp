@@ -2,10 +2,10 @@
 
 #include <linux/magic.h>
 
-#include <format>
 #include <string_view>
 #include <utility>
 
+#include "base/format.h"
 #include "base/parse_number.h"
 #include "base/quote.h"
 #include "netkitctl/host_file.h"
@@ -44,11 +44,11 @@ Finding check_superuser(const Host& host) {
 
 Finding check_kernel(const Host& host) {
     const auto version = parse_release(host.kernel_release);
-    const std::string name = std::format("Linux {}", host.kernel_release);
+    const std::string name = formatted("Linux {}", host.kernel_release);
     if (!version) {
         return {.check = "kernel",
                 .verdict = Verdict::warn,
-                .text = std::format("the kernel's release {} has no version to compare", quote(host.kernel_release)),
+                .text = formatted("the kernel's release {} has no version to compare", quote(host.kernel_release)),
                 .fix = "netkitd needs Linux 6.6 with veth, 6.8 with netkit"};
     }
     if (*version < kFirstWithTcx) {

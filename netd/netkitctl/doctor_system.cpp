@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <ranges>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "base/join.h"
 #include "base/quote.h"
 #include "link/resolv_conf.h"
@@ -38,7 +38,7 @@ Finding check_runtimes(const Host& host) {
     constexpr std::array<std::string_view, 5> kRuntimes{"podman", "crun", "runc", "crio", "containerd"};
     const auto is_there = [&](std::string_view program) {
         return std::ranges::any_of(host.search_path, [&](const std::string& directory) {
-            return is_executable_on(host, std::format("{}/{}", directory, program));
+            return is_executable_on(host, formatted("{}/{}", directory, program));
         });
     };
     if (const std::string found = join(kRuntimes | std::views::filter(is_there)); !found.empty()) {
@@ -46,7 +46,7 @@ Finding check_runtimes(const Host& host) {
     }
     return {.check = "runtimes",
             .verdict = Verdict::warn,
-            .text = std::format("no container runtime in PATH ({})", join(kRuntimes)),
+            .text = formatted("no container runtime in PATH ({})", join(kRuntimes)),
             .fix = "apt install podman crun"};
 }
 
@@ -62,24 +62,24 @@ Finding check_hook(const Host& host) {
         if (path.empty()) {
             return {.check = "hook",
                     .verdict = Verdict::missing,
-                    .text = std::format("{} is not a hook file (no hook.path in it)", file),
+                    .text = formatted("{} is not a hook file (no hook.path in it)", file),
                     .fix = "install netkitd again"};
         }
         if (!is_executable_on(host, path)) {
-            return {.check = "hook",
-                    .verdict = Verdict::missing,
-                    .text = std::format("{} names {}, which is not there: every container's start fails", file,
-                                        quote(path)),
-                    .fix = std::format("install netkitd again, or remove {}", file)};
+            return {
+                .check = "hook",
+                .verdict = Verdict::missing,
+                .text = formatted("{} names {}, which is not there: every container's start fails", file, quote(path)),
+                .fix = formatted("install netkitd again, or remove {}", file)};
         }
         return {.check = "hook",
                 .verdict = Verdict::ok,
-                .text = std::format("containers with io.netkitd.network are handed to {}", path),
+                .text = formatted("containers with io.netkitd.network are handed to {}", path),
                 .fix = ""};
     }
     return {.check = "hook",
             .verdict = Verdict::missing,
-            .text = std::format("there is no {}: runtimes don't tell netkitd about containers", kFiles[0]),
+            .text = formatted("there is no {}: runtimes don't tell netkitd about containers", kFiles[0]),
             .fix = "install netkitd's hook (cmake --install), or name its directory: podman --hooks-dir DIR"};
 }
 
@@ -98,7 +98,7 @@ Finding check_service(const Host& host) {
                 .fix = "start it by hand: netkitd &"};
     }
     if (!std::ranges::any_of(kUnitFolders,
-                             [&](const char* folder) { return exists(std::format("{}/netkitd.service", folder)); })) {
+                             [&](const char* folder) { return exists(formatted("{}/netkitd.service", folder)); })) {
         return {.check = "service",
                 .verdict = Verdict::missing,
                 .text = "netkitd.service is not installed",
@@ -118,18 +118,18 @@ Finding check_name_servers(const Host& host) {
         "give the network `dns` in /etc/netkitd/netkitd.json, or the container --annotation io.netkitd.dns=ADDRESS";
     const auto resolver = link::find_resolver_settings([&](const std::string& path) { return read_on(host, path); });
     if (!resolver.servers.empty()) {
-        return {.check = "name-servers",
-                .verdict = Verdict::ok,
-                .text = std::format("containers ask {}, from {}", join(resolver.servers, &IpAddr::to_string),
-                                    resolver.file),
-                .fix = ""};
+        return {
+            .check = "name-servers",
+            .verdict = Verdict::ok,
+            .text = formatted("containers ask {}, from {}", join(resolver.servers, &IpAddr::to_string), resolver.file),
+            .fix = ""};
     }
     return {.check = "name-servers",
             .verdict = Verdict::warn,
             .text = resolver.unreachable.empty()
                         ? "/etc/resolv.conf names no server: names do not resolve in containers"
-                        : std::format("no server of {} is one for containers ({}): names do not resolve in them",
-                                      resolver.file, join(resolver.unreachable)),
+                        : formatted("no server of {} is one for containers ({}): names do not resolve in them",
+                                    resolver.file, join(resolver.unreachable)),
             .fix = kFix};
 }
 
@@ -166,13 +166,12 @@ Finding check_ipsec(const Host& host) {
         return cannot_look(kCheck, policies.error());
     }
     if (*policies > 0) {
-        return {
-            .check = kCheck,
-            .verdict = Verdict::warn,
-            .text = std::format("{} IPsec policies for what leaves: containers' packets do not heed them, and go out "
-                                "unencrypted",
-                                *policies),
-            .fix = "encrypt by a tunnel device instead (wireguard), which the routes of containers can lead to"};
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = formatted("{} IPsec policies for what leaves: containers' packets do not heed them, and go out "
+                                  "unencrypted",
+                                  *policies),
+                .fix = "encrypt by a tunnel device instead (wireguard), which the routes of containers can lead to"};
     }
     return {.check = kCheck, .verdict = Verdict::ok, .text = "no IPsec policy is passed by", .fix = ""};
 }
@@ -187,9 +186,9 @@ Finding check_firewall(const Host& host) {
         if (chain.drops || chain.has_rules) {
             return {.check = kCheck,
                     .verdict = Verdict::warn,
-                    .text = std::format("the firewall filters what this host forwards ({}{}): that does not hold for "
-                                        "containers, most of whose packets do not come there",
-                                        chain.name, chain.drops ? ", policy drop" : ""),
+                    .text = formatted("the firewall filters what this host forwards ({}{}): that does not hold for "
+                                      "containers, most of whose packets do not come there",
+                                      chain.name, chain.drops ? ", policy drop" : ""),
                     .fix = "separate containers by networks (`isolated`), or filter where their packets arrive"};
         }
     }
@@ -202,8 +201,8 @@ Finding check_last_errors(const Host& host) {
     if (!answer) {
         return {.check = "last-errors",
                 .verdict = Verdict::warn,
-                .text = std::format("what failed lately is not known: {}", answer.error().message()),
-                .fix = std::format("{} has why netkitd ended or did not start", kJournal)};
+                .text = formatted("what failed lately is not known: {}", answer.error().message()),
+                .fix = formatted("{} has why netkitd ended or did not start", kJournal)};
     }
     const std::vector<std::string>& errors = *answer;
     if (errors.empty()) {
@@ -211,8 +210,8 @@ Finding check_last_errors(const Host& host) {
     }
     return {.check = "last-errors",
             .verdict = Verdict::warn,
-            .text = std::format("{} failed lately, the last: {}", errors.size(), errors.back()),
-            .fix = std::format("netkitctl status lists all; {} has what the hook said", kJournal)};
+            .text = formatted("{} failed lately, the last: {}", errors.size(), errors.back()),
+            .fix = formatted("netkitctl status lists all; {} has what the hook said", kJournal)};
 }
 
 }  // namespace netkitd::ctl

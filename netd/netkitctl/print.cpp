@@ -1,8 +1,8 @@
 #include "netkitctl/print.h"
 
 #include <algorithm>
-#include <format>
 
+#include "base/format.h"
 #include "base/join.h"
 #include "netkitctl/reply.h"
 #include "netkitctl/table.h"
@@ -30,13 +30,13 @@ std::string containers(const json& endpoint) {
 
 std::string socket_address(const json& flow, std::string_view address, std::string_view port) {
     const std::string text = text_at(flow, address);
-    return std::format("{}:{}", text.contains(':') ? "[" + text + "]" : text, text_at(flow, port));
+    return formatted("{}:{}", text.contains(':') ? "[" + text + "]" : text, text_at(flow, port));
 }
 
 // What there is of either family: "10.77.0.2 and fd6e:6b64::2".
 std::string both(const json& object, std::string_view key4, std::string_view key6) {
     const std::string second = text_at(object, key6);
-    return second == "-" ? text_at(object, key4) : std::format("{} and {}", text_at(object, key4), second);
+    return second == "-" ? text_at(object, key4) : formatted("{} and {}", text_at(object, key4), second);
 }
 
 std::string duration(std::uint64_t milliseconds) {
@@ -44,10 +44,10 @@ std::string duration(std::uint64_t milliseconds) {
     constexpr std::uint64_t kMinute = 60 * kSecond;
     constexpr std::uint64_t kHour = 60 * kMinute;
     if (milliseconds < kMinute) {
-        return std::format("{:.1f} s", static_cast<double>(milliseconds) / static_cast<double>(kSecond));
+        return formatted("{:.1f} s", static_cast<double>(milliseconds) / static_cast<double>(kSecond));
     }
-    return milliseconds < kHour ? std::format("{} min", milliseconds / kMinute)
-                                : std::format("{} h {} min", milliseconds / kHour, milliseconds % kHour / kMinute);
+    return milliseconds < kHour ? formatted("{} min", milliseconds / kMinute)
+                                : formatted("{} h {} min", milliseconds / kHour, milliseconds % kHour / kMinute);
 }
 
 }  // namespace
@@ -68,16 +68,16 @@ std::string print_endpoint(const json& endpoint) {
     Table table;
     table.add({"Endpoint", text_at(endpoint, "id")});
     for (const json& member : array_at(endpoint, "members")) {
-        table.add({"Container", std::format("{}, pid {}", text_at(member, "container"), text_at(member, "pid"))});
+        table.add({"Container", formatted("{}, pid {}", text_at(member, "container"), text_at(member, "pid"))});
     }
     table.add({"State", text_at(endpoint, "state")});
     table.add({"Network", text_at(endpoint, "network")});
     table.add({"IPv4", text_at(endpoint, "ipv4")});
     table.add({"IPv6", text_at(endpoint, "ipv6")});
-    table.add({"Interface", std::format("{}, MTU {}, {}", text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
-                                        text_at(endpoint, "peer_mac"))});
-    table.add({"Host end", std::format("{}, index {}, {}", text_at(endpoint, "host_interface"),
-                                       text_at(endpoint, "host_ifindex"), text_at(endpoint, "host_mac"))});
+    table.add({"Interface", formatted("{}, MTU {}, {}", text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
+                                      text_at(endpoint, "peer_mac"))});
+    table.add({"Host end", formatted("{}, index {}, {}", text_at(endpoint, "host_interface"),
+                                     text_at(endpoint, "host_ifindex"), text_at(endpoint, "host_mac"))});
     table.add({"Device mode", text_at(endpoint, "device_mode")});
     table.add({"Netns cookie", text_at(endpoint, "netns_cookie")});
     table.add({"Created", text_at(endpoint, "created")});
@@ -85,25 +85,25 @@ std::string print_endpoint(const json& endpoint) {
     for (const json& drop : array_at(endpoint, "drops")) {
         const std::string device = text_at(drop, "device");
         drops.add({text_at(drop, "name"), text_at(drop, "packets"), duration(number_at(drop, "last_ms_ago")) + " ago",
-                   text_at(drop, "text") + (device == "-" ? "" : std::format(" ({})", device))});
+                   text_at(drop, "text") + (device == "-" ? "" : formatted(" ({})", device))});
     }
     return table.to_string() + (drops.empty() ? "" : "\nDropped of what it sent\n" + drops.to_string("  "));
 }
 
 std::string print_attached(const std::string& id, const json& reply) {
     std::string result =
-        std::format("{} {}: {} on {} ({}, MTU {}), gateway {}, host end {}, network {}\n", id,
-                    is_true(reply, "existing") ? "was attached already" : "attached", both(reply, "ipv4", "ipv6"),
-                    text_at(reply, "interface"), text_at(reply, "device_mode"), text_at(reply, "mtu"),
-                    both(reply, "gateway4", "gateway6"), text_at(reply, "host_interface"), text_at(reply, "network"));
+        formatted("{} {}: {} on {} ({}, MTU {}), gateway {}, host end {}, network {}\n", id,
+                  is_true(reply, "existing") ? "was attached already" : "attached", both(reply, "ipv4", "ipv6"),
+                  text_at(reply, "interface"), text_at(reply, "device_mode"), text_at(reply, "mtu"),
+                  both(reply, "gateway4", "gateway6"), text_at(reply, "host_interface"), text_at(reply, "network"));
     for (const json& note : array_at(reply, "notes")) {
-        result += std::format("note: {}\n", note.is_string() ? note.get<std::string>() : note.dump());
+        result += formatted("note: {}\n", note.is_string() ? note.get<std::string>() : note.dump());
     }
     return result;
 }
 
 std::string print_detached(const std::string& id, const json& reply) {
-    return std::format("{} {}\n", id, is_true(reply, "known") ? "detached" : "was not attached");
+    return formatted("{} {}\n", id, is_true(reply, "known") ? "detached" : "was not attached");
 }
 
 std::string print_flows(const json& list) {
@@ -121,7 +121,7 @@ std::string print_flows(const json& list) {
 
 std::string print_flushed(const json& reply) {
     const std::uint64_t flushed = number_at(reply, "flushed");
-    return std::format("{} flow{} flushed\n", flushed, flushed == 1 ? "" : "s");
+    return formatted("{} flow{} flushed\n", flushed, flushed == 1 ? "" : "s");
 }
 
 }  // namespace netkitd::ctl

@@ -1,5 +1,5 @@
-#include <format>
 
+#include "base/format.h"
 #include "netkitctl/print.h"
 #include "netkitctl/reply.h"
 #include "netkitctl/table.h"
@@ -12,7 +12,7 @@ using nlohmann::json;
 constexpr std::string_view kIndent = "  ";
 
 std::string section(std::string_view title, const Table& table) {
-    return table.empty() ? "" : std::format("\n{}\n{}", title, table.to_string(kIndent));
+    return table.empty() ? "" : formatted("\n{}\n{}", title, table.to_string(kIndent));
 }
 
 std::string masquerading(const json& status) {
@@ -21,39 +21,37 @@ std::string masquerading(const json& status) {
         return "off: the networks are routed";
     }
     const std::string but_not = text_at(masquerade, "non_masquerade_cidrs");
-    return std::format("{}{} through {}, ports {}", text_at(masquerade, "networks"),
-                       but_not == "-" ? "" : std::format(", but not to {},", but_not), text_at(masquerade, "devices"),
-                       text_at(masquerade, "ports"));
+    return formatted("{}{} through {}, ports {}", text_at(masquerade, "networks"),
+                     but_not == "-" ? "" : formatted(", but not to {},", but_not), text_at(masquerade, "devices"),
+                     text_at(masquerade, "ports"));
 }
 
 std::string big_tcp(const json& status) {
     const json& sizes = object_at(status, "big_tcp");
     if (!is_true(sizes, "enabled")) {
-        return std::format("off: {}", text_at(sizes, "reason"));
+        return formatted("off: {}", text_at(sizes, "reason"));
     }
     std::string ipv4 =
-        std::format("IPv4: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"), text_at(sizes, "gro_ipv4_max_size"));
+        formatted("IPv4: GSO {}, GRO {}", text_at(sizes, "gso_ipv4_max_size"), text_at(sizes, "gro_ipv4_max_size"));
     if (text_at(sizes, "gso_max_size") == "-") {
         return ipv4;
     }
-    return std::format("{}; IPv6: GSO {}, GRO {}", ipv4, text_at(sizes, "gso_max_size"),
-                       text_at(sizes, "gro_max_size"));
+    return formatted("{}; IPv6: GSO {}, GRO {}", ipv4, text_at(sizes, "gso_max_size"), text_at(sizes, "gro_max_size"));
 }
 
 // What containers have whose network names no others.
 std::string name_servers(const json& status) {
     const json& resolver = object_at(status, "name_servers");
     const std::string servers = text_at(resolver, "servers");
-    return servers == "-" ? "none" : std::format("{} (from {})", servers, text_at(resolver, "file"));
+    return servers == "-" ? "none" : formatted("{} (from {})", servers, text_at(resolver, "file"));
 }
 
 std::string overview(const json& status) {
     const json& mode = object_at(status, "device_mode");
     Table table;
-    table.add({"netkitd", std::format("{}, running since {}", text_at(status, "version"), text_at(status, "started"))});
+    table.add({"netkitd", formatted("{}, running since {}", text_at(status, "version"), text_at(status, "started"))});
     table.add({"Kernel", text_at(status, "kernel")});
-    table.add(
-        {"Device mode", std::format("{} (configured: {})", text_at(mode, "active"), text_at(mode, "configured"))});
+    table.add({"Device mode", formatted("{} (configured: {})", text_at(mode, "active"), text_at(mode, "configured"))});
     table.add({"Attach mode", text_at(status, "attach_mode")});
     table.add({"Host routing", text_at(status, "host_routing")});
     table.add({"Masquerading", masquerading(status)});
@@ -67,7 +65,7 @@ std::string overview(const json& status) {
 std::string degraded(const json& status) {
     std::string result;
     for (const json& item : array_at(status, "degraded")) {
-        result += std::format("{}{}\n", kIndent, printable(item.is_string() ? item.get<std::string>() : item.dump()));
+        result += formatted("{}{}\n", kIndent, printable(item.is_string() ? item.get<std::string>() : item.dump()));
     }
     return result.empty() ? "" : "\nDegraded\n" + result;
 }
@@ -109,10 +107,10 @@ std::string maps(const json& status) {
     for (const json& map : array_at(status, "maps")) {
         const std::uint64_t capacity = number_at(map, "capacity");
         constexpr double kPercent = 100.0;
-        const std::string full =
-            capacity == 0 ? "-"
-                          : std::format("{:.1f} %", kPercent * static_cast<double>(number_at(map, "entries")) /
-                                                        static_cast<double>(capacity));
+        const std::string full = capacity == 0
+                                     ? "-"
+                                     : formatted("{:.1f} %", kPercent * static_cast<double>(number_at(map, "entries")) /
+                                                                 static_cast<double>(capacity));
         table.add({text_at(map, "name"), text_at(map, "entries"), text_at(map, "capacity"), full,
                    text_at(map, "high_since")});
     }
@@ -140,7 +138,7 @@ std::string counters(const json& status, std::string_view kind, std::string_view
                        text_at(counter, "text")});
         }
     }
-    return table.empty() ? std::format("\n{}\n{}none\n", title, kIndent) : section(title, table);
+    return table.empty() ? formatted("\n{}\n{}none\n", title, kIndent) : section(title, table);
 }
 
 std::string host_changes(const json& status) {

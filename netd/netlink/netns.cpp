@@ -43,7 +43,7 @@ Result<UniqueFd> open_netns(const std::string& path) {
         const int error = errno;
         const auto kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::internal;
         return std::unexpected(Error(
-            kind, std::format("open network namespace {}: {}", path, std::generic_category().message(error)), error));
+            kind, formatted("open network namespace {}: {}", path, std::generic_category().message(error)), error));
     }
     NK_TRY_CONTEXT(path, require_netns(fd.get()));
     return fd;

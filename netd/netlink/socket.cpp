@@ -39,7 +39,7 @@ Result<std::span<std::byte>> receive(const mnl_socket& socket, ReceiveBuffer& bu
     } while (size < 0 && errno == EINTR);
     if (size < 0 && errno == EAGAIN) {
         return std::unexpected(Error(ErrorKind::internal,
-                                     std::format("{}: no answer from the kernel in {} s", what, kAnswerTimeout.tv_sec),
+                                     formatted("{}: no answer from the kernel in {} s", what, kAnswerTimeout.tv_sec),
                                      ETIMEDOUT));
     }
     if (size < 0) {
@@ -64,11 +64,11 @@ Result<void> for_each_message(std::span<const std::byte> bytes, const Handle& ha
 // The attribute of the request that starts at `offset` (NLMSGERR_ATTR_OFFS).
 std::string name_attribute(const nlmsghdr& request, std::uint32_t offset) {
     if (offset < kMessageHeaderSize || offset + kAttributeHeaderSize > request.nlmsg_len) {
-        return std::format("at byte {}", offset);
+        return formatted("at byte {}", offset);
     }
     const auto* attribute =
         reinterpret_cast<const nlattr*>(reinterpret_cast<const std::byte*>(&request) + std::size_t{offset});
-    return std::format("attribute type {} at byte {}", mnl_attr_get_type(attribute), offset);
+    return formatted("attribute type {} at byte {}", mnl_attr_get_type(attribute), offset);
 }
 
 // The extended ack's text in parentheses, with a leading space; empty if there is none.
@@ -81,15 +81,15 @@ std::string describe_extended_ack(const NetlinkRequest& request, const NetlinkAt
         parts.push_back(name_attribute(request.message(), *offset));
     }
     if (const auto missing = extended_ack.u32(NLMSGERR_ATTR_MISS_TYPE)) {
-        parts.push_back(std::format("attribute type {} is missing", *missing));
+        parts.push_back(formatted("attribute type {} is missing", *missing));
     }
-    return parts.empty() ? "" : std::format(" ({})", join(parts));
+    return parts.empty() ? "" : formatted(" ({})", join(parts));
 }
 
 Error kernel_error(const NetlinkRequest& request, int error, const NetlinkAttributes& extended_ack) {
     return {ErrorKind::internal,
-            std::format("{}: {}{}", request.what(), std::generic_category().message(error),
-                        describe_extended_ack(request, extended_ack)),
+            formatted("{}: {}{}", request.what(), std::generic_category().message(error),
+                      describe_extended_ack(request, extended_ack)),
             error};
 }
 

@@ -1,10 +1,10 @@
 #include "node/container_names.h"
 
 #include <algorithm>
-#include <format>
 #include <functional>
 #include <iterator>
 
+#include "base/format.h"
 #include "base/join.h"
 
 namespace netkitd {
@@ -14,7 +14,7 @@ constexpr std::string_view kWayOut =
     "name servers that containers reach by `dns` of their network in netkitd.json or by the annotation io.netkitd.dns";
 
 std::string line(std::string_view keyword, const std::vector<std::string>& words) {
-    return words.empty() ? "" : std::format("{} {}\n", keyword, join(words, {}, " "));
+    return words.empty() ? "" : formatted("{} {}\n", keyword, join(words, {}, " "));
 }
 
 }  // namespace
@@ -24,10 +24,10 @@ std::string why_no_names(const link::ResolverSettings& host) {
         return "";
     }
     if (host.unreachable.empty()) {
-        return std::format("this host's /etc/resolv.conf names no server: give {}", kWayOut);
+        return formatted("this host's /etc/resolv.conf names no server: give {}", kWayOut);
     }
-    return std::format("no server of this host's {} is one for containers ({}): give {}", host.file,
-                       join(host.unreachable), kWayOut);
+    return formatted("no server of this host's {} is one for containers ({}): give {}", host.file,
+                     join(host.unreachable), kWayOut);
 }
 
 ContainerNames container_names(const link::ResolverSettings& host, const std::vector<IpAddr>& chosen, bool ipv6) {
@@ -39,14 +39,14 @@ ContainerNames container_names(const link::ResolverSettings& host, const std::ve
                              ? why_no_names(host)
                              : "all name servers have IPv6 addresses, and the container has none: give one that has an "
                                "IPv4 address (io.netkitd.dns)";
-        names.resolv_conf = std::format("# Of netkitd: {}\n", names.obstacle);
+        names.resolv_conf = formatted("# Of netkitd: {}\n", names.obstacle);
         return names;
     }
-    names.resolv_conf = chosen.empty() ? std::format("# Of netkitd, from {} of the host\n", host.file)
+    names.resolv_conf = chosen.empty() ? formatted("# Of netkitd, from {} of the host\n", host.file)
                                        : "# Of netkitd, with the servers that were asked for\n";
     names.resolv_conf += line("search", host.search);
     for (const IpAddr& server : names.servers) {
-        names.resolv_conf += std::format("nameserver {}\n", server.to_string());
+        names.resolv_conf += formatted("nameserver {}\n", server.to_string());
     }
     names.resolv_conf += line("options", host.options);
     return names;

@@ -16,7 +16,7 @@ constexpr std::string_view kSysctlPrefix = "sysctl net/";
 constexpr std::string_view kSizesPrefix = "packet sizes of device ";  // "3 (eth0)"
 
 std::string what(const std::string& sysctl) {
-    return std::format("{}{}", kSysctlPrefix, sysctl);
+    return formatted("{}{}", kSysctlPrefix, sysctl);
 }
 
 Result<void> restore_sysctl(const std::string& sysctl, const std::string& value) {
@@ -87,7 +87,7 @@ std::optional<std::string> recorded_sysctl(const HostChange& change) {
 
 Result<void> record_sizes(Store& store, const link::Device& device, const link::SegmentSizes& before,
                           const link::SegmentSizes& after) {
-    return store.record_host_change({.what = std::format("{}{} ({})", kSizesPrefix, device.ifindex, device.name),
+    return store.record_host_change({.what = formatted("{}{} ({})", kSizesPrefix, device.ifindex, device.name),
                                      .before = before.to_string(),
                                      .after = after.to_string()});
 }

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kSettings = "ipv6/conf";
 
 std::string setting_of(const std::string& device, std::string_view name) {
-    return std::format("{}/{}/{}", kSettings, device, name);
+    return formatted("{}/{}/{}", kSettings, device, name);
 }
 
 // By sysctl: what each device, and `default`, has for itself.

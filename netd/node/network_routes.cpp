@@ -1,10 +1,10 @@
 #include "node/network_routes.h"
 
 #include <algorithm>
-#include <format>
 #include <optional>
 #include <vector>
 
+#include "base/format.h"
 #include "base/log.h"
 #include "link/configure.h"
 
@@ -52,7 +52,7 @@ Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config
                 NK_TRY(store.record_network(record));
             }
             const bool is_others = std::ranges::contains(others_gateways, record.gateway);
-            const std::string context = std::format("network {}", network.name);
+            const std::string context = formatted("network {}", network.name);
             NK_TRY_CONTEXT(
                 context, link::ensure_network(host, prefix, is_others ? std::nullopt : std::optional(record.gateway)));
             if (is_others) {

@@ -27,8 +27,8 @@ Result<Config> settle(link::Netlink& host, Store& store, Config config) {
     const auto prefixes = NK_TRY(list_host_prefixes(host, store, config));
     Config settled = NK_TRY(settle_prefixes(std::move(config), prefixes, NK_TRY(store.endpoints())));
     const PortRange wanted = settled.masquerade_ports;
-    settled.masquerade_ports = NK_TRY(
-        settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(PortReservation(store).host_ports())));
+    settled.masquerade_ports =
+        NK_TRY(settle_port_pool(wanted, settled.any_masquerade_ports, NK_TRY(PortReservation(store).host_ports())));
     if (settled.masquerade_ports != wanted) {
         log(LogLevel::notice,
             "masquerade takes the ports {}-{} only: the host needs the others for its own connections",

@@ -90,7 +90,7 @@ Result<PortRange> settle_port_pool(const PortRange& wanted, bool by_default, con
         return wanted;
     }
     const unsigned missing = needed - (hosts - shared);
-    const std::string trouble = std::format(
+    const std::string trouble = formatted(
         "masquerade.ports {}-{} would leave this host {} ports for its own connections (net.ipv4.ip_local_port_range "
         "is "
         "{}-{}), and it keeps {}",

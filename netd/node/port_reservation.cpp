@@ -1,7 +1,6 @@
 #include "node/port_reservation.h"
 
-#include <format>
-
+#include "base/format.h"
 #include "base/parse_number.h"
 #include "base/quote.h"
 #include "base/words.h"
@@ -50,9 +49,9 @@ Result<void> PortReservation::sync(const PortRange& ports) {
         return {};
     }
     const std::string others = NK_TRY(reserved_by_others(before));
-    const std::string range = std::format("{}-{}", ports.first, ports.last);
+    const std::string range = formatted("{}-{}", ports.first, ports.last);
     // The kernel merges overlapping ranges (proc_do_large_bitmap).
-    const std::string wanted = others.empty() ? range : std::format("{},{}", others, range);
+    const std::string wanted = others.empty() ? range : formatted("{},{}", others, range);
     if (others == before) {
         // Somebody else wrote it since: that is what comes back.
         NK_TRY(forget_sysctl(store_, kReservedPorts));

@@ -1,10 +1,10 @@
 #include "node/uplinks.h"
 
 #include <algorithm>
-#include <format>
 #include <iterator>
 
 #include "abi.h"
+#include "base/format.h"
 #include "base/log.h"
 #include "link/device.h"
 
@@ -19,7 +19,7 @@ void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
     std::size_t usable = 0;
     for (link::Uplink& uplink : uplinks) {
         if (uplink.usable() && ++usable > NK_MAX_UPLINKS) {
-            uplink.unusable = std::format(
+            uplink.unusable = formatted(
                 "there are more than {} uplinks: containers reach nothing by it; name those that they need "
                 "in `uplinks`",
                 NK_MAX_UPLINKS);

@@ -95,8 +95,8 @@ Result<void> take_steps_from(std::int64_t version, sqlite3* database) {
         NK_TRY(execute(database, step));
     }
     const auto owned =
-        std::format("PRAGMA application_id = {}; PRAGMA user_version = {}; UPDATE node SET written_by = '{}'",
-                    kApplicationId, kSchemaVersion, NETKITD_VERSION);
+        formatted("PRAGMA application_id = {}; PRAGMA user_version = {}; UPDATE node SET written_by = '{}'",
+                  kApplicationId, kSchemaVersion, NETKITD_VERSION);
     return execute(database, owned.c_str());
 }
 

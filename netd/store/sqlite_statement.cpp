@@ -14,7 +14,7 @@ std::string explain(int code, const std::string& path) {
                    "its own";
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB:
-            return std::format(
+            return formatted(
                 "the file is damaged or not netkitd's; nothing was deleted. To begin afresh, move it out of the way "
                 "(mv '{0}' '{0}.damaged'), start netkitd and restart the containers",
                 path);
@@ -56,9 +56,9 @@ Error sqlite_error(sqlite3* database, int code, const std::string& path) {
     const std::string way_out = explain(code, path);
     const int system_error = database != nullptr ? sqlite3_system_errno(database) : 0;
     return {kind_of(code),
-            std::format("state database {}: {}{}{}{}", path, detail,
-                        system_error != 0 ? std::format(" ({})", std::generic_category().message(system_error)) : "",
-                        way_out.empty() ? "" : ": ", way_out),
+            formatted("state database {}: {}{}{}{}", path, detail,
+                      system_error != 0 ? formatted(" ({})", std::generic_category().message(system_error)) : "",
+                      way_out.empty() ? "" : ": ", way_out),
             system_error};
 }
 

@@ -15,12 +15,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <format>
 #include <fstream>
 #include <numeric>
 #include <random>
 #include <sstream>
 
+#include "base/format.h"
 #include "bench/measured.h"
 #include "bpf/packets.h"
 #include "harness/daemon_view.h"
@@ -83,7 +83,7 @@ public:
 
 private:
     void print(std::string_view name, double value) const {
-        std::puts(std::format("load/IP{}\t{}\t{:.2f}", net_.name, name, value).c_str());
+        std::puts(formatted("load/IP{}\t{}\t{:.2f}", net_.name, name, value).c_str());
     }
 
     // The daemon's sweep beside flows that are over as soon as they have begun, 50,000 a second.
@@ -119,7 +119,7 @@ private:
 
     // proc_pid_fdinfo(5): "memlock:	1234"
     [[nodiscard]] Result<double> memory_of(Stage stage) const {
-        std::ifstream file(std::format("/proc/self/fdinfo/{}", node_.flow_map(stage, v6())));
+        std::ifstream file(formatted("/proc/self/fdinfo/{}", node_.flow_map(stage, v6())));
         std::string name;
         double bytes = 0;
         for (std::string line; std::getline(file, line);) {
@@ -136,7 +136,7 @@ private:
         return static_cast<std::uint16_t>(49152 + number % kFlowsToARemote);
     }
     [[nodiscard]] std::string remote(std::size_t number) const {
-        return std::format("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 1 + number / kFlowsToARemote);
+        return formatted("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 1 + number / kFlowsToARemote);
     }
     [[nodiscard]] Packet packet_out(std::size_t number) const {
         return Packet().ip(net_.web, remote(number)).tcp(port(number), 443);

@@ -5,10 +5,10 @@
 // A program that rewrites a packet can't be run on it twice, so each run is one packet and the mean is shown, less that
 // of the shortest program on a packet that is none of its business: the cost of measuring.
 #include <cstdio>
-#include <format>
 #include <functional>
 #include <numeric>
 
+#include "base/format.h"
 #include "bench/measured.h"
 #include "bpf/packets.h"
 
@@ -109,7 +109,7 @@ Result<double> mean_ns(const TestNode& node, const Situation& situation) {
 }
 
 void print(std::string_view row, std::string_view what, double value) {
-    std::puts(std::format("programs/{}\t{}\t{:.1f}", row, what, value).c_str());
+    std::puts(formatted("programs/{}\t{}\t{:.1f}", row, what, value).c_str());
 }
 
 Result<void> measure(const TestNode& node) {
@@ -121,7 +121,7 @@ Result<void> measure(const TestNode& node) {
     for (const Net* net : {&ipv4(), &ipv6()}) {
         for (const Situation& situation : situations(*net)) {
             reset(node, situation.routed_network);
-            print(std::format("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
+            print(formatted("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
                   NK_TRY(mean_ns(node, situation)) - measuring);
         }
     }

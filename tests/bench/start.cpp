@@ -21,7 +21,6 @@
 #include <climits>
 #include <csignal>
 #include <cstdio>
-#include <format>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -30,6 +29,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "base/parse_number.h"
 #include "harness/process.h"
 #include "ipc/client.h"
@@ -70,8 +70,8 @@ public:
     [[nodiscard]] bool alive() const { return alive_; }
     [[nodiscard]] int number() const { return number_; }
     [[nodiscard]] pid_t pid() const { return pid_; }
-    [[nodiscard]] std::string id() const { return std::format("bench-{}", number_); }
-    [[nodiscard]] std::string netns() const { return std::format("/proc/{}/ns/net", pid_); }
+    [[nodiscard]] std::string id() const { return formatted("bench-{}", number_); }
+    [[nodiscard]] std::string netns() const { return formatted("/proc/{}/ns/net", pid_); }
 
 private:
     int number_;
@@ -157,7 +157,7 @@ test::ProcessRun netavark(const std::string& action, const Container& container)
                        {"internal", false},
                        {"dns_enabled", false},
                        {"ipam_options", {{"driver", "host-local"}}}};
-    const std::string address = std::format("10.88.{}.{}", 1 + container.number() / 250, 1 + container.number() % 250);
+    const std::string address = formatted("10.88.{}.{}", 1 + container.number() / 250, 1 + container.number() % 250);
     const json options{{"interface_name", kInterface}, {"static_ips", {address}}};
     const json input{{"container_id", container.id()},
                      {"container_name", container.id()},
@@ -182,7 +182,7 @@ test::ProcessRun cni(const std::string& command, const Container& container) {
             .input = input.dump(),
             .environment = {"PATH=/usr/sbin:/usr/bin", "CNI_PATH=/usr/lib/cni", "CNI_COMMAND=" + command,
                             "CNI_CONTAINERID=" + container.id(), "CNI_NETNS=" + container.netns(),
-                            std::format("CNI_IFNAME={}", kInterface)}};
+                            formatted("CNI_IFNAME={}", kInterface)}};
 }
 
 std::map<std::string, Door> doors() {
@@ -201,7 +201,7 @@ std::map<std::string, Door> doors() {
 // --- figures ------------------------------------------------------------------------------------------------------
 
 void print(std::string_view door, std::string_view name, double value) {
-    std::puts(std::format("start/{}\t{}\t{:.3f}", door, name, value).c_str());
+    std::puts(formatted("start/{}\t{}\t{:.3f}", door, name, value).c_str());
 }
 
 // The smallest value that this part of all are not above.

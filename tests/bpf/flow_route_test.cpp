@@ -2,9 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <format>
 #include <string>
 
+#include "base/format.h"
 #include "bpf/flow_fixture.h"
 #include "bpf/packets.h"
 #include "link/sysctl.h"
@@ -69,7 +69,7 @@ TEST_P(BothFamiliesTest, ANextHopThatBecomesUnknownIsResolvedAgain) {
 TEST_P(BothFamiliesTest, APolicyRuleMayLookAtTheMark) {
     const std::string family = net.name == "V4" ? "-4" : "-6";
     NetnsTest::node().run(
-        std::format("ip {0} rule add fwmark 5 lookup 100; ip {0} route add prohibit default table 100", family));
+        formatted("ip {0} rule add fwmark 5 lookup 100; ip {0} route add prohibit default table 100", family));
     EXPECT_EQ(out(segment()).verdict, Verdict::redirect);
     const auto marked = node().run(Program::veth_ingress, "nkweb", segment().syn(), {.mark = 5});
     ASSERT_TRUE(marked);
@@ -88,8 +88,8 @@ protected:
 
     // From now on, the host sends by this one of its addresses.
     void prefer(const std::string& address) {
-        NetnsTest::node().run(std::format("ip route replace default via {} src {}",
-                                          net.is_ipv6() ? "2001:db8:113::1" : "203.0.113.1", address));
+        NetnsTest::node().run(formatted("ip route replace default via {} src {}",
+                                        net.is_ipv6() ? "2001:db8:113::1" : "203.0.113.1", address));
     }
     // The address that a new connection is masqueraded with.
     [[nodiscard]] std::string source_of_new_flow() {
@@ -132,7 +132,7 @@ TEST_P(RememberedRouteTest, AnswersNewFlowsUntilTheDaemonSaysThatItChanged) {
 TEST_P(RememberedRouteTest, IsNotWhereTheHostHasPolicyRules) {
     const std::string family = net.name == "V4" ? "-4" : "-6";
     EXPECT_EQ(source_of_new_flow(), net.node);
-    NetnsTest::node().run(std::format("ip {} rule add iif eth1 dport 7 lookup main", family));
+    NetnsTest::node().run(formatted("ip {} rule add iif eth1 dport 7 lookup main", family));
     prefer(net.other_node);
     EXPECT_EQ(source_of_new_flow(), net.other_node);
 }

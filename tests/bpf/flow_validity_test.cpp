@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <format>
 #include <string>
 
+#include "base/format.h"
 #include "bpf/flow_fixture.h"
 #include "bpf/packets.h"
 
@@ -67,8 +67,8 @@ TEST_F(FlowTest, ALateReplyToAnEndpointThatIsGoneEstablishesNothing) {
     EXPECT_THAT(
         established(),
         ElementsAre(
-            std::format("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:{} [SYN] endpoint 1 eth0", port),
-            std::format("tcp 198.51.100.1:443 > 203.0.113.2:{} to 10.77.0.2:50000 [SYN] endpoint 1 nkweb", port)));
+            formatted("tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:{} [SYN] endpoint 1 eth0", port),
+            formatted("tcp 198.51.100.1:443 > 203.0.113.2:{} to 10.77.0.2:50000 [SYN] endpoint 1 nkweb", port)));
 }
 
 TEST_P(BothFamiliesTest, TheFlowOfAnEndpointThatIsGoneIsForgotten) {

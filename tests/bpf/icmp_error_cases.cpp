@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <format>
 
+#include "base/format.h"
 #include "bpf/packets.h"
 #include "bpf/verdict_table.h"
 
@@ -120,12 +120,12 @@ std::vector<VerdictCase> every_type_inbound(const Net& net) {
                 if (protocol == IPPROTO_SCTP && port != kPort) {
                     continue;  // that keeps its port
                 }
-                rows.push_back(with_flow(
-                    net,
-                    delivered(std::format("Type{}Code{}Protocol{}Port{}", icmp.type, icmp.code, protocol, port),
-                              error_to(net, net.node, icmp).quoting(sent(net, protocol)),
-                              error_to(net, net.web, icmp).quoting(sent_by_web(net, port, protocol))),
-                    protocol, port));
+                rows.push_back(
+                    with_flow(net,
+                              delivered(formatted("Type{}Code{}Protocol{}Port{}", icmp.type, icmp.code, protocol, port),
+                                        error_to(net, net.node, icmp).quoting(sent(net, protocol)),
+                                        error_to(net, net.web, icmp).quoting(sent_by_web(net, port, protocol))),
+                              protocol, port));
             }
         }
     }
@@ -145,11 +145,11 @@ std::vector<VerdictCase> quotes_inbound(const Net& net) {
     std::vector<VerdictCase> rows;
     // Up to the ports, up to the checksum, to its end, to the header's end, more than there is.
     for (const std::size_t size : {header + 8, header + 16, header + 18, header + 20, header + 100}) {
-        rows.push_back(quote(std::format("TcpOf{}Bytes", size), IPPROTO_TCP, sent(net, IPPROTO_TCP),
+        rows.push_back(quote(formatted("TcpOf{}Bytes", size), IPPROTO_TCP, sent(net, IPPROTO_TCP),
                              sent_by_web(net, kOtherPort, IPPROTO_TCP), size));
     }
     for (const std::uint8_t protocol : {std::uint8_t{IPPROTO_UDP}, net.icmp}) {
-        rows.push_back(quote(std::format("Protocol{}Of8Bytes", protocol), protocol, sent(net, protocol),
+        rows.push_back(quote(formatted("Protocol{}Of8Bytes", protocol), protocol, sent(net, protocol),
                              sent_by_web(net, kOtherPort, protocol), header + 8));
     }
     rows.push_back(quote("UdpWithoutChecksum", IPPROTO_UDP, sent(net).without_udp_checksum(),
@@ -240,7 +240,7 @@ std::vector<VerdictCase> outbound(const Net& net) {
             rows.push_back(with_flow(
                 net,
                 masqueraded(
-                    std::format("Type{}Code{}Port{}", icmp.type, icmp.code, port),
+                    formatted("Type{}Code{}Port{}", icmp.type, icmp.code, port),
                     Packet().ip(net.web, net.remote).icmp(icmp.type, icmp.code).quoting(received_by_web(net, port)),
                     Packet().ip(net.node, net.remote).icmp(icmp.type, icmp.code).quoting(received(net))),
                 IPPROTO_UDP, port));

@@ -4,8 +4,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
-#include <format>
-
+#include "base/format.h"
 #include "bpf/bpf_test.h"
 #include "bpf/nat_model.h"
 #include "bpf/packets.h"
@@ -36,7 +35,7 @@ protected:
         return {.protocol = IPPROTO_TCP,
                 .container = number % 2 == 0 ? net.web : net.db,
                 .port = static_cast<std::uint16_t>(options.port_first + number % flows_to_a_remote_ / 2),
-                .remote = std::format("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 1 + number / flows_to_a_remote_),
+                .remote = formatted("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 1 + number / flows_to_a_remote_),
                 .remote_port = 443};
     }
 
@@ -150,7 +149,7 @@ Bytes flood_frame(const Net& net, std::size_t number) {
     const bool v6 = net.name == "V6";
     const auto port = static_cast<std::uint16_t>(49152 + number % 16384);
     const std::string remote =
-        v6 ? std::format("2001:db8:52::{:x}", 1 + number / 16384) : std::format("198.18.0.{}", 1 + number / 16384);
+        v6 ? formatted("2001:db8:52::{:x}", 1 + number / 16384) : formatted("198.18.0.{}", 1 + number / 16384);
     return Packet().ip(net.db, remote).tcp(port, 80).syn().bytes();
 }
 
@@ -198,7 +197,7 @@ TEST_P(LoadTest, TheSweepKeepsUpWithFlowsThatComeAndGo) {
     for (std::size_t i = 0; i < kNew; i++) {
         // Of one container to remotes of its own: all keep their ports.
         const auto port = static_cast<std::uint16_t>(49152 + i % 8000);
-        const std::string remote = std::format("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 10 + i / 8000);
+        const std::string remote = formatted("{}{}", v6() ? "2001:db8:51::" : "198.51.100.", 10 + i / 8000);
         const Packet out = Packet().ip(net.web, remote).tcp(port, 80);
         const Packet in = Packet().eth(kUplinkMac, kRouterMac).ip(remote, net.node).tcp(80, port);
         ASSERT_EQ(send("nkweb", Packet(out).syn().bytes()), Verdict::redirect) << i;

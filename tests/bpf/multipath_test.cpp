@@ -48,8 +48,7 @@ protected:
     }
     [[nodiscard]] std::string next_hop(std::string_view uplink) const {
         const std::string_view link = uplink == "eth0" ? "113" : "114";
-        return std::format("nexthop via {}{}{} dev {}", v4() ? "203.0." : "2001:db8:", link, v4() ? ".1" : "::1",
-                           uplink);
+        return formatted("nexthop via {}{}{} dev {}", v4() ? "203.0." : "2001:db8:", link, v4() ? ".1" : "::1", uplink);
     }
     // The default route, from now on.
     void lead_to(const std::vector<std::string>& uplinks, const std::string& attributes = "") {
@@ -57,7 +56,7 @@ protected:
         for (const std::string& uplink : uplinks) {
             hops += next_hop(uplink) + " ";
         }
-        NetnsTest::node().run(std::format("ip {} route replace default {} {}", v4() ? "-4" : "-6", attributes, hops));
+        NetnsTest::node().run(formatted("ip {} route replace default {} {}", v4() ? "-4" : "-6", attributes, hops));
         node().settings().route_generation++;
     }
     void insert(std::uint16_t port, const std::string& uplink, std::uint16_t translated_port = 0) {
@@ -97,7 +96,7 @@ TEST_P(MultipathTest, AFlowStaysOnItsWayWhileThatIsThere) {
 }
 
 TEST_P(MultipathTest, PolicyRulesForOthersDoNotMatter) {
-    NetnsTest::node().run(std::format("ip {} rule add from {} lookup 100", v4() ? "-4" : "-6", net.routed));
+    NetnsTest::node().run(formatted("ip {} rule add from {} lookup 100", v4() ? "-4" : "-6", net.routed));
     EXPECT_TRUE(leaves_as(segment(kByEth0), net.node, kByEth0));
     EXPECT_TRUE(leaves_as(segment(kByEth1), other_node(), kByEth1));
 }
@@ -128,7 +127,7 @@ TEST_P(MultipathTest, ANewFlowIsNotLostWhenTheWayChangedSinceItWasAskedFor) {
     lead_to({"eth0"});
     out(segment(kByEth0));
     NetnsTest::node().run(
-        std::format("ip {} route replace default {}", v4() ? "-4" : "-6", next_hop("eth1").substr(sizeof("nexthop"))));
+        formatted("ip {} route replace default {}", v4() ? "-4" : "-6", next_hop("eth1").substr(sizeof("nexthop"))));
     const Packet begin = Packet().ip(net.web, net.remote).tcp(kNew, 443).syn();
     const RunResult result = out(begin);
     EXPECT_EQ(result.verdict, Verdict::redirect);
@@ -147,7 +146,7 @@ TEST_P(MultipathTest, FragmentsFollowTheirFlow) {
                                        packet(20).protocol(IPPROTO_TCP).payload("end")}) {
             const RunResult result = out(fragment);
             EXPECT_EQ(result.verdict, Verdict::redirect);
-            EXPECT_THAT(describe(result.packet), HasSubstr(std::format(" {} > {} ", address_on(uplink), net.remote)));
+            EXPECT_THAT(describe(result.packet), HasSubstr(formatted(" {} > {} ", address_on(uplink), net.remote)));
         }
     }
 }

@@ -3,7 +3,8 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <format>
+
+#include "base/format.h"
 
 namespace netkitd::test {
 namespace {
@@ -30,7 +31,7 @@ std::string compare(const Bytes& expected, std::span<const std::uint8_t> seen) {
     if (std::ranges::equal(std::span(expected).subspan(kMacs), seen.subspan(std::min(kMacs, seen.size())))) {
         return "";
     }
-    return std::format("it should have become\n{}but became\n{}", describe(expected), describe(seen));
+    return formatted("it should have become\n{}but became\n{}", describe(expected), describe(seen));
 }
 
 std::string compare_translated(const Packet& expected, const Sent& sent, const Seen& seen) {
@@ -46,8 +47,8 @@ std::string expect_unchanged(const Sent& sent, const Seen& seen) {
 
 std::string expect_drop(const Seen& seen, std::string_view reason) {
     if (seen.verdict != Verdict::drop || seen.drop != reason) {
-        return std::format("it was not dropped as {}{}", reason,
-                           seen.verdict == Verdict::drop ? ", but as " + seen.drop : "");
+        return formatted("it was not dropped as {}{}", reason,
+                         seen.verdict == Verdict::drop ? ", but as " + seen.drop : "");
     }
     return "";
 }
@@ -83,7 +84,7 @@ std::string to_string(const Conversation& c) {
                        : c.protocol == IPPROTO_UDPLITE ? "udp-lite"
                        : c.protocol == IPPROTO_SCTP    ? "sctp"
                                                        : "icmp echo";
-    return std::format("{} {} port {} with {} port {}", name, c.container, c.port, c.remote, c.remote_port);
+    return formatted("{} {} port {} with {} port {}", name, c.container, c.port, c.remote, c.remote_port);
 }
 
 const NatModel::State* NatModel::find(const Conversation& conversation) const {
@@ -139,7 +140,7 @@ std::string NatModel::first_out(const Conversation& conversation, const Packet& 
     if (!conversation.is_ipv6()) {
         expected.piece->id = ipv4_identification(seen.frame);
         if (!fragment_ids_.insert(expected.piece->id).second) {
-            return std::format("its identification {} is another packet's", expected.piece->id);
+            return formatted("its identification {} is another packet's", expected.piece->id);
         }
     }
     translated_fragments_[fragments(conversation, sent, true)] = {.address = node(conversation),
@@ -181,7 +182,7 @@ std::string NatModel::later_in(const Conversation& conversation, const Sent& sen
 std::string NatModel::judge_refusal(const Conversation& conversation, const Seen& seen) const {
     const State* known = find(conversation);
     if (known != nullptr && is_certain(*known)) {
-        return std::format("it has port {}, but was dropped as {}", known->port, seen.drop);
+        return formatted("it has port {}, but was dropped as {}", known->port, seen.drop);
     }
     if (keeps_its_port(conversation.protocol)) {
         return judge_refused_port(conversation, seen);
@@ -192,7 +193,7 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     const int size = options_.port_last - options_.port_first + 1;
     const bool may_fail = size < kSmallPool ? taken == size : taken > size / 2;
     if (!may_fail) {
-        return std::format("it was dropped as {}, though only {} of {} ports are taken", seen.drop, taken, size);
+        return formatted("it was dropped as {}, though only {} of {} ports are taken", seen.drop, taken, size);
     }
     return expect_drop(seen, "ports-exhausted");
 }
@@ -201,33 +202,33 @@ std::string NatModel::judge_refused_port(const Conversation& conversation, const
     const auto owner = owners_.find(outside(conversation, conversation.port));
     const bool is_free = owner == owners_.end() || (owner->second == conversation && !options_.forgets_unanswered);
     if (in_pool(conversation.port) && is_free) {
-        return std::format("it was dropped as {}, though its port is free", seen.drop);
+        return formatted("it was dropped as {}, though its port is free", seen.drop);
     }
     return expect_drop(seen, "sctp-port");
 }
 
 std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t port) const {
     if (!in_pool(port)) {
-        return std::format("port {} is not of the pool", port);
+        return formatted("port {} is not of the pool", port);
     }
     if (keeps_its_port(conversation.protocol) && port != conversation.port) {
-        return std::format("it left with port {}", port);
+        return formatted("it left with port {}", port);
     }
     const State* known = find(conversation);
     if (known != nullptr && is_certain(*known) && port != known->port) {
-        return std::format("it left with port {}, but it has {}", port, known->port);
+        return formatted("it left with port {}, but it has {}", port, known->port);
     }
     const auto owner = owners_.find(outside(conversation, port));
     if (owner != owners_.end() && owner->second != conversation) {
         const State* other = find(owner->second);
         if (other != nullptr && other->port == port && is_certain(*other)) {
-            return std::format("it left with port {}, which is that of {}", port, to_string(owner->second));
+            return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
         }
     }
     const bool own_is_free = in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port));
     if ((known == nullptr || known->stale) && own_is_free && !options_.forgets_unanswered &&
         port != conversation.port) {
-        return std::format("it left with port {}, although its own one is free", port);
+        return formatted("it left with port {}, although its own one is free", port);
     }
     return "";
 }
@@ -266,7 +267,7 @@ std::optional<std::string> NatModel::judge_undelivered(const std::optional<Targe
         return expect_drop(seen, "ttl-expired");
     }
     if (seen.verdict != Verdict::redirect) {
-        return std::format("it was not delivered to {}", to_string(to->conversation));
+        return formatted("it was not delivered to {}", to_string(to->conversation));
     }
     return std::nullopt;
 }
@@ -329,7 +330,7 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
     }
     const std::uint16_t port = certain ? known->port : error.quoted_destination_port(seen.frame);
     if (!in_pool(port)) {
-        return std::format("it is about port {}, which is not of the pool", port);
+        return formatted("it is about port {}, which is not of the pool", port);
     }
     const Packet quoted = Packet(error.quoted.packet).to(node(c), port);
     return compare_translated(

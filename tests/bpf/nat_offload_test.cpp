@@ -8,9 +8,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <format>
 #include <functional>
 
+#include "base/format.h"
 #include "bpf/bpf_test.h"
 #include "bpf/nat_model.h"
 #include "bpf/nat_packets.h"
@@ -97,7 +97,7 @@ protected:
         if (IsSkipped() || HasFatalFailure()) {
             return;
         }
-        NetnsTest::node().run(std::format("ip link set web netns {0}; ip link set db netns {0}", containers_.path()));
+        NetnsTest::node().run(formatted("ip link set web netns {0}; ip link set db netns {0}", containers_.path()));
         containers_.run(
             "for device in web db; do echo 1 >/proc/sys/net/ipv6/conf/$device/disable_ipv6; ip link set $device up; "
             "done");

@@ -4,11 +4,11 @@
 #include <netinet/in.h>
 
 #include <chrono>
-#include <format>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
 
+#include "base/format.h"
 #include "bpf/nat_errors.h"
 #include "bpf/nat_fragments.h"
 #include "bpf/nat_packets.h"
@@ -33,7 +33,7 @@ std::string kind_of(const Sent& sent) {
 }
 
 std::string kind_of_fragment(const Sent& sent, const char* direction) {
-    return std::format("{} fragment {}", sent.is_later_fragment() ? "later" : "first", direction);
+    return formatted("{} fragment {}", sent.is_later_fragment() ? "later" : "first", direction);
 }
 
 bool is_of_an_error(Random& random, const Step& step) {
@@ -60,16 +60,16 @@ WorldPlayer::WorldPlayer(const NetworkNamespace& home, const TestNode& node, con
 void WorldPlayer::make_devices(const NetworkNamespace& home) {
     std::string commands;
     for (std::size_t i = 0; i < kDevices; i += 2) {
-        commands += std::format(
+        commands += formatted(
             "link add nk{0} numtxqueues 1 numrxqueues 1 type veth peer name nk{1} numtxqueues 1 numrxqueues 1\n"
             "link set nk{0} up\nlink set nk{1} up\n",
             i, i + 1);
     }
-    home.run(std::format("ip -batch - <<'EOF'\n{}EOF", commands));
+    home.run(formatted("ip -batch - <<'EOF'\n{}EOF", commands));
     for (std::size_t i = 0; i < kDevices; i++) {
-        devices_.push_back(std::format("nk{}", i));
+        devices_.push_back(formatted("nk{}", i));
         for (const char* family : {"ipv4", "ipv6"}) {
-            succeed(link::write_sysctl(std::format("{}/conf/nk{}/forwarding", family, i), "1"));
+            succeed(link::write_sysctl(formatted("{}/conf/nk{}/forwarding", family, i), "1"));
         }
     }
 }
@@ -263,7 +263,7 @@ std::string WorldPlayer::new_drops() {
 
 void WorldPlayer::note(const Conversation& c, const char* what) const {
     if (trace_ != nullptr) {
-        *trace_ += std::format("{} {}\n", to_string(c), what);
+        *trace_ += formatted("{} {}\n", to_string(c), what);
     }
 }
 

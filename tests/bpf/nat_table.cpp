@@ -4,10 +4,10 @@
 
 #include <array>
 #include <bit>
-#include <format>
 #include <map>
 #include <optional>
 
+#include "base/format.h"
 #include "bpf/packets.h"
 #include "datapath/address.h"
 
@@ -56,10 +56,10 @@ std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatM
     if (port == state.port && value.endpoint_id == id && (ends_agree || !state.ends_known)) {
         return "";
     }
-    return std::format("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}",
-                       forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
-                       state.container_ended ? "ended by the container " : "",
-                       state.remote_ended ? "ended by the remote " : "", state.reset ? "reset" : "");
+    return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}",
+                     forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
+                     state.container_ended ? "ended by the container " : "",
+                     state.remote_ended ? "ended by the remote " : "", state.reset ? "reset" : "");
 }
 
 }  // namespace
@@ -111,7 +111,7 @@ std::string check_established(const TestNode& node, const NatModel& model, const
     }
     for (const auto& [c, state] : model.conversations()) {
         if (state.answered && model.is_certain(state) && halves[c] != 2) {
-            return std::format("{}: it has {} halves in the table", to_string(c), halves[c]);
+            return formatted("{}: it has {} halves in the table", to_string(c), halves[c]);
         }
     }
     return "";

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <utility>
+
+#include "base/format.h"
 
 namespace netkitd::test {
 namespace {
@@ -80,7 +81,7 @@ private:
 }  // namespace
 
 std::string address_of(std::size_t container, bool ipv6) {
-    return std::format("{}{}", ipv6 ? "2001:db8:77::" : "10.77.0.", container + 2);
+    return formatted("{}{}", ipv6 ? "2001:db8:77::" : "10.77.0.", container + 2);
 }
 
 std::size_t container_of(const Conversation& c) {
@@ -99,7 +100,7 @@ Conversation random_conversation(Random& random, std::size_t remotes, bool narro
     Conversation c{.protocol = random.of(protocols),
                    .container = address_of(random.below(kContainers), v6),
                    .port = random.of(ports),
-                   .remote = std::format("{}{}", v6 ? "2001:db8:51::" : "198.51.100.", random.below(remotes) + 1)};
+                   .remote = formatted("{}{}", v6 ? "2001:db8:51::" : "198.51.100.", random.below(remotes) + 1)};
     const bool has_port = c.protocol != IPPROTO_ICMP && c.protocol != IPPROTO_ICMPV6;
     c.remote_port = has_port ? narrow ? 443 : random.of(std::array<std::uint16_t, 4>{53, 80, 443, 50000}) : 0;
     return c;

@@ -5,8 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <format>
-
+#include "base/format.h"
 #include "bpf/wire.h"
 
 namespace netkitd::test {
@@ -29,20 +28,20 @@ protected:
         if (IsSkipped() || HasFatalFailure()) {
             return;
         }
-        outside.run(std::format("ip addr del {} dev lo", net.remote));
+        outside.run(formatted("ip addr del {} dev lo", net.remote));
         for (const NetworkNamespace* netns : {&outside, &far}) {
             netns->run("cd /proc/sys/net/ipv6/conf; echo 0 >all/accept_dad; echo 0 >default/accept_dad");
         }
         connect(outside, "far0", far, "eth0");
-        outside.run(std::format(
+        outside.run(formatted(
             "ip link set far0 mtu {0}; ip addr add 198.51.100.254/24 dev far0; ip addr add 2001:db8:51::fe/64 dev far0 "
             "nodad; echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
             kPathMtu));
         far.run(
-            std::format("ip link set lo up; ip link set eth0 mtu {0}; ip addr add 198.51.100.1/24 dev eth0;"
-                        "ip addr add 2001:db8:51::1/64 dev eth0 nodad; ip route add default via 198.51.100.254;"
-                        "ip route add default via 2001:db8:51::fe",
-                        kPathMtu));
+            formatted("ip link set lo up; ip link set eth0 mtu {0}; ip addr add 198.51.100.1/24 dev eth0;"
+                      "ip addr add 2001:db8:51::1/64 dev eth0 nodad; ip route add default via 198.51.100.254;"
+                      "ip route add default via 2001:db8:51::fe",
+                      kPathMtu));
         attach_containers();
         let_the_stack_answer();
     }
@@ -57,9 +56,9 @@ INSTANTIATE_TEST_SUITE_P(Family, PathTest, ::testing::Values(&ipv4(), &ipv6()),
 
 TEST_P(PathTest, TracerouteShowsTheRouterAndTheHostBehindIt) {
     for (const char* method : {"-U", "-I", "-T", ""}) {
-        const std::string hops = web.run(std::format("traceroute -n -q 1 -w 2 -m 4 {} {}", method, net.remote));
+        const std::string hops = web.run(formatted("traceroute -n -q 1 -w 2 -m 4 {} {}", method, net.remote));
         EXPECT_THAT(hops,
-                    AllOf(HasSubstr(std::format(" 2  {}  ", router())), HasSubstr(std::format(" 3  {}  ", net.remote))))
+                    AllOf(HasSubstr(formatted(" 2  {}  ", router())), HasSubstr(formatted(" 3  {}  ", net.remote))))
             << method;
     }
     EXPECT_THAT(node().counted(), Contains(Key("icmp-error")));
@@ -67,13 +66,13 @@ TEST_P(PathTest, TracerouteShowsTheRouterAndTheHostBehindIt) {
 
 TEST_P(PathTest, TracepathFindsTheMtuBehindTheRouter) {
     const std::string hops = web.run("tracepath -n " + net.remote);
-    EXPECT_THAT(hops, AllOf(HasSubstr(std::format("pmtu {}", kPathMtu)), ContainsRegex("[ ]" + router() + "[ ]"),
+    EXPECT_THAT(hops, AllOf(HasSubstr(formatted("pmtu {}", kPathMtu)), ContainsRegex("[ ]" + router() + "[ ]"),
                             HasSubstr("reached")));
 }
 
 TEST_P(PathTest, PingWithDfIsToldTheMtu) {
-    const std::string answer = web.run(std::format("ping -c 1 -W 2 -M do -s 1350 {} || true", net.remote));
-    EXPECT_THAT(answer, HasSubstr(std::format("mtu{}{}", v4() ? " = " : "=", kPathMtu)));
+    const std::string answer = web.run(formatted("ping -c 1 -W 2 -M do -s 1350 {} || true", net.remote));
+    EXPECT_THAT(answer, HasSubstr(formatted("mtu{}{}", v4() ? " = " : "=", kPathMtu)));
 }
 
 TEST_P(PathTest, TcpFindsItsWayThroughASmallerMtu) {
@@ -91,14 +90,14 @@ std::string echo_udp(int client, int server, std::size_t size) {
     std::string received(size + 1, '\0');
     for (const auto& [from, to] : {std::pair(client, server), {server, client}}) {
         if (::send(from, sent.data(), sent.size(), 0) != static_cast<ssize_t>(size)) {
-            return std::format("send: {}", std::strerror(errno));
+            return formatted("send: {}", std::strerror(errno));
         }
         if (!readable(to)) {
             return from == client ? "nothing arrived" : "nothing came back";
         }
         const ssize_t count = ::recv(to, received.data(), received.size(), 0);
         if (count < 0 || std::string_view(received).substr(0, static_cast<std::size_t>(count)) != sent) {
-            return std::format("{} of {} bytes arrived right", count, size);
+            return formatted("{} of {} bytes arrived right", count, size);
         }
     }
     return "";

@@ -37,7 +37,7 @@ protected:
         ASSERT_TRUE(inserted) << inserted.error().message();
     }
     void expect_same_answers(const PortRange& pool, std::uint16_t port) {
-        SCOPED_TRACE(std::format("port {}, pool {} to {}", port, pool.first, pool.last));
+        SCOPED_TRACE(formatted("port {}, pool {} to {}", port, pool.first, pool.last));
         node().reset({.port_first = pool.first, .port_last = pool.last});
         have_flow(IPPROTO_TCP, port);
         have_flow(IPPROTO_UDP, port);

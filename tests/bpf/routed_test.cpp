@@ -140,8 +140,8 @@ TEST_P(RoutedTest, TheShortWayJudgesAsTheLongOne) {
         }
         for (const Hop& hop : hops(net)) {
             for (const auto& [ttl, port] : kTtlsAndPorts) {
-                SCOPED_TRACE(std::format("{} to {} on {}, ttl {}, port {}, isolated {}", hop.source, hop.destination,
-                                         hop.device, ttl, port, isolated));
+                SCOPED_TRACE(formatted("{} to {} on {}, ttl {}, port {}, isolated {}", hop.source, hop.destination,
+                                       hop.device, ttl, port, isolated));
                 const auto packet = [&] {
                     Packet made = Packet().ip(hop.source, hop.destination).ttl(ttl).tcp(1000, port).payload("hello");
                     return hop.program == Program::uplink_ingress ? made.eth(kUplinkMac, kRouterMac) : made;

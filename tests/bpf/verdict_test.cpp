@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <compare>
-#include <format>
 #include <functional>
 #include <map>
 #include <optional>
@@ -12,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "base/format.h"
 #include "bpf/bpf_test.h"
 #include "bpf/verdict_table.h"
 
@@ -112,7 +112,7 @@ struct RowName {
 };
 
 RowName name_of(const VerdictTable& table, const VerdictCase& row) {
-    return {.suite = std::format("Verdicts/{}/{}", to_string(table.program), table.name),
+    return {.suite = formatted("Verdicts/{}/{}", to_string(table.program), table.name),
             .test = row.name + (table.family.empty() ? "" : "/" + table.family)};
 }
 

@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <format>
 #include <numeric>
 
+#include "base/format.h"
 #include "link/sysctl.h"
 
 namespace netkitd::test {
@@ -125,7 +125,7 @@ std::string transfer(int from, int to) {
         }
         received.append(buffer.data(), static_cast<std::size_t>(count));
     }
-    return received == sent ? "" : std::format("{} of {} bytes arrived right", received.size(), sent.size());
+    return received == sent ? "" : formatted("{} of {} bytes arrived right", received.size(), sent.size());
 }
 
 void WireTest::SetUp() {
@@ -135,14 +135,14 @@ void WireTest::SetUp() {
     }
     move_container("web", "nkweb", net.web, web);
     move_container("db", "nkdb", net.db, db);
-    NetnsTest::node().run(std::format("ip link set wire0 netns {}", outside.path()));
+    NetnsTest::node().run(formatted("ip link set wire0 netns {}", outside.path()));
     // Without waiting for duplicates of its link-local address, from which it asks for ours.
     outside.run(
-        std::format("echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/wire0/accept_dad;"
-                    "ip link set lo up; ip link set wire0 address 02:00:00:00:00:01 up;"
-                    "ip addr add 203.0.113.1/24 dev wire0; ip addr add 2001:db8:113::1/64 dev wire0 nodad;"
-                    "ip addr add {} dev lo",
-                    net.remote));
+        formatted("echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/wire0/accept_dad;"
+                  "ip link set lo up; ip link set wire0 address 02:00:00:00:00:01 up;"
+                  "ip addr add 203.0.113.1/24 dev wire0; ip addr add 2001:db8:113::1/64 dev wire0 nodad;"
+                  "ip addr add {} dev lo",
+                  net.remote));
     // Who asks for a device runs link watch, without which it may be a second before there is a carrier.
     outside.run("ethtool -K wire0 rx off tx off; ip link show wire0");
     NetnsTest::node().run("ethtool -K eth0 rx off tx off; ip link show eth0");
@@ -154,16 +154,16 @@ void WireTest::SetUp() {
 void WireTest::move_container(const std::string& name, const std::string& host_end, const std::string& address,
                               const NetworkNamespace& netns) const {
     const NetworkNamespace& host = NetnsTest::node();
-    host.run(std::format("ip link set {} netns {}", name, netns.path()));
+    host.run(formatted("ip link set {} netns {}", name, netns.path()));
     netns.run(
-        std::format("ip link set {0} name eth0; ip link set eth0 address 02:00:00:00:77:01 up;"
-                    "ip addr add {1} dev eth0 $(echo {1} | grep -q : && echo nodad); ip route add {2} dev eth0;"
-                    "ip route add default via {2}",
-                    name, address, net.gateway));
+        formatted("ip link set {0} name eth0; ip link set eth0 address 02:00:00:00:77:01 up;"
+                  "ip addr add {1} dev eth0 $(echo {1} | grep -q : && echo nodad); ip route add {2} dev eth0;"
+                  "ip route add default via {2}",
+                  name, address, net.gateway));
     host.run(
-        std::format("ip route add {0} dev {1}; "
-                    "ip neigh add {0} lladdr 02:00:00:00:77:01 dev {1} nud permanent",
-                    address, host_end));
+        formatted("ip route add {0} dev {1}; "
+                  "ip neigh add {0} lladdr 02:00:00:00:77:01 dev {1} nud permanent",
+                  address, host_end));
 }
 
 void WireTest::attach(Program program, const std::string& device) {

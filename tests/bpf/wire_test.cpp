@@ -1,6 +1,7 @@
 // Real packets through the attached programs, in veth mode: what PROG_RUN cannot show. Where a redirect ends, what the
 // stack answers, and checksums that the sender left for the hardware to finish.
 #include "bpf/wire.h"
+#include "base/format.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +9,6 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <format>
 
 namespace netkitd::test {
 namespace {
@@ -135,7 +135,7 @@ TEST_P(WireTest, TheStackAnswersWhatTheFastPathCannotDo) {
     let_the_stack_answer();
     const bool v4 = net.name == "V4";
     const auto ping = [&](const std::string& flags, const std::string& destination) {
-        return web.run(std::format("ping -c 1 -W 2 {} {} || true", flags, destination));
+        return web.run(formatted("ping -c 1 -W 2 {} {} || true", flags, destination));
     };
     EXPECT_THAT(ping("-t 1", net.remote), HasSubstr(v4 ? "Time to live exceeded" : "Time exceeded: Hop limit"));
     EXPECT_THAT(ping("", net.special_route(2)), HasSubstr(v4 ? "Destination Host Unreachable" : "No route"));
@@ -196,7 +196,7 @@ TEST_P(WireTest, NothingUntranslatedLeaves) {
     forward_everything();
     outside.run("ip route add 10.77.0.0/16 via 203.0.113.2; ip route add 2001:db8:77::/64 via 2001:db8:113::2");
     // Nor does it answer what the container asks its link.
-    web.run(std::format("ip neigh add {} lladdr 02:00:00:00:77:02 dev eth0", net.gateway));
+    web.run(formatted("ip neigh add {} lladdr 02:00:00:00:77:02 dev eth0", net.gateway));
     EXPECT_TRUE(web.cannot_reach(net.remote));
     EXPECT_THAT(node().counted(), Contains(Key("untranslated-source")));
     EXPECT_THAT(node().counted(), Not(Contains(Key("unsolicited")))) << "no answer came: nothing got out";

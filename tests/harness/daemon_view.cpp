@@ -16,7 +16,7 @@ constexpr const char* kBpffs = "/sys/fs/bpf";
 }  // namespace
 
 Result<DaemonView> DaemonView::open(const TestNode& node) {
-    DaemonView view(std::filesystem::path(kBpffs) / std::format("netkitd-view-{}", ::getpid()));
+    DaemonView view(std::filesystem::path(kBpffs) / formatted("netkitd-view-{}", ::getpid()));
     const datapath::Pins pins = NK_TRY(datapath::Pins::prepare(view.directory_.string()));
     for (const auto& [name, map] : {std::pair("flows4", node.flow_map(Stage::established, false)),
                                     {"flows6", node.flow_map(Stage::established, true)},

@@ -8,11 +8,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <format>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
 
+#include "base/format.h"
 #include "netlink/netns.h"
 
 namespace netkitd::test {
@@ -30,7 +30,7 @@ struct CommandResult {
 };
 
 CommandResult run_shell(const std::string& command) {
-    FILE* pipe = ::popen(std::format("exec 2>&1; {}", command).c_str(), "re");
+    FILE* pipe = ::popen(formatted("exec 2>&1; {}", command).c_str(), "re");
     if (pipe == nullptr) {
         throw std::system_error(errno, std::generic_category(), command);
     }
@@ -51,7 +51,7 @@ CommandResult run_shell_in(const NetworkNamespace& netns, const std::string& com
 }
 
 std::string ping_once(std::chrono::seconds patience, const std::string& address, const std::string& from) {
-    return std::format("ping -n -c 1 -W {} {} {}", patience.count(), from.empty() ? "" : "-I " + from, address);
+    return formatted("ping -n -c 1 -W {} {} {}", patience.count(), from.empty() ? "" : "-I " + from, address);
 }
 
 }  // namespace
@@ -64,12 +64,12 @@ NetworkNamespace::NetworkNamespace() {
     }).join();
     if (error != 0 || !fd_) {
         throw std::runtime_error(
-            std::format("cannot make a network namespace: {}", std::generic_category().message(error)));
+            formatted("cannot make a network namespace: {}", std::generic_category().message(error)));
     }
 }
 
 std::string NetworkNamespace::path() const {
-    return std::format("/proc/{}/fd/{}", ::getpid(), fd_.get());
+    return formatted("/proc/{}/fd/{}", ::getpid(), fd_.get());
 }
 
 void NetworkNamespace::inside(const std::function<void()>& function) const {
@@ -106,15 +106,15 @@ bool NetworkNamespace::cannot_reach(const std::string& address, const std::strin
 
 void connect(const NetworkNamespace& a, const std::string& name_a, const NetworkNamespace& b,
              const std::string& name_b) {
-    a.run(std::format("ip link add {} type veth peer name {} netns {}", name_a, name_b, b.path()));
+    a.run(formatted("ip link add {} type veth peer name {} netns {}", name_a, name_b, b.path()));
     // Without duplicate address detection: a host asks no neighbour before its own link-local address has passed it,
     // which takes a second or two, and what it has to send waits as long (ndisc_send_ns in net/ipv6/ndisc.c).
     for (const auto& [host, name] : {std::pair(&a, name_a), {&b, name_b}}) {
-        host->run(std::format("echo 0 > /proc/sys/net/ipv6/conf/{0}/dad_transmits && ip link set {0} up", name));
+        host->run(formatted("echo 0 > /proc/sys/net/ipv6/conf/{0}/dad_transmits && ip link set {0} up", name));
     }
     // An end has its carrier when link watch has run; to ask for it runs it (link/readiness.cpp).
-    a.run(std::format("ip link show {}", name_a));
-    b.run(std::format("ip link show {}", name_b));
+    a.run(formatted("ip link show {}", name_a));
+    b.run(formatted("ip link show {}", name_b));
 }
 
 void NetnsTest::SetUp() {

@@ -5,8 +5,9 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <format>
 #include <stdexcept>
+
+#include "base/format.h"
 
 namespace netkitd::test {
 namespace {
@@ -135,7 +136,7 @@ Packet& Packet::neighbour_message(std::uint8_t type, std::uint8_t flags, std::st
 Packet& Packet::neighbour_solicitation(const Mac& asker, std::string_view source, std::string_view asked) {
     // RFC 4291, 2.7.1: to the solicited-node group of the last three bytes.
     const Bytes target = parse_address(asked);
-    return ip(source, std::format("ff02::1:ff{:02x}:{:02x}{:02x}", target[13], target[14], target[15]))
+    return ip(source, formatted("ff02::1:ff{:02x}:{:02x}{:02x}", target[13], target[14], target[15]))
         .neighbour_message(135, 0, asked, 1, asker);
 }
 

@@ -3,8 +3,8 @@
 #include <netinet/in.h>
 
 #include <array>
-#include <format>
 
+#include "base/format.h"
 #include "harness/packet.h"
 
 namespace netkitd::test {
@@ -34,18 +34,18 @@ private:
 };
 
 std::string mac(const Reader& r, std::size_t offset) {
-    return std::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", r.u8(offset), r.u8(offset + 1), r.u8(offset + 2),
-                       r.u8(offset + 3), r.u8(offset + 4), r.u8(offset + 5));
+    return formatted("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", r.u8(offset), r.u8(offset + 1), r.u8(offset + 2),
+                     r.u8(offset + 3), r.u8(offset + 4), r.u8(offset + 5));
 }
 
 std::string address(const Reader& r, std::size_t offset) {
-    return std::format("{}.{}.{}.{}", r.u8(offset), r.u8(offset + 1), r.u8(offset + 2), r.u8(offset + 3));
+    return formatted("{}.{}.{}.{}", r.u8(offset), r.u8(offset + 1), r.u8(offset + 2), r.u8(offset + 3));
 }
 
 std::string hex(const Reader& r) {
-    std::string text = std::format("payload {} bytes", r.size());
+    std::string text = formatted("payload {} bytes", r.size());
     for (std::size_t i = 0; i < r.size(); i++) {
-        text += i % 32 == 0 ? std::format("\n  {:02x}", r.u8(i)) : std::format(" {:02x}", r.u8(i));
+        text += i % 32 == 0 ? formatted("\n  {:02x}", r.u8(i)) : formatted(" {:02x}", r.u8(i));
     }
     return text + "\n";
 }
@@ -79,33 +79,33 @@ std::string describe_transport(std::span<const std::uint8_t> addresses, const Re
     const std::string sum = transport_verdict(addresses, l4, protocol);
     switch (protocol) {
         case IPPROTO_TCP:
-            return std::format("tcp {} > {}{} header {}, {}\n", l4.u16(0), l4.u16(2), tcp_flags(l4.u8(13)),
-                               l4.u8(12) >> 4, sum) +
+            return formatted("tcp {} > {}{} header {}, {}\n", l4.u16(0), l4.u16(2), tcp_flags(l4.u8(13)),
+                             l4.u8(12) >> 4, sum) +
                    hex(l4.from(20));
         case IPPROTO_UDP:
-            return std::format("udp {} > {} length {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) + hex(l4.from(8));
+            return formatted("udp {} > {} length {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) + hex(l4.from(8));
         case IPPROTO_UDPLITE:
-            return std::format("udplite {} > {} coverage {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) +
+            return formatted("udplite {} > {} coverage {}, {}\n", l4.u16(0), l4.u16(2), l4.u16(4), sum) +
                    hex(l4.from(8));
         case IPPROTO_SCTP:
-            return std::format("sctp {} > {} checksum {:#x}{:04x} chunk {}\n", l4.u16(0), l4.u16(2), l4.u16(8),
-                               l4.u16(10), l4.u8(12)) +
+            return formatted("sctp {} > {} checksum {:#x}{:04x} chunk {}\n", l4.u16(0), l4.u16(2), l4.u16(8),
+                             l4.u16(10), l4.u8(12)) +
                    hex(l4.from(16));
         case IPPROTO_ICMP:
         case IPPROTO_ICMPV6:
-            return std::format("icmp type {} code {} id {} sequence {}, {}\n", l4.u8(0), l4.u8(1), l4.u16(4), l4.u16(6),
-                               sum) +
+            return formatted("icmp type {} code {} id {} sequence {}, {}\n", l4.u8(0), l4.u8(1), l4.u16(4), l4.u16(6),
+                             sum) +
                    hex(l4.from(8));
         default:
-            return std::format("protocol {}\n", protocol) + hex(l4);
+            return formatted("protocol {}\n", protocol) + hex(l4);
     }
 }
 
 std::string describe_ipv4(const Reader& ip) {
     const std::size_t header = std::size_t{ip.u8(0) & 0xf} * 4;
-    std::string text = std::format("ipv4 {} > {} ttl {} version {} header {} length {} id {:#x} fragment {:#x}, {}\n",
-                                   address(ip, 12), address(ip, 16), ip.u8(8), ip.u8(0) >> 4, header, ip.u16(2),
-                                   ip.u16(4), ip.u16(6), verdict(internet_checksum(ip.first(header))));
+    std::string text = formatted("ipv4 {} > {} ttl {} version {} header {} length {} id {:#x} fragment {:#x}, {}\n",
+                                 address(ip, 12), address(ip, 16), ip.u8(8), ip.u8(0) >> 4, header, ip.u16(2),
+                                 ip.u16(4), ip.u16(6), verdict(internet_checksum(ip.first(header))));
     if (header < 20 || ip.size() < header) {
         return text + hex(ip);
     }
@@ -130,13 +130,13 @@ std::size_t extension_size(std::uint8_t number, const Reader& header) {
 
 std::string describe_ipv6(const Reader& ip) {
     std::string text =
-        std::format("ipv6 {} > {} hop limit {} version {} class and label {:#x} length {}\n", address6(ip, 8),
-                    address6(ip, 24), ip.u8(7), ip.u8(0) >> 4, (ip.u8(0) & 0xf) << 16 | ip.u16(1), ip.u16(4));
+        formatted("ipv6 {} > {} hop limit {} version {} class and label {:#x} length {}\n", address6(ip, 8),
+                  address6(ip, 24), ip.u8(7), ip.u8(0) >> 4, (ip.u8(0) & 0xf) << 16 | ip.u16(1), ip.u16(4));
     Reader rest = ip.from(40);
     auto next = static_cast<std::uint8_t>(ip.u8(6));
     while (is_extension(next) && rest.size() >= 8) {
         const std::size_t size = extension_size(next, rest);
-        text += std::format("extension {} {}", next, hex(Reader(rest.first(size))));
+        text += formatted("extension {} {}", next, hex(Reader(rest.first(size))));
         next = static_cast<std::uint8_t>(rest.u8(0));
         rest = rest.from(size);
     }
@@ -147,7 +147,7 @@ std::string describe_ipv6(const Reader& ip) {
 
 std::string describe(std::span<const std::uint8_t> frame) {
     const Reader r(frame);
-    const std::string ethernet = std::format("eth {} > {} type {:#06x}\n", mac(r, 6), mac(r, 0), r.u16(12));
+    const std::string ethernet = formatted("eth {} > {} type {:#06x}\n", mac(r, 6), mac(r, 0), r.u16(12));
     const Reader network = r.from(kEthernet);
     if (r.u16(12) == kTypeIpv4 && network.size() >= 20) {
         return ethernet + describe_ipv4(network);

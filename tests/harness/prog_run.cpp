@@ -110,10 +110,10 @@ void configure(nk_node& node, const TestNode::Options& options) {
 }
 
 Result<void> set_up_network(const NetworkNamespace& home) {
-    home.run(std::format("ip -batch - <<'EOF'\n{}{}EOF", kDevices + 1, kSpecialRoutes + 1));
+    home.run(formatted("ip -batch - <<'EOF'\n{}{}EOF", kDevices + 1, kSpecialRoutes + 1));
     for (const char* device : {"nkweb", "nkdb", "nkrouted"}) {
-        NK_TRY(link::write_sysctl(std::format("ipv4/conf/{}/forwarding", device), "1"));
-        NK_TRY(link::write_sysctl(std::format("ipv6/conf/{}/forwarding", device), "1"));
+        NK_TRY(link::write_sysctl(formatted("ipv4/conf/{}/forwarding", device), "1"));
+        NK_TRY(link::write_sysctl(formatted("ipv6/conf/{}/forwarding", device), "1"));
     }
     return {};
 }
@@ -231,7 +231,7 @@ void clear_prefixes(const bpf_map& map, IpFamily family) {
 
 std::string host_port(const nk_addr& address, __be16 port) {
     const IpAddr ip = datapath::to_ip_addr(address, is_ipv6(address) ? IpFamily::v6 : IpFamily::v4);
-    return std::format("{}{}{}", ip.to_string(), ip.is_v4() ? ":" : " ", ntohs(port));
+    return formatted("{}{}{}", ip.to_string(), ip.is_v4() ? ":" : " ", ntohs(port));
 }
 
 std::string flag_names(std::uint32_t flags) {
@@ -261,10 +261,9 @@ std::string to_text(const nk_flow6_key& key, const nk_flow& value) {
     if (if_indextoname(value.ifindex, device.data()) == nullptr) {
         device = {"gone"};
     }
-    return std::format("{} {} > {} {} {} [{}] endpoint {} {}", protocol_name(key.proto),
-                       host_port(key.saddr, key.sport), host_port(key.daddr, key.dport),
-                       key.direction == NK_FLOW_FORWARD ? "from" : "to", host_port(value.addr, value.port),
-                       flag_names(value.flags), value.endpoint_id, device.data());
+    return formatted("{} {} > {} {} {} [{}] endpoint {} {}", protocol_name(key.proto), host_port(key.saddr, key.sport),
+                     host_port(key.daddr, key.dport), key.direction == NK_FLOW_FORWARD ? "from" : "to",
+                     host_port(value.addr, value.port), flag_names(value.flags), value.endpoint_id, device.data());
 }
 
 Result<Verdict> to_verdict(Program program, std::uint32_t value) {

@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <format>
+#include "base/format.h"
 
 namespace netkitd::test {
 namespace {
@@ -35,7 +35,7 @@ void send_advertisement(const std::string& device) {
 }  // namespace
 
 void advertise_router(const NetworkNamespace& router, const std::string& device) {
-    router.run(std::format("ip addr replace fe80::1/64 dev {} nodad", device));
+    router.run(formatted("ip addr replace fe80::1/64 dev {} nodad", device));
     router.inside([&] { send_advertisement(device); });
 }
 

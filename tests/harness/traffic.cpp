@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/format.h"
 #include "harness/wait.h"
 
 namespace netkitd::test {
@@ -137,7 +138,7 @@ std::string seen_as(int socket, const Address& mirror, std::chrono::milliseconds
     set_patience(socket, patience);
     std::array<char, NI_MAXHOST> answer{};
     if (::sendto(socket, "?", 1, 0, mirror.get(), mirror.size) != 1) {
-        return std::format("cannot ask: {}", std::strerror(errno));
+        return formatted("cannot ask: {}", std::strerror(errno));
     }
     const ssize_t size = ::recv(socket, answer.data(), answer.size(), 0);
     return size < 0 ? std::string() : std::string(answer.data(), static_cast<std::size_t>(size));

@@ -9,9 +9,10 @@
 
 #include <array>
 #include <cerrno>
-#include <format>
 #include <stdexcept>
 #include <vector>
+
+#include "base/format.h"
 
 namespace netkitd::test {
 namespace {
@@ -50,9 +51,9 @@ Tun::Tun(const NetworkNamespace& netns, const std::string& name, int hardware_ty
         error = made ? 0 : errno;
     });
     if (error != 0) {
-        throw std::runtime_error(std::format("make {}: {}", name, std::generic_category().message(error)));
+        throw std::runtime_error(formatted("make {}: {}", name, std::generic_category().message(error)));
     }
-    netns.run(std::format("ip link set {} up", name));
+    netns.run(formatted("ip link set {} up", name));
 }
 
 TunWire::TunWire(const NetworkNamespace& a, const std::string& name_a, const NetworkNamespace& b,

@@ -62,7 +62,7 @@ private:
         auto host = link::Netlink::open_in(elsewhere_.fd()).value();
         auto container = link::Netlink::open_in(other.fd()).value();
         const link::PairSpec spec{.mode = link::DeviceMode::veth,
-                                  .host_name = std::format("busy{}", other.fd()),
+                                  .host_name = formatted("busy{}", other.fd()),
                                   .host_alias = "",
                                   .peer_netns = other.fd(),
                                   .peer_name = "eth0",
@@ -84,7 +84,7 @@ TEST_F(AttachTest, WhoIsToldYesMaySendAtOnceOnABusyHostToo) {
     int told_yes = 0;
     for (int i = 0; i < kAsked; ++i) {
         const Container container;
-        const auto reply = attach(container, std::format("container-{}", i));
+        const auto reply = attach(container, formatted("container-{}", i));
         if (!reply) {
             EXPECT_THAT(reply.error().message(), HasSubstr("start the container again")) << "too busy, and for long";
             continue;
@@ -281,7 +281,7 @@ TEST_F(AttachTest, WhenTheAddressesAreUsedUpTheErrorSaysSo) {
     start();
     std::vector<NetworkNamespace> containers(6);
     for (int i = 0; i < 5; ++i) {
-        ASSERT_TRUE(attach(containers.at(static_cast<std::size_t>(i)), std::format("c{}", i)));
+        ASSERT_TRUE(attach(containers.at(static_cast<std::size_t>(i)), formatted("c{}", i)));
     }
     const auto reply = attach(containers.at(5), "c5");
     ASSERT_FALSE(reply);

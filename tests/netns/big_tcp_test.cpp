@@ -26,7 +26,7 @@ constexpr const char* kSmallDevice = "small0";  // a bridge: it bears no more th
 
 // gso_max_size, gro_max_size, gso_ipv4_max_size, gro_ipv4_max_size
 std::vector<std::uint32_t> sizes_of(const NetworkNamespace& netns, const std::string& device) {
-    const json shown = json::parse(netns.run(std::format("ip -details -json link show dev {}", device))).at(0);
+    const json shown = json::parse(netns.run(formatted("ip -details -json link show dev {}", device))).at(0);
     return {shown.at("gso_max_size"), shown.at("gro_max_size"), shown.at("gso_ipv4_max_size"),
             shown.at("gro_ipv4_max_size")};
 }
@@ -45,7 +45,7 @@ protected:
         store_ = std::make_unique<Store>(Store::open(scratch("state.db"), "boot-1").value());
         host_ = std::make_unique<link::Netlink>(link::Netlink::open().value());
         big_tcp_ = std::make_unique<BigTcp>(*host_, *store_);
-        node().run(std::format("ip link add up1 type bridge && ip link add {} type bridge", kSmallDevice));
+        node().run(formatted("ip link add up1 type bridge && ip link add {} type bridge", kSmallDevice));
         ASSERT_NE(sizes_of(node(), "up0"), all_of(kBig));
     }
 
@@ -133,7 +133,7 @@ TEST_F(UplinkSizesTest, OneThatBearsNoMoreThan64KiBTurnsItOffForAllAndIsNamed) {
 
 TEST_F(UplinkSizesTest, WhatAnUplinkStandsOnIsEnlargedWithIt) {
     add_another_wire();
-    node().run(std::format("ip link set up1 master {}", kSmallDevice));  // it bears what its ports do
+    node().run(formatted("ip link set up1 master {}", kSmallDevice));  // it bears what its ports do
     sync({kSmallDevice});
     EXPECT_TRUE(big_tcp_->enabled()) << big_tcp_->why_off();
     EXPECT_EQ(sizes_of(node(), kSmallDevice), all_of(kBig));
@@ -223,12 +223,12 @@ protected:
         };
         const bool v6 = server.contains(':');
         outside().run(
-            std::format("socat -u {}:5001,reuseaddr OPEN:/dev/null >/dev/null 2>&1 & "
-                        "until ss -tln | grep -q :5001; do sleep 0.05; done",
-                        v6 ? "TCP6-LISTEN" : "TCP4-LISTEN"));
+            formatted("socat -u {}:5001,reuseaddr OPEN:/dev/null >/dev/null 2>&1 & "
+                      "until ss -tln | grep -q :5001; do sleep 0.05; done",
+                      v6 ? "TCP6-LISTEN" : "TCP4-LISTEN"));
         const json before = sent();
-        container.netns().run(std::format("socat -u -b 1048576 OPEN:/dev/zero,readbytes=104857600 TCP:{}:5001",
-                                          v6 ? "[" + server + "]" : server));
+        container.netns().run(formatted("socat -u -b 1048576 OPEN:/dev/zero,readbytes=104857600 TCP:{}:5001",
+                                        v6 ? "[" + server + "]" : server));
         const json after = sent();
         return (after.at("bytes").get<std::uint64_t>() - before.at("bytes").get<std::uint64_t>()) /
                (after.at("packets").get<std::uint64_t>() - before.at("packets").get<std::uint64_t>());
@@ -292,12 +292,12 @@ TEST_F(BigTcpDaemonTest, ASmallerUplinkThatComesAndGoesIsFollowedByAll) {
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
     node().run(
-        std::format("ip link add {0} type bridge && ip link set {0} up && ip addr add 203.0.113.1/24 dev {0} && "
-                    "ip route add default via 203.0.113.2 dev {0} metric 500",
-                    kSmallDevice));
+        formatted("ip link add {0} type bridge && ip link set {0} up && ip addr add 203.0.113.1/24 dev {0} && "
+                  "ip route add default via 203.0.113.2 dev {0} metric 500",
+                  kSmallDevice));
     EXPECT_TRUE(eventually([&] { return pair_has(web, "web", 65536) && sizes_of(node(), "up0") == all_of(65536); }));
     EXPECT_THAT(status().at("big_tcp").at("reason").get<std::string>(), HasSubstr("small0"));
-    node().run(std::format("ip link del {}", kSmallDevice));
+    node().run(formatted("ip link del {}", kSmallDevice));
     EXPECT_TRUE(eventually([&] { return pair_has(web, "web", kBig) && sizes_of(node(), "up0") == all_of(kBig); }));
 }
 

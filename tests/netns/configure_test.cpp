@@ -56,8 +56,8 @@ protected:
     // What a program answers a container that asks (bpf/lib/neighbour.h); there is none here.
     void answer_for_the_program() {
         for (const char* gateway : {"10.77.0.1", "fd77::1"}) {
-            container().run(std::format("ip neigh replace {} lladdr {} dev eth0 nud permanent", gateway,
-                                        pair_.host_mac.to_string()));
+            container().run(
+                formatted("ip neigh replace {} lladdr {} dev eth0 nud permanent", gateway, pair_.host_mac.to_string()));
         }
     }
     void expect_reachable_both_ways() {
@@ -127,8 +127,8 @@ TEST_F(ConfigureTest, TheHostNeverAsksForTheContainersAddress) {
     // With no solicitations to send, only permanent neighbours can be reached (ip-sysctl.rst, mcast_solicit).
     for (const char* family : {"ipv4", "ipv6"}) {
         for (const char* probe : {"ucast_solicit", "mcast_solicit", "app_solicit"}) {
-            container().run(std::format("echo 0 > /proc/sys/net/{}/neigh/eth0/{}", family, probe));
-            node().run(std::format("echo 0 > /proc/sys/net/{}/neigh/nk12ab34cd/{}", family, probe));
+            container().run(formatted("echo 0 > /proc/sys/net/{}/neigh/eth0/{}", family, probe));
+            node().run(formatted("echo 0 > /proc/sys/net/{}/neigh/nk12ab34cd/{}", family, probe));
         }
     }
     expect_reachable_both_ways();

@@ -50,7 +50,7 @@ protected:
 TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
     // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, and that of the device mode.
     const std::string count =
-        std::format("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
+        formatted("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
     EXPECT_EQ(node().run(count), "3\n");
 }
 

@@ -51,7 +51,7 @@ protected:
         DaemonTest::SetUp();
         for (int i = 0; !IsSkipped() && i < kCustomers; ++i) {
             customers_.emplace_back();
-            customers_.back().id = std::format("customer-{}", i);
+            customers_.back().id = formatted("customer-{}", i);
         }
     }
 
@@ -170,7 +170,7 @@ protected:
 
 TEST_F(DurabilityTest, AThousandKillsLoseNothing) {
     const unsigned seed = std::random_device()();
-    SCOPED_TRACE(std::format("seed {}", seed));
+    SCOPED_TRACE(formatted("seed {}", seed));
     std::mt19937 random(seed);
     std::uniform_int_distribution<int> start_ms(0, kLongestStartMs);
     std::uniform_int_distribution<int> service_ms(0, kLongestServiceMs);

@@ -135,7 +135,7 @@ TEST_F(Ipv6Test, AStepThatFailsWhileAStaticAddressMovesLeavesItWhereItWas) {
 TEST_F(Ipv6Test, AContainerThatTurnedItOffGetsIpv4OnlyAndIsTold) {
     for (const char* setting : {"all", "default"}) {
         const NetworkNamespace web;
-        web.run(std::format("echo 1 > /proc/sys/net/ipv6/conf/{}/disable_ipv6", setting));
+        web.run(formatted("echo 1 > /proc/sys/net/ipv6/conf/{}/disable_ipv6", setting));
         const auto refused = attach(web, "web", with_address("fd6e:6b64::50"));
         ASSERT_FALSE(refused);
         EXPECT_THAT(refused.error().message(), AllOf(HasSubstr("io.netkitd.ipv6"), HasSubstr("disable_ipv6")));
@@ -204,8 +204,8 @@ TEST_F(Ipv6Test, OnlyTheEndpointsDeviceForwardsWhereTheKernelCanDoThat) {
     EXPECT_EQ(sysctl(host_end + "/force_forwarding"), "1");
     EXPECT_EQ(sysctl(host_end + "/accept_ra"), "0");
     for (const char* other : {"all", "default", "up0", "lo"}) {
-        EXPECT_EQ(sysctl(std::format("ipv6/conf/{}/forwarding", other)), "0") << other;
-        EXPECT_EQ(sysctl(std::format("ipv6/conf/{}/force_forwarding", other)), "0") << other;
+        EXPECT_EQ(sysctl(formatted("ipv6/conf/{}/forwarding", other)), "0") << other;
+        EXPECT_EQ(sysctl(formatted("ipv6/conf/{}/force_forwarding", other)), "0") << other;
     }
 }
 
@@ -263,7 +263,7 @@ TEST_F(Ipv6Test, WhereTheWholeHostMustForwardNoDeviceBecomesARouter) {
     EXPECT_EQ(sysctl("ipv6/conf/all/forwarding"), "1");
     EXPECT_EQ(sysctl("ipv6/conf/router/forwarding"), "1");
     for (const char* other : {"default", "host", "up0", "lo"}) {
-        EXPECT_EQ(sysctl(std::format("ipv6/conf/{}/forwarding", other)), "0") << other;
+        EXPECT_EQ(sysctl(formatted("ipv6/conf/{}/forwarding", other)), "0") << other;
     }
     EXPECT_THAT(default_route(), HasSubstr("via fe80::1 dev up0 proto ra"));
     node().run("ip link add later type veth peer name later1");

@@ -139,7 +139,7 @@ TEST_F(MonitorTest, TellsThatADeviceIsGoneWhenItMovesToAnotherNamespace) {
     node().run("ip link add one type veth peer name two");
     const std::uint32_t one = index_of("one");
     Monitor monitor = Monitor::open().value();
-    node().run(std::format("ip link set one netns {}", container.path()));
+    node().run(formatted("ip link set one netns {}", container.path()));
     EXPECT_TRUE(comes(monitor, Kind::device_removed, one));
 }
 
@@ -157,9 +157,9 @@ TEST_F(MonitorTest, TellsOfAddressesOfBothFamilies) {
     const std::uint32_t one = index_of("one");
     for (const char* address : {"192.0.2.1/24", "2001:db8::1/64"}) {
         Monitor monitor = Monitor::open().value();
-        node().run(std::format("ip addr add {} dev one", address));
+        node().run(formatted("ip addr add {} dev one", address));
         EXPECT_THAT(read(monitor), Contains(is(Kind::address, one)));
-        node().run(std::format("ip addr del {} dev one", address));
+        node().run(formatted("ip addr del {} dev one", address));
         EXPECT_THAT(read(monitor), Contains(is(Kind::address_removed, one)));
     }
 }
@@ -174,7 +174,7 @@ TEST_F(MonitorTest, TellsOfRoutesOfTheMainTableAndOfDefaultRoutesOfAny) {
     EXPECT_THAT(read(monitor), Not(Contains(is(Kind::route))));
     for (const char* family : {"-4", "-6"}) {
         for (const char* action : {"add", "del"}) {
-            node().run(std::format("ip {} route {} unreachable default table 51820", family, action));
+            node().run(formatted("ip {} route {} unreachable default table 51820", family, action));
             EXPECT_THAT(read(monitor), Contains(is(Kind::route))) << family << " " << action;
         }
     }

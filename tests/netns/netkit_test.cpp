@@ -38,7 +38,7 @@ TEST_F(NetkitTest, IsL3WithoutArpAndItsPeerDropsEverythingUntilAProgramIsThere) 
     const std::string peer = container().run("ip -d link show eth0");
     EXPECT_THAT(peer, AllOf(HasSubstr("netkit mode l3 type peer policy blackhole peer policy forward"),
                             HasSubstr("NOARP"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none")));
-    EXPECT_TRUE(peer.starts_with(std::format("{}: ", pair->peer_ifindex))) << peer;
+    EXPECT_TRUE(peer.starts_with(formatted("{}: ", pair->peer_ifindex))) << peer;
     EXPECT_EQ(pair->host_mac, MacAddr());
 }
 

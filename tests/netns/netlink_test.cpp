@@ -40,7 +40,7 @@ private:
 };
 
 NetlinkRequest add_veth(const std::string& name) {
-    NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, std::format("create {}", name));
+    NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, formatted("create {}", name));
     request.put_struct(device_message(0)).put_string(IFLA_IFNAME, name);
     const auto link_info = request.start_nest(IFLA_LINKINFO);
     request.put_string(IFLA_INFO_KIND, "veth");
@@ -49,13 +49,13 @@ NetlinkRequest add_veth(const std::string& name) {
 }
 
 NetlinkRequest set_up(std::uint32_t ifindex) {
-    NetlinkRequest request(RTM_SETLINK, 0, std::format("set device {} up", ifindex));
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set device {} up", ifindex));
     request.put_struct(device_message(ifindex, 1 /* IFF_UP */));
     return request;
 }
 
 NetlinkRequest add_route_via(const std::string& gateway) {
-    NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE, std::format("add default route via {}", gateway));
+    NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE, formatted("add default route via {}", gateway));
     rtmsg route{};
     route.rtm_family = AF_INET;
     route.rtm_table = RT_TABLE_MAIN;
@@ -132,9 +132,9 @@ TEST_F(NetlinkTest, ALargeBatchIsAcknowledgedWhole) {
 TEST_F(NetlinkTest, ADumpLargerThanAnyBufferIsReadWhole) {
     std::string script;
     for (int i = 0; i < 2000; ++i) {
-        script += std::format("address add 10.{}.{}.1/32 dev lo\n", i / 250, i % 250);
+        script += formatted("address add 10.{}.{}.1/32 dev lo\n", i / 250, i % 250);
     }
-    node().run(std::format("ip -batch - <<'END'\n{}END", script));
+    node().run(formatted("ip -batch - <<'END'\n{}END", script));
     NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
     request.put_struct(ifaddrmsg{});
     int addresses = 0;
@@ -217,7 +217,7 @@ TEST_F(NetlinkTest, OnlyANetworkNamespaceIsTakenForOne) {
 }
 
 TEST_F(NetlinkTest, AFifoInPlaceOfANamespaceHoldsNobodyUp) {
-    const std::string fifo = std::filesystem::temp_directory_path() / std::format("netns-fifo-{}", ::getpid());
+    const std::string fifo = std::filesystem::temp_directory_path() / formatted("netns-fifo-{}", ::getpid());
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
     const auto opened = open_netns(fifo);
     std::filesystem::remove(fifo);

@@ -28,8 +28,8 @@ TEST_F(PairTest, HasOneEndOnTheNodeAndTheOtherInTheContainerUnderItsFinalName) {
     EXPECT_THAT(peer,
                 AllOf(HasSubstr("veth"), HasSubstr("mtu 1400"), HasSubstr("addrgenmode none"), HasSubstr("state DOWN"),
                       HasSubstr("numtxqueues 1 numrxqueues 1 "), HasSubstr(pair->peer_mac.to_string())));
-    EXPECT_TRUE(host.starts_with(std::format("{}: ", pair->host_ifindex))) << host;
-    EXPECT_TRUE(peer.starts_with(std::format("{}: ", pair->peer_ifindex))) << peer;
+    EXPECT_TRUE(host.starts_with(formatted("{}: ", pair->host_ifindex))) << host;
+    EXPECT_TRUE(peer.starts_with(formatted("{}: ", pair->peer_ifindex))) << peer;
     EXPECT_TRUE(pair->left_out.empty());
 }
 

@@ -81,8 +81,8 @@ TEST_F(RestartTest, NothingIsLostOverRestartsAndKills) {
 
     for (std::size_t i = 0; i < tallies.size(); ++i) {
         const Tally& tally = tallies.at(i);
-        SCOPED_TRACE(std::format("{} over IPv{}", std::array{"the transfer", "the stream", "new connections"}.at(i % 3),
-                                 i < 3 ? 4 : 6));
+        SCOPED_TRACE(formatted("{} over IPv{}", std::array{"the transfer", "the stream", "new connections"}.at(i % 3),
+                               i < 3 ? 4 : 6));
         EXPECT_GT(tally.sent, 10U);
         EXPECT_EQ(tally.came_back, tally.sent);
         EXPECT_EQ(tally.failed, 0U);

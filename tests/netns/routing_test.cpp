@@ -37,10 +37,10 @@ struct Family {
     std::string hash_policy;  // the sysctl
 
     [[nodiscard]] std::string via(std::size_t uplink) const {
-        return std::format("via {} dev up{}", gateway.at(uplink), uplink);
+        return formatted("via {} dev up{}", gateway.at(uplink), uplink);
     }
     [[nodiscard]] std::string with_prefix(const std::string& address) const {
-        return std::format("{}/{}{}", address, prefix_length, option == "-6" ? " nodad" : "");
+        return formatted("{}/{}{}", address, prefix_length, option == "-6" ? " nodad" : "");
     }
 };
 
@@ -74,12 +74,12 @@ protected:
         connect(node(), "up1", second_, "eth0");
         for (const Family& family : kFamilies) {
             for (const auto& [host, i] : {std::pair(&outside(), 0U), {&second_, 1U}}) {
-                host->run(std::format("ip addr replace {} dev eth0; ip addr add {} dev lo; ip link set lo up",
-                                      family.with_prefix(family.gateway.at(i)), family.remote));
-                node().run(std::format("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
+                host->run(formatted("ip addr replace {} dev eth0; ip addr add {} dev lo; ip link set lo up",
+                                    family.with_prefix(family.gateway.at(i)), family.remote));
+                node().run(formatted("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
             }
-            node().run(std::format("ip {} route replace default {}", family.option, family.via(0)));
-            node().run(std::format("ip {} route add default {} metric 4000", family.option, family.via(1)));
+            node().run(formatted("ip {} route replace default {}", family.option, family.via(0)));
+            node().run(formatted("ip {} route add default {} metric 4000", family.option, family.via(1)));
         }
         node().run("echo 1 > /proc/sys/net/ipv4/conf/all/promote_secondaries");
         ASSERT_TRUE(start());
@@ -87,7 +87,7 @@ protected:
     }
 
     // ip(8) of this family, on the node.
-    void ip(const std::string& command) const { node().run(std::format("ip {} {}", net.option, command)); }
+    void ip(const std::string& command) const { node().run(formatted("ip {} {}", net.option, command)); }
     [[nodiscard]] UniqueFd socket(int type = SOCK_DGRAM) const { return socket_in(web_.netns(), to_, type); }
     // What the outside sees of a new flow.
     [[nodiscard]] std::string seen() const { return seen_as(socket().get(), to_); }
@@ -181,36 +181,36 @@ INSTANTIATE_TEST_SUITE_P(Family, SourceTest, testing::ValuesIn(kFamilies),
                          [](const auto& family) { return family.param.name; });
 
 TEST_P(SourceTest, IsWhatTheRouteSays) {
-    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
-    ip(std::format("route replace default {} src {}", net.via(0), net.second));
+    ip(formatted("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(formatted("route replace default {} src {}", net.via(0), net.second));
     EXPECT_TRUE(comes_to_be_seen_as(net.second));
-    ip(std::format("route add {} {}", net.remote, net.via(1)));
+    ip(formatted("route add {} {}", net.remote, net.via(1)));
     EXPECT_TRUE(comes_to_be_seen_as(net.node[1])) << "a route of its own, by the other uplink";
 }
 
 TEST_P(SourceTest, FollowsPolicyRules) {
     // The other uplink is one by its route in that table alone, as with two providers or wg-quick.
     for (const Family& family : kFamilies) {
-        node().run(std::format("ip {} route del default {} metric 4000", family.option, family.via(1)));
+        node().run(formatted("ip {} route del default {} metric 4000", family.option, family.via(1)));
     }
-    ip(std::format("route add default {} table 100", net.via(1)));
+    ip(formatted("route add default {} table 100", net.via(1)));
     for (const std::string& selector :
          {std::string("iif ") + endpoints().at(0).at("host_interface").get<std::string>(), "from " + net.container,
           "to " + net.remote, std::string("not fwmark 7"), std::string("ipproto udp dport 7")}) {
         SCOPED_TRACE(selector);
-        ip(std::format("rule add {} lookup 100", selector));
+        ip(formatted("rule add {} lookup 100", selector));
         EXPECT_TRUE(comes_to_be_seen_as(net.node[1]));
-        ip(std::format("rule del {} lookup 100", selector));
+        ip(formatted("rule del {} lookup 100", selector));
         EXPECT_TRUE(comes_to_be_seen_as(net.node[0]));
     }
-    ip(std::format("rule add from {} lookup 100", net.node[0]));
+    ip(formatted("rule add from {} lookup 100", net.node[0]));
     EXPECT_EQ(seen(), net.node[0]) << "a rule for the host's own address is not about containers";
 }
 
 TEST_P(SourceTest, MultipathSpreadsFlowsAndKeepsEachOnItsPath) {
     node().run("echo 1 > " + net.hash_policy);
-    ip(std::format("route del default {} metric 4000", net.via(1)));
-    ip(std::format("route replace default nexthop {} nexthop {}", net.via(0), net.via(1)));
+    ip(formatted("route del default {} metric 4000", net.via(1)));
+    ip(formatted("route replace default nexthop {} nexthop {}", net.via(0), net.via(1)));
     constexpr std::size_t kFlows = 32;
     std::vector<UniqueFd> sockets;
     std::vector<std::string> first;
@@ -230,8 +230,8 @@ TEST_P(SourceTest, MultipathSpreadsFlowsAndKeepsEachOnItsPath) {
 TEST_P(SourceTest, OfAFlowStaysWhenAnAddressIsAddedOrPreferred) {
     const UniqueFd flow = socket();
     ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
-    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
-    ip(std::format("route replace default {} src {}", net.via(0), net.second));
+    ip(formatted("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(formatted("route replace default {} src {}", net.via(0), net.second));
     EXPECT_TRUE(comes_to_be_seen_as(net.second)) << "new flows have it";
     EXPECT_EQ(seen_as(flow.get(), to_), net.node[0]);
 }
@@ -240,9 +240,9 @@ TEST_P(SourceTest, OfAFlowStaysWhenAnAddressIsAddedOrPreferred) {
 TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGone) {
     const UniqueFd flow = socket();
     ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
-    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
-    ip(std::format("addr del {}/{} dev up0", net.node[0], net.prefix_length));
-    ip(std::format("route replace default {}", net.via(0)));
+    ip(formatted("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(formatted("addr del {}/{} dev up0", net.node[0], net.prefix_length));
+    ip(formatted("route replace default {}", net.via(0)));
     EXPECT_TRUE(eventually([&] { return log().contains("flows of an address that is gone"); }));
     EXPECT_THAT(addresses_of_flows(), testing::Not(testing::Contains(net.node[0])));
     EXPECT_EQ(seen_as(flow.get(), to_), net.second);
@@ -252,9 +252,9 @@ TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGoneWhileNoDaemonRuns) {
     const UniqueFd flow = socket();
     ASSERT_EQ(seen_as(flow.get(), to_), net.node[0]);
     stop(SIGKILL);
-    ip(std::format("addr add {} dev up0", net.with_prefix(net.second)));
-    ip(std::format("addr del {}/{} dev up0", net.node[0], net.prefix_length));
-    ip(std::format("route replace default {}", net.via(0)));
+    ip(formatted("addr add {} dev up0", net.with_prefix(net.second)));
+    ip(formatted("addr del {}/{} dev up0", net.node[0], net.prefix_length));
+    ip(formatted("route replace default {}", net.via(0)));
     EXPECT_TRUE(eventually([&] { return seen_as(flow.get(), to_, 500ms) == net.second; }));
     ASSERT_TRUE(start());
     EXPECT_TRUE(eventually([&] { return !addresses_of_flows().contains(net.node[0]); }));
@@ -276,20 +276,20 @@ protected:
     }
     // Those of an uplink's programs.
     [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
-        return node().run(std::format("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
+        return node().run(formatted("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
     }
     // Its ingress program is attached last.
     [[nodiscard]] bool is_guarded(std::uint32_t ifindex) const { return link_pins(ifindex).contains("ingress"); }
     [[nodiscard]] std::uint32_t ifindex(const std::string& name) const {
         return static_cast<std::uint32_t>(
-            std::stoul(node().run(std::format("ip -j link show {} | jq .[0].ifindex", name))));
+            std::stoul(node().run(formatted("ip -j link show {} | jq .[0].ifindex", name))));
     }
     void add_uplink(std::size_t i) {
-        connect(node(), std::format("up{}", i), second_, "eth0");
+        connect(node(), formatted("up{}", i), second_, "eth0");
         for (const Family& family : kFamilies) {
-            second_.run(std::format("ip addr replace {} dev eth0", family.with_prefix(family.gateway.at(i))));
-            node().run(std::format("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
-            node().run(std::format("ip {} route add default {} metric 4000", family.option, family.via(i)));
+            second_.run(formatted("ip addr replace {} dev eth0", family.with_prefix(family.gateway.at(i))));
+            node().run(formatted("ip addr replace {} dev up{}", family.with_prefix(family.node.at(i)), i));
+            node().run(formatted("ip {} route add default {} metric 4000", family.option, family.via(i)));
         }
     }
 
@@ -303,11 +303,11 @@ TEST_P(TrafficTest, LosesNothingWhenOtherAddressesComeAndGo) {
     begin();
     for (int i = 0; i < 5; i++) {
         // Of IPv6, the kernel would prefer it for new flows if it were not deprecated.
-        ip(std::format("addr add {} dev up0 preferred_lft 0", net.with_prefix(net.second)));
-        ip(std::format("addr del {}/{} dev up1", net.node[1], net.prefix_length));
+        ip(formatted("addr add {} dev up0 preferred_lft 0", net.with_prefix(net.second)));
+        ip(formatted("addr del {}/{} dev up1", net.node[1], net.prefix_length));
         std::this_thread::sleep_for(200ms);
-        ip(std::format("addr del {}/{} dev up0", net.second, net.prefix_length));
-        ip(std::format("addr add {} dev up1", net.with_prefix(net.node[1])));
+        ip(formatted("addr del {}/{} dev up0", net.second, net.prefix_length));
+        ip(formatted("addr add {} dev up1", net.with_prefix(net.node[1])));
         std::this_thread::sleep_for(200ms);
     }
     expect_nothing_lost();
@@ -352,13 +352,13 @@ TEST_P(TrafficTest, LosesNothingWhenAnotherUplinkVanishesAndAppears) {
 // Most of what the addresses are hashed to is up1's: by one order of the hops or by the other, new connections go
 // there.
 TEST_P(TrafficTest, LosesNothingWhenTheNextHopsChange) {
-    ip(std::format("route del default {} metric 4000", net.via(1)));
+    ip(formatted("route del default {} metric 4000", net.via(1)));
     begin();
-    const std::string some = std::format("nexthop {} weight 1", net.via(0));
-    const std::string most = std::format("nexthop {} weight 4", net.via(1));
+    const std::string some = formatted("nexthop {} weight 1", net.via(0));
+    const std::string most = formatted("nexthop {} weight 4", net.via(1));
     bool others_went_by_up1 = false;
     for (const std::string& hops : {some + " " + most, most + " " + some}) {
-        ip(std::format("route replace default {}", hops));
+        ip(formatted("route replace default {}", hops));
         std::this_thread::sleep_for(2s);
         others_went_by_up1 = others_went_by_up1 || addresses_of_flows().contains(net.node[1]);
     }
@@ -520,7 +520,7 @@ TEST_P(L3UplinkTest, BearsTrafficOfEveryKindWithoutLoss) {
 
 TEST_P(L3UplinkTest, BearsPacketsOfItsMtuFragmentsAndErrors) {
     EXPECT_TRUE(
-        web_.netns().succeeds(std::format("ping -c 1 -W 2 -M do -s {} {}", 1500 - 8 - (is_v4() ? 20 : 40), remote_)));
+        web_.netns().succeeds(formatted("ping -c 1 -W 2 -M do -s {} {}", 1500 - 8 - (is_v4() ? 20 : 40), remote_)));
     EXPECT_TRUE(web_.netns().succeeds("ping -c 1 -W 2 -s 4000 " + remote_));
     EXPECT_THAT(web_.netns().run("traceroute -n -q 1 -w 2 -m 5 " + remote_), testing::HasSubstr(" " + remote_ + " "));
 }

@@ -146,7 +146,7 @@ TEST_P(UpgradeFromTest, LosesNothingUnderTraffic) {
         });
     };
     for (std::size_t i = 0; i < containers.size(); ++i) {
-        ASSERT_TRUE(attach(containers[i], std::format("container-{}", i)));
+        ASSERT_TRUE(attach(containers[i], formatted("container-{}", i)));
         run(transfer, containers[i], transfers[i]);
     }
     run(stream, containers.front(), datagrams);
@@ -219,7 +219,7 @@ public:
         launched.wait();
     }
     void has(int megabytes) const {
-        std::ofstream(meminfo_) << std::format("MemTotal: 8000000 kB\nMemAvailable: {} kB\n", megabytes * 1024);
+        std::ofstream(meminfo_) << formatted("MemTotal: 8000000 kB\nMemAvailable: {} kB\n", megabytes * 1024);
     }
 
 private:
@@ -281,7 +281,7 @@ TEST_F(UpgradeTest, TakesOverFlowsAlsoFromAnUpgradeToAnotherVersionThatWasCutSho
     const UniqueFd socket = socket_in(web.netns(), to, SOCK_DGRAM);
     ASSERT_EQ(seen_as(socket.get(), to), "198.51.100.1");
     stop(SIGTERM);
-    node().run(std::format("mkdir {}", (pins() / "upgrade-999999999999999").string()));
+    node().run(formatted("mkdir {}", (pins() / "upgrade-999999999999999").string()));
     use_program(NEXT_NETKITD);
     ASSERT_TRUE(start());
     EXPECT_EQ(call({.operation = ipc::Operation::flow_list})->at("flows").size(), 1U);
@@ -295,7 +295,7 @@ TEST_F(UpgradeTest, IsNotHeldUpByAProgramOfADeviceThatIsGone) {
     ASSERT_TRUE(eventually([&] { return status().at("uplinks").size() == 2U; }));
     const std::string ifindex = node().run("ip -j link show gone | jq -j .[0].ifindex");
     stop(SIGKILL);
-    node().run(std::format("rm {}/uplink-{}-ingress && ip link del gone", (pins() / "links").string(), ifindex));
+    node().run(formatted("rm {}/uplink-{}-ingress && ip link del gone", (pins() / "links").string(), ifindex));
     use_program(NEXT_NETKITD);
     ASSERT_TRUE(start());
     EXPECT_TRUE(eventually([&] { return is_done(); })) << testing::PrintToString(maps());
@@ -304,9 +304,9 @@ TEST_F(UpgradeTest, IsNotHeldUpByAProgramOfADeviceThatIsGone) {
 TEST_F(UpgradeTest, PurgeRemovesWhatAnyVersionMade) {
     upgrade();
     stop(SIGTERM);
-    node().run(std::format("{} --purge --config {} --bpffs {} --store {} --socket {}", NETKITD_PROGRAM,
-                           scratch("netkitd.json"), bpffs().string(), scratch("state/state.db"),
-                           scratch("netkitd.sock")));
+    node().run(formatted("{} --purge --config {} --bpffs {} --store {} --socket {}", NETKITD_PROGRAM,
+                         scratch("netkitd.json"), bpffs().string(), scratch("state/state.db"),
+                         scratch("netkitd.sock")));
     EXPECT_FALSE(std::filesystem::exists(pins()));
     EXPECT_FALSE(std::filesystem::exists(scratch("state/state.db")));
 }

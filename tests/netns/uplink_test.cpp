@@ -25,9 +25,9 @@ protected:
 
     // A wire to the outside, with an address of 192.0.2.0/24 and of 2001:db8::/64.
     void add_wire(const std::string& name, int host) {
-        test::connect(node(), name, *outside_, std::format("to-{}", name));
-        node().run(std::format("ip addr add 192.0.2.{}/24 dev {}", host, name));
-        node().run(std::format("ip addr add 2001:db8::{}/64 dev {} nodad", host, name));
+        test::connect(node(), name, *outside_, formatted("to-{}", name));
+        node().run(formatted("ip addr add 192.0.2.{}/24 dev {}", host, name));
+        node().run(formatted("ip addr add 2001:db8::{}/64 dev {} nodad", host, name));
     }
     // Whatever this kernel has.
     bool add_device_without_ethernet() {
@@ -153,7 +153,7 @@ TEST_F(UplinkTest, ConfiguredNamesAreTakenAsTheyAreAndMissingOnesLeftOut) {
 
 TEST_F(UplinkTest, AnEndpointsDeviceIsNeverOne) {
     add_wire("nk0a1b2c3d", 1);
-    node().run(std::format("ip link set nk0a1b2c3d group {}", kDeviceGroup));
+    node().run(formatted("ip link set nk0a1b2c3d group {}", kDeviceGroup));
     add_wire("nkwire", 2);
     node().run("ip route add default via 192.0.2.254 dev nk0a1b2c3d");
     node().run("ip route add default via 192.0.2.253 dev nkwire metric 7");

@@ -5,13 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <format>
 #include <fstream>
 #include <memory>
 #include <set>
 #include <sstream>
 #include <string>
 
+#include "base/format.h"
 #include "datapath/pinned_maps.h"
 #include "netkitd.skel.h"
 
@@ -41,16 +41,16 @@ std::string layout_of(const btf& types, std::uint32_t id) {
         const btf_type* const named = btf__type_by_id(&types, id);
         if (btf_is_array(type)) {
             const auto* const array = btf_array(type);
-            return std::format("{} of {}", array->nelems, layout_of(types, array->type));
+            return formatted("{} of {}", array->nelems, layout_of(types, array->type));
         }
         return btf__name_by_offset(&types, named->name_off);
     }
     std::string text = "{";
     for (std::uint32_t i = 0; i < btf_vlen(type); ++i) {
         const btf_member& member = btf_members(type)[i];
-        text += std::format("{} {} {} {}; ", btf__name_by_offset(&types, member.name_off),
-                            btf_member_bit_offset(type, i) / 8, btf__resolve_size(&types, member.type),
-                            layout_of(types, member.type));
+        text +=
+            formatted("{} {} {} {}; ", btf__name_by_offset(&types, member.name_off), btf_member_bit_offset(type, i) / 8,
+                      btf__resolve_size(&types, member.type), layout_of(types, member.type));
     }
     return text + "}";
 }
@@ -58,17 +58,17 @@ std::string layout_of(const btf& types, std::uint32_t id) {
 // One line: name, version, type, sizes, and what key and value look like.
 std::string line_of(const btf& types, const bpf_map& map, std::uint32_t version) {
     const bool is_array = bpf_map__type(&map) == BPF_MAP_TYPE_PERCPU_ARRAY || bpf_map__type(&map) == BPF_MAP_TYPE_ARRAY;
-    return std::format("{} {}: {}{} {} -> {} {}", bpf_map__name(&map), version,
-                       libbpf_bpf_map_type_str(bpf_map__type(&map)),
-                       is_array ? std::format(" of {}", bpf_map__max_entries(&map)) : "", bpf_map__key_size(&map),
-                       bpf_map__value_size(&map), layout_of(types, bpf_map__btf_value_type_id(&map))) +
+    return formatted("{} {}: {}{} {} -> {} {}", bpf_map__name(&map), version,
+                     libbpf_bpf_map_type_str(bpf_map__type(&map)),
+                     is_array ? formatted(" of {}", bpf_map__max_entries(&map)) : "", bpf_map__key_size(&map),
+                     bpf_map__value_size(&map), layout_of(types, bpf_map__btf_value_type_id(&map))) +
            " by " + layout_of(types, bpf_map__btf_key_type_id(&map));
 }
 
 TEST(Abi, ACountersNumberIsForEver) {
     const auto released = lines_of("counters");
 #define EXPECT_RELEASED(symbol, name, text) \
-    EXPECT_THAT(released, Contains(std::format("{} {}", static_cast<int>(symbol), name)));
+    EXPECT_THAT(released, Contains(formatted("{} {}", static_cast<int>(symbol), name)));
     NK_DROP_REASONS(EXPECT_RELEASED)
     NK_EVENTS(EXPECT_RELEASED)
 #undef EXPECT_RELEASED

@@ -223,7 +223,7 @@ TEST(Config, NetworkNamesAndCountAreBounded) {
     const auto networks = [](int count) {
         std::string text = R"({"networks": {)";
         for (int i = 0; i < count; ++i) {
-            text += std::format(R"({}"n{}": {{"ipv4": "10.80.{}.0/24"}})", i > 0 ? "," : "", i, i);
+            text += formatted(R"({}"n{}": {{"ipv4": "10.80.{}.0/24"}})", i > 0 ? "," : "", i, i);
         }
         return refusal(text + "}}");
     };
@@ -243,7 +243,7 @@ TEST(Config, ANetworkMayHaveNameServers) {
 
 TEST(Config, AnMtuIsAWholeNumberInRange) {
     for (const char* mtu : {"1279", "65536", "-1", "1500.0", "\"1500\"", "18446744073709551616", "true"}) {
-        EXPECT_THAT(refusal(std::format(R"({{"networks": {{"default": {{"mtu": {}}}}}}})", mtu)),
+        EXPECT_THAT(refusal(formatted(R"({{"networks": {{"default": {{"mtu": {}}}}}}})", mtu)),
                     HasSubstr("networks.default.mtu: must be a whole number from 1280 to 65535"))
             << mtu;
     }
@@ -254,7 +254,7 @@ TEST(Config, UplinksAreDeviceNames) {
     EXPECT_THAT(refusal(R"({"uplinks": ["eth0", "eth1", "eth0"]})"), HasSubstr("eth0 is there twice"));
     std::string many = R"({"uplinks": ["e0")";
     for (int i = 1; i < 17; ++i) {
-        many += std::format(R"(,"e{}")", i);
+        many += formatted(R"(,"e{}")", i);
     }
     EXPECT_THAT(refusal(many + "]}"), HasSubstr("uplinks: 17 devices; at most 16"));
 }
@@ -295,7 +295,7 @@ TEST(Config, DestinationsThatAreNotMasqueraded) {
     }
     std::string many = R"("10.0.0.0/32")";
     for (int i = 1; i < 1024; ++i) {
-        many += std::format(R"(, "10.0.{}.{}/32")", i / 256, i % 256);
+        many += formatted(R"(, "10.0.{}.{}/32")", i / 256, i % 256);
     }
     EXPECT_EQ(with(many + R"(, "fd00::/8")"), "") << "as many of each family";
     EXPECT_THAT(with(many + R"(, "10.1.0.0/16")"), HasSubstr("more than 1024 prefixes of one family"));
@@ -338,7 +338,7 @@ TEST(Config, LifetimesAreInSecondsAndNotTooShort) {
     EXPECT_THAT(with(R"({"udp": 30})"), AllOf(HasSubstr("masquerade.lifetimes.'udp': no such key"),
                                               HasSubstr("tcp_half_closed_seconds, tcp_closed_seconds, udp_seconds")));
     for (const char* seconds : {"9", "604801", "-1", "\"30s\"", "30.5", "null"}) {
-        EXPECT_THAT(with(std::format(R"({{"tcp_closed_seconds": {}}})", seconds)),
+        EXPECT_THAT(with(formatted(R"({{"tcp_closed_seconds": {}}})", seconds)),
                     HasSubstr("lifetimes.tcp_closed_seconds: must be a whole number from 10 to 604800"))
             << seconds;
     }
@@ -369,7 +369,7 @@ TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
 
 TEST(Config, TheStoreIsAnAbsolutePath) {
     for (const char* path : {"", "state.db", "/var/lib/netkitd/", "/a\\u0000b"}) {
-        EXPECT_THAT(refusal(std::format(R"({{"store": "{}"}})", path)), HasSubstr("store: ")) << path;
+        EXPECT_THAT(refusal(formatted(R"({{"store": "{}"}})", path)), HasSubstr("store: ")) << path;
     }
 }
 

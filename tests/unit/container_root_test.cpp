@@ -26,12 +26,11 @@ protected:
     }
     // Where the descriptor leads, as seen from the root.
     [[nodiscard]] std::string place(const Result<UniqueFd>& fd) const {
-        return fd ? "/" +
-                        fs::read_symlink(std::format("/proc/self/fd/{}", fd->get())).lexically_relative(root_).string()
+        return fd ? "/" + fs::read_symlink(formatted("/proc/self/fd/{}", fd->get())).lexically_relative(root_).string()
                   : fd.error().message();
     }
 
-    const fs::path top_ = testing::TempDir() + std::format("container_root.{}", ::getpid());
+    const fs::path top_ = testing::TempDir() + formatted("container_root.{}", ::getpid());
     const fs::path root_ = top_ / "root";
     const fs::path outside_ = top_ / "resolv.conf";
 };

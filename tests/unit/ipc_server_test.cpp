@@ -135,7 +135,7 @@ TEST(Server, MalformedRequestsAreAnsweredAndReported) {
     EXPECT_TRUE(ask_status(server));
     ASSERT_EQ(server.reports().size(), 4U);
     EXPECT_THAT(server.reports().front(),
-                HasSubstr(std::format("process {} (uid 0): request: not valid JSON", getpid())));
+                HasSubstr(formatted("process {} (uid 0): request: not valid JSON", getpid())));
 }
 
 TEST(Server, AnOversizedRequestIsRefused) {

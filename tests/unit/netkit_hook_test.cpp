@@ -138,7 +138,7 @@ TEST_F(HookTest, AttachesTheContainersNetnsAndProcess) {
     struct stat own{};
     ASSERT_EQ(::stat("/proc/self/ns/net", &own), 0);
     EXPECT_EQ(asked.netns, own.st_ino);
-    EXPECT_THAT(asked.pidfd, HasSubstr(std::format("Pid:\t{}\n", container.pid())));
+    EXPECT_THAT(asked.pidfd, HasSubstr(formatted("Pid:\t{}\n", container.pid())));
 }
 
 TEST_F(HookTest, DetachesAtPoststop) {
@@ -202,7 +202,7 @@ TEST_F(HookTest, WithoutTheAnnotationItSaysSo) {
 TEST_F(HookTest, AProcessThatIsGoneIsNotAttached) {
     Sleeper container;
     const std::string state = state_of(container.pid()).dump();
-    const std::string reason = std::format("the container's process {} is gone", container.pid());
+    const std::string reason = formatted("the container's process {} is gone", container.pid());
     container.kill();
     siginfo_t info{};
     ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(container.pid()), &info, WEXITED | WNOWAIT), 0);
@@ -287,7 +287,7 @@ TEST_F(HookTest, AWrongCommandLineIsAUsageError) {
 
 TEST_F(HookTest, ClosedStandardStreamsDoNotHarm) {
     auto run = hook("");
-    run.command = {"/bin/sh", "-c", std::format("exec {} --socket {} <&- >&- 2>&-", NETKIT_HOOK, server_.path())};
+    run.command = {"/bin/sh", "-c", formatted("exec {} --socket {} <&- >&- 2>&-", NETKIT_HOOK, server_.path())};
     EXPECT_EQ(run_process(run).status, 1);
     EXPECT_TRUE(asked().empty());
 }
@@ -408,7 +408,7 @@ TEST(HookBinary, StartsWithinAMillisecond) {
         hook = std::min(hook, run_time({NETKIT_HOOK, "--help"}));
         floor = std::min(floor, run_time({"/bin/true"}));
     }
-    std::cout << std::format("hook {} us, /bin/true {} us of processor time\n", hook.count(), floor.count());
+    std::cout << formatted("hook {} us, /bin/true {} us of processor time\n", hook.count(), floor.count());
     EXPECT_LT(hook - floor, 1ms);
 }
 

@@ -76,7 +76,7 @@ TEST(CommandLine, FlowsAreSelected) {
     EXPECT_TRUE(parsed({"flow", "flush", "--all"}).all);
     const auto dst = [](const char* text) {
         const ipc::FlowSelection flows = parsed({"flow", "flush", "--dst", text}).flows;
-        return std::format("{} {}", flows.destination->to_string(), flows.port ? std::to_string(*flows.port) : "any");
+        return formatted("{} {}", flows.destination->to_string(), flows.port ? std::to_string(*flows.port) : "any");
     };
     EXPECT_EQ(dst("192.0.2.1"), "192.0.2.1/32 any");
     EXPECT_EQ(dst("192.0.2.1:443"), "192.0.2.1/32 443");

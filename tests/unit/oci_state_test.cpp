@@ -49,7 +49,7 @@ TEST(OciState, NoAnnotationsAreNullInGo) {
 TEST(OciState, MalformedIsRefusedByName) {
     std::string many;
     for (int i = 0; i < 33; ++i) {
-        many += std::format("{}\"io.netkitd.{}\":\"\"", i == 0 ? "" : ",", i);
+        many += formatted("{}\"io.netkitd.{}\":\"\"", i == 0 ? "" : ",", i);
     }
     std::string deep_objects = R"({"id":"web","x":)";
     for (int i = 0; i < 10'000; ++i) {

@@ -66,11 +66,11 @@ TEST(ResolvConf, ServersThatNoContainerReachesAreLeftOutByName) {
 TEST(ResolvConf, IsBounded) {
     std::string text;
     for (int i = 0; i < 1000; ++i) {
-        text += std::format("nameserver 192.0.2.{}\nsearch {}\noptions o{}\n", i % 256, std::string(500, 'x'), i);
+        text += formatted("nameserver 192.0.2.{}\nsearch {}\noptions o{}\n", i % 256, std::string(500, 'x'), i);
     }
     text += "search";
     for (int i = 0; i < 1000; ++i) {
-        text += std::format(" d{}.example", i);
+        text += formatted(" d{}.example", i);
     }
     const auto settings = parse(text + "\nsearch \x1b[2J a\xff.example fine.example\n");
     EXPECT_THAT(settings.servers, SizeIs(8));

@@ -12,13 +12,13 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 link::HostPrefix address(const char* text) {
-    return {.prefix = IpPrefix::parse(text).value(), .connected = true, .text = std::format("the address {}", text)};
+    return {.prefix = IpPrefix::parse(text).value(), .connected = true, .text = formatted("the address {}", text)};
 }
 link::HostPrefix link_route(const char* text) {
-    return {.prefix = IpPrefix::parse(text).value(), .connected = true, .text = std::format("the route {}", text)};
+    return {.prefix = IpPrefix::parse(text).value(), .connected = true, .text = formatted("the route {}", text)};
 }
 link::HostPrefix route(const char* text) {
-    return {.prefix = IpPrefix::parse(text).value(), .connected = false, .text = std::format("the route {}", text)};
+    return {.prefix = IpPrefix::parse(text).value(), .connected = false, .text = formatted("the route {}", text)};
 }
 
 Config config_of(std::string_view text) {

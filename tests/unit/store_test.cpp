@@ -37,12 +37,12 @@ EndpointRecord endpoint(std::uint32_t id) {
             .ipv6 = std::nullopt,
             .mtu = 1500,
             .device_mode = link::DeviceMode::netkit,
-            .host_name = std::format("nk{:08x}", id),
+            .host_name = formatted("nk{:08x}", id),
             .host_ifindex = 100 + id,
             .host_mac = {},
             .peer_mac = {},
             .created = std::chrono::system_clock::time_point(std::chrono::nanoseconds(1'750'000'000'123'456'789)),
-            .members = {{.container_id = std::format("container-{}", id), .pid = 4242, .pid_start_time = 77}}};
+            .members = {{.container_id = formatted("container-{}", id), .pid = 4242, .pid_start_time = 77}}};
 }
 
 // A directory of its own for each test.
