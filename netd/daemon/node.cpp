@@ -25,7 +25,7 @@ Result<DeviceModeDecision> decide_device_mode(const Config& config) {
     decision.configured = config.device_mode ? std::string(link::to_string(*config.device_mode)) : "auto";
     if (!config.device_mode) {
         decision.modes.active = decision.modes.netkit_available ? link::DeviceMode::netkit : link::DeviceMode::veth;
-        decision.reason = decision.modes.netkit_available ? "" : std::format("fell back to veth: {}", kNoNetkit);
+        decision.reason = decision.modes.netkit_available ? "" : formatted("fell back to veth: {}", kNoNetkit);
         return decision;
     }
     decision.modes.active = *config.device_mode;
@@ -43,7 +43,8 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
       device_mode_(std::move(device_mode)),
       plumbing_(host_, std::move(sysctls), datapath_),
       network_(host_, datapath_, store_),
-      sweeper_(datapath_) {}
+      sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
+                           .ended = [this] { return manager_->ended(); }}) {}
 
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
     NK_TRY(refuse_realtime_kernel());

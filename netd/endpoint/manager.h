@@ -75,6 +75,8 @@ public:
     [[nodiscard]] const std::map<std::string, std::string>& cut_off() const { return processes_.cut_off(); }
     // Running containers whose end of the pair did not get the sizes that it should have, and why.
     [[nodiscard]] const std::map<std::string, std::string>& other_sizes() const { return pair_sizes_.refused(); }
+    // How many have ended since the start, of those from before it too.
+    [[nodiscard]] std::uint64_t ended() const { return ended_; }
     // Of a network of the configuration; nothing where it has no prefix of that family.
     [[nodiscard]] PoolUse pool_use(const std::string& network, IpFamily family = IpFamily::v4) const;
 
@@ -109,6 +111,7 @@ private:
     MemberProcesses processes_;
     PairSizes pair_sizes_;
     EndpointTable endpoints_;
+    std::uint64_t ended_ = 0;
     std::set<std::uint32_t> removed_devices_;  // that the kernel has not announced as removed yet
     std::set<std::uint32_t> to_take_up_;       // endpoints that the kernel refused to take up at start
     // Endpoints that are gone but not from the database (a full disk), by id, with the addresses that they gave back.

@@ -15,11 +15,11 @@ constexpr const char* kLocalPorts = "ipv4/ip_local_port_range";
 constexpr const char* kKernelsLocalPorts = "32768\t60999";
 
 std::string forwarding_sysctl(const std::string& host_name) {
-    return std::format("ipv4/conf/{}/forwarding", host_name);
+    return formatted("ipv4/conf/{}/forwarding", host_name);
 }
 
 std::string ipv6_sysctl(const std::string& host_name, std::string_view setting) {
-    return std::format("ipv6/conf/{}/{}", host_name, setting);
+    return formatted("ipv6/conf/{}/{}", host_name, setting);
 }
 
 // `forwarding` for the datapath's route look-ups, `force_forwarding` for the stack; a kernel without the latter
@@ -171,11 +171,6 @@ Result<void> KernelPlumbing::forget_drops(std::uint32_t host_ifindex) {
 
 Result<std::vector<std::uint32_t>> KernelPlumbing::devices_with_drops() {
     return datapath_.devices_with_drops();
-}
-
-Result<void> KernelPlumbing::forget_flows(std::uint32_t endpoint_id) {
-    NK_TRY(nat::FlowTable(datapath_).flush({.endpoint_id = endpoint_id}));
-    return {};
 }
 
 Result<void> KernelPlumbing::set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) {

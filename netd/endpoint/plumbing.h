@@ -18,7 +18,6 @@
 #include "link/configure.h"
 #include "link/device.h"
 #include "link/sysctl.h"
-#include "nat/flows.h"
 #include "netlink/socket.h"
 
 namespace netkitd {
@@ -69,7 +68,6 @@ public:
     [[nodiscard]] virtual Result<void> count_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<void> forget_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<std::vector<std::uint32_t>> devices_with_drops() = 0;
-    [[nodiscard]] virtual Result<void> forget_flows(std::uint32_t endpoint_id) = 0;
 
     // Segment sizes of the host's end, and of the other one: its netns is found by `process`, a pidfd, and left again.
     [[nodiscard]] virtual Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) = 0;
@@ -117,7 +115,6 @@ public:
     Result<void> count_drops(std::uint32_t host_ifindex) override;
     Result<void> forget_drops(std::uint32_t host_ifindex) override;
     Result<std::vector<std::uint32_t>> devices_with_drops() override;
-    Result<void> forget_flows(std::uint32_t endpoint_id) override;
     Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) override;
     Result<std::optional<link::PeerEnd>> look_at_peer(std::uint32_t host_ifindex) override;
     Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,

@@ -1,7 +1,7 @@
 // How an endpoint ends: with its last member, or with its device.
 #include <algorithm>
-#include <format>
 
+#include "base/format.h"
 #include "base/log.h"
 #include "endpoint/manager.h"
 #include "endpoint/named_netns.h"
@@ -43,6 +43,7 @@ Result<void> EndpointManager::drop_member(std::uint32_t endpoint_id, const std::
 
 Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     const EndpointRecord record = endpoints_.take(endpoint_id).record;
+    ++ended_;
     removed_devices_.insert(record.host_ifindex);
     std::vector<IpAddr> addresses = record.addresses();
     // Moved on, with the container.
@@ -58,14 +59,13 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
         undo_changes(record, changes_in((*device)->alias));
     }
     keep_first(result, plumbing_.detach_program(record.host_name));
-    keep_first(result, plumbing_.forget_flows(record.id));
     keep_first(result, plumbing_.forget_drops(record.host_ifindex));
     to_take_up_.erase(record.id);
     pair_sizes_.forget(record);
     to_forget_.emplace(record.id, addresses);
     keep_first(result, forget_records());
     std::ranges::for_each(addresses, [this](const IpAddr& address) { pools_.release(address); });
-    return with_context(result, std::format("give back endpoint {} of {}", record.id, first_container(record)));
+    return with_context(result, formatted("give back endpoint {} of {}", record.id, first_container(record)));
 }
 
 // A netns that lives on without its endpoint is found by a process in it, or, where none was named, by its cookie among

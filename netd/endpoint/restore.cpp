@@ -39,7 +39,7 @@ Result<void> EndpointManager::restore() {
             NK_TRY(give_back_or_keep(record));
             continue;
         }
-        const std::string what = std::format("take up endpoint {} ({})", record.id, record.host_name);
+        const std::string what = formatted("take up endpoint {} ({})", record.id, record.host_name);
         NK_TRY_CONTEXT(what, reserve_addresses(record));
         processes_.watch_members(endpoints_.put({.record = record}));
         if (const auto taken_up = take_up(record); !taken_up) {
@@ -80,8 +80,8 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     for (const IpAddr& address : addresses) {
         pools_.note_freed(address);
     }
-    NK_TRY(plumbing_.forget_drops(record.host_ifindex));
-    return plumbing_.forget_flows(record.id);
+    ++ended_;
+    return plumbing_.forget_drops(record.host_ifindex);
 }
 
 Result<void> EndpointManager::reserve_addresses(const EndpointRecord& record) {

@@ -1,5 +1,7 @@
 #include "nat/flow_sweeper.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 
 namespace netkitd::nat {
@@ -21,30 +23,53 @@ FlowLifetimes under_pressure(const FlowLifetimes& lifetimes, const FlowMapFill& 
     return result;
 }
 
-// The shortest life that a flow can have, given what this half of it says.
+}  // namespace
+
+bool FlowSweeper::has_owner_ended() {
+    const std::uint64_t now = owners_.ended();
+    return std::exchange(ended_, now) != now;
+}
+
 template <typename Key>
-nanoseconds earliest_end(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry) {
+nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) const {
+    // Two maximum segment lifetimes (RFC 9293, 3.6.1).
+    constexpr nanoseconds kOwnerlessTcp = 240s;
+    const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    if (owners_.has(entry.value.endpoint_id)) {
+        return life;
+    }
+    return entry.key.proto == IPPROTO_TCP ? std::min(life, kOwnerlessTcp) : nanoseconds(0);
+}
+
+// The earliest that a flow can be over, given what this half of it says.
+template <typename Key>
+nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, bool established,
+                                      const FlowEntry<Key>& entry) const {
     const std::uint32_t flags = entry.value.flags;
     return nanoseconds(entry.value.last_seen_ns) +
-           lifetime(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry.key.proto);
+           life(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry);
 }
 
+// A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6). While
+// a connection ends, by what came last.
 template <typename Key>
-nanoseconds end_of(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
-                   const nk_flow& other) {
+nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
+                                const nk_flow& other) const {
     const FlowState state = flow_state(established, entry.key.proto, entry.value.flags, other.flags);
-    return nanoseconds(std::max(entry.value.last_seen_ns, other.last_seen_ns)) +
-           lifetime(lifetimes, state, entry.key.proto);
+    const bool ends = state == FlowState::half_closed || state == FlowState::closed;
+    const nk_flow& forward = entry.key.direction == NK_FLOW_FORWARD ? entry.value : other;
+    const std::uint64_t last_seen_ns =
+        ends ? std::max(entry.value.last_seen_ns, other.last_seen_ns) : forward.last_seen_ns;
+    return nanoseconds(last_seen_ns) + life(lifetimes, state, entry);
 }
-
-}  // namespace
 
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {
     NK_TRY(measure());
-    if (!walk_ && !NK_TRY(is_due(lifetimes, now))) {
-        return schedule_.until_the_next_question();
-    }
     if (!walk_) {
+        const bool due = NK_TRY(is_due(lifetimes, now));
+        if (!has_owner_ended() && !due) {
+            return schedule_.until_the_next_question();
+        }
         walk_.emplace();
     }
     if (auto done = work(lifetimes, now); !done) {

@@ -1,4 +1,4 @@
-// Forgets the flows that are over, and halves that have lost their other half.
+// Forgets the flows that are over, or whose container is, and halves that have lost their other half.
 //
 // Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
 // has been idle long enough does it look at the other half. When to walk is for the schedule to say; a walk is done a
@@ -8,8 +8,10 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "config/flow_lifetimes.h"
@@ -28,10 +30,18 @@ struct SweepWalk {
     std::optional<std::chrono::nanoseconds> next_end;  // when the first of those that were left is over
 };
 
+// Whose flows may be there. Those of an endpoint that has ended are over; but its TCP connections may be alive for
+// their other ends, so that their ports are not for others yet.
+struct FlowOwners {
+    std::function<bool(std::uint32_t endpoint_id)> has = [](std::uint32_t) { return true; };
+    std::function<std::uint64_t()> ended = [] { return 0; };  // how many there were that have ended
+};
+
 class FlowSweeper {
 public:
     // Borrows the datapath for its life.
-    explicit FlowSweeper(const datapath::Datapath& datapath) : datapath_(&datapath) {}
+    explicit FlowSweeper(const datapath::Datapath& datapath, FlowOwners owners = {})
+        : datapath_(&datapath), owners_(std::move(owners)) {}
 
     // Does a slice of what is due, if anything is; how long to wait before the next step.
     [[nodiscard]] Result<std::chrono::milliseconds> step(const FlowLifetimes& lifetimes,
@@ -56,12 +66,24 @@ public:
 
 private:
     [[nodiscard]] Result<bool> is_due(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
+    [[nodiscard]] bool has_owner_ended();
+    template <typename Key>
+    [[nodiscard]] std::chrono::nanoseconds life(const FlowLifetimes& lifetimes, FlowState state,
+                                                const FlowEntry<Key>& entry) const;
+    template <typename Key>
+    [[nodiscard]] std::chrono::nanoseconds earliest_end(const FlowLifetimes& lifetimes, bool established,
+                                                        const FlowEntry<Key>& entry) const;
+    template <typename Key>
+    [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, bool established,
+                                                  const FlowEntry<Key>& entry, const nk_flow& other) const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>
     [[nodiscard]] Result<std::size_t> sweep_some(const Map& map, const FlowLifetimes& lifetimes,
                                                  std::chrono::nanoseconds now);
 
     const datapath::Datapath* datapath_;
+    FlowOwners owners_;
+    std::uint64_t ended_ = 0;  // owners, as of the last look
     SweepSchedule schedule_;
     std::array<Map, 4> maps_{{{.name = "flows4", .family = IpFamily::v4, .established = true},
                               {.name = "flows6", .family = IpFamily::v6, .established = true},

@@ -93,9 +93,6 @@ public:
     Result<std::vector<std::uint32_t>> devices_with_drops() override {
         return step("devices_with_drops", [&] { return kernel_.devices_with_drops(); });
     }
-    Result<void> forget_flows(std::uint32_t endpoint_id) override {
-        return step("forget_flows", [&] { return kernel_.forget_flows(endpoint_id); });
-    }
     Result<void> set_host_sizes(std::uint32_t host_ifindex, const link::SegmentSizes& sizes) override {
         return step("set_host_sizes", [&] { return kernel_.set_host_sizes(host_ifindex, sizes); });
     }

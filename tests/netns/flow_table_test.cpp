@@ -177,15 +177,46 @@ TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
     EXPECT_EQ(left.front().state, FlowState::established);
 }
 
-// A flow is over when both directions are idle: a reply that still comes keeps it.
-TYPED_TEST(FlowTableTest, AHalfThatIsInUseKeepsTheOther) {
-    this->put(this->established(), this->forward(53), 400s, 7);
-    this->put(this->established(), this->reverse(53), 1s, 7);
+// What comes from outside keeps none: anybody can send it.
+TYPED_TEST(FlowTableTest, AFlowLivesByWhatItsContainerSends) {
+    this->put(this->established(), this->forward(53), 1s, 7);
+    this->put(this->established(), this->reverse(53), 400s, 7);
+    this->put(this->established(), this->forward(54), 400s, 7);
+    this->put(this->established(), this->reverse(54), 1s, 7);
     nat::FlowSweeper sweeper(this->datapath());
     this->walk(sweeper);
+    EXPECT_EQ(sweeper.removed(), 1U);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
+    EXPECT_EQ(flows[0].destination_port, 53);
     EXPECT_LT(flows[0].idle, 10s);
+}
+
+// At once, but for TCP: its other ends may go on for a while, so that its ports are not for others yet.
+TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
+    this->put_flow(this->established(), 53, 1s, 7);
+    this->put_flow(this->established(), 54, 1s, 8);
+    this->put_flow(this->fresh(), 55, 1s, 8);
+    for (const auto& [port, idle] : {std::pair<std::uint16_t, std::chrono::seconds>(80, 1s), {81, 240s}}) {
+        for (auto key : {this->forward(port), this->reverse(port)}) {
+            key.proto = IPPROTO_TCP;
+            this->put(this->established(), key, idle, 8);
+        }
+    }
+    std::uint64_t ended = 0;
+    nat::FlowSweeper sweeper(this->datapath(),
+                             {.has = [](std::uint32_t id) { return id == 7; }, .ended = [&] { return ended; }});
+    ASSERT_TRUE(sweeper.step({}));
+    EXPECT_EQ(sweeper.walks(), 0U) << "nothing is due yet";
+    ++ended;
+    ASSERT_TRUE(sweeper.step({}));
+    EXPECT_EQ(sweeper.walks(), 1U) << "nobody waits for the walk that is due";
+    EXPECT_EQ(sweeper.removed(), 3U);
+    std::vector<std::uint16_t> left;
+    for (const nat::Flow& flow : this->flows()) {
+        left.push_back(flow.destination_port);
+    }
+    EXPECT_THAT(left, testing::UnorderedElementsAre(53, 80));
 }
 
 TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
