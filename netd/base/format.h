@@ -13,9 +13,11 @@ namespace netkitd {
 
 [[nodiscard]] std::string format_arguments(std::string_view format, std::format_args arguments);
 
+// NOLINTBEGIN(cppcoreguidelines-missing-std-forward): make_format_args() takes lvalues (P2905), as std::format does.
 template <typename... Args>
 [[nodiscard]] std::string formatted(std::format_string<Args...> format, Args&&... args) {
     return format_arguments(format.get(), std::make_format_args(args...));
 }
+// NOLINTEND(cppcoreguidelines-missing-std-forward)
 
 }  // namespace netkitd
