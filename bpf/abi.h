@@ -314,6 +314,25 @@ struct nk_map_counts {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_map_counts) == 32, "nk_map_counts");
 
+// ---- Whether containers' sockets have these connections: what the program `owner_sockets` is asked ------------------
+//
+// The daemon runs it on a packet: an Ethernet header, and up to NK_SOCKET_QUESTIONS of these, which come back answered.
+
+#define NK_SOCKET_QUESTIONS 64
+
+struct nk_socket_question {
+	struct nk_addr container;
+	struct nk_addr remote;
+	__be16 container_port;
+	__be16 remote_port;
+	__u32 netns_id; // the container's netns, as that of the host numbers it (IFLA_LINK_NETNSID, rtnetlink(7))
+	__u8 family;	// AF_INET, AF_INET6
+	__u8 proto;	// IPPROTO_TCP
+	__u8 answer;	// 1: a socket has it
+	__u8 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_socket_question) == 44, "nk_socket_question");
+
 // ---- The maps that are pinned, and the version of each one's layout -----------------------------------------------
 //
 // X(map, version). Raised with any change of its key, value, type or their meaning; tests/unit/abi/layouts has each

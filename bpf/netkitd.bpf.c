@@ -2,6 +2,7 @@
 // libbpf 1.5's linker fails on a kernel function that two objects use.
 #include "map_counts.bpf.c"
 #include "netkit_peer.bpf.c"
+#include "owner_sockets.bpf.c"
 #include "uplink.bpf.c"
 #include "uplink_l3.bpf.c"
 #include "veth.bpf.c"

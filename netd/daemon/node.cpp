@@ -44,7 +44,8 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
       plumbing_(host_, std::move(sysctls), datapath_),
       network_(host_, datapath_, store_),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
-                           .ended = [this] { return manager_->ended(); }}) {}
+                           .ended = [this] { return manager_->ended(); },
+                           .netns_id = [this](std::uint32_t id) { return netns_id_of(id); }}) {}
 
 Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
     NK_TRY(refuse_realtime_kernel());
@@ -181,6 +182,17 @@ void Node::resync_endpoints() {
     const auto agreed = manager_->resync();
     endpoints_agree_ = agreed.has_value();
     errors_.record("make the endpoints agree with the kernel", agreed);
+}
+
+// The kernel's number of it is asked for each time: once the netns is gone it may be another's.
+std::optional<std::uint32_t> Node::netns_id_of(std::uint32_t endpoint_id) {
+    const auto& endpoints = manager_->endpoints();
+    const auto endpoint = endpoints.find(endpoint_id);
+    if (endpoint == endpoints.end()) {
+        return std::nullopt;
+    }
+    const auto device = link::find_device(host_, endpoint->second.record.host_name);
+    return device && *device ? (*device)->peer_netns_id : std::nullopt;
 }
 
 void Node::device_removed(std::uint32_t ifindex) {

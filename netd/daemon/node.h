@@ -67,6 +67,7 @@ public:
 
 private:
     void resync_endpoints();
+    [[nodiscard]] std::optional<std::uint32_t> netns_id_of(std::uint32_t endpoint_id);
     void finish_upgrade();
     [[nodiscard]] Result<void> sync_at_start(const Config& config);
     void note_followed(const Result<void>& followed);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/if_ether.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -494,6 +495,29 @@ Result<nk_map_counts> Datapath::flow_counts() const {
         return fail_errno(-error, "count the flows");
     }
     return counts;
+}
+
+Result<void> Datapath::ask_owner_sockets(std::span<nk_socket_question> questions) const {
+    const int program = bpf_program__fd(programs_->base().progs.owner_sockets);
+    std::vector<std::byte> packet;
+    while (!questions.empty()) {
+        const auto asked = questions.first(std::min<std::size_t>(questions.size(), NK_SOCKET_QUESTIONS));
+        packet.assign(ETH_HLEN + asked.size_bytes(), std::byte(0));
+        std::memcpy(packet.data() + ETH_HLEN, asked.data(), asked.size_bytes());
+        LIBBPF_OPTS(bpf_test_run_opts, run);
+        run.data_in = run.data_out = packet.data();
+        run.data_size_in = run.data_size_out = static_cast<__u32>(packet.size());
+        if (const int error = bpf_prog_test_run_opts(program, &run); error != 0) {
+            return fail_errno(-error, "ask for the sockets of connections");
+        }
+        if (run.retval != asked.size()) {
+            return fail(ErrorKind::internal, "ask for the sockets of connections: {} of {} answered", run.retval,
+                        asked.size());
+        }
+        std::memcpy(asked.data(), packet.data() + ETH_HLEN, asked.size_bytes());
+        questions = questions.subspan(asked.size());
+    }
+    return {};
 }
 
 std::uint32_t Datapath::endpoint_capacity() const {

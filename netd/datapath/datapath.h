@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -155,6 +156,9 @@ public:
     [[nodiscard]] FlowMaps flow_maps(IpFamily family) const;
     // Entries (a flow has two) of both families' flow maps, as the kernel counts them.
     [[nodiscard]] Result<nk_map_counts> flow_counts() const;
+    // Answers each: whether a socket of the container has this connection (bpf/owner_sockets.bpf.c). In the calling
+    // thread's netns, the host's.
+    [[nodiscard]] Result<void> ask_owner_sockets(std::span<nk_socket_question> questions) const;
     // Of each family.
     [[nodiscard]] std::uint32_t endpoint_capacity() const;
 

@@ -108,7 +108,7 @@ Result<Programs> Programs::load(const Pins& pins, const Upgrade& upgrade, std::v
     NK_TRY(pin_maps(*skeleton, pins));
     size_flow_maps(*skeleton, pins, upgrade);
     NK_TRY(upgrade.ask_for_memory(*skeleton));
-    std::vector<bpf_program*> wanted{skeleton->progs.map_counts};
+    std::vector<bpf_program*> wanted{skeleton->progs.map_counts, skeleton->progs.owner_sockets};
     for (const Part part : at_once) {
         std::ranges::copy(programs_of(*skeleton, part), std::back_inserter(wanted));
     }

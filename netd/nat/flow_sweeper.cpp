@@ -3,6 +3,8 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <map>
+#include <type_traits>
 
 namespace netkitd::nat {
 namespace {
@@ -21,6 +23,30 @@ FlowLifetimes under_pressure(const FlowLifetimes& lifetimes, const FlowMapFill& 
     FlowLifetimes result = lifetimes;
     result.tcp_closed = std::chrono::floor<std::chrono::seconds>(closed_life(lifetimes, fill));
     return result;
+}
+
+nk_addr as_nk_addr(__be32 address) {
+    return {.word = {address, 0, 0, 0}};
+}
+
+nk_addr as_nk_addr(const nk_addr& address) {
+    return address;
+}
+
+template <typename Key>
+nk_socket_question question_about(const FlowEntry<Key>& entry, std::optional<std::uint32_t> netns_id) {
+    constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
+    const bool forward = entry.key.direction == NK_FLOW_FORWARD;
+    return {.container = forward ? as_nk_addr(entry.key.saddr) : entry.value.addr,
+            .remote = as_nk_addr(forward ? entry.key.daddr : entry.key.saddr),
+            .container_port = forward ? entry.key.sport : entry.value.port,
+            .remote_port = forward ? entry.key.dport : entry.key.sport,
+            .netns_id = netns_id.value_or(0),
+            .family = kV6 ? AF_INET6 : AF_INET,
+            // Where nobody is known who could be asked, the answer is no.
+            .proto = netns_id ? entry.key.proto : std::uint8_t{0},
+            .answer = 0,
+            .reserved = 0};
 }
 
 }  // namespace
@@ -130,6 +156,25 @@ Result<void> FlowSweeper::work(const FlowLifetimes& lifetimes, nanoseconds now) 
     return {};
 }
 
+// Takes those out whose connection a socket of their container has.
+template <typename Key>
+Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended) const {
+    // Asked for once a batch.
+    std::map<std::uint32_t, std::optional<std::uint32_t>> netns_ids;
+    std::vector<nk_socket_question> questions;
+    for (const auto& [entry, has_other_half] : ended) {
+        const auto [place, is_new] = netns_ids.try_emplace(entry.value.endpoint_id);
+        if (is_new && owners_.has(entry.value.endpoint_id)) {
+            place->second = owners_.netns_id(entry.value.endpoint_id);
+        }
+        questions.push_back(question_about(entry, place->second));
+    }
+    NK_TRY(datapath_->ask_owner_sockets(questions));
+    std::size_t index = 0;
+    std::erase_if(ended, [&](const EndedFlow<Key>&) { return questions[index++].answer != 0; });
+    return {};
+}
+
 // A batch; how many entries it had.
 template <typename Key>
 Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes& lifetimes, nanoseconds now) {
@@ -137,6 +182,7 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
     const int fd = map.established ? maps.established : maps.fresh;
     const FlowLifetimes current = under_pressure(lifetimes, map.fill);
     const auto entries = NK_TRY(FlowWalk<Key>(fd).next(walk_->cursor));
+    std::vector<EndedFlow<Key>> ended;
     for (const FlowEntry<Key>& entry : entries) {
         nanoseconds end = earliest_end(current, map.established, entry);
         const auto other = end <= now ? find_other_half(fd, entry) : std::nullopt;
@@ -145,7 +191,13 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
         }
         if (end > now) {
             walk_->next_end = std::min(walk_->next_end.value_or(end), end);
-        } else if (remove_flow(fd, entry, other.has_value())) {
+        } else {
+            ended.push_back({.entry = entry, .has_other_half = other.has_value()});
+        }
+    }
+    NK_TRY(spare_connected(ended));
+    for (const EndedFlow<Key>& flow : ended) {
+        if (remove_flow(fd, flow.entry, flow.has_other_half)) {
             ++walk_->removed;
             ++removed_;
         }

@@ -1,7 +1,8 @@
 // Forgets the flows that are over, or whose container is, and halves that have lost their other half.
 //
 // Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
-// has been idle long enough does it look at the other half. When to walk is for the schedule to say; a walk is done a
+// has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
+// never over, whatever resets, FINs or silence seem to say: anybody can send those. When to walk is for the schedule to say; a walk is done a
 // slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 
@@ -22,6 +23,12 @@
 
 namespace netkitd::nat {
 
+template <typename Key>
+struct EndedFlow {
+    FlowEntry<Key> entry;
+    bool has_other_half = false;
+};
+
 // How far a walk through the four maps has come, and what it found.
 struct SweepWalk {
     std::size_t map = 0;
@@ -35,6 +42,10 @@ struct SweepWalk {
 struct FlowOwners {
     std::function<bool(std::uint32_t endpoint_id)> has = [](std::uint32_t) { return true; };
     std::function<std::uint64_t()> ended = [] { return 0; };  // how many there were that have ended
+    // Where the sockets of an endpoint that has not ended are looked for (nk_socket_question), if anywhere.
+    std::function<std::optional<std::uint32_t>(std::uint32_t endpoint_id)> netns_id = [](std::uint32_t) {
+        return std::nullopt;
+    };
 };
 
 class FlowSweeper {
@@ -77,6 +88,8 @@ private:
     [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, bool established,
                                                   const FlowEntry<Key>& entry, const nk_flow& other) const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
+    template <typename Key>
+    [[nodiscard]] Result<void> spare_connected(std::vector<EndedFlow<Key>>& ended) const;
     template <typename Key>
     [[nodiscard]] Result<std::size_t> sweep_some(const Map& map, const FlowLifetimes& lifetimes,
                                                  std::chrono::nanoseconds now);

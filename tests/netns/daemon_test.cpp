@@ -48,10 +48,11 @@ protected:
 };
 
 TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
-    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, and that of the device mode.
+    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, that of the device mode, and the one
+    // that looks for sockets.
     const std::string count =
         formatted("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
-    EXPECT_EQ(node().run(count), "3\n");
+    EXPECT_EQ(node().run(count), "4\n");
 }
 
 TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {

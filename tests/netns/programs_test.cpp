@@ -85,23 +85,23 @@ protected:
 
 TEST_F(ProgramsTest, AreLoadedWhenADeviceFirstNeedsThem) {
     datapath::Datapath datapath = open();
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts"));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets"));
     const std::uint32_t uplink = if_nametoindex("up0");
     ASSERT_TRUE(datapath.attach_uplink("up0", uplink, datapath::UplinkKind::ethernet));
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "uplink_ingress", "uplink_egress"));
     EXPECT_TRUE(datapath.look_at_uplink("up0", uplink, datapath::UplinkKind::ethernet)->complete);
     ASSERT_TRUE(attach_container(datapath));
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
     ASSERT_TRUE(attach_container(datapath));
-    EXPECT_THAT(loaded(), SizeIs(4)) << "once";
+    EXPECT_THAT(loaded(), SizeIs(5)) << "once";
 }
 
 TEST_F(ProgramsTest, OfWhatIsExpectedAreLoadedAtOnce) {
     datapath::Datapath datapath = open(link::DeviceMode::veth);
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
     ASSERT_TRUE(datapath.attach_uplink("up0", if_nametoindex("up0"), datapath::UplinkKind::ethernet));
     ASSERT_TRUE(attach_container(datapath));
-    EXPECT_THAT(loaded(), SizeIs(4)) << "once";
+    EXPECT_THAT(loaded(), SizeIs(5)) << "once";
 }
 
 TEST_F(ProgramsTest, ShareTheirMapsHoweverTheyWereLoaded) {
@@ -116,7 +116,7 @@ TEST_F(ProgramsTest, ShareTheirMapsHoweverTheyWereLoaded) {
             ids[name_of_map(id)].insert(id);
         }
     }
-    EXPECT_THAT(loaded(), SizeIs(7));
+    EXPECT_THAT(loaded(), SizeIs(8));
     EXPECT_THAT(ids, testing::Contains(testing::Key("flows4")));
     for (const auto& [name, of_that_name] : ids) {
         EXPECT_THAT(of_that_name, SizeIs(1)) << name;

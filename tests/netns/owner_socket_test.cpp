@@ -1,0 +1,207 @@
+// Which connections are found by the sockets of their containers (bpf/owner_sockets.bpf.c), and that a flow lives for as
+// long as such a socket does, whatever strangers send.
+#include <bpf/bpf.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "datapath/address.h"
+#include "harness/node_test.h"
+#include "harness/traffic.h"
+#include "harness/wait.h"
+#include "nat/flow_sweeper.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Family {
+    std::string name;
+    std::string gateway;
+    std::string outside;
+};
+const Family kV4{.name = "V4", .gateway = "10.77.0.1", .outside = "198.51.100.2"};
+const Family kV6{.name = "V6", .gateway = "fd6e:6b64::1", .outside = "2001:db8::2"};
+
+struct End {
+    nk_addr address{};
+    __be16 port = 0;
+};
+
+End end_of(const sockaddr_storage& address) {
+    if (address.ss_family == AF_INET6) {
+        const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+        return {.address = datapath::to_nk_addr(IpAddr::v6(v6.sin6_addr)), .port = v6.sin6_port};
+    }
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    return {.address = datapath::to_nk_addr(IpAddr::v4(v4.sin_addr)), .port = v4.sin_port};
+}
+
+class OwnerSocketTest : public NodeTest, public testing::WithParamInterface<Family> {
+protected:
+    void SetUp() override {
+        NodeTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip route add default via 2001:db8::2");
+        outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
+        ASSERT_TRUE(network().sync(config_));
+        web_ = attach_new(web_netns_, "web");
+        db_ = attach_new(db_netns_, "db");
+    }
+    [[nodiscard]] EndpointRecord attach_new(const NetworkNamespace& netns, const std::string& id) {
+        auto reply = attach(netns, id);
+        EXPECT_TRUE(reply) << reply.error().message();
+        return reply ? reply->record : EndpointRecord();
+    }
+    static std::uint32_t netns_id(const EndpointRecord& record) {
+        auto host = link::Netlink::open();
+        const auto device = link::find_device(*host, record.host_name);
+        EXPECT_TRUE(device && *device && (*device)->peer_netns_id);
+        return (*device)->peer_netns_id.value();
+    }
+    [[nodiscard]] UniqueFd connect(const std::string& to, std::string_view device = "") const {
+        const Address address = echo_at(to);
+        UniqueFd socket = socket_in(web_netns_, address, SOCK_STREAM);
+        if (!device.empty()) {
+            EXPECT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, device.data(),
+                                   static_cast<socklen_t>(device.size())),
+                      0);
+        }
+        EXPECT_EQ(::connect(socket.get(), address.get(), address.size), 0) << std::strerror(errno);
+        return socket;
+    }
+    // About a socket of web's.
+    [[nodiscard]] nk_socket_question about(int socket) const {
+        sockaddr_storage own{};
+        sockaddr_storage peer{};
+        socklen_t size = sizeof(own);
+        ::getsockname(socket, reinterpret_cast<sockaddr*>(&own), &size);
+        size = sizeof(peer);
+        ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size);
+        return {.container = end_of(own).address,
+                .remote = end_of(peer).address,
+                .container_port = end_of(own).port,
+                .remote_port = end_of(peer).port,
+                .netns_id = netns_id(web_),
+                .family = static_cast<__u8>(own.ss_family),
+                .proto = IPPROTO_TCP,
+                .answer = 0,
+                .reserved = 0};
+    }
+    [[nodiscard]] bool has(nk_socket_question question) {
+        const auto asked = datapath().ask_owner_sockets(std::span(&question, 1));
+        EXPECT_TRUE(asked) << asked.error().message();
+        return question.answer != 0;
+    }
+
+    ContainerNamespace web_netns_;
+    ContainerNamespace db_netns_;
+    EndpointRecord web_;
+    EndpointRecord db_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, OwnerSocketTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(OwnerSocketTest, AConnectionIsFoundInItsContainerAloneUntilItIsOver) {
+    const EchoServer server(node(), GetParam().gateway);
+    UniqueFd socket = connect(GetParam().gateway);
+    const nk_socket_question connection = about(socket.get());
+    EXPECT_TRUE(has(connection));
+    nk_socket_question others = connection;
+    others.netns_id = netns_id(db_);
+    EXPECT_FALSE(has(others)) << "another container has none like it";
+    others = connection;
+    others.container_port = htons(1);
+    EXPECT_FALSE(has(others));
+    others = connection;
+    others.remote_port = htons(1);
+    EXPECT_FALSE(has(others));
+    ::shutdown(socket.get(), SHUT_WR);
+    socket = {};
+    EXPECT_TRUE(eventually([&] { return !has(connection); })) << "TIME_WAIT is no connection";
+}
+
+TEST_P(OwnerSocketTest, OneThatIsOnlyBegunOrHalfClosedIsAConnection) {
+    const Address silent = echo_at(GetParam().outside);  // nobody listens, and nobody says so
+    outside().run("nft add table inet x && nft add chain inet x i '{ type filter hook input priority 0; }' && "
+                  "nft add rule inet x i tcp dport 7 drop");
+    const UniqueFd begun = socket_in(web_netns_, silent, SOCK_STREAM | SOCK_NONBLOCK);
+    EXPECT_EQ(::connect(begun.get(), silent.get(), silent.size), -1);
+    nk_socket_question question = about(begun.get());
+    question.remote = end_of(silent.storage).address;
+    question.remote_port = end_of(silent.storage).port;
+    EXPECT_TRUE(has(question));
+    const EchoServer server(node(), GetParam().gateway);
+    const UniqueFd half_closed = connect(GetParam().gateway);
+    ::shutdown(half_closed.get(), SHUT_RD);
+    EXPECT_TRUE(has(about(half_closed.get())));
+}
+
+TEST_P(OwnerSocketTest, AListenerIsNoConnection) {
+    const EchoServer server(web_netns_, web_netns_.run(GetParam().name == "V4" ? "ip -j -4 addr show dev eth0 | jq -j .[0].addr_info[0].local" : "ip -j -6 addr show dev eth0 scope global | jq -j .[0].addr_info[0].local"));
+    const EchoServer other(node(), GetParam().gateway);
+    nk_socket_question question = about(connect(GetParam().gateway).get());
+    question.container_port = htons(7);
+    EXPECT_FALSE(has(question));
+}
+
+// A limit: such a flow lives as long as its silence says.
+TEST_P(OwnerSocketTest, ASocketThatIsBoundToADeviceIsNotFound) {
+    const EchoServer server(node(), GetParam().gateway);
+    const UniqueFd socket = connect(GetParam().gateway, "eth0");
+    EXPECT_FALSE(has(about(socket.get())));
+}
+
+TEST_P(OwnerSocketTest, ManyAreAnsweredEachInItsPlace) {
+    const EchoServer server(node(), GetParam().gateway);
+    const UniqueFd socket = connect(GetParam().gateway);
+    nk_socket_question unknown = about(socket.get());
+    unknown.container_port = htons(1);
+    std::vector<nk_socket_question> questions(2 * NK_SOCKET_QUESTIONS + 5, unknown);
+    const auto places = std::to_array<std::size_t>({0, NK_SOCKET_QUESTIONS - 1, NK_SOCKET_QUESTIONS, questions.size() - 1});
+    for (const std::size_t place : places) {
+        questions[place] = about(socket.get());
+    }
+    ASSERT_TRUE(datapath().ask_owner_sockets(questions));
+    for (std::size_t i = 0; i < questions.size(); ++i) {
+        EXPECT_EQ(questions[i].answer != 0, std::ranges::contains(places, i)) << i;
+    }
+}
+
+// What blind resets, or forged FINs, leave in the table: a flow that seems to be over, of a connection that lives.
+TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
+    const EchoServer server(outside(), GetParam().outside);
+    UniqueFd socket = connect(GetParam().outside);
+    nat::FlowTable table(datapath());
+    ASSERT_TRUE(eventually([&] { return table.list(9)->flows.size() == 1; }));
+    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
+                                          .ended = [] { return 0; },
+                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
+    ASSERT_TRUE(sweeper.step({}));
+    const auto walk_in_three_hours = [&] {
+        const std::uint64_t before = sweeper.walks();
+        while (sweeper.walks() == before) {
+            ASSERT_TRUE(sweeper.step({}, nat::monotonic_now() + 3h));
+        }
+    };
+    walk_in_three_hours();
+    EXPECT_EQ(table.list(9)->flows.size(), 1U) << "it was silent for longer than any lifetime";
+    EXPECT_EQ(sweeper.removed(), 0U);
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    socket = {};
+    walk_in_three_hours();
+    EXPECT_EQ(table.list(9)->flows.size(), 0U);
+    EXPECT_EQ(sweeper.removed(), 1U);
+}
+
+}  // namespace
+}  // namespace netkitd::test
