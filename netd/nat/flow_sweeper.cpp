@@ -76,17 +76,13 @@ nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, bool estab
            life(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry);
 }
 
-// A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6). While
-// a connection ends, by what came last.
+// A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
 template <typename Key>
 nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
                                 const nk_flow& other) const {
     const FlowState state = flow_state(established, entry.key.proto, entry.value.flags, other.flags);
-    const bool ends = state == FlowState::half_closed || state == FlowState::closed;
     const nk_flow& forward = entry.key.direction == NK_FLOW_FORWARD ? entry.value : other;
-    const std::uint64_t last_seen_ns =
-        ends ? std::max(entry.value.last_seen_ns, other.last_seen_ns) : forward.last_seen_ns;
-    return nanoseconds(last_seen_ns) + life(lifetimes, state, entry);
+    return nanoseconds(forward.last_seen_ns) + life(lifetimes, state, entry);
 }
 
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {
