@@ -81,16 +81,7 @@ Result<json> attach(Node& node, ipc::Request request) {
 
 using End = Result<void> (EndpointManager::*)(const std::string&);
 
-// What a person names: a container's id, which may be a number too, then an endpoint's number, then the beginning of
-// one id, as `endpoint list` shows them.
-Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text) {
-    if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
-        return endpoint;
-    }
-    const auto& endpoints = node.endpoints().endpoints();
-    if (const auto number = parse_number<std::uint32_t>(text); number && endpoints.contains(*number)) {
-        return &endpoints.at(*number);
-    }
+Result<const Endpoint*> find_by_beginning(const EndpointTable::ById& endpoints, const std::string& text) {
     const Endpoint* found = nullptr;
     for (const auto& [id, endpoint] : endpoints) {
         const bool begins = std::ranges::any_of(
@@ -99,6 +90,23 @@ Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text)
             return fail(ErrorKind::invalid, "more than one container's id begins with {}: give more of it", text);
         }
         found = begins ? &endpoint : found;
+    }
+    return found;
+}
+
+// What a person names: a container's id, which may be a number too, then an endpoint's number, or the beginning of one
+// id, as `endpoint list` shows them. The number of an endpoint that has ended is no beginning of another one's id.
+Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text) {
+    if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
+        return endpoint;
+    }
+    const auto& endpoints = node.endpoints().endpoints();
+    const Endpoint* found = nullptr;
+    if (const auto number = parse_number<std::uint32_t>(text)) {
+        const auto endpoint = endpoints.find(*number);
+        found = endpoint == endpoints.end() ? nullptr : &endpoint->second;
+    } else {
+        found = NK_TRY(find_by_beginning(endpoints, text));
     }
     if (found == nullptr) {
         return fail(ErrorKind::not_found,
