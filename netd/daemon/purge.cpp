@@ -1,11 +1,13 @@
 #include "daemon/purge.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <ranges>
 #include <system_error>
 
 #include "base/join.h"
 #include "base/log.h"
+#include "config/default_prefixes.h"
 #include "datapath/pins.h"
 #include "endpoint/recorded_networks.h"
 #include "link/configure.h"
@@ -43,7 +45,8 @@ Result<std::vector<EndpointRecord>> living(Store& store, const std::vector<link:
 
 // The database knew what there was to put back. A daemon that ran has recorded its networks at least.
 Result<bool> database_is_lost(Store& store, const Options& options) {
-    return NK_TRY(store.networks()).empty() && std::filesystem::exists(options.bpffs_path);
+    std::error_code error;
+    return NK_TRY(store.networks()).empty() && std::filesystem::exists(options.bpffs_path, error);
 }
 
 struct State {
@@ -78,16 +81,26 @@ Result<State> open_state(const Options& options, const std::string& path) {
                  .may_be_removed = kind == ErrorKind::not_found};
 }
 
-// Where nothing is recorded, those that are configured: they are, mostly, what there was.
-Result<void> remove_networks(Store& store, const Config& config, link::Netlink& host) {
-    std::vector<NetworkRecord> networks = NK_TRY(store.networks());
-    for (const NetworkConfig& network : networks.empty() ? config.networks : std::vector<NetworkConfig>()) {
-        networks.push_back({.prefix = network.ipv4, .gateway = network.gateway4()});
-        if (network.ipv6) {
-            networks.push_back({.prefix = *network.ipv6, .gateway = *network.gateway6()});
+// Where nothing is recorded: those that are configured, and those that `default` may have had.
+std::vector<NetworkRecord> likely_networks(const Config& config) {
+    std::vector<NetworkRecord> networks;
+    const auto add = [&](const IpPrefix& prefix) {
+        networks.push_back({.prefix = prefix, .gateway = gateway_of(prefix)});
+    };
+    for (const NetworkConfig& network : config.networks) {
+        std::ranges::for_each(network.prefixes(), add);
+    }
+    for (const auto& candidates : {kDefaultPrefixes4, kDefaultPrefixes6}) {
+        for (const std::string_view candidate : candidates) {
+            add(*IpPrefix::parse(candidate));
         }
     }
-    for (const NetworkRecord& network : networks) {
+    return networks;
+}
+
+Result<void> remove_networks(Store& store, const Config& config, link::Netlink& host) {
+    const std::vector<NetworkRecord> recorded = NK_TRY(store.networks());
+    for (const NetworkRecord& network : recorded.empty() ? likely_networks(config) : recorded) {
         NK_TRY(link::remove_network(host, network.prefix, network.gateway));
     }
     return {};

@@ -4,6 +4,8 @@
 #include <array>
 #include <ranges>
 
+#include "base/format.h"
+#include "base/log.h"
 #include "base/parse_number.h"
 #include "link/sysctl.h"
 #include "node/ipv6_forwarding.h"
@@ -48,9 +50,12 @@ Result<void> undo_sysctl(link::Netlink& /*host*/, const HostChange& change) {
 }
 
 Result<void> undo_sizes(link::Netlink& host, const HostChange& change) {
-    const auto sizes = recorded_sizes(change);
-    return sizes ? restore_sizes(host, *sizes)
-                 : fail(ErrorKind::internal, "{}: {} cannot be undone", change.what, change.before);
+    if (const auto sizes = recorded_sizes(change)) {
+        return restore_sizes(host, *sizes);
+    }
+    // A newer version's: with the host's next start it is over.
+    log(LogLevel::warning, "{}: {} is not understood, and stays until it is set again", change.what, change.before);
+    return {};
 }
 
 struct Kind {
@@ -125,16 +130,19 @@ Result<void> restore_sizes(link::Netlink& host, const RecordedSizes& sizes) {
     return !set && set.error().system_error() == ENODEV ? Result<void>() : set;
 }
 
+// What cannot be restored stays recorded, for another attempt, and keeps the others from nothing.
 Result<void> restore_host_changes(Store& store, link::Netlink& host) {
+    Result<void> result;
     for (const HostChange& change : std::views::reverse(NK_TRY(store.host_changes()))) {
+        Result<void> undone;
         for (const Kind& kind : kKinds) {
             if (change.what.starts_with(kind.prefix)) {
-                NK_TRY(kind.undo(host, change));
+                undone = with_context(kind.undo(host, change), formatted("restore {}", change.what));
             }
         }
-        NK_TRY(store.forget_host_change(change.what));
+        keep_first(result, undone ? store.forget_host_change(change.what) : undone);
     }
-    return {};
+    return result;
 }
 
 }  // namespace netkitd
