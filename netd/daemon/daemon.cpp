@@ -6,6 +6,8 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/log.h"
@@ -35,13 +37,17 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config con
     EventLoop loop = NK_TRY(EventLoop::create());
     link::Monitor monitor = NK_TRY(link::Monitor::open());
     std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(loop), std::move(monitor)));
-    daemon->node_ = NK_TRY(Node::start(options, std::move(config), daemon->watcher_));
+    std::optional<ipc::ListenSocket> socket;
+    daemon->node_ = NK_TRY(Node::start(options, std::move(config), daemon->watcher_, [&]() -> Result<void> {
+        socket.emplace(NK_TRY(open_socket(options)));
+        return {};
+    }));
     NK_TRY(daemon->watch_signals());
     daemon->sweep_flows();
     daemon->plan_resync();
     daemon->monitor_source_ =
         NK_TRY(daemon->loop_.on_readable(daemon->monitor_.fd(), [d = daemon.get()] { d->read_monitor(); }));
-    daemon->server_ = NK_TRY(listen(daemon->loop_, options, *daemon->node_));
+    daemon->server_ = NK_TRY(listen(daemon->loop_, std::move(*socket), *daemon->node_));
     return daemon;
 }
 
@@ -54,6 +60,7 @@ Result<void> Daemon::run() {
     }
     const Result<void> result = loop_.run();
     sd_notify(0, "STOPPING=1");
+    node_->keep_database();
     log(LogLevel::info, "stopping; {} endpoints go on without the daemon", node_->endpoints().endpoints().size());
     return result;
 }
@@ -200,7 +207,9 @@ void Daemon::reload() {
 }
 
 Result<Config> read_config(const Options& options) {
-    if (!options.config_required && !std::filesystem::exists(options.config_path)) {
+    std::error_code error;
+    if (!options.config_required &&
+        std::filesystem::symlink_status(options.config_path, error).type() == std::filesystem::file_type::not_found) {
         return default_config();
     }
     return load_config(options.config_path);

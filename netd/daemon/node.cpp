@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "endpoint/recorded_networks.h"
 #include "link/device.h"
+#include "link/netns_processes.h"
 #include "link/uplink.h"
 #include "netlink/netns.h"
 #include "node/host_checks.h"
@@ -47,7 +48,8 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
                            .ended = [this] { return manager_->ended(); },
                            .netns_id = [this](std::uint32_t id) { return netns_id_of(id); }}) {}
 
-Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch) {
+Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config, ProcessWatch& watch,
+                                          const std::function<Result<void>()>& before_changes) {
     NK_TRY(refuse_realtime_kernel());
     // The database first: its lock tells whether another daemon serves this node already.
     Store store = NK_TRY(Store::look_at(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
@@ -58,8 +60,12 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     // after a refusal the version before starts again over what it left.
     Config settled = NK_TRY(settle(host, store, config));
     NK_TRY(check_networks(settled, NK_TRY(store.endpoints()), NK_TRY(link::list_devices(host))));
+    NK_TRY(before_changes());
     datapath::Datapath datapath = NK_TRY(datapath::Datapath::open(options.bpffs_path, device_mode.modes.active));
-    NK_TRY(store.keep());
+    if (Result<void> kept = store.keep(); !kept) {
+        keep_first(kept, datapath.undo_open());
+        return std::unexpected(std::move(kept).error());
+    }
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
     node->wanted_ = std::move(config);
@@ -71,7 +77,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .no_ipv6 = node->network_.no_ipv6(),
                               .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
-    NK_TRY(node->manager_->restore());
+    NK_TRY(node->restore_endpoints());
     // Containers that run keep their addresses.
     node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
@@ -79,6 +85,22 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     node->end_flows_of_former_addresses(link::own_addresses(node->host_));
     node->end_flows_outside_pool();
     return node;
+}
+
+Result<void> Node::restore_endpoints() {
+    if (!store_.is_new()) {
+        return manager_->restore();
+    }
+    if (const std::size_t adopted = NK_TRY(manager_->adopt()); adopted > 0) {
+        log(LogLevel::warning,
+            "state database {} is new, but containers run: {} of them keep their network; what was changed of this "
+            "host's settings before is not known any more",
+            store_.path(), adopted);
+    }
+    NK_TRY(manager_->restore());
+    // Numbers begin anew: what is left of others' flows must not pass for theirs.
+    NK_TRY(flows().flush({.owner = [this](std::uint32_t id) { return !manager_->endpoints().contains(id); }}));
+    return {};
 }
 
 // During an upgrade the uplinks have the new programs once they are synced, so that the containers have to get theirs
@@ -163,10 +185,15 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
 }
 
 void Node::resync() {
-    errors_.record("keep the state database", store_.put_back());
+    keep_database();
+    errors_.record("keep the maps pinned", datapath_.put_back_pins());
     follow_network();
     resync_endpoints();
     finish_upgrade();
+}
+
+void Node::keep_database() {
+    errors_.record("keep the state database", store_.put_back());
 }
 
 void Node::finish_upgrade() {
@@ -188,11 +215,9 @@ void Node::resync_endpoints() {
 std::optional<std::uint32_t> Node::netns_id_of(std::uint32_t endpoint_id) {
     const auto& endpoints = manager_->endpoints();
     const auto endpoint = endpoints.find(endpoint_id);
-    if (endpoint == endpoints.end()) {
-        return std::nullopt;
-    }
-    const auto device = link::find_device(host_, endpoint->second.record.host_name);
-    return device && *device ? (*device)->peer_netns_id : std::nullopt;
+    return endpoint == endpoints.end()
+               ? std::nullopt
+               : link::peer_netns_id(host_, endpoint->second.record.host_ifindex).value_or(std::nullopt);
 }
 
 void Node::device_removed(std::uint32_t ifindex) {
@@ -217,6 +242,11 @@ Result<void> Node::reconfigure(Config config) {
     const DeviceModeDecision decision = NK_TRY(decide_device_mode(config));
     if (decision.modes.active != device_mode_.modes.active) {
         return fail(ErrorKind::refused, "device_mode changed: restart the daemon (traffic goes on meanwhile)");
+    }
+    if (config.store != wanted_.store) {
+        return fail(ErrorKind::refused,
+                    "store changed: stop the daemon, move {} there, and start it (traffic goes on meanwhile)",
+                    store_.path());
     }
     NK_TRY(manager_->reconfigure(NK_TRY(settle(host_, store_, config))));
     wanted_ = std::move(config);

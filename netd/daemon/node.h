@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,8 +37,10 @@ struct DeviceModeDecision {
 class Node {
 public:
     // Loads the datapath, syncs the node's network, takes up the endpoints that are there. Borrows the watch.
-    [[nodiscard]] static Result<std::unique_ptr<Node>> start(const Options& options, Config config,
-                                                             ProcessWatch& watch);
+    // `before_changes` is called once nothing that the node looks at refuses the start, and may refuse it too: until
+    // then nothing is changed.
+    [[nodiscard]] static Result<std::unique_ptr<Node>> start(const Options& options, Config config, ProcessWatch& watch,
+                                                             const std::function<Result<void>()>& before_changes);
 
     // Follows the kernel: uplinks, addresses, routes.
     void follow_network();
@@ -47,6 +50,8 @@ public:
     [[nodiscard]] bool is_whole() const {
         return network_is_followed_ && network_.uplink_failure() && endpoints_agree_ && !datapath_.upgrading();
     }
+    // Writes it again where it was deleted.
+    void keep_database();
     void device_removed(std::uint32_t ifindex);
     // A step of the sweep; how long to wait before the next one.
     [[nodiscard]] std::chrono::milliseconds sweep_flows();
@@ -66,6 +71,7 @@ public:
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
+    [[nodiscard]] Result<void> restore_endpoints();
     void resync_endpoints();
     [[nodiscard]] std::optional<std::uint32_t> netns_id_of(std::uint32_t endpoint_id);
     void finish_upgrade();

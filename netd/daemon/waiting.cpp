@@ -28,7 +28,7 @@ Result<bool> wait_to_try_again(const Options& options, const Error& why) {
     };
     const EventSource hangup = NK_TRY(loop.on_signal(SIGHUP, try_again));
     const EventSource timer = NK_TRY(loop.once_after(kDelay, try_again));
-    const auto server = NK_TRY(listen(loop, options, why));
+    const auto server = NK_TRY(listen(loop, NK_TRY(open_socket(options)), why));
     // A service that is not ready in time would be ended by systemd.
     sd_notifyf(0, "READY=1\nSTATUS=%s", why.message().c_str());
     NK_TRY(loop.run());

@@ -9,12 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <filesystem>
 #include <set>
 #include <span>
 #include <tuple>
 #include <utility>
 
+#include "base/log.h"
 #include "base/parse_number.h"
 #include "base/undo.h"
 #include "datapath/address.h"
@@ -59,6 +59,18 @@ nk_device_mode to_wire(link::DeviceMode mode) {
             return NK_DEVICE_VETH;
     }
     return NK_DEVICE_VETH;
+}
+
+link::DeviceMode from_wire(nk_device_mode mode) {
+    switch (mode) {
+        case NK_DEVICE_NETKIT:
+            return link::DeviceMode::netkit;
+        case NK_DEVICE_NETKIT_L2:
+            return link::DeviceMode::netkit_l2;
+        case NK_DEVICE_VETH:
+            return link::DeviceMode::veth;
+    }
+    return link::DeviceMode::veth;
 }
 
 __u32 flag_if(bool condition, nk_network_flag flag) {
@@ -172,6 +184,18 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
     return wire;
 }
 
+EndpointEntry from_wire(const IpAddr& address, const nk_endpoint& wire) {
+    EndpointEntry endpoint{.address = address,
+                           .id = wire.id,
+                           .host_ifindex = wire.ifindex,
+                           .device_mode = from_wire(static_cast<nk_device_mode>(wire.device_mode)),
+                           .peer_mac = {},
+                           .host_mac = {}};
+    std::ranges::copy(wire.peer_mac, endpoint.peer_mac.bytes.begin());
+    std::ranges::copy(wire.host_mac, endpoint.host_mac.bytes.begin());
+    return endpoint;
+}
+
 struct ProgramPair {
     bpf_program* ingress;
     bpf_program* egress;
@@ -202,8 +226,12 @@ Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
 
 }  // namespace
 
-Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade)
-    : programs_(std::move(programs)), pins_(std::move(pins)), upgrade_(std::move(upgrade)) {}
+Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
+                   std::vector<std::string> former_maps)
+    : programs_(std::move(programs)),
+      pins_(std::move(pins)),
+      upgrade_(std::move(upgrade)),
+      former_maps_(std::move(former_maps)) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
@@ -212,14 +240,39 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     Pins pins = NK_TRY(Pins::prepare(directory));
     const std::vector<Part> at_once = expected ? std::vector{part_of(*expected), Part::uplink} : std::vector<Part>();
     Upgrade upgrade = NK_TRY(Upgrade::look(pins));
+    std::vector<std::string> former_maps = NK_TRY(pins.map_names());
     UndoStack undo;  // with maps of this version's the one before would not start again
-    undo.push("unpin the maps that were made",
-              [&pins, before = NK_TRY(pins.map_names())] { return pins.unpin_maps_except(before); });
+    undo.push("unpin the maps that were made", [&] { return pins.unpin_maps_except(former_maps); });
     auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, upgrade, at_once)));
     NK_TRY(upgrade.copy(programs->base(), pins));
     undo.commit();
     programs->base().data_node->node.upgrading = upgrade.pending() ? 1 : 0;
-    return Datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)));
+    return Datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
+                    std::move(former_maps));
+}
+
+Result<void> Datapath::undo_open() {
+    Result<void> undone = pins_.unpin_maps_except(former_maps_);
+    if (upgrade_->has_copied()) {
+        keep_first(undone, pins_.forget_copied());
+    }
+    return undone;
+}
+
+Result<void> Datapath::put_back_pins() {
+    NK_TRY(pins_.make_directories());
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, programs_->base().obj) {
+        const std::string name = bpf_map__name(map);
+        if (!layout_version(name) || pins_.has_map(name)) {
+            continue;
+        }
+        if (bpf_obj_pin(bpf_map__fd(map), pins_.map(name).c_str()) != 0) {
+            return fail_errno(errno, "pin map {}", name);
+        }
+        log(LogLevel::notice, "map {} had lost its pin: pinned again", name);
+    }
+    return {};
 }
 
 bool Datapath::upgrading() const {
@@ -308,17 +361,20 @@ Result<void> Datapath::remove_endpoint(const IpAddr& address) {
     return {};
 }
 
-Result<std::vector<IpAddr>> Datapath::endpoint_addresses() const {
-    std::vector<IpAddr> addresses;
+Result<std::vector<EndpointEntry>> Datapath::endpoints() const {
+    std::vector<EndpointEntry> endpoints;
     for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
         const int map = endpoint_map(family);
         nk_addr key{};
         for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
              error = bpf_map_get_next_key(map, &key, &key)) {
-            addresses.push_back(to_ip_addr(key, family));
+            nk_endpoint value{};
+            if (bpf_map_lookup_elem(map, &key, &value) == 0) {
+                endpoints.push_back(from_wire(to_ip_addr(key, family), value));
+            }
         }
     }
-    return addresses;
+    return endpoints;
 }
 
 Result<void> Datapath::count_drops(std::uint32_t host_ifindex) {
@@ -383,9 +439,7 @@ Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifin
     // The safety net first: nothing is translated before it is there.
     const auto [ingress, egress] = uplink_programs(*skeleton, kind);
     Result<void> attached = attach(egress, "egress").and_then([&] { return attach(ingress, "ingress"); });
-    const auto is_pinned = [&](std::string_view direction) {
-        return std::filesystem::exists(pins_.link(uplink_pin(ifindex, direction)));
-    };
+    const auto is_pinned = [&](std::string_view direction) { return pins_.has_link(uplink_pin(ifindex, direction)); };
     // Both or none: one alone would look like a former daemon's programs.
     if (!attached && !(is_pinned("egress") && is_pinned("ingress"))) {
         keep_first(attached, detach_uplink(ifindex));

@@ -102,6 +102,11 @@ public:
     Datapath& operator=(const Datapath&) = delete;
     ~Datapath();
 
+    // Unpins the maps that open() has made, while no device has a program of it: the version before starts again then.
+    [[nodiscard]] Result<void> undo_open();
+    // Where somebody removed pins of the maps, or all there is: they are pinned again. What the links held is gone.
+    [[nodiscard]] Result<void> put_back_pins();
+
     // What another version's maps hold is being taken over (upgrade.h). The caller gives every link its new program,
     // and then finishes: an error, as long as one has not.
     [[nodiscard]] bool upgrading() const;
@@ -121,7 +126,7 @@ public:
     [[nodiscard]] Result<void> put_endpoint(const EndpointEntry& endpoint);
     // An address that has no entry is not an error.
     [[nodiscard]] Result<void> remove_endpoint(const IpAddr& address);
-    [[nodiscard]] Result<std::vector<IpAddr>> endpoint_addresses() const;
+    [[nodiscard]] Result<std::vector<EndpointEntry>> endpoints() const;
 
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
@@ -164,11 +169,13 @@ public:
 
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
-    Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade);
+    Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
+             std::vector<std::string> former_maps);
 
     std::unique_ptr<Programs> programs_;
     Pins pins_;
     std::unique_ptr<Upgrade> upgrade_;
+    std::vector<std::string> former_maps_;  // that were pinned before open()
 };
 
 }  // namespace netkitd::datapath

@@ -72,6 +72,11 @@ Result<std::vector<std::string>> list(const std::string& directory) {
     return names;
 }
 
+bool is_there(const std::string& path) {
+    std::error_code error;
+    return fs::exists(path, error);
+}
+
 Result<void> remove_pin(const std::string& path) {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
         return fail_errno(errno, "unpin {}", path);
@@ -86,12 +91,17 @@ Result<Pins> Pins::prepare(const std::string& directory) {
     NK_TRY(require_bpffs(fs::path(directory).parent_path().string()));
     NK_TRY(make_directory(directory));
     NK_TRY(refuse_other_versions(directory));
-    for (const std::string& path : {root, root + "/maps", root + "/links"}) {
-        NK_TRY(make_directory(path));
-    }
     Pins pins(root);
+    NK_TRY(pins.make_directories());
     NK_TRY(pins.refuse_newer_maps());
     return pins;
+}
+
+Result<void> Pins::make_directories() const {
+    for (const std::string& path : {fs::path(root_).parent_path().string(), root_, root_ + "/maps", root_ + "/links"}) {
+        NK_TRY(make_directory(path));
+    }
+    return {};
 }
 
 Result<void> Pins::refuse_newer_maps() const {
@@ -126,7 +136,7 @@ Result<std::vector<PinName>> Pins::older_maps() const {
 }
 
 bool Pins::has_map(std::string_view name) const {
-    return fs::exists(map(name));
+    return is_there(map(name));
 }
 
 Result<void> Pins::unpin_map(const PinName& older) const {
@@ -148,6 +158,10 @@ Result<void> Pins::unpin_maps_except(const std::vector<std::string>& kept) const
 
 std::string Pins::link(std::string_view name) const {
     return formatted("{}/links/{}", root_, name);
+}
+
+bool Pins::has_link(std::string_view name) const {
+    return is_there(link(name));
 }
 
 Result<std::vector<std::string>> Pins::link_names() const {

@@ -24,6 +24,8 @@ class Pins {
 public:
     // Creates the directories (0700). Refuses a directory that is not on a bpffs, and what a newer version left.
     [[nodiscard]] static Result<Pins> prepare(const std::string& directory);
+    // Those that are missing.
+    [[nodiscard]] Result<void> make_directories() const;
 
     // One of kPinnedMaps, in this version's layout.
     [[nodiscard]] std::string map(std::string_view name) const;
@@ -38,6 +40,7 @@ public:
     [[nodiscard]] Result<void> unpin_maps_except(const std::vector<std::string>& kept) const;
 
     [[nodiscard]] std::string link(std::string_view name) const;
+    [[nodiscard]] bool has_link(std::string_view name) const;
     [[nodiscard]] Result<std::vector<std::string>> link_names() const;
     // A pin that is already gone is not an error.
     [[nodiscard]] Result<void> unpin_link(std::string_view name) const;

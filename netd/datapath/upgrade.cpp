@@ -186,6 +186,7 @@ Result<void> Upgrade::copy(const netkitd_bpf& skeleton, const Pins& pins) {
     }
     NK_TRY(pins.note_copied(begin));
     copied_at_ = begin;
+    has_copied_ = true;
     return {};
 }
 

@@ -35,6 +35,8 @@ public:
     [[nodiscard]] static Result<Upgrade> look(const Pins& pins);
 
     [[nodiscard]] bool pending() const { return !former_.empty(); }
+    // This one did, not a daemon before that was cut short.
+    [[nodiscard]] bool has_copied() const { return has_copied_; }
     // For as many entries the new map has to have room; nothing: it replaces none.
     [[nodiscard]] std::optional<std::uint32_t> former_capacity(std::string_view map) const;
     // For which no memory may be left: a second table of each. An error with the way out when it is not to be had.
@@ -56,6 +58,7 @@ private:
 
     std::vector<FormerMap> former_;  // the newest layout of a map first
     std::optional<std::chrono::nanoseconds> copied_at_;
+    bool has_copied_ = false;
     // When a version between copied to a layout of its own, which is a former one here.
     std::optional<std::chrono::nanoseconds> between_copied_at_;
 };

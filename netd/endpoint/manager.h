@@ -36,6 +36,8 @@ public:
     // whose pair is gone. One that the kernel refuses to take up is logged, and left for resync() to repair. An error
     // is one of the configuration or the database.
     [[nodiscard]] Result<void> restore();
+    // Before restore(), with a database that was lost: records what the kernel still has; how many endpoints.
+    [[nodiscard]] Result<std::size_t> adopt();
 
     [[nodiscard]] Result<AttachReply> attach(AttachRequest request);
     // Of a container that is not known: done. That is how poststop is repeated.

@@ -21,6 +21,8 @@ struct NetnsChanges {
 // "netkitd web network=default changed=local-ports,lo"
 [[nodiscard]] std::string alias_text(std::string_view container_id, std::string_view network,
                                      const NetnsChanges& changes);
+// Of whom it speaks; empty: an alias of somebody else's.
+[[nodiscard]] std::string container_in(std::string_view alias);
 // Of an alias that says nothing about it: none.
 [[nodiscard]] NetnsChanges changes_in(std::string_view alias);
 

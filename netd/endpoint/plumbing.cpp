@@ -157,8 +157,8 @@ Result<void> KernelPlumbing::remove_entry(const IpAddr& address) {
     return datapath_.remove_endpoint(address);
 }
 
-Result<std::vector<IpAddr>> KernelPlumbing::entries() {
-    return datapath_.endpoint_addresses();
+Result<std::vector<datapath::EndpointEntry>> KernelPlumbing::entries() {
+    return datapath_.endpoints();
 }
 
 Result<void> KernelPlumbing::count_drops(std::uint32_t host_ifindex) {
@@ -192,7 +192,23 @@ Result<void> KernelPlumbing::set_peer_sizes(int process, std::uint64_t netns_coo
 }
 
 Result<bool> KernelPlumbing::peer_has_processes(std::uint32_t host_ifindex) {
-    return link::peer_netns_has_processes(host_, host_ifindex);
+    return NK_TRY(link::process_in_peer_netns(host_, host_ifindex)).has_value();
+}
+
+Result<std::optional<PeerIdentity>> KernelPlumbing::identify_peer(std::uint32_t host_ifindex) {
+    const auto peer = NK_TRY(link::look_at_peer(host_, host_ifindex));
+    const auto process = NK_TRY(link::process_in_peer_netns(host_, host_ifindex));
+    if (!peer || !process) {
+        return std::nullopt;
+    }
+    const UniqueFd netns = NK_TRY(link::open_netns(formatted("/proc/{}/ns/net", *process)));
+    link::Netlink container = NK_TRY(link::Netlink::open_in(netns.get()));
+    const auto devices = NK_TRY(link::list_devices(container));
+    const auto device = std::ranges::find(devices, peer->ifindex, &link::Device::ifindex);
+    if (device == devices.end()) {
+        return std::nullopt;
+    }
+    return PeerIdentity{.netns_cookie = NK_TRY(container.netns_cookie()), .interface_name = device->name};
 }
 
 Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {

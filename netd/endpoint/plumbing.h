@@ -30,6 +30,12 @@ struct ContainerNetns {
     std::uint64_t cookie = 0;
 };
 
+// The container's end of a pair, which another daemon made.
+struct PeerIdentity {
+    std::uint64_t netns_cookie = 0;
+    std::string interface_name;
+};
+
 class Plumbing {
 public:
     virtual ~Plumbing() = default;
@@ -64,7 +70,7 @@ public:
 
     [[nodiscard]] virtual Result<void> put_entry(const datapath::EndpointEntry& entry) = 0;
     [[nodiscard]] virtual Result<void> remove_entry(const IpAddr& address) = 0;
-    [[nodiscard]] virtual Result<std::vector<IpAddr>> entries() = 0;
+    [[nodiscard]] virtual Result<std::vector<datapath::EndpointEntry>> entries() = 0;
     [[nodiscard]] virtual Result<void> count_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<void> forget_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<std::vector<std::uint32_t>> devices_with_drops() = 0;
@@ -77,6 +83,8 @@ public:
 
     // Whether anybody lives in the netns of the other end.
     [[nodiscard]] virtual Result<bool> peer_has_processes(std::uint32_t host_ifindex) = 0;
+    // What the other end is; none where nobody lives in its netns.
+    [[nodiscard]] virtual Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) = 0;
 
     // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
     [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
@@ -111,7 +119,7 @@ public:
     Result<std::vector<std::string>> attached_programs() override;
     Result<void> put_entry(const datapath::EndpointEntry& entry) override;
     Result<void> remove_entry(const IpAddr& address) override;
-    Result<std::vector<IpAddr>> entries() override;
+    Result<std::vector<datapath::EndpointEntry>> entries() override;
     Result<void> count_drops(std::uint32_t host_ifindex) override;
     Result<void> forget_drops(std::uint32_t host_ifindex) override;
     Result<std::vector<std::uint32_t>> devices_with_drops() override;
@@ -120,6 +128,7 @@ public:
     Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
                                 const link::SegmentSizes& sizes) override;
     Result<bool> peer_has_processes(std::uint32_t host_ifindex) override;
+    Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) override;
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
     Result<std::set<link::HostRoute>> host_routes() override;

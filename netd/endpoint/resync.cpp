@@ -36,7 +36,8 @@ Result<EndpointManager::Found> EndpointManager::look_at_kernel() {
                 .drops = NK_TRY(plumbing_.devices_with_drops()),
                 .routes = NK_TRY(plumbing_.host_routes())};
     std::ranges::move(NK_TRY(plumbing_.attached_programs()), std::inserter(found.programs, found.programs.end()));
-    std::ranges::copy(NK_TRY(plumbing_.entries()), std::inserter(found.entries, found.entries.end()));
+    std::ranges::transform(NK_TRY(plumbing_.entries()), std::inserter(found.entries, found.entries.end()),
+                           &datapath::EndpointEntry::address);
     return found;
 }
 

@@ -38,7 +38,6 @@ std::optional<Device> read_device(const nlmsghdr& message) {
         .hardware_type = info->ifi_type,
         .lower = read_lower(attributes, kind),
         .master = attributes.u32(IFLA_MASTER).value_or(0),
-        .peer_netns_id = attributes.u32(IFLA_LINK_NETNSID),
         .up = (info->ifi_flags & IFF_UP) != 0,
         .sizes = read_segment_sizes(attributes),
         .tso_max_size = attributes.u32(IFLA_TSO_MAX_SIZE).value_or(kLegacySegmentSize),

@@ -75,8 +75,6 @@ struct Device {
     std::uint16_t hardware_type = 0;  // ARPHRD_*
     std::uint32_t lower = 0;          // what a VLAN, a macvlan, a tunnel stands on in the same netns, or 0
     std::uint32_t master = 0;         // the bond or bridge that it is a part of, or 0
-    // Of a pair: the other end's netns, as this one numbers it, for as long as that lives. None: it is in this one.
-    std::optional<std::uint32_t> peer_netns_id;
     bool up = false;
     SegmentSizes sizes;
     std::uint32_t tso_max_size = kLegacySegmentSize;  // how large `sizes` may be for what it sends

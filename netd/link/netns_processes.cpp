@@ -21,19 +21,6 @@ namespace {
 // What stands for "no number", which are signed.
 constexpr std::uint32_t kUnassigned = static_cast<std::uint32_t>(NETNSA_NSID_NOT_ASSIGNED);
 
-Result<std::optional<std::uint32_t>> nsid_of_peer(Netlink& host, std::uint32_t host_ifindex) {
-    NetlinkRequest request(RTM_GETLINK, 0, formatted("look up device {}", host_ifindex));
-    request.put_struct(device_message(host_ifindex));
-    std::optional<std::uint32_t> nsid;
-    const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
-        nsid = NetlinkAttributes(message, sizeof(ifinfomsg)).u32(IFLA_LINK_NETNSID);
-    });
-    if (!found && found.error().system_error() != ENODEV) {
-        return std::unexpected(found.error());
-    }
-    return nsid;
-}
-
 // None of a process that is over.
 Result<std::uint32_t> nsid_of_process(Netlink& host, std::uint32_t pid) {
     // The fixed part is four bytes long, padded (struct rtgenmsg).
@@ -51,20 +38,36 @@ Result<std::uint32_t> nsid_of_process(Netlink& host, std::uint32_t pid) {
 
 }  // namespace
 
-Result<bool> peer_netns_has_processes(Netlink& host, std::uint32_t host_ifindex) {
-    const auto nsid = NK_TRY(nsid_of_peer(host, host_ifindex));
-    if (!nsid || *nsid == kUnassigned) {
-        return false;
+Result<std::optional<std::uint32_t>> peer_netns_id(Netlink& host, std::uint32_t host_ifindex) {
+    NetlinkRequest request(RTM_GETLINK, 0, formatted("look up device {}", host_ifindex));
+    request.put_struct(device_message(host_ifindex));
+    std::optional<std::uint32_t> nsid;
+    const Result<void> found = host.query(request, [&](const nlmsghdr& message) {
+        nsid = NetlinkAttributes(message, sizeof(ifinfomsg)).u32(IFLA_LINK_NETNSID);
+    });
+    if (!found && found.error().system_error() != ENODEV) {
+        return std::unexpected(found.error());
+    }
+    return nsid == kUnassigned ? std::nullopt : nsid;
+}
+
+Result<std::optional<std::uint32_t>> process_in_peer_netns(Netlink& host, std::uint32_t host_ifindex) {
+    const auto nsid = NK_TRY(peer_netns_id(host, host_ifindex));
+    if (!nsid) {
+        return std::nullopt;
     }
     std::error_code error;
     for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
          entry.increment(error)) {
         const auto pid = parse_number<std::uint32_t>(entry->path().filename().string());
         if (pid && NK_TRY(nsid_of_process(host, *pid)) == *nsid) {
-            return true;
+            return pid;
         }
     }
-    return error ? fail_errno(error.value(), "list the processes") : Result<bool>(false);
+    if (error) {
+        return fail_errno(error.value(), "list the processes");
+    }
+    return std::nullopt;
 }
 
 }  // namespace netkitd::link

@@ -2,8 +2,8 @@
 //
 // Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
-// never over, whatever resets, FINs or silence seem to say: anybody can send those. When to walk is for the schedule to say; a walk is done a
-// slice at a time, so that whoever waits for the daemon never waits for all of it.
+// never over, whatever resets, FINs or silence seem to say: anybody can send those. When to walk is for the schedule to
+// say; a walk is done a slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 
 #include <array>

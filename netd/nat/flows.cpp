@@ -29,6 +29,7 @@ bool matches(const FlowFilter& filter, const FlowEntry<Key>& entry) {
     const bool forward = entry.key.direction == NK_FLOW_FORWARD;
     const std::uint16_t remote_port = ntohs(forward ? entry.key.dport : entry.key.sport);
     return (!filter.endpoint_id || *filter.endpoint_id == entry.value.endpoint_id) &&
+           (!filter.owner || filter.owner(entry.value.endpoint_id)) &&
            (!filter.protocol || *filter.protocol == entry.key.proto) &&
            (!filter.destination_port || *filter.destination_port == remote_port) &&
            (!filter.destination ||

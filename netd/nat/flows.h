@@ -47,6 +47,7 @@ struct Flow {
 // Flows that have all of what is given; every flow if nothing is.
 struct FlowFilter {
     std::optional<std::uint32_t> endpoint_id = std::nullopt;
+    std::function<bool(std::uint32_t)> owner = {};  // whether the endpoint of that id is meant
     std::optional<std::uint8_t> protocol = std::nullopt;
     std::optional<IpPrefix> destination = std::nullopt;
     std::optional<std::uint16_t> destination_port = std::nullopt;

@@ -143,18 +143,18 @@ Result<void> check_version(sqlite3* database, const std::string& path) {
     return {};
 }
 
-Result<bool> prepare_schema(sqlite3* database, const std::string& path) {
+Result<Tables> prepare_schema(sqlite3* database, const std::string& path) {
     if (NK_TRY(is_empty(database))) {
         NK_TRY(take_steps_from(0, database));
-        return false;
+        return Tables::made;
     }
     NK_TRY(check_integrity(database, path));
     const auto version = NK_TRY(schema_version(database));
     if (version > kSchemaVersion || (version == kSchemaVersion && written_by(database) == NETKITD_VERSION)) {
-        return false;
+        return Tables::known;
     }
     NK_TRY(take_steps_from(version, database));
-    return true;
+    return Tables::upgraded;
 }
 
 Result<void> discard_other_boots(sqlite3* database, const std::string& boot_id) {

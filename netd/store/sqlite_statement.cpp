@@ -16,7 +16,7 @@ std::string explain(int code, const std::string& path) {
         case SQLITE_NOTADB:
             return formatted(
                 "the file is damaged or not netkitd's; nothing was deleted. To begin afresh, move it out of the way "
-                "(mv '{0}' '{0}.damaged'), start netkitd and restart the containers",
+                "(mv '{0}' '{0}.damaged') and start netkitd: containers that run keep their network",
                 path);
         case SQLITE_FULL:
             return "the file system is full; free some space and try again";

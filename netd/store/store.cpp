@@ -37,9 +37,9 @@ Result<void> make_directory(const fs::path& directory) {
 }
 
 // Locks the file for the life of the connection (the first write takes the lock, exclusive mode keeps it), and makes
-// it ours, but not before it is clear that it isn't somebody else's. Leaves the transaction open in which it did that;
-// whether an older version's became this one's.
-Result<bool> prepare(sqlite3* database, const std::string& path, const std::string& boot_id, Store::Versions accepted) {
+// it ours, but not before it is clear that it isn't somebody else's. Leaves the transaction open in which it did that.
+Result<Tables> prepare(sqlite3* database, const std::string& path, const std::string& boot_id,
+                       Store::Versions accepted) {
     if (sqlite3_db_readonly(database, "main") == 1) {
         return std::unexpected(sqlite_error(nullptr, SQLITE_READONLY, path));
     }
@@ -50,9 +50,9 @@ Result<bool> prepare(sqlite3* database, const std::string& path, const std::stri
     }
     NK_TRY(execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE"));
     sqlite3_wal_autocheckpoint(database, 0);
-    const bool upgraded = NK_TRY(prepare_schema(database, path));
+    const Tables tables = NK_TRY(prepare_schema(database, path));
     NK_TRY(discard_other_boots(database, boot_id));
-    return upgraded;
+    return tables;
 }
 
 // While it lives, a commit that finds a long log folds it into the file.
@@ -186,6 +186,24 @@ Result<void> add_to_freed(sqlite3* database, std::span<const IpAddr> addresses) 
     return trim.bind(kPositions).run();
 }
 
+// All or nothing.
+Result<void> write_copy(sqlite3* database, const std::string& path) {
+    const std::string unfinished = path + ".new";
+    std::error_code error;
+    fs::remove(unfinished, error);
+    Statement write = NK_TRY(Statement::prepare(database, "VACUUM INTO ?"));
+    Result<void> written = write.bind(std::string_view(unfinished)).run();
+    if (written) {
+        fs::remove(path + "-wal", error);  // the former file's: it would be read as the new one's
+        fs::rename(unfinished, path, error);
+        written = error ? fail_errno(error.value(), "rename {} to {}", unfinished, path) : Result<void>();
+    }
+    if (!written) {
+        fs::remove(unfinished, error);
+    }
+    return written;
+}
+
 }  // namespace
 
 std::vector<IpAddr> EndpointRecord::addresses() const {
@@ -223,8 +241,14 @@ Result<Store> Store::look_at(const std::string& path, const std::string& boot_id
     if (code != SQLITE_OK) {
         return std::unexpected(sqlite_error(database, code, path));
     }
-    store.upgraded_ = NK_TRY(prepare(database, path, boot_id, accepted));
+    const Tables tables = NK_TRY(prepare(database, path, boot_id, accepted));
+    store.upgraded_ = tables == Tables::upgraded;
+    store.new_ = tables == Tables::made;
     return store;
+}
+
+std::string Store::path() const {
+    return sqlite3_db_filename(database_.get(), "main");
 }
 
 Result<void> Store::keep() {
@@ -244,8 +268,10 @@ Result<void> Store::put_back() {
     if (moved == 0) {
         return {};
     }
-    const std::string path = sqlite3_db_filename(database_.get(), "main");
-    if (fs::exists(path)) {
+    const std::string path = this->path();
+    std::error_code error;
+    const bool is_empty = fs::is_regular_file(path, error) && fs::file_size(path, error) == 0;
+    if (fs::exists(path, error) && !is_empty) {
         return fail(ErrorKind::refused,
                     "state database {} was replaced while netkitd had it open: put the former one back, or move this "
                     "one away and netkitd writes it again",
@@ -253,12 +279,14 @@ Result<void> Store::put_back() {
     }
     log(LogLevel::warning, "state database {} was gone: it is written again", path);
     NK_TRY(make_directory(fs::path(path).parent_path()));
-    std::error_code error;
-    fs::remove(path + "-wal", error);  // the former file's, if only that was deleted: it would be read as the new one's
-    Statement write = NK_TRY(Statement::prepare(database_.get(), "VACUUM INTO ?"));
-    NK_TRY(write.bind(std::string_view(path)).run());
+    NK_TRY(write_copy(database_.get(), path));
     // A database that has moved is closed without a look at its log (pager.c: databaseIsUnmoved).
-    *this = NK_TRY(open(path, boot_id_));
+    auto copy = open(path, boot_id_);
+    if (!copy) {
+        fs::remove(path, error);  // else it would pass for somebody else's
+        return std::unexpected(std::move(copy).error());
+    }
+    *this = std::move(*copy);
     return {};
 }
 

@@ -95,6 +95,10 @@ public:
     // Writes the file once more where it was deleted meanwhile: the next daemon would find nothing. An error where
     // another one stands in its place.
     [[nodiscard]] Result<void> put_back();
+    // Absolute.
+    [[nodiscard]] std::string path() const;
+    // There was none when it was opened.
+    [[nodiscard]] bool is_new() const { return new_; }
 
     // By id. Those of another boot were discarded at open().
     [[nodiscard]] Result<std::vector<EndpointRecord>> endpoints();
@@ -126,6 +130,7 @@ private:
     std::unique_ptr<sqlite3, Closer> database_;
     std::string boot_id_;
     bool upgraded_ = false;
+    bool new_ = false;
 };
 
 // /proc/sys/kernel/random/boot_id

@@ -56,6 +56,9 @@ public:
     Result<bool> peer_has_processes(std::uint32_t host_ifindex) override {
         return step("peer_has_processes", [&] { return kernel_.peer_has_processes(host_ifindex); });
     }
+    Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) override {
+        return step("identify_peer", [&] { return kernel_.identify_peer(host_ifindex); });
+    }
     Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) override {
         return step("undo_changes", [&] { return kernel_.undo_changes(netns, changes); });
     }
@@ -81,7 +84,7 @@ public:
     Result<void> remove_entry(const IpAddr& address) override {
         return step("remove_entry", [&] { return kernel_.remove_entry(address); });
     }
-    Result<std::vector<IpAddr>> entries() override {
+    Result<std::vector<datapath::EndpointEntry>> entries() override {
         return step("entries", [&] { return kernel_.entries(); });
     }
     Result<void> count_drops(std::uint32_t host_ifindex) override {

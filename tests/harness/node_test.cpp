@@ -92,13 +92,13 @@ std::string NodeTest::snapshot(const NetworkNamespace& container) {
          << container.run("ip -o link; ip addr; ip -4 route show table all; ip -6 route show table all")
          << container.run("cat /proc/sys/net/ipv4/ip_local_port_range");
     const auto programs = unwrap(datapath().attached_endpoints());
-    const auto addresses = unwrap(datapath().endpoint_addresses());
+    const auto entries = unwrap(datapath().endpoints());
     const auto records = unwrap(store().endpoints());
     for (const std::string& name : *programs) {
         text << "program " << name << '\n';
     }
-    for (const IpAddr& address : *addresses) {
-        text << "entry " << address.to_string() << '\n';
+    for (const datapath::EndpointEntry& entry : *entries) {
+        text << "entry " << entry.address.to_string() << '\n';
     }
     for (const EndpointRecord& record : *records) {
         text << "record " << record.id << ' ' << record.host_name << '\n';

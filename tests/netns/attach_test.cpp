@@ -299,7 +299,7 @@ TEST_F(AttachTest, AProcessThatEndsMakesItDyingAndTheKernelsNoticeFreesIt) {
     ASSERT_TRUE(manager().device_removed(reply->record.host_ifindex));
     EXPECT_THAT(manager().endpoints(), IsEmpty());
     EXPECT_THAT(*store().endpoints(), IsEmpty());
-    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoints(), IsEmpty());
     EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
     EXPECT_EQ(manager().pool_use("default").in_use, 0U);
 }
@@ -352,7 +352,7 @@ TEST_F(AttachTest, ARestartGivesBackWhatEndedMeanwhile) {
     node().run("ip link del $(ip -o link | grep -o 'nk[0-9a-f]\\{8\\}' | head -1)");
     start();
     EXPECT_THAT(manager().endpoints(), IsEmpty());
-    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoints(), IsEmpty());
     EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
 }
 
@@ -369,7 +369,7 @@ TEST_F(AttachTest, ARestartRemovesAPairThatNobodyWasToldOf) {
     start();
     EXPECT_TRUE(node().succeeds("ip link show nk00000000"));
     EXPECT_FALSE(web.succeeds("ip link show eth0"));
-    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoints(), IsEmpty());
     EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
 }
 

@@ -15,6 +15,7 @@
 
 #include "abi.h"
 #include "harness/small_file_system.h"
+#include "harness/traffic.h"
 #include "harness/wait.h"
 #include "link/device.h"
 #include "netlink/monitor.h"
@@ -178,7 +179,10 @@ TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNu
     EXPECT_THAT(refusal(ipc::Operation::detach, "1"), HasSubstr("give the whole id, web-1"));
     EXPECT_THAT(refusal(ipc::Operation::detach, "w"), HasSubstr("give the whole id"));
     EXPECT_FALSE(detach("db").value().at("known"));
-    EXPECT_EQ(endpoints().size(), 2U);
+    const ContainerProcess numbered;
+    ASSERT_TRUE(attach(numbered, "9fedcba"));
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "9"), HasSubstr("no endpoint here is 9"));
+    EXPECT_EQ(endpoints().size(), 3U);
 }
 
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
@@ -296,6 +300,93 @@ TEST_F(DaemonLifeTest, ADatabaseThatIsDeletedIsWrittenAgain) {
     stop(SIGKILL);
     ASSERT_TRUE(start());
     EXPECT_THAT(endpoints(), SizeIs(2));
+}
+
+// Containers that run are nobody's to cut off.
+TEST_F(DaemonLifeTest, ADatabaseThatIsLostCutsOffNobody) {
+    const ContainerProcess web;
+    const ContainerProcess db;
+    const json before = attach(web, "web").value();
+    ASSERT_TRUE(attach(db, "db"));
+    const EchoServer server(outside(), "198.51.100.2");
+    const Address to = echo_at("198.51.100.2");
+    const UniqueFd connection = socket_in(web.netns(), to, SOCK_STREAM);
+    ASSERT_EQ(::connect(connection.get(), to.get(), to.size), 0);
+    stop(SIGKILL);
+    std::filesystem::remove_all(scratch("state"));
+    ASSERT_TRUE(start());
+    EXPECT_THAT(log(), HasSubstr("web: its record was lost; it keeps 10.77.0.2, fd6e:6b64::2"));
+    const json after = call({.operation = ipc::Operation::endpoint_show, .id = "web"}).value();
+    for (const char* key : {"id", "network", "ipv4", "ipv6", "interface", "mtu", "host_interface", "netns_cookie"}) {
+        EXPECT_EQ(after.at(key), before.contains(key) ? before.at(key) : after.at(key)) << key;
+    }
+    EXPECT_EQ(after.at("interface"), "eth0");
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    EXPECT_TRUE(db.netns().reaches("10.77.0.2"));
+    EXPECT_EQ(::send(connection.get(), "x", 1, MSG_NOSIGNAL), 1);
+    char echoed = 0;
+    EXPECT_EQ(::recv(connection.get(), &echoed, 1, 0), 1);
+    EXPECT_TRUE(attach(web, "web")->at("existing")) << "its netns is known";
+    const ContainerProcess third;
+    const json other = attach(third, "third").value();
+    EXPECT_EQ(other.at("ipv4"), "10.77.0.4");
+    EXPECT_TRUE(detach("web").value().at("known"));
+    EXPECT_FALSE(web.netns().succeeds("ip link show eth0"));
+    EXPECT_EQ(endpoints().size(), 2U);
+}
+
+TEST_F(DaemonLifeTest, ADatabaseIsWrittenAgainOnceThereIsSpace) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    std::filesystem::remove_all(scratch("state"));
+    // As VACUUM INTO would leave it on a full disk, or a person who is in a hurry.
+    std::filesystem::create_directory(scratch("state"));
+    std::ofstream(scratch("state/state.db")).flush();
+    make_it_look_at_everything();
+    EXPECT_TRUE(eventually([&] { return std::filesystem::file_size(scratch("state/state.db")) > 0; })) << log();
+    std::filesystem::remove(scratch("state/state.db"));
+    std::filesystem::create_symlink("state.db", scratch("state/state.db"));
+    make_it_look_at_everything();
+    EXPECT_TRUE(eventually([&] { return std::filesystem::is_regular_file(scratch("state/state.db")); })) << log();
+    std::filesystem::remove_all(scratch("state"));
+    stop(SIGTERM);
+    EXPECT_TRUE(std::filesystem::is_regular_file(scratch("state/state.db"))) << "at its end, too";
+    ASSERT_TRUE(start());
+    EXPECT_EQ(endpoints().size(), 1U);
+}
+
+TEST_F(DaemonLifeTest, AnotherStoreIsRefusedByAReload) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    std::ofstream(scratch("netkitd.json")) << formatted(R"({{"store": "{}"}})", scratch("other.db"));
+    signal(SIGHUP);
+    EXPECT_TRUE(
+        eventually([&] { return status().at("last_errors").dump().contains("store changed: stop the daemon"); }));
+    EXPECT_EQ(endpoints().size(), 1U);
+}
+
+TEST_F(DaemonLifeTest, PinsThatAreRemovedAreThereAgain) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    node().run(formatted("rm -r {}", bpffs().string()));
+    make_it_look_at_everything();
+    EXPECT_TRUE(eventually([&] { return web.netns().reaches("198.51.100.2"); })) << log();
+    stop(SIGKILL);
+    ASSERT_TRUE(start());
+    EXPECT_EQ(endpoints().size(), 1U);
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+}
+
+// What binds the socket refuses a start too.
+TEST_F(DaemonTest, AStartThatFindsNoSocketHasChangedNothing) {
+    std::filesystem::create_directory(scratch("netkitd.sock"));
+    launch();
+    EXPECT_EQ(own_end(), 1);
+    EXPECT_THAT(log(), HasSubstr("is there and is not a socket"));
+    EXPECT_FALSE(std::filesystem::exists(pins()));
+    EXPECT_EQ(node().run("ip route show proto 120"), "");
+    std::filesystem::remove(scratch("netkitd.sock"));
+    ASSERT_TRUE(start());
 }
 
 TEST_F(DaemonLifeTest, ADatabaseThatIsReplacedIsNamed) {

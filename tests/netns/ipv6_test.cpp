@@ -12,6 +12,7 @@ namespace {
 
 using testing::AllOf;
 using testing::Contains;
+using testing::Field;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -64,10 +65,11 @@ TEST_F(Ipv6Test, AContainerGetsAnAddressAndADefaultRouteOfEitherFamily) {
     EXPECT_THAT(node().run("ip -6 addr show dev " + host_end), Not(HasSubstr("inet6")));
     EXPECT_THAT(node().run("ip -6 addr show dev lo"), HasSubstr("fd6e:6b64::1/128"));
     EXPECT_THAT(node().run("ip -6 route show fd6e:6b64::/64"), HasSubstr("unreachable"));
-    EXPECT_THAT(*datapath().endpoint_addresses(), Contains(*IpAddr::parse("fd6e:6b64::2")));
+    EXPECT_THAT(*datapath().endpoints(),
+                Contains(Field(&datapath::EndpointEntry::address, *IpAddr::parse("fd6e:6b64::2"))));
     EXPECT_EQ(manager().pool_use("default", IpFamily::v6).in_use, 1U);
     ASSERT_TRUE(manager().detach("web"));
-    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoints(), IsEmpty());
     EXPECT_EQ(manager().pool_use("default", IpFamily::v6).in_use, 0U);
 }
 
@@ -111,8 +113,10 @@ TEST_F(Ipv6Test, AStaticAddressIsGivenOnceAndMovesWithItsContainer) {
     ASSERT_TRUE(moved) << moved.error().message();
     EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::50"), HasSubstr("dev " + moved->record.host_name));
     EXPECT_FALSE(web.succeeds("ip link show eth0"));
-    EXPECT_THAT(*datapath().endpoint_addresses(),
-                testing::UnorderedElementsAre(*moved->record.ipv4, *IpAddr::parse("fd6e:6b64::50")));
+    EXPECT_THAT(
+        *datapath().endpoints(),
+        testing::UnorderedElementsAre(Field(&datapath::EndpointEntry::address, *moved->record.ipv4),
+                                      Field(&datapath::EndpointEntry::address, *IpAddr::parse("fd6e:6b64::50"))));
 }
 
 TEST_F(Ipv6Test, AStepThatFailsWhileAStaticAddressMovesLeavesItWhereItWas) {

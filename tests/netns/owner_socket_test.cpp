@@ -1,5 +1,5 @@
-// Which connections are found by the sockets of their containers (bpf/owner_sockets.bpf.c), and that a flow lives for as
-// long as such a socket does, whatever strangers send.
+// Which connections are found by the sockets of their containers (bpf/owner_sockets.bpf.c), and that a flow lives for
+// as long as such a socket does, whatever strangers send.
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,6 +14,7 @@
 #include "harness/node_test.h"
 #include "harness/traffic.h"
 #include "harness/wait.h"
+#include "link/netns_processes.h"
 #include "nat/flow_sweeper.h"
 
 namespace netkitd::test {
@@ -63,9 +64,9 @@ protected:
     }
     static std::uint32_t netns_id(const EndpointRecord& record) {
         auto host = link::Netlink::open();
-        const auto device = link::find_device(*host, record.host_name);
-        EXPECT_TRUE(device && *device && (*device)->peer_netns_id);
-        return (*device)->peer_netns_id.value();
+        const auto id = link::peer_netns_id(*host, record.host_ifindex);
+        EXPECT_TRUE(id && *id);
+        return id->value();
     }
     [[nodiscard]] UniqueFd connect(const std::string& to, std::string_view device = "") const {
         const Address address = echo_at(to);
@@ -131,8 +132,9 @@ TEST_P(OwnerSocketTest, AConnectionIsFoundInItsContainerAloneUntilItIsOver) {
 
 TEST_P(OwnerSocketTest, OneThatIsOnlyBegunOrHalfClosedIsAConnection) {
     const Address silent = echo_at(GetParam().outside);  // nobody listens, and nobody says so
-    outside().run("nft add table inet x && nft add chain inet x i '{ type filter hook input priority 0; }' && "
-                  "nft add rule inet x i tcp dport 7 drop");
+    outside().run(
+        "nft add table inet x && nft add chain inet x i '{ type filter hook input priority 0; }' && "
+        "nft add rule inet x i tcp dport 7 drop");
     const UniqueFd begun = socket_in(web_netns_, silent, SOCK_STREAM | SOCK_NONBLOCK);
     EXPECT_EQ(::connect(begun.get(), silent.get(), silent.size), -1);
     nk_socket_question question = about(begun.get());
@@ -146,7 +148,10 @@ TEST_P(OwnerSocketTest, OneThatIsOnlyBegunOrHalfClosedIsAConnection) {
 }
 
 TEST_P(OwnerSocketTest, AListenerIsNoConnection) {
-    const EchoServer server(web_netns_, web_netns_.run(GetParam().name == "V4" ? "ip -j -4 addr show dev eth0 | jq -j .[0].addr_info[0].local" : "ip -j -6 addr show dev eth0 scope global | jq -j .[0].addr_info[0].local"));
+    const EchoServer server(
+        web_netns_, web_netns_.run(GetParam().name == "V4"
+                                       ? "ip -j -4 addr show dev eth0 | jq -j .[0].addr_info[0].local"
+                                       : "ip -j -6 addr show dev eth0 scope global | jq -j .[0].addr_info[0].local"));
     const EchoServer other(node(), GetParam().gateway);
     nk_socket_question question = about(connect(GetParam().gateway).get());
     question.container_port = htons(7);
@@ -166,7 +171,8 @@ TEST_P(OwnerSocketTest, ManyAreAnsweredEachInItsPlace) {
     nk_socket_question unknown = about(socket.get());
     unknown.container_port = htons(1);
     std::vector<nk_socket_question> questions(2 * NK_SOCKET_QUESTIONS + 5, unknown);
-    const auto places = std::to_array<std::size_t>({0, NK_SOCKET_QUESTIONS - 1, NK_SOCKET_QUESTIONS, questions.size() - 1});
+    const auto places =
+        std::to_array<std::size_t>({0, NK_SOCKET_QUESTIONS - 1, NK_SOCKET_QUESTIONS, questions.size() - 1});
     for (const std::size_t place : places) {
         questions[place] = about(socket.get());
     }

@@ -91,14 +91,16 @@ TEST_F(ProgramsTest, AreLoadedWhenADeviceFirstNeedsThem) {
     EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "uplink_ingress", "uplink_egress"));
     EXPECT_TRUE(datapath.look_at_uplink("up0", uplink, datapath::UplinkKind::ethernet)->complete);
     ASSERT_TRUE(attach_container(datapath));
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(),
+                UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
     ASSERT_TRUE(attach_container(datapath));
     EXPECT_THAT(loaded(), SizeIs(5)) << "once";
 }
 
 TEST_F(ProgramsTest, OfWhatIsExpectedAreLoadedAtOnce) {
     datapath::Datapath datapath = open(link::DeviceMode::veth);
-    EXPECT_THAT(loaded(), UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
+    EXPECT_THAT(loaded(),
+                UnorderedElementsAre("map_counts", "owner_sockets", "veth_ingress", "uplink_ingress", "uplink_egress"));
     ASSERT_TRUE(datapath.attach_uplink("up0", if_nametoindex("up0"), datapath::UplinkKind::ethernet));
     ASSERT_TRUE(attach_container(datapath));
     EXPECT_THAT(loaded(), SizeIs(5)) << "once";

@@ -224,7 +224,7 @@ TEST_F(RepairTest, APairThatVanishesWhileItIsTakenUpIsGivenBack) {
     EXPECT_THAT(manager().endpoints(), IsEmpty());
     EXPECT_THAT(*store().endpoints(), IsEmpty());
     EXPECT_THAT(*datapath().attached_endpoints(), IsEmpty());
-    EXPECT_THAT(*datapath().endpoint_addresses(), IsEmpty());
+    EXPECT_THAT(*datapath().endpoints(), IsEmpty());
 }
 
 TEST_F(RepairTest, WhatTheKernelRefusedAtTheStartIsTriedAgain) {

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "harness/daemon_test.h"
+#include "harness/small_file_system.h"
 #include "harness/traffic.h"
 #include "harness/wait.h"
 
@@ -270,6 +271,29 @@ TEST_P(UpgradeFromTest, AfterARefusalTheVersionBeforeStartsAgain) {
     ASSERT_TRUE(start());
     EXPECT_EQ(endpoints().size(), 1U);
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+}
+
+TEST_F(UpgradeTest, AfterARefusalForWantOfSpaceTheVersionBeforeStartsAgain) {
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    stop(SIGTERM);
+    std::filesystem::copy(scratch("state"), scratch("copy"));
+    const SmallFileSystem small(scratch("state"));
+    ASSERT_TRUE(small.mounted());
+    std::filesystem::copy(scratch("copy"), scratch("state"));
+    small.fill();
+    use_program(NEXT_NETKITD);
+    launch();
+    ASSERT_TRUE(eventually([&] { return log().contains("not started, tried again"); })) << log();
+    EXPECT_THAT(log(), HasSubstr("the file system is full"));
+    EXPECT_THAT(maps(), testing::Not(Contains("next_version")));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+    stop(SIGTERM);
+    small.make_room();
+    use_program(NETKITD_PROGRAM);
+    ASSERT_TRUE(start());
+    EXPECT_EQ(endpoints().size(), 1U);
+    stop(SIGTERM);
 }
 
 // A version between was killed after it had copied, to a layout that is not this one's.

@@ -1,5 +1,5 @@
-// Whether a container itself has a connection: a socket in its network namespace. Not found are those that are bound to a
-// device, and those of namespaces within the container.
+// Whether a container itself has a connection: a socket in its network namespace. Not found are those that are bound to
+// a device, and those of namespaces within the container.
 #pragma once
 
 #include "lib/base.h"

@@ -1,0 +1,73 @@
+// EndpointManager::adopt(): where the database was lost (deleted, damaged, another one is configured), the endpoints of
+// the containers that run, as the kernel and the pins have them. They keep their network; who made them is known by the
+// alias of the host's end.
+#include <algorithm>
+
+#include "base/log.h"
+#include "endpoint/manager.h"
+#include "endpoint/netns_changes.h"
+
+namespace netkitd {
+namespace {
+
+std::string network_of(const Config& config, const IpAddr& address) {
+    const auto holds = [&](const NetworkConfig& network) {
+        return network.ipv4.contains(address) || (network.ipv6 && network.ipv6->contains(address));
+    };
+    const auto network = std::ranges::find_if(config.networks, holds);
+    return network == config.networks.end() ? "" : network->name;
+}
+
+// None: an attach that was cut short had not got so far, or its network is no more.
+std::optional<EndpointRecord> record_of(const link::Device& device, const std::vector<datapath::EndpointEntry>& entries,
+                                        const Config& config) {
+    EndpointRecord record;
+    record.host_name = device.name;
+    record.host_ifindex = device.ifindex;
+    for (const datapath::EndpointEntry& entry : entries) {
+        if (entry.host_ifindex != device.ifindex) {
+            continue;
+        }
+        (entry.address.is_v4() ? record.ipv4 : record.ipv6) = entry.address;
+        record.id = entry.id;
+        record.device_mode = entry.device_mode;
+        record.host_mac = entry.host_mac;
+        record.peer_mac = entry.peer_mac;
+        record.network = network_of(config, entry.address);
+    }
+    const std::string container = container_in(device.alias);
+    if (record.network.empty() || container.empty()) {
+        return std::nullopt;
+    }
+    record.mtu = device.mtu;
+    record.created = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    record.members.push_back({.container_id = container, .pid = std::nullopt, .pid_start_time = 0});
+    return record;
+}
+
+}  // namespace
+
+Result<std::size_t> EndpointManager::adopt() {
+    const auto programs = NK_TRY(plumbing_.attached_programs());
+    const auto entries = NK_TRY(plumbing_.entries());
+    std::size_t adopted = 0;
+    for (const link::Device& device : NK_TRY(plumbing_.host_devices())) {
+        auto record = device.is_host_end() && std::ranges::contains(programs, device.name)
+                          ? record_of(device, entries, settings_.config)
+                          : std::nullopt;
+        if (!record) {
+            continue;
+        }
+        if (const auto peer = NK_TRY(plumbing_.identify_peer(device.ifindex))) {
+            record->netns_cookie = peer->netns_cookie;
+            record->interface_name = peer->interface_name;
+        }
+        NK_TRY(store_.put_endpoint(*record));
+        log(LogLevel::warning, "{}: its record was lost; it keeps {}", first_container(*record),
+            record->address_text());
+        ++adopted;
+    }
+    return adopted;
+}
+
+}  // namespace netkitd
