@@ -2,6 +2,8 @@
 // the containers that run, as the kernel and the pins have them. They keep their network; who made them is known by the
 // alias of the host's end.
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "base/log.h"
 #include "endpoint/manager.h"
@@ -50,24 +52,29 @@ std::optional<EndpointRecord> record_of(const link::Device& device, const std::v
 Result<std::size_t> EndpointManager::adopt() {
     const auto programs = NK_TRY(plumbing_.attached_programs());
     const auto entries = NK_TRY(plumbing_.entries());
-    std::size_t adopted = 0;
+    std::vector<EndpointRecord> records;
     for (const link::Device& device : NK_TRY(plumbing_.host_devices())) {
         auto record = device.is_host_end() && std::ranges::contains(programs, device.name)
                           ? record_of(device, entries, settings_.config)
                           : std::nullopt;
-        if (!record) {
-            continue;
+        if (record) {
+            records.push_back(std::move(*record));
         }
-        if (const auto peer = NK_TRY(plumbing_.identify_peer(device.ifindex))) {
-            record->netns_cookie = peer->netns_cookie;
-            record->interface_name = peer->interface_name;
-        }
-        NK_TRY(store_.put_endpoint(*record));
-        log(LogLevel::warning, "{}: its record was lost; it keeps {}", first_container(*record),
-            record->address_text());
-        ++adopted;
     }
-    return adopted;
+    if (records.empty()) {
+        return 0;
+    }
+    std::vector<std::uint32_t> devices;
+    std::ranges::transform(records, std::back_inserter(devices), &EndpointRecord::host_ifindex);
+    auto peers = NK_TRY(plumbing_.identify_peers(devices));
+    for (EndpointRecord& record : records) {
+        const PeerIdentity peer = std::exchange(peers[record.host_ifindex], {});
+        record.netns_cookie = peer.netns_cookie;
+        record.interface_name = peer.interface_name;
+        NK_TRY(store_.put_endpoint(record));
+        log(LogLevel::warning, "{}: its record was lost; it keeps {}", first_container(record), record.address_text());
+    }
+    return records.size();
 }
 
 }  // namespace netkitd

@@ -192,23 +192,44 @@ Result<void> KernelPlumbing::set_peer_sizes(int process, std::uint64_t netns_coo
 }
 
 Result<bool> KernelPlumbing::peer_has_processes(std::uint32_t host_ifindex) {
-    return NK_TRY(link::process_in_peer_netns(host_, host_ifindex)).has_value();
+    return link::peer_netns_has_processes(host_, host_ifindex);
 }
 
-Result<std::optional<PeerIdentity>> KernelPlumbing::identify_peer(std::uint32_t host_ifindex) {
+// None: it has gone meanwhile.
+Result<std::optional<PeerIdentity>> KernelPlumbing::identify_peer(std::uint32_t host_ifindex, std::uint32_t process) {
     const auto peer = NK_TRY(link::look_at_peer(host_, host_ifindex));
-    const auto process = NK_TRY(link::process_in_peer_netns(host_, host_ifindex));
-    if (!peer || !process) {
+    const auto netns = link::open_netns(formatted("/proc/{}/ns/net", process));
+    if (!peer || !netns) {
         return std::nullopt;
     }
-    const UniqueFd netns = NK_TRY(link::open_netns(formatted("/proc/{}/ns/net", *process)));
-    link::Netlink container = NK_TRY(link::Netlink::open_in(netns.get()));
+    link::Netlink container = NK_TRY(link::Netlink::open_in(netns->get()));
     const auto devices = NK_TRY(link::list_devices(container));
     const auto device = std::ranges::find(devices, peer->ifindex, &link::Device::ifindex);
     if (device == devices.end()) {
         return std::nullopt;
     }
     return PeerIdentity{.netns_cookie = NK_TRY(container.netns_cookie()), .interface_name = device->name};
+}
+
+Result<std::map<std::uint32_t, PeerIdentity>> KernelPlumbing::identify_peers(
+    const std::vector<std::uint32_t>& host_ifindexes) {
+    // First: asking for a device may be what gives the netns its number.
+    std::map<std::uint32_t, std::optional<std::uint32_t>> netns_ids;
+    for (const std::uint32_t host_ifindex : host_ifindexes) {
+        netns_ids.emplace(host_ifindex, NK_TRY(link::peer_netns_id(host_, host_ifindex)));
+    }
+    const auto processes = NK_TRY(link::processes_by_netns_id(host_));
+    std::map<std::uint32_t, PeerIdentity> peers;
+    for (const auto& [host_ifindex, netns_id] : netns_ids) {
+        const auto process = netns_id ? processes.find(*netns_id) : processes.end();
+        if (process == processes.end()) {
+            continue;
+        }
+        if (auto peer = NK_TRY(identify_peer(host_ifindex, process->second))) {
+            peers.emplace(host_ifindex, std::move(*peer));
+        }
+    }
+    return peers;
 }
 
 Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {

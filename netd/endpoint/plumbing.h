@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -83,8 +84,9 @@ public:
 
     // Whether anybody lives in the netns of the other end.
     [[nodiscard]] virtual Result<bool> peer_has_processes(std::uint32_t host_ifindex) = 0;
-    // What the other end is; none where nobody lives in its netns.
-    [[nodiscard]] virtual Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) = 0;
+    // What the other ends of these are, by the ifindex of the host's; of those in whose netns somebody lives.
+    [[nodiscard]] virtual Result<std::map<std::uint32_t, PeerIdentity>> identify_peers(
+        const std::vector<std::uint32_t>& host_ifindexes) = 0;
 
     // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
     [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
@@ -128,7 +130,8 @@ public:
     Result<void> set_peer_sizes(int process, std::uint64_t netns_cookie, std::uint32_t peer_ifindex,
                                 const link::SegmentSizes& sizes) override;
     Result<bool> peer_has_processes(std::uint32_t host_ifindex) override;
-    Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) override;
+    Result<std::map<std::uint32_t, PeerIdentity>> identify_peers(
+        const std::vector<std::uint32_t>& host_ifindexes) override;
     Result<bool> forwards(const std::string& host_name, bool ipv6) override;
     Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
     Result<std::set<link::HostRoute>> host_routes() override;
@@ -136,6 +139,7 @@ public:
 
 private:
     [[nodiscard]] static Result<ContainerNetns> enter_any(int netns_fd);
+    [[nodiscard]] Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex, std::uint32_t process);
 
     link::Netlink& host_;
     link::Sysctls sysctls_;

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <system_error>
 
@@ -36,6 +37,20 @@ Result<std::uint32_t> nsid_of_process(Netlink& host, std::uint32_t pid) {
     return nsid;
 }
 
+// Those whose netns has a number. `visit` returns false to end the walk.
+Result<void> walk_processes(Netlink& host, const std::function<bool(std::uint32_t nsid, std::uint32_t pid)>& visit) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
+         entry.increment(error)) {
+        const auto pid = parse_number<std::uint32_t>(entry->path().filename().string());
+        const std::uint32_t nsid = pid ? NK_TRY(nsid_of_process(host, *pid)) : kUnassigned;
+        if (nsid != kUnassigned && !visit(nsid, *pid)) {
+            return {};
+        }
+    }
+    return error ? fail_errno(error.value(), "list the processes") : Result<void>();
+}
+
 }  // namespace
 
 Result<std::optional<std::uint32_t>> peer_netns_id(Netlink& host, std::uint32_t host_ifindex) {
@@ -51,23 +66,26 @@ Result<std::optional<std::uint32_t>> peer_netns_id(Netlink& host, std::uint32_t 
     return nsid == kUnassigned ? std::nullopt : nsid;
 }
 
-Result<std::optional<std::uint32_t>> process_in_peer_netns(Netlink& host, std::uint32_t host_ifindex) {
-    const auto nsid = NK_TRY(peer_netns_id(host, host_ifindex));
-    if (!nsid) {
-        return std::nullopt;
+Result<std::map<std::uint32_t, std::uint32_t>> processes_by_netns_id(Netlink& host) {
+    std::map<std::uint32_t, std::uint32_t> processes;
+    NK_TRY(walk_processes(host, [&](std::uint32_t nsid, std::uint32_t pid) {
+        processes.emplace(nsid, pid);
+        return true;
+    }));
+    return processes;
+}
+
+Result<bool> peer_netns_has_processes(Netlink& host, std::uint32_t host_ifindex) {
+    const auto wanted = NK_TRY(peer_netns_id(host, host_ifindex));
+    if (!wanted) {
+        return false;
     }
-    std::error_code error;
-    for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
-         entry.increment(error)) {
-        const auto pid = parse_number<std::uint32_t>(entry->path().filename().string());
-        if (pid && NK_TRY(nsid_of_process(host, *pid)) == *nsid) {
-            return pid;
-        }
-    }
-    if (error) {
-        return fail_errno(error.value(), "list the processes");
-    }
-    return std::nullopt;
+    bool found = false;
+    NK_TRY(walk_processes(host, [&](std::uint32_t nsid, std::uint32_t /*pid*/) {
+        found = nsid == *wanted;
+        return !found;
+    }));
+    return found;
 }
 
 }  // namespace netkitd::link

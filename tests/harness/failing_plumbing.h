@@ -56,8 +56,9 @@ public:
     Result<bool> peer_has_processes(std::uint32_t host_ifindex) override {
         return step("peer_has_processes", [&] { return kernel_.peer_has_processes(host_ifindex); });
     }
-    Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex) override {
-        return step("identify_peer", [&] { return kernel_.identify_peer(host_ifindex); });
+    Result<std::map<std::uint32_t, PeerIdentity>> identify_peers(
+        const std::vector<std::uint32_t>& host_ifindexes) override {
+        return step("identify_peers", [&] { return kernel_.identify_peers(host_ifindexes); });
     }
     Result<void> undo_changes(ContainerNetns& netns, const NetnsChanges& changes) override {
         return step("undo_changes", [&] { return kernel_.undo_changes(netns, changes); });
