@@ -192,19 +192,20 @@ TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
                                           .ended = [] { return 0; },
                                           .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
     ASSERT_TRUE(sweeper.step({}));
-    const auto walk_in_three_hours = [&] {
+    const auto walk_in = [&](std::chrono::hours time) {
+        const auto now = nat::monotonic_now() + time;
         const std::uint64_t before = sweeper.walks();
         while (sweeper.walks() == before) {
-            ASSERT_TRUE(sweeper.step({}, nat::monotonic_now() + 3h));
+            ASSERT_TRUE(sweeper.step({}, now));
         }
     };
-    walk_in_three_hours();
+    walk_in(3h);
     EXPECT_EQ(table.list(9)->flows.size(), 1U) << "it was silent for longer than any lifetime";
     EXPECT_EQ(sweeper.removed(), 0U);
     const linger reset{.l_onoff = 1, .l_linger = 0};
     ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     socket = {};
-    walk_in_three_hours();
+    walk_in(6h);
     EXPECT_EQ(table.list(9)->flows.size(), 0U);
     EXPECT_EQ(sweeper.removed(), 1U);
 }
