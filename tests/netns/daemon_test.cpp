@@ -12,6 +12,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "abi.h"
 #include "harness/small_file_system.h"
@@ -43,8 +44,14 @@ protected:
         const json shown = call({.operation = ipc::Operation::endpoint_show, .id = id}).value();
         return shown.at("host_interface").get<std::string>();
     }
-    // By something of the first container's that it misses.
-    void make_it_look_at_everything() const { node().run("ip route del 10.77.0.2"); }
+    // By something of the first container's that it misses; the last look has put it back.
+    void make_it_look_at_everything() const {
+        EXPECT_TRUE(eventually([this] { return node().succeeds("ip route del 10.77.0.2"); }));
+    }
+    // And what the daemon was doing is done, as it answers.
+    [[nodiscard]] bool comes_true(const std::function<bool()>& condition) const {
+        return eventually(condition) && call({.operation = ipc::Operation::endpoint_list}).has_value();
+    }
     [[nodiscard]] std::string degraded() const { return status().at("degraded").dump(); }
 };
 
@@ -293,7 +300,7 @@ TEST_F(DaemonLifeTest, ADatabaseThatIsDeletedIsWrittenAgain) {
     ASSERT_TRUE(attach(web, "web"));
     std::filesystem::remove_all(scratch("state"));
     make_it_look_at_everything();
-    ASSERT_TRUE(eventually([&] { return std::filesystem::exists(scratch("state/state.db")); })) << log();
+    ASSERT_TRUE(comes_true([&] { return std::filesystem::exists(scratch("state/state.db")); })) << log();
     const ContainerProcess db;
     EXPECT_TRUE(attach(db, "db"));
     EXPECT_THAT(log(), HasSubstr("was gone: it is written again"));
@@ -349,11 +356,11 @@ TEST_F(DaemonLifeTest, ADatabaseIsWrittenAgainOverWhatIsNone) {
     std::filesystem::create_directory(scratch("state"));
     std::ofstream(path).flush();  // as a copy leaves it that a full disk cut short
     make_it_look_at_everything();
-    EXPECT_TRUE(eventually(is_there)) << log();
+    EXPECT_TRUE(comes_true(is_there)) << log();
     std::filesystem::remove(path);
     std::filesystem::create_symlink("state.db", path);
     make_it_look_at_everything();
-    EXPECT_TRUE(eventually(is_there)) << log();
+    EXPECT_TRUE(comes_true(is_there)) << log();
     std::filesystem::remove_all(scratch("state"));
     stop(SIGTERM);
     EXPECT_TRUE(is_there()) << "at its end, too";
