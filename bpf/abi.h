@@ -21,11 +21,11 @@
 // a map more. Users never see it.
 #ifdef NETKITD_NEXT_VERSION
 #define NK_NEXT_VERSION(...) __VA_ARGS__
-#define NK_FLOWS_VERSION 2
+#define NK_FLOWS_VERSION 3
 #define NK_FLOW_SIZE 80
 #else
 #define NK_NEXT_VERSION(...)
-#define NK_FLOWS_VERSION 1
+#define NK_FLOWS_VERSION 2
 #define NK_FLOW_SIZE 72
 #endif
 
@@ -80,7 +80,12 @@ struct nk_node {
 	__u32 host_prefix4_count; // prefixes in the maps `host_prefixes4` and `host_prefixes6`
 	__u32 host_prefix6_count;
 	__u32 upgrading; // flows may be missing that a former version's programs make (netd/datapath/upgrade.h)
-	__u32 reserved;
+	// Flows that every endpoint may have, and how many there may be of all before none gets more than that
+	// (lib/nat/flow_share.h), of each family.
+	__u32 flow_share4;
+	__u32 flow_share6;
+	__u32 flow_common4;
+	__u32 flow_common6;
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
@@ -88,7 +93,7 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 56 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 68 + 64 + 32 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -136,15 +141,14 @@ struct nk_endpoint {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint) == 32, "nk_endpoint");
 
-// ---- Flows: maps `flows4_new` (LRU) and `flows4` (hash), and the same for IPv6 ----------------------------------
+// ---- Flows: map `flows4` (and `flows6`) ---------------------------------------------------------------------------
 //
 // A masqueraded flow has two entries with one value layout, each found by the packet as it arrives:
 //   forward  key: source is the container           value: the source address and port to write
 //   reverse  key: source is the remote, destination  value: the destination address and port to write
 //            the translated address and port                (the container's), and where it is
-// It starts in the `new` map, which evicts strangers under pressure, and moves to the established map, which never
-// evicts, when the first reply is seen. For ICMP echo `sport` is the id on the way out and 0 on the way in, and
-// `dport` the other way round, so that both keys have the shape of a port pair.
+// For ICMP echo `sport` is the id on the way out and 0 on the way in, and `dport` the other way round, so that both
+// keys have the shape of a port pair.
 
 enum nk_flow_direction {
 	NK_FLOW_FORWARD = 0,
@@ -173,11 +177,12 @@ struct nk_flow6_key {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow6_key) == 40, "nk_flow6_key");
 
-// What this half has seen; the other half has its own. A lifetime follows from both (netd/datapath/flows).
+// What this half has seen; the other half has its own. A lifetime follows from both (netd/nat/flows.h).
 enum nk_flow_flag {
-	NK_FLOW_SYN = 1 << 0, // a SYN, or SCTP's INIT, went this way
-	NK_FLOW_FIN = 1 << 1, // a FIN went this way
-	NK_FLOW_RST = 1 << 2, // a RST, or SCTP's ABORT, was seen, either way (written to both halves)
+	NK_FLOW_SYN = 1 << 0,	   // a SYN, or SCTP's INIT, went this way
+	NK_FLOW_FIN = 1 << 1,	   // a FIN went this way
+	NK_FLOW_RST = 1 << 2,	   // a RST, or SCTP's ABORT, was seen, either way (written to both halves)
+	NK_FLOW_ANSWERED = 1 << 3, // a reply was seen that was no RST (written to both halves)
 };
 
 struct nk_flow {
@@ -189,11 +194,10 @@ struct nk_flow {
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
 	__u32 endpoint_id;   // owner: nk_endpoint.id
-	// For as long as the stamp is the current one, the rest of this entry is believed (bpf/lib/fast.h). Zero never
-	// is.
+	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
+	// is; reverse: zero before the first reply.
 	__u32 stamp;
-	// forward, and reverse as long as there is no forward half: the device that it comes from, and the way to the
-	// next hop
+	// forward: the device that it comes from, and the way to the next hop
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
@@ -201,6 +205,19 @@ struct nk_flow {
 	NK_NEXT_VERSION(__u64 more;)
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
+
+// ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
+//
+// Each reverse half in the flow maps is counted, in the run of a program that inserts or removes it.
+
+struct nk_flow_counts {
+	__u32 flows4;
+	__u32 flows6;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
+
+// How many times what is free of the common half an endpoint may have of it (lib/nat/flow_share.h).
+#define NK_FLOW_GREED 8
 
 // skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
 // the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
@@ -228,7 +245,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
-	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow") \
+	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or from outside a SYN to such a port") \
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
@@ -236,6 +253,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 	X(NK_DROP_ISOLATED,           "isolated",            "between two networks, one of which is isolated") \
 	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack") \
 	X(NK_DROP_UPGRADING,          "upgrading",           "during an upgrade, of a flow that is still to be taken over; its sender sends it again") \
+	X(NK_DROP_FLOW_SHARE,         "flow-share",          "the container has more flows than its share of the flow table, and others need the rest") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
@@ -308,11 +326,9 @@ NK_STATIC_ASSERT(NK_PORT_TRIES == 4 << NK_PORT_TRIES_32, "the last bucket ends w
 
 struct nk_map_counts {
 	__u64 flows4;
-	__u64 flows4_new;
 	__u64 flows6;
-	__u64 flows6_new;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_map_counts) == 32, "nk_map_counts");
+NK_STATIC_ASSERT(sizeof(struct nk_map_counts) == 16, "nk_map_counts");
 
 // ---- Whether containers' sockets have these connections: what the program `owner_sockets` is asked ------------------
 //
@@ -327,11 +343,44 @@ struct nk_socket_question {
 	__be16 remote_port;
 	__u32 netns_id; // the container's netns, as that of the host numbers it (IFLA_LINK_NETNSID, rtnetlink(7))
 	__u8 family;	// AF_INET, AF_INET6
-	__u8 proto;	// IPPROTO_TCP
+	__u8 proto;	// IPPROTO_TCP, IPPROTO_UDP
 	__u8 answer;	// 1: a socket has it
 	__u8 reserved;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_socket_question) == 44, "nk_socket_question");
+
+// ---- What the daemon changes in the flow maps: by the programs `remove_flows` and `insert_flows` --------------------
+//
+// It runs them on a packet: an Ethernet header, and up to as many of these, which come back answered. So an entry and
+// the count of it change in one run, whenever the daemon is killed.
+
+#define NK_FLOW_REMOVALS 48
+
+struct nk_flow_removal {
+	struct nk_flow6_key key; // of either half; an IPv4 address is its first word
+	// As they were when the flow was judged to be over: one that has changed since is not.
+	__u64 forward_seen_ns; // last_seen_ns of the forward half, or of the only one
+	__u32 flags;	       // of the half that `key` is of
+	__u32 other_flags;
+	__u8 family;	// AF_INET, AF_INET6
+	__u8 has_other; // the other half is there as well
+	__u8 anyway;	// whatever has changed
+	__u8 answer;	// 1: removed
+	__u32 reserved;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow_removal) == 64, "nk_flow_removal");
+
+#define NK_FLOW_INSERTIONS 24
+
+struct nk_flow_insertion {
+	struct nk_flow6_key key;
+	__u8 family;
+	__u8 answer; // 0, or why not: EEXIST, E2BIG, ENOMEM
+	__u16 reserved;
+	__u32 reserved2;
+	struct nk_flow value;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow_insertion");
 
 // ---- The maps that are pinned, and the version of each one's layout -----------------------------------------------
 //
@@ -344,16 +393,20 @@ NK_STATIC_ASSERT(sizeof(struct nk_socket_question) == 44, "nk_socket_question");
 	X(endpoint_drops, 1) \
 	X(endpoints4, 1) \
 	X(endpoints6, 1) \
+	X(flow_counts, NK_FLOWS_VERSION) \
 	X(flows4, NK_FLOWS_VERSION) \
-	X(flows4_new, NK_FLOWS_VERSION) \
 	X(flows6, NK_FLOWS_VERSION) \
-	X(flows6_new, NK_FLOWS_VERSION) \
 	X(fragment_ids, 1) \
 	X(fragments, 1) \
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
 	X(port_tries, 1) \
 	NK_NEXT_VERSION(X(next_version, 1))
+
+// Maps that former versions had, and their last version: flows without a reply were in maps of their own.
+#define NK_FORMER_MAPS(X) \
+	X(flows4_new, 1) \
+	X(flows6_new, 1)
 // clang-format on
 
 #endif

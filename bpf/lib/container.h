@@ -257,8 +257,8 @@ static __always_inline bool nk_was_masqueraded(const struct nk_out *out)
 
 	if (out->l4_result != NK_L4_OK)
 		return false;
-	flow = nk_flow_find(out->ip.family, NK_STAGE_ESTABLISHED, out->key);
-	return flow && flow->endpoint_id == out->source->id;
+	flow = nk_flow_find(out->ip.family, out->key);
+	return flow && nk_flow_answered(flow) && flow->endpoint_id == out->source->id;
 }
 
 // An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves untranslated.

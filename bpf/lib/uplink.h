@@ -14,7 +14,7 @@
 #include "lib/counters.h"
 #include "lib/endpoint.h"
 #include "lib/nat/fast.h"
-#include "lib/nat/flow_promote.h"
+#include "lib/nat/flow_reply.h"
 #include "lib/packet/fragment.h"
 #include "lib/nat/host_socket.h"
 #include "lib/nat/icmp_error.h"
@@ -31,15 +31,29 @@ static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip 
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
-// To a port that may be ours, of no flow: it is the host's. During an upgrade it may be of a flow that is not taken
-// over yet, if the host has no socket for it: the host must not answer it with a reset (netd/datapath/upgrade.h).
-static __noinline int nk_without_flow(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key)
+// Whether the host would answer it with a reset for want of a socket, and must not: a connection that somebody outside
+// begins, so that a remote that connects to the port that it sees is not told that nobody is there (RFC 5382, REQ-4);
+// and during an upgrade whatever may be of a flow that is not taken over yet (netd/datapath/upgrade.h).
+static __always_inline enum nk_counter nk_reason_to_be_silent(const struct nk_flow6_key *key, __u8 tcp_flags)
 {
 	// An echo reply that nobody waits for is not answered by the host either.
-	if (!node.upgrading || key->proto == IPPROTO_ICMP || key->proto == IPPROTO_ICMPV6 ||
+	if (node.upgrading && key->proto != IPPROTO_ICMP && key->proto != IPPROTO_ICMPV6)
+		return NK_DROP_UPGRADING;
+	if (key->proto == IPPROTO_TCP && (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN)
+		return NK_DROP_NO_FLOW;
+	return NK_DROP_COUNT;
+}
+
+// To a port that may be ours, of no flow: it is the host's.
+static __noinline int nk_without_flow(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
+				      __u8 tcp_flags)
+{
+	enum nk_counter reason = nk_reason_to_be_silent(key, tcp_flags);
+
+	if (reason == NK_DROP_COUNT ||
 	    nk_host_has_socket(skb, family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
 		return TCX_NEXT;
-	return nk_drop(skb, NK_DROP_UPGRADING);
+	return nk_drop(skb, reason);
 }
 
 // A packet to a port that may be ours: it may be the host's nevertheless.
@@ -51,15 +65,11 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	    .tcp_flags = l4->tcp_flags,
 	    .family = ip->family,
 	};
-	int result;
 
 	if (ip->ttl <= 1)
-		return nk_flow_exists(&to) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
-	result = nk_flow_inbound(skb, &to);
-	if (result == NK_NO_FLOW)
-		return nk_without_flow(skb, ip->family, key);
-	if (result != NK_OK)
-		return nk_drop(skb, result);
+		return nk_flow_find(to.family, &to.key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
+	if (nk_flow_inbound(skb, &to) == NK_NO_FLOW)
+		return nk_without_flow(skb, ip->family, key, to.tcp_flags);
 	if (ip->fragment)
 		nk_fragment_remember(key, ip->id, &to.addr, 0, to.ifindex);
 	return nk_deliver(skb, ip, &to);

@@ -45,6 +45,7 @@ Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Dat
       plumbing_(host_, std::move(sysctls), datapath_),
       network_(host_, datapath_, store_),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
+                           .count = [this] { return manager_->endpoints().size(); },
                            .ended = [this] { return manager_->ended(); },
                            .netns_id = [this](std::uint32_t id) { return netns_id_of(id); }}) {}
 

@@ -171,7 +171,7 @@ Result<json> describe_maps(Node& node) {
         if (!ipv6 && std::string_view(map.name).contains('6')) {
             continue;
         }
-        json description = describe_map(map.name, map.fill.entries, map.fill.capacity);
+        json description = describe_map(map.name, map.fill.entries, map.capacity);
         if (map.high_since) {
             description["high_since"] = describe_time(*map.high_since);
         }
@@ -239,11 +239,11 @@ void describe_degraded_masquerade(Node& node, json& result) {
             missing.network, missing.address.to_string()));
     }
     for (const nat::FlowSweeper::Map& map : node.sweeper().maps()) {
-        // A map of unanswered flows gets full in a scan, and makes room by itself.
-        if (map.established && map.high_since) {
+        if (map.high_since) {
             result.push_back(formatted(
-                "the flow table {} has been more than three quarters full since {}: when it is full, new connections "
-                "are refused (flow-table-full); `netkitctl flow list` shows whose they are",
+                "the flow table {} has been more than three quarters full since {}, but for what is kept for each "
+                "container's share: when it is full, whoever has more than that gets no new connection (flow-share); "
+                "`netkitctl flow list` shows whose they are",
                 map.name, describe_time(*map.high_since)));
         }
     }
@@ -260,7 +260,7 @@ void describe_degraded_endpoints(Node& node, json& result) {
         const auto drops = node.datapath().endpoint_drops(endpoint.record.host_ifindex);
         for (const datapath::EndpointDrop& drop : drops.value_or(std::vector<datapath::EndpointDrop>())) {
             const bool is_ours = drop.reason == NK_DROP_NO_UPLINK || drop.reason == NK_DROP_PORTS_EXHAUSTED ||
-                                 drop.reason == NK_DROP_FLOW_TABLE_FULL;
+                                 drop.reason == NK_DROP_FLOW_TABLE_FULL || drop.reason == NK_DROP_FLOW_SHARE;
             if (!is_ours || drop.age > kGoesOn) {
                 continue;
             }

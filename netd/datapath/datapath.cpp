@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_ether.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -23,6 +22,7 @@
 #include "datapath/link_pin.h"
 #include "datapath/prefix_map.h"
 #include "datapath/programs.h"
+#include "datapath/run_program.h"
 #include "datapath/slots.h"
 #include "datapath/upgrade.h"
 
@@ -174,6 +174,17 @@ Result<std::vector<T>> read_per_cpu(const bpf_map* map, std::uint32_t index) {
     return values;
 }
 
+// The keys of a map of numbers.
+std::vector<std::uint32_t> numbers_in(int map) {
+    std::vector<std::uint32_t> numbers;
+    std::uint32_t key = 0;
+    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map, &key, &key)) {
+        numbers.push_back(key);
+    }
+    return numbers;
+}
+
 nk_endpoint to_wire(const EndpointEntry& endpoint) {
     nk_endpoint wire{};
     wire.ifindex = endpoint.host_ifindex;
@@ -247,8 +258,10 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     NK_TRY(upgrade.copy(programs->base(), pins));
     undo.commit();
     programs->base().data_node->node.upgrading = upgrade.pending() ? 1 : 0;
-    return Datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
-                    std::move(former_maps));
+    Datapath datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
+                      std::move(former_maps));
+    datapath.share_flows(0);
+    return datapath;
 }
 
 Result<void> Datapath::undo_open() {
@@ -394,14 +407,7 @@ Result<void> Datapath::forget_drops(std::uint32_t host_ifindex) {
 }
 
 Result<std::vector<std::uint32_t>> Datapath::devices_with_drops() const {
-    const int map = bpf_map__fd(programs_->maps().endpoint_drops);
-    std::vector<std::uint32_t> devices;
-    std::uint32_t key = 0;
-    for (int error = bpf_map_get_next_key(map, nullptr, &key); error == 0;
-         error = bpf_map_get_next_key(map, &key, &key)) {
-        devices.push_back(key);
-    }
-    return devices;
+    return numbers_in(bpf_map__fd(programs_->maps().endpoint_drops));
 }
 
 Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_ifindex) const {
@@ -529,17 +535,12 @@ Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> Datapath::port_tries() 
     return result;
 }
 
-Datapath::FlowMaps Datapath::flow_maps(IpFamily family) const {
-    const auto& maps = programs_->maps();
-    const bpf_map* established = family == IpFamily::v4 ? maps.flows4 : maps.flows6;
-    const bpf_map* fresh = family == IpFamily::v4 ? maps.flows4_new : maps.flows6_new;
-    return {.established = bpf_map__fd(established),
-            .fresh = bpf_map__fd(fresh),
-            .established_capacity = bpf_map__max_entries(established),
-            .fresh_capacity = bpf_map__max_entries(fresh)};
+Datapath::FlowMap Datapath::flow_map(IpFamily family) const {
+    const bpf_map* const map = family == IpFamily::v4 ? programs_->maps().flows4 : programs_->maps().flows6;
+    return {.fd = bpf_map__fd(map), .capacity = bpf_map__max_entries(map)};
 }
 
-Result<nk_map_counts> Datapath::flow_counts() const {
+Result<nk_map_counts> Datapath::map_counts() const {
     nk_map_counts counts{};
     LIBBPF_OPTS(bpf_test_run_opts, run);
     run.ctx_in = &counts;  // and out (kernel/bpf/syscall.c: bpf_prog_test_run_syscall)
@@ -551,27 +552,41 @@ Result<nk_map_counts> Datapath::flow_counts() const {
     return counts;
 }
 
-Result<void> Datapath::ask_owner_sockets(std::span<nk_socket_question> questions) const {
-    const int program = bpf_program__fd(programs_->base().progs.owner_sockets);
-    std::vector<std::byte> packet;
-    while (!questions.empty()) {
-        const auto asked = questions.first(std::min<std::size_t>(questions.size(), NK_SOCKET_QUESTIONS));
-        packet.assign(ETH_HLEN + asked.size_bytes(), std::byte(0));
-        std::memcpy(packet.data() + ETH_HLEN, asked.data(), asked.size_bytes());
-        LIBBPF_OPTS(bpf_test_run_opts, run);
-        run.data_in = run.data_out = packet.data();
-        run.data_size_in = run.data_size_out = static_cast<__u32>(packet.size());
-        if (const int error = bpf_prog_test_run_opts(program, &run); error != 0) {
-            return fail_errno(-error, "ask for the sockets of connections");
-        }
-        if (run.retval != asked.size()) {
-            return fail(ErrorKind::internal, "ask for the sockets of connections: {} of {} answered", run.retval,
-                        asked.size());
-        }
-        std::memcpy(asked.data(), packet.data() + ETH_HLEN, asked.size_bytes());
-        questions = questions.subspan(asked.size());
+Result<void> Datapath::remove_flows(std::span<nk_flow_removal> removals) const {
+    return run_program(bpf_program__fd(programs_->base().progs.remove_flows), removals, NK_FLOW_REMOVALS,
+                       "remove flows");
+}
+
+void Datapath::share_flows(std::size_t endpoints) const {
+    nk_node& node = programs_->base().data_node->node;
+    const FlowShares v4 = datapath::flow_shares(flow_map(IpFamily::v4).capacity, endpoints);
+    const FlowShares v6 = datapath::flow_shares(flow_map(IpFamily::v6).capacity, endpoints);
+    publish(node.flow_share4, v4.share);
+    publish(node.flow_share6, v6.share);
+    publish(node.flow_common4, v4.common);
+    publish(node.flow_common6, v6.common);
+}
+
+FlowShares Datapath::flow_shares(IpFamily family) const {
+    const nk_node& node = programs_->base().data_node->node;
+    return family == IpFamily::v4 ? FlowShares{.share = node.flow_share4, .common = node.flow_common4}
+                                  : FlowShares{.share = node.flow_share6, .common = node.flow_common6};
+}
+
+Result<std::vector<std::uint32_t>> Datapath::endpoints_with_flows() const {
+    return numbers_in(bpf_map__fd(programs_->maps().flow_counts));
+}
+
+Result<void> Datapath::forget_flow_count(std::uint32_t endpoint_id) const {
+    if (bpf_map_delete_elem(bpf_map__fd(programs_->maps().flow_counts), &endpoint_id) != 0 && errno != ENOENT) {
+        return fail_errno(errno, "forget the count of endpoint {}'s flows", endpoint_id);
     }
     return {};
+}
+
+Result<void> Datapath::ask_owner_sockets(std::span<nk_socket_question> questions) const {
+    return run_program(bpf_program__fd(programs_->base().progs.owner_sockets), questions, NK_SOCKET_QUESTIONS,
+                       "ask for the sockets of connections");
 }
 
 std::uint32_t Datapath::endpoint_capacity() const {

@@ -18,6 +18,7 @@
 #include "abi.h"
 #include "base/ip_addr.h"
 #include "base/result.h"
+#include "datapath/flow_capacity.h"
 #include "datapath/pins.h"
 #include "link/device.h"
 
@@ -151,16 +152,22 @@ public:
     // New flows by how many ports were tried: enum nk_port_tries.
     [[nodiscard]] Result<std::array<std::uint64_t, NK_PORT_TRIES_BUCKETS>> port_tries() const;
 
-    // Descriptors of one family's flow maps, borrowed, for FlowTable.
-    struct FlowMaps {
-        int established = -1;
-        int fresh = -1;
-        std::uint32_t established_capacity = 0;
-        std::uint32_t fresh_capacity = 0;
+    // One family's flow map; the descriptor is borrowed. A flow has two entries.
+    struct FlowMap {
+        int fd = -1;
+        std::uint32_t capacity = 0;
     };
-    [[nodiscard]] FlowMaps flow_maps(IpFamily family) const;
-    // Entries (a flow has two) of both families' flow maps, as the kernel counts them.
-    [[nodiscard]] Result<nk_map_counts> flow_counts() const;
+    [[nodiscard]] FlowMap flow_map(IpFamily family) const;
+    // Entries of both families' flow maps, as the kernel counts them.
+    [[nodiscard]] Result<nk_map_counts> map_counts() const;
+    // Removes them, unless they have changed; each is answered.
+    [[nodiscard]] Result<void> remove_flows(std::span<nk_flow_removal> removals) const;
+    // Shares the flow maps out among so many endpoints, from now on.
+    void share_flows(std::size_t endpoints) const;
+    [[nodiscard]] FlowShares flow_shares(IpFamily family) const;
+    // Which endpoints' flows are counted, by their id; those that have ended too.
+    [[nodiscard]] Result<std::vector<std::uint32_t>> endpoints_with_flows() const;
+    [[nodiscard]] Result<void> forget_flow_count(std::uint32_t endpoint_id) const;
     // Answers each: whether a socket of the container has this connection (bpf/owner_sockets.bpf.c). In the calling
     // thread's netns, the host's.
     [[nodiscard]] Result<void> ask_owner_sockets(std::span<nk_socket_question> questions) const;

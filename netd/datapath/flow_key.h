@@ -42,6 +42,21 @@ Key other_key(const Key& key, const nk_flow& value) {
     return other;
 }
 
+// As the programs have either family's.
+inline nk_flow6_key widen(const nk_flow6_key& key) {
+    return key;
+}
+
+inline nk_flow6_key widen(const nk_flow4_key& key) {
+    return {.saddr = {.word = {key.saddr, 0, 0, 0}},
+            .daddr = {.word = {key.daddr, 0, 0, 0}},
+            .sport = key.sport,
+            .dport = key.dport,
+            .proto = key.proto,
+            .direction = key.direction,
+            .reserved = 0};
+}
+
 // All bytes are of fields, those of `reserved` zero: the kernel compares keys likewise.
 template <typename Key>
 bool is_same(const Key& one, const Key& other) {

@@ -1,16 +1,19 @@
 #include "datapath/flow_takeover.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "abi.h"
 #include "datapath/flow_key.h"
 #include "datapath/map_entries.h"
+#include "datapath/run_program.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -21,10 +24,16 @@ class Entry {
 public:
     Entry(const Key& key, const nk_flow& value) : key_(key), value_(value) {}
 
-    // Whether another flow has the reverse half that this one wants.
-    [[nodiscard]] bool is_taken(int map) const {
+    // Whether the reverse half that this flow wants is there, and whether it is another's.
+    struct Claim {
+        bool is_there = false;
+        bool is_taken = false;
+    };
+    [[nodiscard]] Claim claim(int map) const {
         const auto found = find_entry(map, reverse());
-        return found && (found->endpoint_id != value_.endpoint_id || !is_same(other_key(reverse(), *found), forward()));
+        const bool is_taken =
+            found && (found->endpoint_id != value_.endpoint_id || !is_same(other_key(reverse(), *found), forward()));
+        return {.is_there = found.has_value(), .is_taken = is_taken};
     }
     void forget_forward(int map) const {
         const auto found = find_entry(map, forward());
@@ -34,20 +43,36 @@ public:
         }
     }
     // 0, or an errno.
-    [[nodiscard]] int put(int map) const {
-        const auto present = find_entry(map, key_);
-        if (present && (present->last_seen_ns >= value_.last_seen_ns || !is_same_flow(*present))) {
+    [[nodiscard]] Result<int> put(const NewFlows& flows) const {
+        const auto present = find_entry(flows.map, key_);
+        if (!present) {
+            return insert(flows.insert_program);
+        }
+        if (present->last_seen_ns >= value_.last_seen_ns || !is_same_flow(*present)) {
             return 0;
         }
-        return bpf_map_update_elem(map, &key_, &value_, present ? BPF_ANY : BPF_NOEXIST) == 0 ? 0 : errno;
+        nk_flow value = value_;
+        value.flags |= present->flags & NK_FLOW_ANSWERED;
+        return bpf_map_update_elem(flows.map, &key_, &value, BPF_EXIST) == 0 ? 0 : errno;
     }
-    [[nodiscard]] bool is_in(int map) const { return find_entry(map, key_).has_value(); }
+    [[nodiscard]] bool is_forward() const { return key_.direction == NK_FLOW_FORWARD; }
 
 private:
-    [[nodiscard]] Key reverse() const { return key_.direction == NK_FLOW_REVERSE ? key_ : other_key(key_, value_); }
-    [[nodiscard]] Key forward() const { return key_.direction == NK_FLOW_FORWARD ? key_ : other_key(key_, value_); }
+    [[nodiscard]] Key reverse() const { return is_forward() ? other_key(key_, value_) : key_; }
+    [[nodiscard]] Key forward() const { return is_forward() ? key_ : other_key(key_, value_); }
     [[nodiscard]] bool is_same_flow(const nk_flow& present) const {
         return present.endpoint_id == value_.endpoint_id && is_same(other_key(key_, present), other_key(key_, value_));
+    }
+    [[nodiscard]] Result<int> insert(int program) const {
+        constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
+        nk_flow_insertion insertion{.key = widen(key_),
+                                    .family = kV6 ? AF_INET6 : AF_INET,
+                                    .answer = 0,
+                                    .reserved = 0,
+                                    .reserved2 = 0,
+                                    .value = value_};
+        NK_TRY(run_program(program, std::span(&insertion, 1), NK_FLOW_INSERTIONS, "take over a flow"));
+        return insertion.answer;
     }
 
     Key key_;
@@ -56,23 +81,22 @@ private:
 
 // False: there was no room.
 template <typename Key>
-Result<bool> take(const Entry<Key>& entry, const NewFlowMaps& maps, bool established) {
-    const std::array both{maps.fresh, maps.established};
+Result<bool> take(const Entry<Key>& entry, const NewFlows& flows) {
     // Once more if a program made the entry just now.
     for (int attempt = 0; attempt < 2; ++attempt) {
-        if (std::ranges::any_of(both, [&](int map) { return entry.is_taken(map); })) {
-            std::ranges::for_each(both, [&](int map) { entry.forget_forward(map); });
+        const auto claim = entry.claim(flows.map);
+        if (claim.is_taken) {
+            entry.forget_forward(flows.map);
             return true;
         }
-        // It got its first reply since.
-        if (!established && entry.is_in(maps.established)) {
+        if (entry.is_forward() && !claim.is_there) {
             return true;
         }
-        const int error = entry.put(established ? maps.established : maps.fresh);
+        const int error = NK_TRY(entry.put(flows));
         if (error == E2BIG || error == ENOMEM) {
             return false;
         }
-        if (error != 0 && error != EEXIST) {
+        if (error != 0 && error != EEXIST && error != ENOENT) {
             return fail_errno(error, "take over a flow");
         }
         if (error == 0) {
@@ -82,36 +106,45 @@ Result<bool> take(const Entry<Key>& entry, const NewFlowMaps& maps, bool establi
     return true;
 }
 
+// A layout that grew at its end is converted like this; what the former had no room for is zero. The way that it
+// remembers is asked for anew.
+nk_flow converted(std::span<const std::byte> former, bool answered) {
+    nk_flow flow{};
+    std::memcpy(&flow, former.data(), std::min(sizeof(flow), former.size()));
+    flow.stamp = 0;
+    flow.flags |= answered ? std::uint32_t{NK_FLOW_ANSWERED} : 0;
+    return flow;
+}
+
 template <typename Key>
-Result<std::uint64_t> take_all(int former, const bpf_map_info& info, const NewFlowMaps& maps, bool established,
-                               std::chrono::nanoseconds since) {
+Result<std::uint64_t> take_all(const FormerFlows& former, const NewFlows& flows, std::chrono::nanoseconds since) {
     std::uint64_t no_room = 0;
-    if (info.key_size != sizeof(Key)) {
-        return fail(ErrorKind::internal, "take over map {}: its keys have another size", info.name);
+    if (former.info.key_size != sizeof(Key)) {
+        return fail(ErrorKind::internal, "take over map {}: its keys have another size", former.info.name);
     }
-    NK_TRY(for_each_entry(former, info,
-                          [&](std::span<const std::byte> key, std::span<const std::byte> value) -> Result<void> {
-                              Key typed_key{};
-                              std::memcpy(&typed_key, key.data(), sizeof(typed_key));
-                              // A layout that grew at its end is converted like this; what the former had no room for
-                              // is zero.
-                              nk_flow flow{};
-                              std::memcpy(&flow, value.data(), std::min(sizeof(flow), value.size()));
-                              if (std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since.count())) {
-                                  return {};
-                              }
-                              no_room += NK_TRY(take(Entry<Key>(typed_key, flow), maps, established)) ? 0U : 1U;
-                              return {};
-                          }));
+    // The halves that have the ports first.
+    for (const nk_flow_direction direction : {NK_FLOW_REVERSE, NK_FLOW_FORWARD}) {
+        const auto visit = [&](std::span<const std::byte> key, std::span<const std::byte> value) -> Result<void> {
+            Key typed_key{};
+            std::memcpy(&typed_key, key.data(), sizeof(typed_key));
+            const nk_flow flow = converted(value, former.answered);
+            const bool is_older = std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since.count());
+            if (typed_key.direction == direction && !is_older) {
+                no_room += NK_TRY(take(Entry<Key>(typed_key, flow), flows)) ? 0U : 1U;
+            }
+            return {};
+        };
+        NK_TRY(for_each_entry(former.map, former.info, visit));
+    }
     return no_room;
 }
 
 }  // namespace
 
-Result<std::uint64_t> take_over_flows(IpFamily family, int former, const bpf_map_info& info, const NewFlowMaps& maps,
-                                      bool established, std::chrono::nanoseconds since) {
-    return family == IpFamily::v4 ? take_all<nk_flow4_key>(former, info, maps, established, since)
-                                  : take_all<nk_flow6_key>(former, info, maps, established, since);
+Result<std::uint64_t> take_over_flows(IpFamily family, const FormerFlows& former, const NewFlows& flows,
+                                      std::chrono::nanoseconds since) {
+    return family == IpFamily::v4 ? take_all<nk_flow4_key>(former, flows, since)
+                                  : take_all<nk_flow6_key>(former, flows, since);
 }
 
 }  // namespace netkitd::datapath

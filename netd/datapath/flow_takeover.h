@@ -1,7 +1,8 @@
-// What programs of the version before made of flows while others had the new ones (upgrade.h).
+// What is taken over of the flows in a former version's table (upgrade.h): all of them, or what its programs made or
+// touched while others had the new ones.
 //
 // Meanwhile a container that has its new program already may have begun a flow with the port that one of another
-// container, which had not, began with: each by tables that the other's programs did not see. The new tables' is right
+// container, which had not, began with: each by tables that the other's programs did not see. The new table's is right
 // then, since its answers come by the new programs: the other flow is dropped whole, and begins anew. Else one
 // container would get the other's answers.
 #pragma once
@@ -16,16 +17,23 @@
 
 namespace netkitd::datapath {
 
-// The new tables of a family, by stage.
-struct NewFlowMaps {
-    int fresh = -1;
-    int established = -1;
+// A former table; the descriptor is borrowed.
+struct FormerFlows {
+    int map = -1;
+    const bpf_map_info& info;
+    // The first version had flows with a reply in a table of their own, this one, and did not say so of each.
+    bool answered = false;
 };
 
-// The entries of `former`, a table of that stage, that were made or touched since then, unless the new table's entry
-// was touched later. How many there was no room for.
-[[nodiscard]] Result<std::uint64_t> take_over_flows(IpFamily family, int former, const bpf_map_info& info,
-                                                    const NewFlowMaps& maps, bool established,
+// Where they go: the family's table, and the program `insert_flows`, which counts what it inserts. Borrowed.
+struct NewFlows {
+    int map = -1;
+    int insert_program = -1;
+};
+
+// The entries that were made or touched since then, unless the new table's entry was touched later; of halves that lead
+// out, those that have the other one. How many there was no room for.
+[[nodiscard]] Result<std::uint64_t> take_over_flows(IpFamily family, const FormerFlows& former, const NewFlows& flows,
                                                     std::chrono::nanoseconds since);
 
 }  // namespace netkitd::datapath

@@ -29,4 +29,12 @@ std::optional<PinName> parse_pin_name(std::string_view text) {
     return PinName{.map = map, .version = *version};
 }
 
+bool is_older(const PinName& pin) {
+    if (const auto version = layout_version(pin.map)) {
+        return pin.version < *version;
+    }
+    const auto* const former = std::ranges::find(kFormerMaps, pin.map, &PinnedMap::name);
+    return former != kFormerMaps.end() && pin.version <= former->version;
+}
+
 }  // namespace netkitd::datapath

@@ -20,6 +20,8 @@ struct PinnedMap {
 
 #define NK_PINNED_MAP(map, version) PinnedMap{#map, version},
 inline constexpr auto kPinnedMaps = std::to_array<PinnedMap>({NK_PINNED_MAPS(NK_PINNED_MAP)});
+
+inline constexpr auto kFormerMaps = std::to_array<PinnedMap>({NK_FORMER_MAPS(NK_PINNED_MAP)});
 #undef NK_PINNED_MAP
 
 // This version's; nothing: that map is of one daemon, as the programs' globals are.
@@ -34,5 +36,8 @@ struct PinName {
 };
 // Nothing: no version of netkitd names a pin like this.
 [[nodiscard]] std::optional<PinName> parse_pin_name(std::string_view text);
+
+// Whether a version before this one made it: a map that this one has in another layout, or not at all.
+[[nodiscard]] bool is_older(const PinName& pin);
 
 }  // namespace netkitd::datapath

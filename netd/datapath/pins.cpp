@@ -107,8 +107,7 @@ Result<void> Pins::make_directories() const {
 Result<void> Pins::refuse_newer_maps() const {
     for (const std::string& name : NK_TRY(map_names())) {
         const auto pin = parse_pin_name(name);
-        const auto known = pin ? layout_version(pin->map) : std::nullopt;
-        if (!known || pin->version > *known) {
+        if (!pin || (pin->version != layout_version(pin->map) && !is_older(*pin))) {
             return fail(ErrorKind::refused, "{}/maps/{} is the map of a newer version of netkitd: {}", root_, name,
                         kWayOut);
         }
@@ -128,7 +127,7 @@ Result<std::vector<PinName>> Pins::older_maps() const {
     std::vector<PinName> older;
     for (const std::string& name : NK_TRY(map_names())) {
         const auto pin = parse_pin_name(name);
-        if (pin && pin->version < layout_version(pin->map).value_or(0)) {
+        if (pin && is_older(*pin)) {
             older.push_back(*pin);
         }
     }

@@ -46,7 +46,7 @@ Result<void> pin_maps(const netkitd_bpf& skeleton, const Pins& pins) {
 }
 
 void size_flow_maps(const netkitd_bpf& skeleton, const Pins& pins, const Upgrade& upgrade) {
-    const std::uint32_t capacity = established_flow_capacity(total_memory_bytes());
+    const std::uint32_t capacity = flow_capacity(total_memory_bytes());
     for (bpf_map* map : {skeleton.maps.flows4, skeleton.maps.flows6}) {
         const char* const name = bpf_map__name(map);
         const auto former = upgrade.former_capacity(name);
@@ -108,7 +108,9 @@ Result<Programs> Programs::load(const Pins& pins, const Upgrade& upgrade, std::v
     NK_TRY(pin_maps(*skeleton, pins));
     size_flow_maps(*skeleton, pins, upgrade);
     NK_TRY(upgrade.ask_for_memory(*skeleton));
-    std::vector<bpf_program*> wanted{skeleton->progs.map_counts, skeleton->progs.owner_sockets};
+    const auto& programs = skeleton->progs;
+    std::vector<bpf_program*> wanted{programs.map_counts, programs.owner_sockets, programs.remove_flows,
+                                     programs.insert_flows};
     for (const Part part : at_once) {
         std::ranges::copy(programs_of(*skeleton, part), std::back_inserter(wanted));
     }

@@ -1,10 +1,10 @@
 // The BPF object as it is in the kernel: its maps, and its programs, each loaded when it is first needed.
 //
 // The verifier takes up to some 0.4 s for one program, and a node runs about half of them: those of its device mode and
-// of its kind of uplink. So load() makes the maps, the program that counts their entries, and what the node is expected
-// to need; each part of the rest is a load of its own over the same maps, globals and scratch maps among them: programs
-// cannot tell that they were not loaded together. What is expected is loaded at once because libbpf reads the kernel's
-// types for each load, all 5 MB of them, which takes as long as the verifier does.
+// of its kind of uplink. So load() makes the maps, the programs that the daemon itself runs, and what the node is
+// expected to need; each part of the rest is a load of its own over the same maps, globals and scratch maps among them:
+// programs cannot tell that they were not loaded together. What is expected is loaded at once because libbpf reads the
+// kernel's types for each load, all 5 MB of them, which takes as long as the verifier does.
 #pragma once
 
 #include <array>
@@ -31,7 +31,7 @@ public:
     // in the error.
     [[nodiscard]] static Result<Programs> load(const Pins& pins, const Upgrade& upgrade, std::vector<Part> at_once);
 
-    // The skeleton that load() made: its maps, globals, `map_counts`, and what was loaded at once.
+    // The skeleton that load() made: its maps, globals, what the daemon runs, and what was loaded at once.
     [[nodiscard]] const netkitd_bpf& base() const { return *base_; }
     [[nodiscard]] const auto& maps() const { return base_->maps; }
 

@@ -10,8 +10,7 @@
 #include <cstddef>
 #include <cstring>
 #include <ctime>
-#include <functional>
-#include <set>
+#include <ranges>
 #include <span>
 #include <string>
 #include <thread>
@@ -28,19 +27,27 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Of the others nothing is taken over: counts, and what programs remember for seconds.
-constexpr auto kCopied = std::to_array<std::string_view>(
-    {"endpoints4", "endpoints6", "flows4", "flows4_new", "flows6", "flows6_new", "non_masquerade4", "non_masquerade6"});
-// Of these the programs that were there went on making entries.
+// Of the others, but for flows, nothing is taken over: counts, and what programs remember for seconds.
+constexpr auto kCopied =
+    std::to_array<std::string_view>({"endpoints4", "endpoints6", "non_masquerade4", "non_masquerade6"});
+
+// Of these the programs that were there go on making entries. The first version had flows without a reply in tables of
+// their own.
 struct FlowTable {
     std::string_view name;
     IpFamily family;
-    bool established;
+    bool answered;  // in the first version
 };
-constexpr auto kFlows = std::to_array<FlowTable>({{"flows4_new", IpFamily::v4, false},
-                                                  {"flows6_new", IpFamily::v6, false},
-                                                  {"flows4", IpFamily::v4, true},
-                                                  {"flows6", IpFamily::v6, true}});
+constexpr auto kFlows = std::to_array<FlowTable>({{"flows4", IpFamily::v4, true},
+                                                  {"flows6", IpFamily::v6, true},
+                                                  {"flows4_new", IpFamily::v4, false},
+                                                  {"flows6_new", IpFamily::v6, false}});
+// It is made anew with the flows.
+constexpr const char* kFlowCounts = "flow_counts";
+
+bool is_taken_over(std::string_view map) {
+    return std::ranges::contains(kCopied, map) || std::ranges::contains(kFlows, map, &FlowTable::name);
+}
 
 // What the kernel has of its own for each entry of a hash map (struct htab_elem, kernel/bpf/hashtab.c), and its bucket.
 constexpr std::uint64_t kOverheadBytes = 64;
@@ -61,31 +68,21 @@ void wait_for_running_programs() {
     }
 }
 
-using Bytes = std::vector<std::byte>;
-
 // A layout that grew at its end is converted like this; what the former had no room for is zero.
-Bytes converted(std::span<const std::byte> former, std::uint32_t value_bytes) {
-    Bytes value(former.begin(), former.end());
-    value.resize(value_bytes);
-    return value;
-}
-
-Result<void> put(const bpf_map& map, std::span<const std::byte> key, const Bytes& value, std::uint64_t flags) {
-    if (bpf_map_update_elem(bpf_map__fd(&map), key.data(), value.data(), flags) != 0 && errno != EEXIST) {
-        return fail_errno(errno, "take over an entry of map {}", bpf_map__name(&map));
-    }
-    return {};
-}
-
-using Take = std::function<Result<void>(std::span<const std::byte> key, const Bytes& value)>;
-
-Result<void> for_each_converted(int former, const bpf_map_info& info, const bpf_map& map, const Take& take) {
+Result<void> copy_map(int former, const bpf_map_info& info, const bpf_map& map) {
     if (info.key_size != bpf_map__key_size(&map)) {
         return fail(ErrorKind::internal, "take over map {}: its keys have another size", info.name);
     }
-    return for_each_entry(former, info, [&](std::span<const std::byte> key, std::span<const std::byte> value) {
-        return take(key, converted(value, bpf_map__value_size(&map)));
-    });
+    return for_each_entry(
+        former, info, [&](std::span<const std::byte> key, std::span<const std::byte> value) -> Result<void> {
+            std::vector<std::byte> converted(value.begin(), value.end());
+            converted.resize(bpf_map__value_size(&map));
+            if (bpf_map_update_elem(bpf_map__fd(&map), key.data(), converted.data(), BPF_NOEXIST) != 0 &&
+                errno != EEXIST) {
+                return fail_errno(errno, "take over an entry of map {}", bpf_map__name(&map));
+            }
+            return {};
+        });
 }
 
 std::uint64_t table_bytes(const bpf_map& map, std::uint32_t entries) {
@@ -98,10 +95,16 @@ const bpf_map* find_map(const netkitd_bpf& skeleton, const std::string& name) {
     return bpf_object__find_map_by_name(skeleton.obj, name.c_str());
 }
 
-NewFlowMaps new_maps(const netkitd_bpf& skeleton, IpFamily family) {
-    const bool v4 = family == IpFamily::v4;
-    return {.fresh = bpf_map__fd(v4 ? skeleton.maps.flows4_new : skeleton.maps.flows6_new),
-            .established = bpf_map__fd(v4 ? skeleton.maps.flows4 : skeleton.maps.flows6)};
+NewFlows new_flows(const netkitd_bpf& skeleton, IpFamily family) {
+    return {.map = bpf_map__fd(family == IpFamily::v4 ? skeleton.maps.flows4 : skeleton.maps.flows6),
+            .insert_program = bpf_program__fd(skeleton.progs.insert_flows)};
+}
+
+void say_no_room(std::uint64_t flows) {
+    if (flows > 0) {
+        log(LogLevel::warning,
+            "the flow tables had no room for {} entries of the version before: their flows begin anew", flows);
+    }
 }
 
 }  // namespace
@@ -123,7 +126,7 @@ Result<Upgrade> Upgrade::look(const Pins& pins) {
     }
     std::ranges::sort(upgrade.former_, std::ranges::greater(), [](const FormerMap& map) { return map.pin.version; });
     const auto is_not_ours = [&](const FormerMap& former) {
-        return std::ranges::contains(kCopied, former.pin.map) && !pins.has_map(former.pin.map);
+        return is_taken_over(former.pin.map) && layout_version(former.pin.map) && !pins.has_map(former.pin.map);
     };
     // Cut short at its end, or one of another version, to a layout between the former one and this: all of it is to be
     // done again.
@@ -131,12 +134,23 @@ Result<Upgrade> Upgrade::look(const Pins& pins) {
         upgrade.between_copied_at_ = std::exchange(upgrade.copied_at_, std::nullopt);
         NK_TRY(pins.forget_copied());
     }
-    for (const FormerMap& former : upgrade.former_) {
-        if (!upgrade.copied_at_) {
-            NK_TRY(pins.unpin_map({.map = former.pin.map, .version = layout_version(former.pin.map).value_or(1)}));
-        }
+    if (!upgrade.copied_at_) {
+        NK_TRY(upgrade.unpin_new_maps(pins));
     }
     return upgrade;
+}
+
+Result<void> Upgrade::unpin_new_maps(const Pins& pins) const {
+    for (const FormerMap& former : former_) {
+        const bool is_flows = std::ranges::contains(kFlows, former.pin.map, &FlowTable::name);
+        const std::string map = is_flows ? kFlowCounts : former.pin.map;
+        for (const std::string& name : {former.pin.map, map}) {
+            if (const auto version = layout_version(name)) {
+                NK_TRY(pins.unpin_map({.map = name, .version = *version}));
+            }
+        }
+    }
+    return {};
 }
 
 std::optional<std::uint32_t> Upgrade::former_capacity(std::string_view map) const {
@@ -168,19 +182,13 @@ Result<void> Upgrade::copy(const netkitd_bpf& skeleton, const Pins& pins) {
         return {};
     }
     const nanoseconds begin = now();
-    std::set<std::string> copied;
     for (const FormerMap& former : former_) {
         const bpf_map* const map = find_map(skeleton, former.pin.map);
-        if (!map || !std::ranges::contains(kCopied, former.pin.map)) {
-            continue;
+        if (map && std::ranges::contains(kCopied, former.pin.map) && is_newest(former, former.pin.map)) {
+            NK_TRY(copy_map(former.fd.get(), former.info, *map));
         }
-        if (between_copied_at_ && !copied.insert(former.pin.map).second) {
-            continue;  // the layout between has it, but for what take_over_touched() takes
-        }
-        NK_TRY(for_each_converted(
-            former.fd.get(), former.info, *map,
-            [&](std::span<const std::byte> key, const Bytes& value) { return put(*map, key, value, BPF_NOEXIST); }));
     }
+    NK_TRY(copy_flows(skeleton));
     if (between_copied_at_) {
         NK_TRY(take_over_touched(skeleton, *between_copied_at_));
     }
@@ -190,20 +198,46 @@ Result<void> Upgrade::copy(const netkitd_bpf& skeleton, const Pins& pins) {
     return {};
 }
 
-Result<void> Upgrade::take_over_touched(const netkitd_bpf& skeleton, nanoseconds since) const {
+// Where a version between has copied to a layout of its own, that one has it, but for what take_over_touched() takes.
+bool Upgrade::is_newest(const FormerMap& former, std::string_view map) const {
+    const auto first = std::ranges::find(former_, map, [](const FormerMap& other) { return other.pin.map; });
+    return first == former_.end() || first->pin.version == former.pin.version;
+}
+
+Result<std::uint64_t> Upgrade::take_over(const netkitd_bpf& skeleton, const FormerMap& former,
+                                         nanoseconds since) const {
+    const auto* const table = std::ranges::find(kFlows, former.pin.map, &FlowTable::name);
+    const FormerFlows flows{
+        .map = former.fd.get(), .info = former.info, .answered = former.pin.version == 1 && table->answered};
+    return take_over_flows(table->family, flows, new_flows(skeleton, table->family), since);
+}
+
+Result<void> Upgrade::copy_flows(const netkitd_bpf& skeleton) const {
     std::uint64_t no_room = 0;
-    // In this order: a flow that gets its first reply meanwhile is met in one or the other.
+    // Those that had a reply first: where there is no room for all, others begin anew.
     for (const FlowTable& table : kFlows) {
+        const std::string_view with_replies = table.family == IpFamily::v4 ? "flows4" : "flows6";
         for (const FormerMap& former : former_) {
-            if (former.pin.map == table.name) {
-                no_room += NK_TRY(take_over_flows(table.family, former.fd.get(), former.info,
-                                                  new_maps(skeleton, table.family), table.established, since));
+            if (former.pin.map == table.name && is_newest(former, with_replies)) {
+                no_room += NK_TRY(take_over(skeleton, former, {}));
             }
         }
     }
-    if (no_room > 0) {
-        log(LogLevel::warning, "the flow tables had no room for {} of the version before: they begin anew", no_room);
+    say_no_room(no_room);
+    return {};
+}
+
+Result<void> Upgrade::take_over_touched(const netkitd_bpf& skeleton, nanoseconds since) const {
+    std::uint64_t no_room = 0;
+    // In this order: a flow that gets its first reply meanwhile is met in one or the other.
+    for (const FlowTable& table : std::views::reverse(kFlows)) {
+        for (const FormerMap& former : former_) {
+            if (former.pin.map == table.name) {
+                no_room += NK_TRY(take_over(skeleton, former, since));
+            }
+        }
     }
+    say_no_room(no_room);
     return {};
 }
 

@@ -1,7 +1,7 @@
 // What maps of an older layout hold is taken over while traffic flows.
 //
 // A map whose layout changed is made anew beside the former one, which the programs that are attached go on with:
-//   1. copy(): every entry, and when that was is recorded (pins.h).
+//   1. copy(): every entry, and when that was is recorded (pins.h). Flows are counted as they are taken over.
 //   2. The caller gives the uplinks' links the new programs, then the containers'. Meanwhile nk_node.upgrading is set.
 //      A packet to a port of ours without a flow may belong to one that a former program has made since, so it is
 //      dropped where the host would answer it with a reset, and its sender sends it again.
@@ -52,6 +52,12 @@ private:
         UniqueFd fd;
         bpf_map_info info{};
     };
+    [[nodiscard]] Result<void> unpin_new_maps(const Pins& pins) const;
+    // Of the former maps of that name.
+    [[nodiscard]] bool is_newest(const FormerMap& former, std::string_view map) const;
+    [[nodiscard]] Result<std::uint64_t> take_over(const netkitd_bpf& skeleton, const FormerMap& former,
+                                                  std::chrono::nanoseconds since) const;
+    [[nodiscard]] Result<void> copy_flows(const netkitd_bpf& skeleton) const;
     // Of flows, what was made or touched in any former map since then.
     [[nodiscard]] Result<void> take_over_touched(const netkitd_bpf& skeleton, std::chrono::nanoseconds since) const;
     [[nodiscard]] static Result<FormerMap> open(const Pins& pins, const PinName& pin);

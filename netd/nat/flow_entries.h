@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bpf/bpf.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,8 +35,7 @@ inline std::chrono::nanoseconds since(std::chrono::nanoseconds now, std::uint64_
     return std::max(std::chrono::nanoseconds(0), now - std::chrono::nanoseconds(then_ns));
 }
 
-// The other half of this flow. The LRU may have evicted it, and its port may have gone to another flow since, whose
-// half is there now (as in bpf/lib/flow_create.h, nk_flow_forget).
+// The other half of this flow; its port may have gone to another flow since, whose half is there now.
 template <typename Key>
 std::optional<nk_flow> find_other_half(int map, const FlowEntry<Key>& entry) {
     const Key key = other_key(entry.key, entry.value);
@@ -46,13 +46,19 @@ std::optional<nk_flow> find_other_half(int map, const FlowEntry<Key>& entry) {
     return other;
 }
 
-// A half, and the other one if there is one (find_other_half). Whether one of them was still there: either may be gone
-// already, that is what is wanted.
+// For Datapath::remove_flows(): a flow by one of its halves, as long as it is what it is here.
 template <typename Key>
-bool remove_flow(int map, const FlowEntry<Key>& entry, bool has_other_half) {
-    const Key other = other_key(entry.key, entry.value);
-    const bool other_removed = has_other_half && bpf_map_delete_elem(map, &other) == 0;
-    return bpf_map_delete_elem(map, &entry.key) == 0 || other_removed;
+nk_flow_removal removal_of(const FlowEntry<Key>& entry, const std::optional<nk_flow>& other) {
+    const bool is_forward = entry.key.direction == NK_FLOW_FORWARD;
+    return {.key = datapath::widen(entry.key),
+            .forward_seen_ns = (is_forward || !other ? entry.value : *other).last_seen_ns,
+            .flags = entry.value.flags,
+            .other_flags = other ? other->flags : 0,
+            .family = std::is_same_v<Key, nk_flow6_key> ? AF_INET6 : AF_INET,
+            .has_other = other ? std::uint8_t{1} : std::uint8_t{0},
+            .anyway = 0,
+            .answer = 0,
+            .reserved = 0};
 }
 
 // How far the walk of a map has come, for a walk that is taken up again.

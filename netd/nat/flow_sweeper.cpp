@@ -25,20 +25,13 @@ FlowLifetimes under_pressure(const FlowLifetimes& lifetimes, const FlowMapFill& 
     return result;
 }
 
-nk_addr as_nk_addr(__be32 address) {
-    return {.word = {address, 0, 0, 0}};
-}
-
-nk_addr as_nk_addr(const nk_addr& address) {
-    return address;
-}
-
 template <typename Key>
 nk_socket_question question_about(const FlowEntry<Key>& entry, std::optional<std::uint32_t> netns_id) {
     constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
     const bool forward = entry.key.direction == NK_FLOW_FORWARD;
-    return {.container = forward ? as_nk_addr(entry.key.saddr) : entry.value.addr,
-            .remote = as_nk_addr(forward ? entry.key.daddr : entry.key.saddr),
+    const nk_flow6_key key = datapath::widen(entry.key);
+    return {.container = forward ? key.saddr : entry.value.addr,
+            .remote = forward ? key.daddr : key.saddr,
             .container_port = forward ? entry.key.sport : entry.value.port,
             .remote_port = forward ? entry.key.dport : entry.key.sport,
             .netns_id = netns_id.value_or(0),
@@ -69,18 +62,16 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
 
 // The earliest that a flow can be over, given what this half of it says.
 template <typename Key>
-nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, bool established,
-                                      const FlowEntry<Key>& entry) const {
+nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry) const {
     const std::uint32_t flags = entry.value.flags;
-    return nanoseconds(entry.value.last_seen_ns) +
-           life(lifetimes, flow_state(established, entry.key.proto, flags, flags), entry);
+    return nanoseconds(entry.value.last_seen_ns) + life(lifetimes, flow_state(entry.key.proto, flags, flags), entry);
 }
 
 // A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
 template <typename Key>
-nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, bool established, const FlowEntry<Key>& entry,
+nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                 const nk_flow& other) const {
-    const FlowState state = flow_state(established, entry.key.proto, entry.value.flags, other.flags);
+    const FlowState state = flow_state(entry.key.proto, entry.value.flags, other.flags);
     const nk_flow& forward = entry.key.direction == NK_FLOW_FORWARD ? entry.value : other;
     return nanoseconds(forward.last_seen_ns) + life(lifetimes, state, entry);
 }
@@ -102,20 +93,22 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
         return kBetweenSlices;
     }
     schedule_.walked(now, walk_->removed, walk_->next_end, lifetimes);
+    const Result<void> forgotten = forget_counts();
     walk_.reset();
     ++walks_;
+    NK_TRY(forgotten);
     NK_TRY(measure());
     return NK_TRY(is_due(lifetimes, now)) ? kBetweenSlices : schedule_.until_the_next_question();
 }
 
 Result<void> FlowSweeper::measure() {
-    const nk_map_counts counts = NK_TRY(datapath_->flow_counts());
-    const std::array<std::uint64_t, 4> entries{counts.flows4, counts.flows6, counts.flows4_new, counts.flows6_new};
-    for (std::size_t i = 0; i < maps_.size(); ++i) {
-        Map& map = maps_.at(i);
-        const datapath::Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
-        map.fill = {.entries = entries.at(i),
-                    .capacity = map.established ? maps.established_capacity : maps.fresh_capacity};
+    datapath_->share_flows(owners_.count());
+    const nk_map_counts counts = NK_TRY(datapath_->map_counts());
+    for (Map& map : maps_) {
+        const datapath::FlowShares shares = datapath_->flow_shares(map.family);
+        map.capacity = datapath_->flow_map(map.family).capacity;
+        map.fill = {.entries = map.family == IpFamily::v4 ? counts.flows4 : counts.flows6,
+                    .capacity = std::uint64_t{2} * shares.most_of_one()};
         if (map.fill.ratio() <= kHigh) {
             map.high_since.reset();
         } else if (!map.high_since) {
@@ -125,16 +118,25 @@ Result<void> FlowSweeper::measure() {
     return {};
 }
 
+// Of endpoints that have ended, when there are no flows of them any more.
+Result<void> FlowSweeper::forget_counts() const {
+    for (const std::uint32_t endpoint_id : NK_TRY(datapath_->endpoints_with_flows())) {
+        if (!walk_->owners.contains(endpoint_id) && !owners_.has(endpoint_id)) {
+            NK_TRY(datapath_->forget_flow_count(endpoint_id));
+        }
+    }
+    return {};
+}
+
 Result<bool> FlowSweeper::is_due(const FlowLifetimes& lifetimes, nanoseconds now) {
     SweepSchedule::Load load;
     for (const Map& map : maps_) {
         load.entries += map.fill.entries;
-        if (map.established && map.fill.ratio() >= load.fullest.ratio()) {
+        if (map.fill.ratio() >= load.fullest.ratio()) {
             load.fullest = map.fill;
         }
     }
-    load.promoted = NK_TRY(datapath_->counted(NK_EVENT_FLOW_ESTABLISHED));
-    load.begun = load.promoted + NK_TRY(datapath_->counted(NK_EVENT_FLOW_CREATED));
+    load.begun = NK_TRY(datapath_->counted(NK_EVENT_FLOW_CREATED));
     return schedule_.is_due(now, load, lifetimes);
 }
 
@@ -158,7 +160,7 @@ Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended) co
     // Asked for once a batch.
     std::map<std::uint32_t, std::optional<std::uint32_t>> netns_ids;
     std::vector<nk_socket_question> questions;
-    for (const auto& [entry, has_other_half] : ended) {
+    for (const auto& [entry, other] : ended) {
         const auto [place, is_new] = netns_ids.try_emplace(entry.value.endpoint_id);
         if (is_new && owners_.has(entry.value.endpoint_id)) {
             place->second = owners_.netns_id(entry.value.endpoint_id);
@@ -174,31 +176,40 @@ Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended) co
 // A batch; how many entries it had.
 template <typename Key>
 Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes& lifetimes, nanoseconds now) {
-    const datapath::Datapath::FlowMaps maps = datapath_->flow_maps(map.family);
-    const int fd = map.established ? maps.established : maps.fresh;
+    const int fd = datapath_->flow_map(map.family).fd;
     const FlowLifetimes current = under_pressure(lifetimes, map.fill);
     const auto entries = NK_TRY(FlowWalk<Key>(fd).next(walk_->cursor));
     std::vector<EndedFlow<Key>> ended;
     for (const FlowEntry<Key>& entry : entries) {
-        nanoseconds end = earliest_end(current, map.established, entry);
+        walk_->owners.insert(entry.value.endpoint_id);
+        nanoseconds end = earliest_end(current, entry);
         const auto other = end <= now ? find_other_half(fd, entry) : std::nullopt;
         if (other) {
-            end = end_of(current, map.established, entry, *other);
+            end = end_of(current, entry, *other);
         }
         if (end > now) {
             walk_->next_end = std::min(walk_->next_end.value_or(end), end);
         } else {
-            ended.push_back({.entry = entry, .has_other_half = other.has_value()});
+            ended.push_back({.entry = entry, .other = other});
         }
     }
     NK_TRY(spare_connected(ended));
-    for (const EndedFlow<Key>& flow : ended) {
-        if (remove_flow(fd, flow.entry, flow.has_other_half)) {
-            ++walk_->removed;
-            ++removed_;
-        }
-    }
+    NK_TRY(remove(ended));
     return entries.size();
+}
+
+template <typename Key>
+Result<void> FlowSweeper::remove(const std::vector<EndedFlow<Key>>& ended) {
+    std::vector<nk_flow_removal> removals;
+    for (const EndedFlow<Key>& flow : ended) {
+        removals.push_back(removal_of(flow.entry, flow.other));
+    }
+    NK_TRY(datapath_->remove_flows(removals));
+    const auto removed =
+        static_cast<std::uint64_t>(std::ranges::count(removals, std::uint8_t{1}, &nk_flow_removal::answer));
+    walk_->removed += removed;
+    removed_ += removed;
+    return {};
 }
 
 }  // namespace netkitd::nat

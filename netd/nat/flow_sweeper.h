@@ -1,4 +1,5 @@
-// Forgets the flows that are over, or whose container is, and halves that have lost their other half.
+// Forgets the flows that are over, or whose container is, and halves without their other half; and shares the table out
+// among the endpoints that there are.
 //
 // Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -26,13 +28,14 @@ namespace netkitd::nat {
 template <typename Key>
 struct EndedFlow {
     FlowEntry<Key> entry;
-    bool has_other_half = false;
+    std::optional<nk_flow> other;
 };
 
-// How far a walk through the four maps has come, and what it found.
+// How far a walk through both maps has come, and what it found.
 struct SweepWalk {
     std::size_t map = 0;
     FlowCursor cursor;
+    std::set<std::uint32_t> owners;  // endpoint ids
     std::uint64_t removed = 0;
     std::optional<std::chrono::nanoseconds> next_end;  // when the first of those that were left is over
 };
@@ -41,6 +44,7 @@ struct SweepWalk {
 // their other ends, so that their ports are not for others yet.
 struct FlowOwners {
     std::function<bool(std::uint32_t endpoint_id)> has = [](std::uint32_t) { return true; };
+    std::function<std::size_t()> count = [] { return 0; };
     std::function<std::uint64_t()> ended = [] { return 0; };  // how many there were that have ended
     // Where the sockets of an endpoint that has not ended are looked for (nk_socket_question), if anywhere.
     std::function<std::optional<std::uint32_t>(std::uint32_t endpoint_id)> netns_id = [](std::uint32_t) {
@@ -58,16 +62,17 @@ public:
     [[nodiscard]] Result<std::chrono::milliseconds> step(const FlowLifetimes& lifetimes,
                                                          std::chrono::nanoseconds now = monotonic_now());
 
-    // The four maps, with what the last step saw of them.
+    // Each family's map, with what the last step saw of it.
     struct Map {
         std::string_view name;  // the datapath's
         IpFamily family{};
-        bool established = false;
+        std::uint64_t capacity = 0;
+        // `capacity`: how many entries one container gets where no other wants any; what is beyond is for shares.
         FlowMapFill fill = {};
         // Since when it has been more than three quarters full.
         std::optional<std::chrono::system_clock::time_point> high_since = std::nullopt;
     };
-    [[nodiscard]] const std::array<Map, 4>& maps() const { return maps_; }
+    [[nodiscard]] const std::array<Map, 2>& maps() const { return maps_; }
     // Reads the maps' fill anew, without anything else.
     [[nodiscard]] Result<void> measure();
 
@@ -82,14 +87,17 @@ private:
     [[nodiscard]] std::chrono::nanoseconds life(const FlowLifetimes& lifetimes, FlowState state,
                                                 const FlowEntry<Key>& entry) const;
     template <typename Key>
-    [[nodiscard]] std::chrono::nanoseconds earliest_end(const FlowLifetimes& lifetimes, bool established,
+    [[nodiscard]] std::chrono::nanoseconds earliest_end(const FlowLifetimes& lifetimes,
                                                         const FlowEntry<Key>& entry) const;
     template <typename Key>
-    [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, bool established,
-                                                  const FlowEntry<Key>& entry, const nk_flow& other) const;
+    [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
+                                                  const nk_flow& other) const;
+    [[nodiscard]] Result<void> forget_counts() const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>
     [[nodiscard]] Result<void> spare_connected(std::vector<EndedFlow<Key>>& ended) const;
+    template <typename Key>
+    [[nodiscard]] Result<void> remove(const std::vector<EndedFlow<Key>>& ended);
     template <typename Key>
     [[nodiscard]] Result<std::size_t> sweep_some(const Map& map, const FlowLifetimes& lifetimes,
                                                  std::chrono::nanoseconds now);
@@ -98,10 +106,7 @@ private:
     FlowOwners owners_;
     std::uint64_t ended_ = 0;  // owners, as of the last look
     SweepSchedule schedule_;
-    std::array<Map, 4> maps_{{{.name = "flows4", .family = IpFamily::v4, .established = true},
-                              {.name = "flows6", .family = IpFamily::v6, .established = true},
-                              {.name = "flows4_new", .family = IpFamily::v4},
-                              {.name = "flows6_new", .family = IpFamily::v6}}};
+    std::array<Map, 2> maps_{{{.name = "flows4", .family = IpFamily::v4}, {.name = "flows6", .family = IpFamily::v6}}};
     std::optional<SweepWalk> walk_;
     std::uint64_t walks_ = 0;
     std::uint64_t removed_ = 0;

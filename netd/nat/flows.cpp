@@ -53,9 +53,9 @@ Result<void> walk(int map, const FlowFilter& filter, Handle handle) {
     return {};
 }
 
-// By its reverse half: a connection that only begins may have no other (bpf/lib/flow.h).
+// By its reverse half, which has the port; of a former version's flow, there may be no other.
 template <typename Key>
-Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forward, bool established, nanoseconds now) {
+Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forward, nanoseconds now) {
     const nanoseconds idle = since(now, reverse.value.last_seen_ns);
     return {.protocol = reverse.key.proto,
             .source = to_address(address_in<Key>(reverse.value)),
@@ -64,45 +64,43 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
             .destination_port = ntohs(reverse.key.sport),
             .translated = to_address(reverse.key.daddr),
             .translated_port = ntohs(reverse.key.dport),
-            .state = flow_state(established, reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
+            .state = flow_state(reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
             .age = since(now, reverse.value.created_ns),
             .idle = forward ? std::min(idle, since(now, forward->last_seen_ns)) : idle,
             .endpoint_id = reverse.value.endpoint_id};
 }
 
-// Each of the following is done to both stages of one family.
-
 template <typename Key>
-Result<void> list_family(const datapath::Datapath::FlowMaps& maps, std::size_t limit, const FlowFilter& filter,
-                         FlowTable::Listing& listing) {
+Result<void> list_family(int map, std::size_t limit, const FlowFilter& filter, FlowTable::Listing& listing) {
     const nanoseconds now = monotonic_now();
-    for (const auto& [map, established] : {std::pair{maps.established, true}, {maps.fresh, false}}) {
-        NK_TRY(walk<Key>(map, filter, [&](const FlowEntry<Key>& entry) {
-            if (entry.key.direction != NK_FLOW_REVERSE) {
-                return true;
-            }
-            if (listing.flows.size() == limit) {
-                listing.truncated = true;
-                return false;
-            }
-            const auto forward = find_other_half(map, entry);
-            listing.flows.push_back(describe(entry, forward, established, now));
+    return walk<Key>(map, filter, [&](const FlowEntry<Key>& entry) {
+        if (entry.key.direction != NK_FLOW_REVERSE) {
             return true;
-        }));
-    }
-    return {};
+        }
+        if (listing.flows.size() == limit) {
+            listing.truncated = true;
+            return false;
+        }
+        listing.flows.push_back(describe(entry, find_other_half(map, entry), now));
+        return true;
+    });
 }
 
+// Whichever half is met first takes the other with it.
 template <typename Key>
-Result<std::uint64_t> flush_family(const datapath::Datapath::FlowMaps& maps, const FlowFilter& filter) {
+Result<std::uint64_t> flush_family(const datapath::Datapath& datapath, int map, const FlowFilter& filter) {
     std::uint64_t flushed = 0;
-    // In this order: a flow that gets its first reply meanwhile is met in one or the other.
-    for (const int map : {maps.fresh, maps.established}) {
-        // Whichever half is met first takes the other with it.
-        NK_TRY(walk<Key>(map, filter, [&](const FlowEntry<Key>& entry) {
-            flushed += remove_flow(map, entry, find_other_half(map, entry).has_value()) ? 1U : 0U;
-            return true;
-        }));
+    FlowWalk<Key> walk(map);
+    for (FlowCursor cursor; !cursor.ended;) {
+        std::vector<nk_flow_removal> removals;
+        for (const FlowEntry<Key>& entry : NK_TRY(walk.next(cursor))) {
+            if (matches(filter, entry)) {
+                removals.push_back(removal_of(entry, std::nullopt));
+                removals.back().anyway = 1;
+            }
+        }
+        NK_TRY(datapath.remove_flows(removals));
+        flushed += static_cast<std::uint64_t>(std::ranges::count(removals, std::uint8_t{1}, &nk_flow_removal::answer));
     }
     return flushed;
 }
@@ -123,19 +121,19 @@ std::string_view to_string(FlowState state) {
     return "unknown";
 }
 
-FlowState flow_state(bool established, std::uint8_t protocol, std::uint32_t forward_flags,
-                     std::uint32_t reverse_flags) {
+FlowState flow_state(std::uint8_t protocol, std::uint32_t forward_flags, std::uint32_t reverse_flags) {
+    const bool answered = ((forward_flags | reverse_flags) & NK_FLOW_ANSWERED) != 0;
     if (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) {
         const bool forward_fin = (forward_flags & NK_FLOW_FIN) != 0;
         const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;
         if (((forward_flags | reverse_flags) & NK_FLOW_RST) != 0 || (forward_fin && reverse_fin)) {
             return FlowState::closed;
         }
-        if (established && (forward_fin || reverse_fin)) {
+        if (answered && (forward_fin || reverse_fin)) {
             return FlowState::half_closed;
         }
     }
-    return established ? FlowState::established : FlowState::fresh;
+    return answered ? FlowState::established : FlowState::fresh;
 }
 
 std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, std::uint8_t protocol) {
@@ -170,14 +168,15 @@ nanoseconds monotonic_now() {
 
 Result<FlowTable::Listing> FlowTable::list(std::size_t limit, const FlowFilter& filter) const {
     Listing listing;
-    NK_TRY(list_family<nk_flow4_key>(maps4_, limit, filter, listing));
-    NK_TRY(list_family<nk_flow6_key>(maps6_, limit, filter, listing));
+    NK_TRY(list_family<nk_flow4_key>(datapath_->flow_map(IpFamily::v4).fd, limit, filter, listing));
+    NK_TRY(list_family<nk_flow6_key>(datapath_->flow_map(IpFamily::v6).fd, limit, filter, listing));
     return listing;
 }
 
 Result<std::uint64_t> FlowTable::flush(const FlowFilter& filter) {
-    const std::uint64_t flushed4 = NK_TRY(flush_family<nk_flow4_key>(maps4_, filter));
-    return flushed4 + NK_TRY(flush_family<nk_flow6_key>(maps6_, filter));
+    const std::uint64_t flushed4 =
+        NK_TRY(flush_family<nk_flow4_key>(*datapath_, datapath_->flow_map(IpFamily::v4).fd, filter));
+    return flushed4 + NK_TRY(flush_family<nk_flow6_key>(*datapath_, datapath_->flow_map(IpFamily::v6).fd, filter));
 }
 
 }  // namespace netkitd::nat

@@ -39,9 +39,8 @@ struct Flow {
 // CLOCK_MONOTONIC, which flows' stamps are of (bpf_ktime_get_ns(), bpf-helpers(7)).
 [[nodiscard]] std::chrono::nanoseconds monotonic_now();
 
-// What the two halves say together. `established` is whether they are in the established map.
-[[nodiscard]] FlowState flow_state(bool established, std::uint8_t protocol, std::uint32_t forward_flags,
-                                   std::uint32_t reverse_flags);
+// What the two halves say together.
+[[nodiscard]] FlowState flow_state(std::uint8_t protocol, std::uint32_t forward_flags, std::uint32_t reverse_flags);
 [[nodiscard]] std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, std::uint8_t protocol);
 
 // Flows that have all of what is given; every flow if nothing is.
@@ -57,8 +56,8 @@ struct FlowFilter {
 
 class FlowTable {
 public:
-    explicit FlowTable(const datapath::Datapath& datapath)
-        : maps4_(datapath.flow_maps(IpFamily::v4)), maps6_(datapath.flow_maps(IpFamily::v6)) {}
+    // Borrows the datapath for its life.
+    explicit FlowTable(const datapath::Datapath& datapath) : datapath_(&datapath) {}
 
     // At most `limit` flows of those that `filter` is about, IPv4 first; `truncated` says whether there are more.
     struct Listing {
@@ -70,8 +69,7 @@ public:
     [[nodiscard]] Result<std::uint64_t> flush(const FlowFilter& filter);
 
 private:
-    datapath::Datapath::FlowMaps maps4_;
-    datapath::Datapath::FlowMaps maps6_;
+    const datapath::Datapath* datapath_;
 };
 
 }  // namespace netkitd::nat

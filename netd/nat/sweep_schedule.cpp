@@ -15,6 +15,8 @@ constexpr nanoseconds kLongest = 5min;
 constexpr double kSecondsAhead = 5;
 constexpr double kSecondsToLose = 0.75;
 constexpr double kPressure = 0.5;
+constexpr double kNearlyFull = 0.9;
+constexpr nanoseconds kWhenFull = 2s;
 constexpr double kEntriesPerFlow = 2;
 // What came a moment ago says little: a machine that stood still for a while makes up for it.
 constexpr double kMostFlowsPerSecond = 50'000;
@@ -43,8 +45,7 @@ nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill)
 }
 
 bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetimes& lifetimes) {
-    last_promoted_ = load.promoted;
-    free_ = static_cast<double>(load.fullest.capacity) - static_cast<double>(load.fullest.entries);
+    free_ = std::max(0.0, static_cast<double>(load.fullest.capacity) - static_cast<double>(load.fullest.entries));
     const bool moved = load.begun != begun_;
     begun_ = load.begun;
     moved_ = moved_ || moved;
@@ -58,19 +59,20 @@ bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetime
         const nanoseconds soon = now + shortest_interval(lifetimes);
         next_ = std::min(next_.value_or(soon), soon);
     }
-    return is_due_before_it_is_full(now, load) || now >= *next_;
+    const bool somebody_waits = load.fullest.ratio() > kNearlyFull && now - last_walk_.value_or(now) >= kWhenFull;
+    return is_due_before_it_is_full(now, load) || now >= *next_ || somebody_waits;
 }
 
 bool SweepSchedule::is_due_before_it_is_full(nanoseconds now, const Load& load) {
     if (!measured_ || now - *measured_ >= kMeasure) {
-        promoted_per_second_ =
-            measured_ ? static_cast<double>(load.promoted - promoted_) / seconds(now - *measured_) : 0;
-        promoted_ = load.promoted;
+        begun_per_second_ =
+            measured_ ? static_cast<double>(load.begun - begun_when_measured_) / seconds(now - *measured_) : 0;
+        begun_when_measured_ = load.begun;
         measured_ = now;
     }
     const auto capacity = static_cast<double>(load.fullest.capacity);
-    const double added = static_cast<double>(load.promoted - promoted_at_walk_) * kEntriesPerFlow;
-    const double added_per_second = promoted_per_second_ * kEntriesPerFlow;
+    const double added = static_cast<double>(load.begun - begun_at_walk_) * kEntriesPerFlow;
+    const double added_per_second = begun_per_second_ * kEntriesPerFlow;
     filling_ = load.fullest.ratio() > kPressure && added_per_second * kSecondsAhead > free_;
     return filling_ && (added_per_second * kSecondsToLose > free_ || added >= capacity * kWorthAWalk);
 }
@@ -86,7 +88,8 @@ void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional
     const nanoseconds shortest = shortest_interval(lifetimes);
     interval_ = moved_ || removed > 0 ? shortest : std::clamp<nanoseconds>(interval_ * 2, shortest, kLongest);
     moved_ = false;
-    promoted_at_walk_ = last_promoted_;
+    begun_at_walk_ = begun_;
+    last_walk_ = now;
     next_ = std::max(std::min(now + interval_, next_end.value_or(now + interval_)), now + shortest);
 }
 

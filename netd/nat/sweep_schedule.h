@@ -4,7 +4,8 @@
 // begun. An empty table is never walked. A walk that found nothing to forget is repeated after twice the time, up to
 // five minutes (a connection that ends tells nobody), or when the first of the flows that it saw is over. New flows
 // bring it forward, to when the first of them can be over; and while a table that is more than half full is filling up,
-// there is one whenever as much has come since the last one as makes it worth while.
+// there is one whenever as much has come since the last one as makes it worth while. One that is as good as full is
+// walked every two seconds: somebody waits for room.
 #pragma once
 
 #include <chrono>
@@ -15,7 +16,7 @@
 
 namespace netkitd::nat {
 
-// Of a map that refuses when it is full.
+// Of a map of which whoever has more than its share gets no more when it is full.
 struct FlowMapFill {
     std::uint64_t entries = 0;
     std::uint64_t capacity = 0;
@@ -31,10 +32,9 @@ struct FlowMapFill {
 class SweepSchedule {
 public:
     struct Load {
-        std::uint64_t entries = 0;   // of all flow maps
-        std::uint64_t begun = 0;     // flows that were created or established, ever: what matters is that it moves
-        std::uint64_t promoted = 0;  // flows that were established, ever
-        FlowMapFill fullest;         // of the established maps
+        std::uint64_t entries = 0;  // of all flow maps
+        std::uint64_t begun = 0;    // flows that were created, ever
+        FlowMapFill fullest;
     };
 
     [[nodiscard]] bool is_due(std::chrono::nanoseconds now, const Load& load, const FlowLifetimes& lifetimes);
@@ -54,12 +54,12 @@ private:
     bool moved_ = false;    // flows have begun since the last walk
     bool filling_ = false;  // when it was last asked about, the table was to be full within seconds,
     double free_ = 0;       // and had room for so many entries
-    // The rate at which flows are established.
+    std::optional<std::chrono::nanoseconds> last_walk_;
+    // The rate at which flows begin.
     std::optional<std::chrono::nanoseconds> measured_;
-    std::uint64_t promoted_ = 0;
-    double promoted_per_second_ = 0;
-    std::uint64_t last_promoted_ = 0;     // as the last question had it,
-    std::uint64_t promoted_at_walk_ = 0;  // and the one that the last walk followed
+    std::uint64_t begun_when_measured_ = 0;
+    double begun_per_second_ = 0;
+    std::uint64_t begun_at_walk_ = 0;
 };
 
 }  // namespace netkitd::nat

@@ -49,7 +49,7 @@ Result<void> DatapathSettings::end_flows_outside_pool() {
     const auto is_outside = [&](std::uint16_t port) { return !nat::port_may_be_ours(*pool_, port); };
     const std::uint64_t ended = NK_TRY(nat::FlowTable(datapath_).flush({.translated_port = is_outside}));
     if (ended > 0) {
-        log(LogLevel::notice, "{} flows whose port the masquerade pool does not hold any more were ended", ended);
+        log(LogLevel::notice, "flows ended because the masquerade pool does not hold their port any more: {}", ended);
     }
     flows_of_ = pool_;
     return {};

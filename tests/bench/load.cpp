@@ -4,11 +4,11 @@
 //   flows                    that are there at once
 //   out ns, in ns            a packet of one of them, taken at random, the programs' time alone
 //   new flows/s              what one CPU can begin: SYN out, SYN and ACK in, by the programs' time
-//   new flows/s, flood       SYNs that nobody answers, when the table of such is full
+//   new flows/s, flood       SYNs that nobody answers, when their sender has more than its share: they are refused
 //   ended flows/s            that begin and end while the daemon's sweep runs on the same CPU; 50,000 at most
 //   sweep %                  the part of the CPU that it takes then
 //   sweep ns                 the same for each flow that it forgot
-//   table MiB                of kernel memory, both stages
+//   table MiB                of kernel memory
 #include <net/if.h>
 #include <sched.h>
 
@@ -34,7 +34,7 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 
 constexpr std::size_t kFlows = 100'000;
 constexpr std::size_t kFlowsToARemote = 10'000;
-constexpr TestNode::Options kOptions{.established_flows = 524'288, .fresh_flows = 65536};
+constexpr TestNode::Options kOptions{.flow_entries = 524'288};
 
 // Of this thread: what others do meanwhile does not count.
 Milliseconds cpu_time() {
@@ -112,14 +112,13 @@ private:
         print("ended flows/s", kShort / (elapsed.count() / 1e3));
         print("sweep %", 100 * (took / elapsed));
         print("sweep ns", Nanoseconds(took).count() / static_cast<double>(sweeper.removed()));
-        const double bytes = NK_TRY(memory_of(Stage::established)) + NK_TRY(memory_of(Stage::fresh));
-        print("table MiB", bytes / (1 << 20));
+        print("table MiB", NK_TRY(table_bytes()) / (1 << 20));
         return {};
     }
 
     // proc_pid_fdinfo(5): "memlock:	1234"
-    [[nodiscard]] Result<double> memory_of(Stage stage) const {
-        std::ifstream file(formatted("/proc/self/fdinfo/{}", node_.flow_map(stage, v6())));
+    [[nodiscard]] Result<double> table_bytes() const {
+        std::ifstream file(formatted("/proc/self/fdinfo/{}", node_.flow_map(v6())));
         std::string name;
         double bytes = 0;
         for (std::string line; std::getline(file, line);) {

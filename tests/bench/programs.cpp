@@ -57,8 +57,7 @@ std::vector<Situation> situations(const Net& net) {
     };
     // What was learned of the route stays.
     const auto no_such_flow = [&net](const TestNode& node) -> Result<void> {
-        (void)node.erase(Stage::fresh, NK_FLOW_REVERSE,
-                         {.source = net.web, .destination = net.remote, .translated = net.node});
+        (void)NK_TRY(node.forget({.source = net.web, .destination = net.remote, .translated = net.node}));
         return {};
     };
     const Packet out = data(Packet().ip(net.web, net.remote).tcp(50000, 443));

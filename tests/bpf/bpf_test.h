@@ -18,6 +18,10 @@ namespace netkitd::test {
 
 inline constexpr const char* kNoBpf = "this kernel or container forbids BPF, or network namespaces";
 
+// The endpoints of the test node's web and db.
+inline constexpr std::uint32_t kWebId = 1;
+inline constexpr std::uint32_t kDbId = 2;
+
 [[nodiscard]] inline bool bpf_is_possible() {
     const UniqueFd probe(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr));
     return static_cast<bool>(probe);

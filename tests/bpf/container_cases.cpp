@@ -549,6 +549,14 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         flow.endpoint_id = 2;
         insert(n, Stage::fresh, flow);
     };
+    VerdictCase table_full = dropped("NoRoomForBothHalves", "flow-table-full", from_web(net));
+    table_full.node.flow_entries = 1;
+    table_full.own_node = true;
+    VerdictCase above_share = dropped("MoreFlowsThanItsShare", "flow-share", from_web(net));
+    above_share.prepare = [](TestNode& n) {
+        nk_node& settings = n.settings();
+        settings.flow_share4 = settings.flow_share6 = settings.flow_common4 = settings.flow_common6 = 0;
+    };
     VerdictCase no_uplinks = dropped("NoUplinkConfigured", "no-uplink", from_web(net));
     no_uplinks.prepare = [](TestNode& n) { n.settings().uplink_count = 0; };
     VerdictCase no_networks =
@@ -564,6 +572,8 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         with_pool(dropped("PoolEndsBeforeItBegins", "ports-exhausted", from_web(net)), 60000, 50000),
         exhausted,
         sctp_taken,
+        table_full,
+        above_share,
         no_uplinks,
         no_networks,
     };

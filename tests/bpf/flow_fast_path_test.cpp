@@ -44,7 +44,7 @@ TEST_P(BothFamiliesTest, AFinOnTheShortWayIsNoted) {
     in(reply());
     in(reply().fin());
     for (const auto& [key, value] : node().entries(Stage::established)) {
-        EXPECT_EQ(value.flags, NK_FLOW_SYN | NK_FLOW_FIN);
+        EXPECT_EQ(value.flags, NK_FLOW_SYN | NK_FLOW_FIN | NK_FLOW_ANSWERED);
     }
 }
 

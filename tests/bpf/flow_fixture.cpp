@@ -23,8 +23,8 @@ void FlowTest::insert(Stage stage, nk_flow_direction direction, const Flow& flow
     ASSERT_TRUE(inserted) << inserted.error().message();
 }
 
-void FlowTest::erase(Stage stage, nk_flow_direction direction, const Flow& flow) {
-    const auto erased = node().erase(stage, direction, flow);
+void FlowTest::erase(nk_flow_direction direction, const Flow& flow) {
+    const auto erased = node().erase(direction, flow);
     ASSERT_TRUE(erased) << erased.error().message();
 }
 
@@ -38,7 +38,7 @@ void BothFamiliesTest::change_forward(const std::function<void(nk_flow&)>& chang
     for (auto [key, value] : node().entries(Stage::established)) {
         if (key.direction == NK_FLOW_FORWARD) {
             change(value);
-            ASSERT_TRUE(node().update(Stage::established, key, value));
+            ASSERT_TRUE(node().update(key, value));
         }
     }
 }

@@ -1,5 +1,5 @@
 // What the tests of masqueraded flows share: they send several packets and look at what is in the maps after each, both
-// halves, both stages.
+// halves, with a reply or without one.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,14 +14,11 @@
 
 namespace netkitd::test {
 
-inline constexpr std::uint32_t kWebId = 1;
-inline constexpr std::uint32_t kDbId = 2;
-
 class FlowTest : public BpfTest {
 protected:
     void insert(Stage stage, const Flow& flow);
     void insert(Stage stage, nk_flow_direction direction, const Flow& flow);
-    void erase(Stage stage, nk_flow_direction direction, const Flow& flow);
+    void erase(nk_flow_direction direction, const Flow& flow);
     std::vector<std::string> fresh() { return node().flows(Stage::fresh); }
     std::vector<std::string> established() { return node().flows(Stage::established); }
 };

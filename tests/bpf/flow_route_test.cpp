@@ -165,8 +165,9 @@ TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
     pin_to_cpu(0);
     NetnsTest::node().run("ip route add prohibit 198.51.100.1 tos 0x10");
     EXPECT_EQ(out(web_segment()).verdict, Verdict::redirect);
-    EXPECT_EQ(out(web_segment().tos(0x10)).verdict, Verdict::pass);
-    EXPECT_EQ(out(Packet().ip("10.77.0.2", "198.51.100.1").tcp(50001, 443)).verdict, Verdict::redirect);
+    const Packet of_another_flow = Packet().ip("10.77.0.2", "198.51.100.1").tcp(50001, 443);
+    EXPECT_EQ(out(Packet(of_another_flow).tos(0x10)).verdict, Verdict::pass);
+    EXPECT_EQ(out(of_another_flow).verdict, Verdict::redirect);
 }
 
 }  // namespace

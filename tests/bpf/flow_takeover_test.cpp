@@ -1,15 +1,15 @@
-// What programs of the version before made of flows during an upgrade: which of them the new tables take.
+// What programs of the version before made of flows during an upgrade: which of them the new table takes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
 #include <cerrno>
-#include <format>
 #include <optional>
 #include <string>
 
 #include "abi.h"
 #include "base/unique_fd.h"
+#include "bpf/bpf_test.h"
 #include "datapath/flow_key.h"
 #include "datapath/flow_takeover.h"
 
@@ -61,89 +61,126 @@ Half reverse(std::uint32_t endpoint_id, std::uint16_t port, std::uint64_t touche
     return half;
 }
 
+// As a map of any version has it.
 class Table {
 public:
-    explicit Table(std::uint32_t entries = 16) {
-        map_ = UniqueFd(
-            bpf_map_create(BPF_MAP_TYPE_HASH, "flows", sizeof(nk_flow4_key), sizeof(nk_flow), entries, nullptr));
-    }
+    Table() : map_(bpf_map_create(BPF_MAP_TYPE_HASH, "flows", sizeof(nk_flow4_key), sizeof(nk_flow), 16, nullptr)) {}
     void put(const Half& half) const { EXPECT_EQ(bpf_map_update_elem(map_.get(), &half.key, &half.value, BPF_ANY), 0); }
-    [[nodiscard]] std::optional<nk_flow> find(const Half& half) const {
-        nk_flow value{};
-        return bpf_map_lookup_elem(map_.get(), &half.key, &value) == 0 ? std::optional(value) : std::nullopt;
-    }
-    [[nodiscard]] bool has(const Half& half) const {
-        const auto found = find(half);
-        return found && found->endpoint_id == half.value.endpoint_id && found->last_seen_ns == half.value.last_seen_ns;
-    }
     [[nodiscard]] int fd() const { return map_.get(); }
 
 private:
     UniqueFd map_;
 };
 
-class FlowTakeoverTest : public ::testing::Test {
+class FlowTakeoverTest : public BpfTest {
 protected:
-    [[nodiscard]] std::uint64_t take(bool established = false) const {
+    [[nodiscard]] std::uint64_t take(bool answered = false) {
         bpf_map_info info{};
         std::uint32_t size = sizeof(info);
         EXPECT_EQ(bpf_map_get_info_by_fd(former.fd(), &info, &size), 0);
-        const auto no_room = datapath::take_over_flows(IpFamily::v4, former.fd(), info,
-                                                       {.fresh = fresh.fd(), .established = settled.fd()}, established,
-                                                       std::chrono::nanoseconds(kCopiedAt));
+        const auto no_room =
+            datapath::take_over_flows(IpFamily::v4, {.map = former.fd(), .info = info, .answered = answered},
+                                      {.map = node().flow_map(false), .insert_program = node().insert_flows_program()},
+                                      std::chrono::nanoseconds(kCopiedAt));
         EXPECT_TRUE(no_room) << no_room.error().message();
         return no_room.value_or(0);
     }
+    void have(const Half& half) {
+        ASSERT_EQ(bpf_map_update_elem(node().flow_map(false), &half.key, &half.value, BPF_ANY), 0);
+    }
+    [[nodiscard]] std::optional<nk_flow> find(const Half& half) {
+        nk_flow value{};
+        return bpf_map_lookup_elem(node().flow_map(false), &half.key, &value) == 0 ? std::optional(value)
+                                                                                   : std::nullopt;
+    }
+    [[nodiscard]] bool has(const Half& half) {
+        const auto found = find(half);
+        return found && found->endpoint_id == half.value.endpoint_id && found->last_seen_ns == half.value.last_seen_ns;
+    }
 
     Table former;
-    Table fresh{4};
-    Table settled;
 };
 
-TEST_F(FlowTakeoverTest, TakesWhatWasMadeOrTouchedSince) {
+TEST_F(FlowTakeoverTest, TakesWhatWasMadeOrTouchedSinceAndCountsIt) {
     former.put(forward(kWeb, 50000, kLater));
     former.put(reverse(kWeb, 50000, kLater));
     former.put(forward(kDb, 50001, kCopiedAt - 1));
-    fresh.put(reverse(kWeb, 50000, kCopiedAt - 1));
+    former.put(reverse(kDb, 50001, kCopiedAt - 1));
     EXPECT_EQ(take(), 0U);
-    EXPECT_TRUE(fresh.has(forward(kWeb, 50000, kLater)));
-    EXPECT_TRUE(fresh.has(reverse(kWeb, 50000, kLater)));
-    EXPECT_FALSE(fresh.find(forward(kDb, 50001, kLater))) << "it has ended since";
+    EXPECT_TRUE(has(forward(kWeb, 50000, kLater)));
+    EXPECT_TRUE(has(reverse(kWeb, 50000, kLater)));
+    EXPECT_FALSE(find(forward(kDb, 50001, kLater))) << "it has ended since";
+    EXPECT_EQ(node().flow_counts(kWeb).flows4, 1U);
+    EXPECT_EQ(node().flow_counts(kDb).flows4, 0U);
+    former.put(forward(kWeb, 50000, kLater + 1));
+    former.put(reverse(kWeb, 50000, kLater + 1));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_TRUE(has(forward(kWeb, 50000, kLater + 1)));
+    EXPECT_EQ(node().flow_counts(kWeb).flows4, 1U) << "it is the same flow";
+}
+
+// The first version had tables for those with a reply and for the others.
+TEST_F(FlowTakeoverTest, WhatHadAReplyInTheFirstVersionHasOne) {
+    former.put(forward(kWeb, 50000, kLater));
+    former.put(reverse(kWeb, 50000, kLater));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, 0U);
+    former.put(forward(kWeb, 50000, kLater + 1));
+    former.put(reverse(kWeb, 50000, kLater + 1));
+    EXPECT_EQ(take(true), 0U);
+    EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, NK_FLOW_ANSWERED);
+    former.put(reverse(kWeb, 50000, kLater + 2));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, NK_FLOW_ANSWERED) << "it was moved while we looked";
+}
+
+// A former version's way in remembered what the way out is.
+TEST_F(FlowTakeoverTest, WhatItRemembersOfTheWayIsAskedForAnew) {
+    Half half = reverse(kWeb, 50000, kLater);
+    half.value.stamp = 7;
+    former.put(half);
+    EXPECT_EQ(take(), 0U);
+    EXPECT_EQ(find(half)->stamp, 0U);
+}
+
+// Its reverse half was evicted: nobody would get the answers.
+TEST_F(FlowTakeoverTest, AHalfThatLeadsOutAloneIsLeft) {
+    former.put(forward(kWeb, 50000, kLater));
+    EXPECT_EQ(take(), 0U);
+    EXPECT_FALSE(find(forward(kWeb, 50000, kLater)));
 }
 
 TEST_F(FlowTakeoverTest, WhatTheNewProgramsTouchedLaterStays) {
+    former.put(reverse(kWeb, 50000, kLater));
     former.put(forward(kWeb, 50000, kLater));
-    fresh.put(forward(kWeb, 50000, kLater + 1));
+    have(reverse(kWeb, 50000, kLater + 1));
+    have(forward(kWeb, 50000, kLater + 1));
     EXPECT_EQ(take(), 0U);
-    EXPECT_TRUE(fresh.has(forward(kWeb, 50000, kLater + 1)));
+    EXPECT_TRUE(has(forward(kWeb, 50000, kLater + 1)));
 }
 
 // Both began with one port towards the remote, each by tables that the other's program did not see.
-TEST_F(FlowTakeoverTest, WhoHasThePortByTheNewTablesKeepsItAndTheOtherFlowIsDroppedWhole) {
-    for (const Table* const stage : {&fresh, &settled}) {
-        former.put(forward(kDb, 50000, kLater));
-        former.put(reverse(kDb, 50000, kLater));
-        fresh.put(forward(kDb, 50000, kLater - 1));
-        stage->put(reverse(kWeb, 50000, kLater - 500));
-        EXPECT_EQ(take(), 0U);
-        EXPECT_TRUE(stage->has(reverse(kWeb, 50000, kLater - 500)));
-        EXPECT_FALSE(fresh.find(forward(kDb, 50000, kLater)));
-    }
-}
-
-TEST_F(FlowTakeoverTest, WhatTheNewProgramsEstablishedIsNotNewOnceMore) {
-    former.put(reverse(kWeb, 50000, kLater));
-    settled.put(reverse(kWeb, 50000, kLater - 1));
+TEST_F(FlowTakeoverTest, WhoHasThePortByTheNewTableKeepsItAndTheOtherFlowIsDroppedWhole) {
+    former.put(forward(kDb, 50000, kLater));
+    former.put(reverse(kDb, 50000, kLater));
+    have(forward(kDb, 50000, kLater - 1));
+    have(reverse(kWeb, 50000, kLater - 500));
     EXPECT_EQ(take(), 0U);
-    EXPECT_FALSE(fresh.find(reverse(kWeb, 50000, kLater)));
+    EXPECT_TRUE(has(reverse(kWeb, 50000, kLater - 500)));
+    EXPECT_FALSE(find(forward(kDb, 50000, kLater)));
 }
 
-TEST_F(FlowTakeoverTest, WhatThereIsNoRoomForIsCounted) {
+class SmallTableTakeoverTest : public FlowTakeoverTest {
+protected:
+    SmallTableTakeoverTest() { options.flow_entries = 4; }
+};
+
+TEST_F(SmallTableTakeoverTest, WhatThereIsNoRoomForIsCounted) {
     for (std::uint16_t port = 50000; port < 50006; ++port) {
         former.put(reverse(kWeb, port, kLater));
     }
     EXPECT_EQ(take(), 2U);
-    EXPECT_EQ(take(true), 0U) << "the other table has it";
+    EXPECT_EQ(node().flow_counts(kWeb).flows4, 4U);
 }
 
 }  // namespace

@@ -80,11 +80,11 @@ VerdictCase with_flow(const Net& net, VerdictCase row, std::uint8_t protocol = I
     return with_flow(net, std::move(row), stage, protocol, source_port);
 }
 
-// A TCP connection that keeps its port and got no reply yet.
-VerdictCase with_reverse_half(const Net& net, VerdictCase row, std::uint32_t endpoint_id = 1) {
+// A TCP connection that got no reply yet.
+VerdictCase with_new_connection(const Net& net, VerdictCase row, std::uint32_t endpoint_id = 1) {
     row.prepare = [=](TestNode& node) {
         const auto inserted = node.insert(
-            Stage::fresh, NK_FLOW_REVERSE,
+            Stage::fresh,
             Flow{.source = net.web, .destination = net.remote, .translated = net.node, .endpoint_id = endpoint_id});
         EXPECT_TRUE(inserted) << inserted.error().message();
     };
@@ -185,7 +185,7 @@ std::vector<VerdictCase> stages_inbound(const Net& net) {
     return {
         with_flow(net, delivered("AboutAFlowWithoutReply", error_to_node(net).quoting(sent(net)), to_web(IPPROTO_UDP)),
                   IPPROTO_UDP, kPort, Stage::fresh),
-        with_reverse_half(net, delivered("AboutAConnectionThatBegins", tcp, to_web(IPPROTO_TCP))),
+        with_new_connection(net, delivered("AboutAConnectionThatBegins", tcp, to_web(IPPROTO_TCP))),
         with_flow(net, expired),
         with_flow(net, with_options, IPPROTO_TCP),
     };
@@ -261,7 +261,7 @@ std::vector<VerdictCase> outbound(const Net& net) {
                   masqueraded("AboutAFlowWithoutReply", error_from_web(net).quoting(received_by_web(net, kOtherPort)),
                               from_node(received(net))),
                   IPPROTO_UDP, kOtherPort, Stage::fresh));
-    rows.push_back(with_reverse_half(
+    rows.push_back(with_new_connection(
         net, masqueraded("AboutAConnectionThatBegins", error_from_web(net).quoting(tcp_from_remote(net.web)),
                          from_node(tcp_from_remote(net.node)))));
     rows.push_back(
@@ -281,10 +281,10 @@ std::vector<VerdictCase> refused_outbound(const Net& net) {
     VerdictCase no_flow = dropped("AboutNoFlow", "no-flow", ours);
     no_flow.prepare = nullptr;
     VerdictCase other_endpoint =
-        with_reverse_half(net,
-                          row_of("AboutAConnectionOfAnEndpointThatIsGone", "nkweb", Verdict::drop, {{"no-flow", 1}},
-                                 error_from_web(net).quoting(Packet().ip(net.remote, net.web).tcp(443, kPort))),
-                          7);
+        with_new_connection(net,
+                            row_of("AboutAConnectionOfAnEndpointThatIsGone", "nkweb", Verdict::drop, {{"no-flow", 1}},
+                                   error_from_web(net).quoting(Packet().ip(net.remote, net.web).tcp(443, kPort))),
+                            7);
     return {
         no_flow,
         other_endpoint,

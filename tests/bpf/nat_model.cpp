@@ -54,13 +54,10 @@ std::string expect_drop(const Seen& seen, std::string_view reason) {
 }
 
 void note_sent(NatModel::State& state, const Sent& sent) {
-    if (!state.answered) {
-        // Whether a connection without an answer has a place for its end is the table's own business.
-        state.ends_known = state.ends_known && !sent.fin && !sent.rst;
-    } else if (sent.rst) {
+    if (sent.rst) {
         state.reset = true;
     } else if (sent.syn && !sent.ack && state.closed()) {
-        state.reset = state.container_ended = state.remote_ended = false;  // a new one under the same ports
+        state = {.port = state.port};  // a new one under the same ports
     } else if (sent.fin && !sent.syn) {
         state.container_ended = true;
     }
@@ -68,10 +65,10 @@ void note_sent(NatModel::State& state, const Sent& sent) {
 
 void note_received(NatModel::State& state, const Sent& sent) {
     if (sent.rst) {
-        state.ends_known = state.ends_known && state.answered;
-        state.reset = true;
-        return;  // refused is not answered
+        state.reset = true;  // refused is not answered
+        return;
     }
+    state.reset = state.reset && (state.answered || !sent.syn);
     state.answered = true;
     state.remote_ended = state.remote_ended || (sent.fin && !sent.syn);
 }
@@ -106,8 +103,11 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         return expect_drop(seen, sent.untranslatable);
     }
     const State* known = find(conversation);
-    const bool answered = known != nullptr && known->answered && is_certain(*known);
-    if (sent.rst && !answered && (known == nullptr || seen.verdict == Verdict::drop)) {
+    if (known != nullptr && known->stale) {
+        forget(conversation);  // the packet finds that it is of a container that is gone
+        known = nullptr;
+    }
+    if (sent.rst && known == nullptr) {
         return expect_drop(seen, "no-flow");
     }
     if (seen.verdict == Verdict::drop) {
@@ -120,7 +120,11 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (std::string wrong = judge_port(conversation, port); !wrong.empty()) {
         return wrong;
     }
-    note_sent(take_over(conversation, port), sent);
+    if (known == nullptr) {
+        begin(conversation, port).container_ended = sent.fin;
+    } else {
+        note_sent(conversations_[conversation], sent);
+    }
     const Packet translated = Packet(sent.packet).from(node(conversation), port).ttl(one_less(sent.ttl));
     return sent.is_fragment() ? first_out(conversation, translated, sent, seen)
                               : compare_translated(translated, sent, seen);
@@ -179,12 +183,23 @@ std::string NatModel::later_in(const Conversation& conversation, const Sent& sen
     return compare_translated(Packet(sent.packet).to(first->second.address, 0).ttl(one_less(sent.ttl)), sent, seen);
 }
 
+bool NatModel::is_refused(const Conversation& conversation) const {
+    const auto found = counts_.find(conversation.container);
+    const std::size_t own = found == counts_.end() ? 0 : found->second;
+    const std::size_t all = conversation.is_ipv6() ? count6_ : count4_;
+    return own >= options_.share &&
+           (all >= options_.common || own - options_.share >= NK_FLOW_GREED * (options_.common - all));
+}
+
 std::string NatModel::judge_refusal(const Conversation& conversation, const Seen& seen) const {
-    const State* known = find(conversation);
-    if (known != nullptr && is_certain(*known)) {
+    if (const State* known = find(conversation); known != nullptr) {
         return formatted("it has port {}, but was dropped as {}", known->port, seen.drop);
     }
-    if (keeps_its_port(conversation.protocol)) {
+    const bool keeps = keeps_its_port(conversation.protocol);
+    if (is_refused(conversation) && (!keeps || in_pool(conversation.port))) {
+        return expect_drop(seen, "flow-share");
+    }
+    if (keeps) {
         return judge_refused_port(conversation, seen);
     }
     const auto first = owners_.lower_bound(outside(conversation, options_.port_first));
@@ -199,75 +214,59 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
 }
 
 std::string NatModel::judge_refused_port(const Conversation& conversation, const Seen& seen) const {
-    const auto owner = owners_.find(outside(conversation, conversation.port));
-    const bool is_free = owner == owners_.end() || (owner->second == conversation && !options_.forgets_unanswered);
-    if (in_pool(conversation.port) && is_free) {
+    if (in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port))) {
         return formatted("it was dropped as {}, though its port is free", seen.drop);
     }
     return expect_drop(seen, "sctp-port");
 }
 
 std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t port) const {
+    if (const State* known = find(conversation); known != nullptr) {
+        return port == known->port ? "" : formatted("it left with port {}, but it has {}", port, known->port);
+    }
+    if (is_refused(conversation)) {
+        return "its container has more than its share already";
+    }
     if (!in_pool(port)) {
         return formatted("port {} is not of the pool", port);
     }
     if (keeps_its_port(conversation.protocol) && port != conversation.port) {
         return formatted("it left with port {}", port);
     }
-    const State* known = find(conversation);
-    if (known != nullptr && is_certain(*known) && port != known->port) {
-        return formatted("it left with port {}, but it has {}", port, known->port);
-    }
-    const auto owner = owners_.find(outside(conversation, port));
-    if (owner != owners_.end() && owner->second != conversation) {
-        const State* other = find(owner->second);
-        if (other != nullptr && other->port == port && is_certain(*other)) {
-            return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
-        }
+    if (const auto owner = owners_.find(outside(conversation, port)); owner != owners_.end()) {
+        return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
     }
     const bool own_is_free = in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port));
-    if ((known == nullptr || known->stale) && own_is_free && !options_.forgets_unanswered &&
-        port != conversation.port) {
+    if (own_is_free && port != conversation.port) {
         return formatted("it left with port {}, although its own one is free", port);
     }
     return "";
 }
 
-NatModel::State& NatModel::take_over(const Conversation& conversation, std::uint16_t port) {
-    auto& owner = owners_[outside(conversation, port)];
-    if (owner != conversation) {
-        if (const State* former = find(owner); former != nullptr && former->port == port) {
-            conversations_.erase(owner);
-        }
-        owner = conversation;
-    }
+NatModel::State& NatModel::begin(const Conversation& conversation, std::uint16_t port) {
+    owners_[outside(conversation, port)] = conversation;
+    counts_[conversation.container]++;
+    (conversation.is_ipv6() ? count6_ : count4_)++;
     State& state = conversations_[conversation];
-    if (state.port != port || state.stale) {
-        state = {.port = port};
-    }
+    state = {.port = port};
     return state;
 }
 
-std::optional<NatModel::Target> NatModel::target(const Conversation& conversation, std::uint16_t port) const {
+std::optional<Conversation> NatModel::target(const Conversation& conversation, std::uint16_t port) const {
     const auto owner = owners_.find(outside(conversation, port));
-    if (!in_pool(port) || owner == owners_.end()) {
-        return std::nullopt;
-    }
-    const State* state = find(owner->second);
-    const bool current = state != nullptr && state->port == port;
-    return Target{.conversation = owner->second, .current = current, .certain = current && is_certain(*state)};
+    return owner == owners_.end() ? std::nullopt : std::optional(owner->second);
 }
 
-std::optional<std::string> NatModel::judge_undelivered(const std::optional<Target>& to, const Sent& sent,
+std::optional<std::string> NatModel::judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                        const Seen& seen) {
-    if (!to || (!to->certain && seen.verdict == Verdict::pass)) {
+    if (!to) {
         return expect_unchanged(sent, seen);
     }
     if (sent.ttl <= 1) {
         return expect_drop(seen, "ttl-expired");
     }
     if (seen.verdict != Verdict::redirect) {
-        return formatted("it was not delivered to {}", to_string(to->conversation));
+        return formatted("it was not delivered to {}", to_string(*to));
     }
     return std::nullopt;
 }
@@ -277,23 +276,21 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
         return later_in(conversation, sent, seen);
     }
     const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    const bool begins = sent.protocol == IPPROTO_TCP && sent.syn && !sent.ack;
+    if (!to && begins && sent.untranslatable.empty() && in_pool(port) && sent.ttl > 1) {
+        return expect_drop(seen, "no-flow");
+    }
     if (auto judged = judge_undelivered(to, sent, seen)) {
         if (sent.is_fragment() && seen.verdict == Verdict::pass) {
             translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
         }
         return *judged;
     }
-    const Conversation& c = to->conversation;
+    const Conversation& c = *to;
     if (sent.is_fragment()) {
         translated_fragments_[fragments(conversation, sent, false)] = {.address = c.container, .id = sent.piece->id};
     }
-    const auto state = conversations_.find(c);
-    if (to->current && !state->second.stale) {
-        note_received(state->second, sent);
-    } else if (state != conversations_.end() && !state->second.answered) {
-        // It was forgotten in part, and got another port. Which one is answered first, it keeps.
-        state->second.contested = options_.forgets_unanswered;
-    }
+    note_received(conversations_[c], sent);
     return compare_translated(Packet(sent.packet).to(c.container, c.port).ttl(one_less(sent.ttl)), sent, seen);
 }
 
@@ -304,7 +301,7 @@ std::string NatModel::error_in(const Conversation& conversation, std::uint16_t p
     if (auto judged = judge_undelivered(to, sent, seen)) {
         return *judged;
     }
-    const Conversation& c = to->conversation;
+    const Conversation& c = *to;
     const Packet quoted = Packet(error.quoted.packet).from(c.container, c.port);
     return compare_translated(
         Packet(sent.packet).ip(error.other_end, c.container).ttl(one_less(sent.ttl)).quoting(quoted, error.size), sent,
@@ -320,19 +317,13 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
         return expect_drop(seen, sent.untranslatable);
     }
     const State* known = find(c);
-    const bool certain = known != nullptr && is_certain(*known);
-    const bool may_be_there = certain || (options_.forgets_unanswered && (known == nullptr || !known->stale));
-    if (!may_be_there || (!certain && seen.verdict == Verdict::drop)) {
+    if (known == nullptr || known->stale) {
         return expect_drop(seen, "no-flow");
     }
     if (seen.verdict != Verdict::redirect) {
         return "it did not leave";
     }
-    const std::uint16_t port = certain ? known->port : error.quoted_destination_port(seen.frame);
-    if (!in_pool(port)) {
-        return formatted("it is about port {}, which is not of the pool", port);
-    }
-    const Packet quoted = Packet(error.quoted.packet).to(node(c), port);
+    const Packet quoted = Packet(error.quoted.packet).to(node(c), known->port);
     return compare_translated(
         Packet(sent.packet).ip(node(c), error.other_end).ttl(one_less(sent.ttl)).quoting(quoted, error.size), sent,
         seen);
@@ -340,16 +331,22 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
 
 void NatModel::forget(const Conversation& conversation) {
     const auto found = conversations_.find(conversation);
-    if (found != conversations_.end()) {
-        owners_.erase(outside(conversation, found->second.port));
-        conversations_.erase(found);
+    if (found == conversations_.end()) {
+        return;
     }
+    owners_.erase(outside(conversation, found->second.port));
+    (conversation.is_ipv6() ? count6_ : count4_)--;
+    if (!found->second.stale) {
+        counts_[conversation.container]--;
+    }
+    conversations_.erase(found);
 }
 
 void NatModel::replace(const std::string& container) {
     for (auto& [conversation, state] : conversations_) {
         state.stale = state.stale || conversation.container == container;
     }
+    counts_.erase(container);
 }
 
 }  // namespace netkitd::test

@@ -45,8 +45,9 @@ public:
     struct Options {
         std::uint16_t port_first = 0;
         std::uint16_t port_last = 0;
-        // The table of conversations without a reply is small: any of them may be forgotten at any time.
-        bool forgets_unanswered = false;
+        // How the table is shared out, of each family (netd/datapath/flow_capacity.h).
+        std::size_t share = 1'000'000;
+        std::size_t common = 0;
         std::string node4 = "203.0.113.2";
         std::string node6 = "2001:db8:113::2";
     };
@@ -72,11 +73,9 @@ public:
     void forget_fragments() { translated_fragments_.clear(); }
 
     struct State {
-        std::uint16_t port = 0;        // of the node
-        bool answered = false;         // it can't be forgotten any more
-        bool stale = false;            // of a container that is gone: it may be there or not
-        bool contested = false;        // it may have a former port, which was answered too
-        bool ends_known = true;        // whether the following three say all
+        std::uint16_t port = 0;  // of the node
+        bool answered = false;
+        bool stale = false;            // of a container that is gone
         bool container_ended = false;  // by a FIN
         bool remote_ended = false;
         bool reset = false;
@@ -84,10 +83,6 @@ public:
     };
     [[nodiscard]] const State* find(const Conversation& conversation) const;
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
-    // Whether it is there for sure, with that port.
-    [[nodiscard]] bool is_certain(const State& state) const {
-        return !state.stale && !state.contested && (state.answered || !options_.forgets_unanswered);
-    }
 
 private:
     // What the outside sees: a protocol, a remote, and a port of the node.
@@ -128,23 +123,23 @@ private:
         return port >= options_.port_first && port <= options_.port_last;
     }
     // To whom a packet to that port of the node goes.
-    struct Target {
-        Conversation conversation;
-        bool current = false;  // that port is the conversation's own
-        bool certain = false;  // it is there for sure
-    };
-    [[nodiscard]] std::optional<Target> target(const Conversation& conversation, std::uint16_t port) const;
+    [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
     // Nothing if it was delivered, as it should be.
-    [[nodiscard]] static std::optional<std::string> judge_undelivered(const std::optional<Target>& to, const Sent& sent,
-                                                                      const Seen& seen);
+    [[nodiscard]] static std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to,
+                                                                      const Sent& sent, const Seen& seen);
+    // Whether the container has so many conversations that it gets no new one.
+    [[nodiscard]] bool is_refused(const Conversation& conversation) const;
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
-    State& take_over(const Conversation& conversation, std::uint16_t port);
+    State& begin(const Conversation& conversation, std::uint16_t port);
 
     Options options_;
     std::map<Conversation, State> conversations_;
-    std::map<Outside, Conversation> owners_;  // who had that port last
+    std::map<Outside, Conversation> owners_;     // of the ports
+    std::map<std::string, std::size_t> counts_;  // conversations of each container that is there
+    std::size_t count4_ = 0;                     // of all, those of containers that are gone too
+    std::size_t count6_ = 0;
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::uint32_t> fragment_ids_;  // of IPv4, that the node gave
 };

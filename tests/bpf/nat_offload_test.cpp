@@ -89,7 +89,7 @@ void put_checksum(Bytes& frame, std::size_t offset, std::uint16_t value) {
 
 class NatOnTheWireTest : public BpfTest {
 protected:
-    NatOnTheWireTest() { options.established_flows = options.fresh_flows = 16384; }
+    NatOnTheWireTest() { options.flow_entries = 16384; }
 
     // The containers' ends are where nobody answers what comes out of them.
     void SetUp() override {

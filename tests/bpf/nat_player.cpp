@@ -14,6 +14,7 @@
 #include "bpf/nat_packets.h"
 #include "bpf/nat_table.h"
 #include "bpf/packets.h"
+#include "datapath/flow_capacity.h"
 #include "link/sysctl.h"
 
 namespace netkitd::test {
@@ -78,7 +79,11 @@ std::optional<WorldPlayer::Failure> WorldPlayer::play(const World& world, std::s
     options_.port_first = world.options.port_first;
     options_.port_last = world.options.port_last;
     node_.reset(options_);
-    model_ = NatModel(world.options);
+    const datapath::FlowShares shares = datapath::flow_shares(options_.flow_entries, 0);
+    NatModel::Options model = world.options;
+    model.share = shares.share;
+    model.common = shares.common;
+    model_ = NatModel(model);
     trace_ = trace;
     used_devices_ = 0;
     for (std::size_t container = 0; container < kContainers; container++) {
@@ -92,7 +97,7 @@ std::optional<WorldPlayer::Failure> WorldPlayer::play(const World& world, std::s
         }
     }
     const auto id = [&](const Conversation& c) { return places_.at(container_of(c)).id; };
-    if (std::string wrong = check_established(node_, model_, id); !wrong.empty()) {
+    if (std::string wrong = check_table(node_, model_, id); !wrong.empty()) {
         return Failure{.step = world.steps.size() - 1, .what = std::move(wrong)};
     }
     return std::nullopt;

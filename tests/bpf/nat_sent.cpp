@@ -128,10 +128,4 @@ std::uint16_t Sent::source_port(std::span<const std::uint8_t> frame) const {
     return read16(frame, transport_in_frame() + (is_icmp(protocol) ? 4 : 0));
 }
 
-std::uint16_t SentError::quoted_destination_port(std::span<const std::uint8_t> frame) const {
-    constexpr std::size_t kErrorHeader = 8;
-    const std::size_t begin = sent.transport_offset + kErrorHeader + quoted.transport_offset - ETH_HLEN;
-    return read16(frame, begin + (is_icmp(quoted.protocol) ? 4 : 2));
-}
-
 }  // namespace netkitd::test

@@ -68,9 +68,6 @@ struct SentError {
     Sent quoted;            // the packet that it is about, as whoever complains got it
     std::size_t size = 0;   // as far as it is quoted: from its IP header on
     std::string other_end;  // outside: whom the error is from, or goes to
-
-    // Of the packet that it quotes: its destination port, or its echo id.
-    [[nodiscard]] std::uint16_t quoted_destination_port(std::span<const std::uint8_t> frame) const;
 };
 
 }  // namespace netkitd::test

@@ -16,7 +16,7 @@ namespace {
 
 std::optional<Flow> flow_of(const Conversation& c, const NatModel& model) {
     const NatModel::State* known = model.find(c);
-    if (known == nullptr || !model.is_certain(*known)) {
+    if (known == nullptr || known->stale) {
         return std::nullopt;
     }
     return Flow{.protocol = c.protocol,
@@ -26,15 +26,6 @@ std::optional<Flow> flow_of(const Conversation& c, const NatModel& model) {
                 .destination_port = c.remote_port,
                 .translated = c.is_ipv6() ? ipv6().node : ipv4().node,
                 .translated_port = known->port};
-}
-
-template <typename Use>
-void for_each_half(Use use) {
-    for (const Stage stage : {Stage::fresh, Stage::established}) {
-        for (const auto direction : {NK_FLOW_FORWARD, NK_FLOW_REVERSE}) {
-            use(stage, direction);
-        }
-    }
 }
 
 Conversation conversation_of(const nk_flow6_key& key, const nk_flow& value) {
@@ -52,14 +43,16 @@ std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatM
     const std::uint16_t port = ntohs(forward ? value.port : key.dport);
     const bool ended = (value.flags & NK_FLOW_FIN) != 0;
     const bool ends_agree = ended == (forward ? state.container_ended : state.remote_ended) &&
-                            ((value.flags & NK_FLOW_RST) != 0) == state.reset;
-    if (port == state.port && value.endpoint_id == id && (ends_agree || !state.ends_known)) {
+                            ((value.flags & NK_FLOW_RST) != 0) == state.reset &&
+                            ((value.flags & NK_FLOW_ANSWERED) != 0) == state.answered;
+    if (port == state.port && value.endpoint_id == id && ends_agree) {
         return "";
     }
-    return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}",
+    return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}{}",
                      forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
                      state.container_ended ? "ended by the container " : "",
-                     state.remote_ended ? "ended by the remote " : "", state.reset ? "reset" : "");
+                     state.remote_ended ? "ended by the remote " : "", state.reset ? "reset " : "",
+                     state.answered ? "answered" : "");
 }
 
 }  // namespace
@@ -70,11 +63,11 @@ Bytes entries_of(const TestNode& node, const Conversation& c, const NatModel& mo
     if (!flow) {
         return bytes;
     }
-    for_each_half([&](Stage stage, nk_flow_direction direction) {
-        const nk_flow half = node.find(stage, direction, *flow).value_or(nk_flow{});
+    for (const auto direction : {NK_FLOW_FORWARD, NK_FLOW_REVERSE}) {
+        const nk_flow half = node.find(direction, *flow).value_or(nk_flow{});
         const auto raw = std::bit_cast<std::array<std::uint8_t, sizeof(half)>>(half);
         bytes.insert(bytes.end(), raw.begin(), raw.end());
-    });
+    }
     return bytes;
 }
 
@@ -83,34 +76,27 @@ bool erase_entries_of(const TestNode& node, const Conversation& c, const NatMode
     if (!flow) {
         return false;
     }
-    for_each_half([&](Stage stage, nk_flow_direction direction) {
-        [[maybe_unused]] const auto erased = node.erase(stage, direction, *flow);  // not all of them are there
-    });
-    return true;
+    return node.forget(*flow).value_or(false);
 }
 
-std::string check_established(const TestNode& node, const NatModel& model, const EndpointId& endpoint_id) {
+std::string check_table(const TestNode& node, const NatModel& model, const EndpointId& endpoint_id) {
     std::map<Conversation, int> halves;
-    for (const auto& [key, value] : node.entries(Stage::established)) {
+    for (const auto& [key, value] : node.entries()) {
         const Conversation c = conversation_of(key, value);
         const NatModel::State* state = model.find(c);
-        if (state == nullptr || !model.is_certain(*state)) {
-            continue;
-        }
-        const std::uint32_t id = endpoint_id(c);
-        if (!state->answered && value.endpoint_id == id) {
-            return to_string(c) + ": it is established, though nobody answered";
-        }
-        if (!state->answered) {
-            continue;  // what is left of a container that is gone
+        if (state == nullptr) {
+            return to_string(c) + ": it is in the table, though it should not be";
         }
         halves[c]++;
-        if (const std::string wrong = check_half(key, value, *state, id); !wrong.empty()) {
+        if (state->stale) {
+            continue;
+        }
+        if (const std::string wrong = check_half(key, value, *state, endpoint_id(c)); !wrong.empty()) {
             return to_string(c) + ": " + wrong;
         }
     }
     for (const auto& [c, state] : model.conversations()) {
-        if (state.answered && model.is_certain(state) && halves[c] != 2) {
+        if (halves[c] != 2) {
             return formatted("{}: it has {} halves in the table", to_string(c), halves[c]);
         }
     }

@@ -106,7 +106,7 @@ Conversation random_conversation(Random& random, std::size_t remotes, bool narro
     return c;
 }
 
-World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps) {
+World random_world(Random& random, std::size_t number, std::size_t steps) {
     World world;
     // The whole pool, one that is soon used up (the first one in a short run too), or one in which a free port has to
     // be found.
@@ -114,9 +114,7 @@ World random_world(Random& random, std::size_t number, bool forgets_unanswered, 
     const std::size_t small = random.below(number == 1 ? 8 : 31) + 1;
     const std::size_t size = kind == 0 ? 16384 : kind == 1 ? small : 64;
     const std::uint16_t first = kind == 0 ? 49152 : 50000;
-    world.options = {.port_first = first,
-                     .port_last = static_cast<std::uint16_t>(first + size - 1),
-                     .forgets_unanswered = forgets_unanswered};
+    world.options = {.port_first = first, .port_last = static_cast<std::uint16_t>(first + size - 1)};
     const std::size_t remotes = kind == 0 ? 5 : 1;
     for (int i = 0; i < 300; i++) {
         world.conversations.push_back(random_conversation(random, remotes, kind != 0, world.options));

@@ -46,6 +46,6 @@ struct World {
 [[nodiscard]] Conversation random_conversation(Random& random, std::size_t remotes, bool narrow,
                                                const NatModel::Options& pool);
 // The `number`-th: their kinds take turns.
-[[nodiscard]] World random_world(Random& random, std::size_t number, bool forgets_unanswered, std::size_t steps);
+[[nodiscard]] World random_world(Random& random, std::size_t number, std::size_t steps);
 
 }  // namespace netkitd::test

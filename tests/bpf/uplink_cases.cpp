@@ -233,13 +233,9 @@ std::vector<VerdictCase> replies(const Net& net) {
 }
 
 std::vector<VerdictCase> refused_replies(const Net& net) {
-    VerdictCase full =
-        with_flow(net, in_drop("FirstReplyFindsTheTableFull", "flow-table-full", reply_to_web(net)), Stage::fresh);
-    full.node.established_flows = 1;  // room for one half
-    full.own_node = true;
     return {
         with_flow(net, in_drop("TtlUsedUp", "ttl-expired", reply_to_web(net).ttl(1)), Stage::established),
-        full,
+        in_drop("ConnectionFromOutsideToAPoolPort", "no-flow", to_node(net).tcp(443, 50000).syn()),
     };
 }
 

@@ -18,8 +18,9 @@ constexpr const char* kBpffs = "/sys/fs/bpf";
 Result<DaemonView> DaemonView::open(const TestNode& node) {
     DaemonView view(std::filesystem::path(kBpffs) / formatted("netkitd-view-{}", ::getpid()));
     const datapath::Pins pins = NK_TRY(datapath::Pins::prepare(view.directory_.string()));
-    for (const auto& [name, map] : {std::pair("flows4", node.flow_map(Stage::established, false)),
-                                    {"flows6", node.flow_map(Stage::established, true)},
+    for (const auto& [name, map] : {std::pair("flows4", node.flow_map(false)),
+                                    {"flows6", node.flow_map(true)},
+                                    {"flow_counts", node.flow_count_map()},
                                     {"counters", node.counter_map()}}) {
         if (bpf_obj_pin(map, pins.map(name).c_str()) != 0) {
             return fail_errno(errno, "pin {}", name);

@@ -12,7 +12,7 @@ namespace netkitd::test {
 
 class DaemonView {
 public:
-    // Needs a bpf file system at /sys/fs/bpf. The established tables and the counters are the node's.
+    // Needs a bpf file system at /sys/fs/bpf. The flow tables and the counters are the node's.
     [[nodiscard]] static Result<DaemonView> open(const TestNode& node);
     DaemonView(DaemonView&&) noexcept = default;
     DaemonView& operator=(DaemonView&&) = delete;

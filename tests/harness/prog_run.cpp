@@ -17,7 +17,10 @@
 #include "base/join.h"
 #include "datapath/address.h"
 #include "datapath/bpf_log.h"
+#include "datapath/flow_capacity.h"
+#include "datapath/flow_key.h"
 #include "datapath/prefix_map.h"
+#include "datapath/run_program.h"
 #include "link/sysctl.h"
 #include "netkitd.skel.h"
 
@@ -107,6 +110,9 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.mtu_count = 1;
     node.port_first = options.port_first;
     node.port_last = options.port_last;
+    const datapath::FlowShares shares = datapath::flow_shares(options.flow_entries, 0);
+    node.flow_share4 = node.flow_share6 = shares.share;
+    node.flow_common4 = node.flow_common6 = shares.common;
 }
 
 Result<void> set_up_network(const NetworkNamespace& home) {
@@ -153,16 +159,6 @@ bool is_ipv6(const nk_addr& address) {
 nk_flow4_key narrow(const nk_flow6_key& key) {
     return {.saddr = key.saddr.word[0],
             .daddr = key.daddr.word[0],
-            .sport = key.sport,
-            .dport = key.dport,
-            .proto = key.proto,
-            .direction = key.direction,
-            .reserved = 0};
-}
-
-nk_flow6_key widen(const nk_flow4_key& key) {
-    return {.saddr = {.word = {key.saddr, 0, 0, 0}},
-            .daddr = {.word = {key.daddr, 0, 0, 0}},
             .sport = key.sport,
             .dport = key.dport,
             .proto = key.proto,
@@ -341,8 +337,7 @@ std::vector<TestNode::Loaded>& TestNode::idle() {
 
 TestNode::Skeleton TestNode::take_idle(const Options& options) {
     const auto found = std::ranges::find_if(idle(), [&](const Loaded& loaded) {
-        return loaded.options.established_flows == options.established_flows &&
-               loaded.options.fresh_flows == options.fresh_flows && loaded.options.netkit_peer == options.netkit_peer;
+        return loaded.options.flow_entries == options.flow_entries && loaded.options.netkit_peer == options.netkit_peer;
     });
     if (found == idle().end()) {
         return nullptr;
@@ -363,10 +358,8 @@ Result<TestNode::Skeleton> TestNode::load(const Options& options) {
     if (!skeleton) {
         return fail_errno(errno, "open the BPF programs: {}", log.tail());
     }
-    bpf_map__set_max_entries(skeleton->maps.flows4, options.established_flows);
-    bpf_map__set_max_entries(skeleton->maps.flows4_new, options.fresh_flows);
-    bpf_map__set_max_entries(skeleton->maps.flows6, options.established_flows);
-    bpf_map__set_max_entries(skeleton->maps.flows6_new, options.fresh_flows);
+    bpf_map__set_max_entries(skeleton->maps.flows4, options.flow_entries);
+    bpf_map__set_max_entries(skeleton->maps.flows6, options.flow_entries);
     bpf_program__set_autoload(skeleton->progs.netkit_peer, options.netkit_peer);
     // Of devices without Ethernet, which no frame of a PROG_RUN comes from.
     bpf_program__set_autoload(skeleton->progs.uplink_l3_ingress, false);
@@ -406,12 +399,8 @@ void TestNode::reset(const Options& options) const {
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
-    for (const Stage stage : {Stage::fresh, Stage::established}) {
-        for (const auto& [key, value] : entries(stage)) {
-            with_key(key, [&, map = flow_map(stage, is_ipv6(key.saddr))](const void* k) {
-                return bpf_map_delete_elem(map, k);
-            });
-        }
+    for (const bpf_map* map : {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts}) {
+        clear_hash(*map);
     }
 }
 
@@ -486,12 +475,16 @@ nk_addr to_nk_addr(std::string_view text) {
     return datapath::to_nk_addr(IpAddr::parse(text).value());  // a test's own literal
 }
 
-int TestNode::flow_map(Stage stage, bool ipv6) const {
-    const auto& maps = skeleton_->maps;
-    if (ipv6) {
-        return bpf_map__fd(stage == Stage::fresh ? maps.flows6_new : maps.flows6);
-    }
-    return bpf_map__fd(stage == Stage::fresh ? maps.flows4_new : maps.flows4);
+int TestNode::flow_map(bool ipv6) const {
+    return bpf_map__fd(ipv6 ? skeleton_->maps.flows6 : skeleton_->maps.flows4);
+}
+
+int TestNode::flow_count_map() const {
+    return bpf_map__fd(skeleton_->maps.flow_counts);
+}
+
+int TestNode::insert_flows_program() const {
+    return bpf_program__fd(skeleton_->progs.insert_flows);
 }
 
 int TestNode::counter_map() const {
@@ -544,8 +537,8 @@ Result<void> TestNode::add_endpoint(std::string_view address, std::string_view d
     return {};
 }
 
-Result<void> TestNode::update(Stage stage, const nk_flow6_key& key, const nk_flow& value) const {
-    const int map = flow_map(stage, is_ipv6(key.saddr));
+Result<void> TestNode::update(const nk_flow6_key& key, const nk_flow& value) const {
+    const int map = flow_map(is_ipv6(key.saddr));
     if (with_key(key, [&](const void* k) { return bpf_map_update_elem(map, k, &value, BPF_ANY); }) != 0) {
         return fail_errno(errno, "insert a flow");
     }
@@ -553,7 +546,9 @@ Result<void> TestNode::update(Stage stage, const nk_flow6_key& key, const nk_flo
 }
 
 Result<void> TestNode::insert(Stage stage, nk_flow_direction direction, const Flow& flow) const {
-    return update(stage, key_of(flow, direction), value_of(flow, direction));
+    nk_flow value = value_of(flow, direction);
+    value.flags |= stage == Stage::established ? std::uint32_t{NK_FLOW_ANSWERED} : 0;
+    return update(key_of(flow, direction), value);
 }
 
 Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
@@ -561,26 +556,50 @@ Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
     return insert(stage, NK_FLOW_REVERSE, flow);
 }
 
-Result<void> TestNode::erase(Stage stage, nk_flow_direction direction, const Flow& flow) const {
-    const int map = flow_map(stage, is_ipv6(flow.source));
+Result<void> TestNode::erase(nk_flow_direction direction, const Flow& flow) const {
+    const int map = flow_map(is_ipv6(flow.source));
     if (with_key(key_of(flow, direction), [&](const void* k) { return bpf_map_delete_elem(map, k); }) != 0) {
         return fail_errno(errno, "delete a flow");
     }
     return {};
 }
 
-std::optional<nk_flow> TestNode::find(Stage stage, nk_flow_direction direction, const Flow& flow) const {
-    const int map = flow_map(stage, is_ipv6(flow.source));
+Result<bool> TestNode::forget(const Flow& flow) const {
+    nk_flow_removal removal{};
+    removal.key = key_of(flow, NK_FLOW_REVERSE);
+    removal.family = is_ipv6(flow.source) ? AF_INET6 : AF_INET;
+    removal.anyway = 1;
+    NK_TRY(datapath::run_program(bpf_program__fd(skeleton_->progs.remove_flows), std::span(&removal, 1),
+                                 NK_FLOW_REMOVALS, "forget a flow"));
+    return removal.answer == 1;
+}
+
+std::optional<nk_flow> TestNode::find(nk_flow_direction direction, const Flow& flow) const {
+    const int map = flow_map(is_ipv6(flow.source));
     nk_flow value{};
     const auto look_up = [&](const void* key) { return bpf_map_lookup_elem(map, key, &value); };
     return with_key(key_of(flow, direction), look_up) == 0 ? std::optional(value) : std::nullopt;
 }
 
-std::vector<std::pair<nk_flow6_key, nk_flow>> TestNode::entries(Stage stage) const {
-    auto found = read_map<nk_flow6_key>(flow_map(stage, true));
-    for (const auto& [key, value] : read_map<nk_flow4_key>(flow_map(stage, false))) {
-        found.emplace_back(widen(key), value);
+nk_flow_counts TestNode::flow_counts(std::uint32_t endpoint_id) const {
+    nk_flow_counts counts{};
+    bpf_map_lookup_elem(flow_count_map(), &endpoint_id, &counts);
+    return counts;
+}
+
+std::vector<TestNode::Entry> TestNode::entries() const {
+    auto found = read_map<nk_flow6_key>(flow_map(true));
+    for (const auto& [key, value] : read_map<nk_flow4_key>(flow_map(false))) {
+        found.emplace_back(datapath::widen(key), value);
     }
+    return found;
+}
+
+std::vector<TestNode::Entry> TestNode::entries(Stage stage) const {
+    auto found = entries();
+    std::erase_if(found, [&](const Entry& entry) {
+        return ((entry.second.flags & NK_FLOW_ANSWERED) != 0) != (stage == Stage::established);
+    });
     return found;
 }
 

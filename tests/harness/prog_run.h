@@ -56,6 +56,7 @@ struct Flow {
     std::uint32_t reverse_flags = 0;
 };
 
+// Whether a reply was seen (NK_FLOW_ANSWERED).
 enum class Stage { fresh, established };
 
 struct RunOptions {
@@ -76,8 +77,7 @@ struct RunResult {
 class TestNode {
 public:
     struct Options {
-        std::uint32_t established_flows = 1024;
-        std::uint32_t fresh_flows = 1024;
+        std::uint32_t flow_entries = 1024;  // of each family; a flow has two
         std::uint16_t port_first = 49152;
         std::uint16_t port_last = 65535;
         // Whether that program is loaded too: the verifier takes as long for it as for all the others.
@@ -124,18 +124,26 @@ public:
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
-    [[nodiscard]] Result<void> erase(Stage stage, nk_flow_direction direction, const Flow& flow) const;
-    [[nodiscard]] std::optional<nk_flow> find(Stage stage, nk_flow_direction direction, const Flow& flow) const;
+    [[nodiscard]] Result<void> erase(nk_flow_direction direction, const Flow& flow) const;
+    // Both halves, as the daemon does. False: it is not there.
+    [[nodiscard]] Result<bool> forget(const Flow& flow) const;
+    [[nodiscard]] std::optional<nk_flow> find(nk_flow_direction direction, const Flow& flow) const;
+    // As its flows are counted, of both families.
+    [[nodiscard]] nk_flow_counts flow_counts(std::uint32_t endpoint_id) const;
     // One line a half, sorted: "tcp 10.77.0.2:50000 > 198.51.100.1:443 from 203.0.113.2:50000 [SYN] endpoint 1 eth0".
     [[nodiscard]] std::vector<std::string> flows(Stage stage) const;
     // Of both families; an IPv4 key is widened.
-    [[nodiscard]] std::vector<std::pair<nk_flow6_key, nk_flow>> entries(Stage stage) const;
-    [[nodiscard]] Result<void> update(Stage stage, const nk_flow6_key& key, const nk_flow& value) const;
+    using Entry = std::pair<nk_flow6_key, nk_flow>;
+    [[nodiscard]] std::vector<Entry> entries() const;
+    [[nodiscard]] std::vector<Entry> entries(Stage stage) const;
+    [[nodiscard]] Result<void> update(const nk_flow6_key& key, const nk_flow& value) const;
 
     // As if so much time had gone by since the first fragments that are remembered.
     void age_fragments(std::chrono::nanoseconds time) const;
     // Maps' descriptors, borrowed.
-    [[nodiscard]] int flow_map(Stage stage, bool ipv6) const;
+    [[nodiscard]] int flow_map(bool ipv6) const;
+    [[nodiscard]] int flow_count_map() const;
+    [[nodiscard]] int insert_flows_program() const;
     [[nodiscard]] int counter_map() const;
 
     // Instructions of a loaded program after the kernel's rewriting.

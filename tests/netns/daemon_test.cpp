@@ -56,11 +56,11 @@ protected:
 };
 
 TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
-    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, that of the device mode, and the one
-    // that looks for sockets.
+    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, that of the device mode, and those by
+    // which the daemon looks for sockets, removes flows and inserts them.
     const std::string count =
         formatted("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
-    EXPECT_EQ(node().run(count), "4\n");
+    EXPECT_EQ(node().run(count), "6\n");
 }
 
 TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
@@ -224,9 +224,9 @@ TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
     for (const auto& pin : std::filesystem::directory_iterator(this->pins() / "maps")) {
         pins.push_back(pin.path().filename());
     }
-    EXPECT_THAT(pins, UnorderedElementsAre("counters-2", "endpoint_drops", "endpoints4", "endpoints6", "flows4",
-                                           "flows4_new", "flows6", "flows6_new", "fragment_ids", "fragments",
-                                           "non_masquerade4", "non_masquerade6", "port_tries"));
+    EXPECT_THAT(pins, UnorderedElementsAre("counters-2", "endpoint_drops", "endpoints4", "endpoints6", "flow_counts-2",
+                                           "flows4-2", "flows6-2", "fragment_ids", "fragments", "non_masquerade4",
+                                           "non_masquerade6", "port_tries"));
 }
 
 // Version 0.1.0 began with fewer counters, in a map of just that size, and numbered otherwise: they begin anew.

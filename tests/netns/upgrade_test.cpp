@@ -63,7 +63,10 @@ protected:
     // Whether what the version before had is gone, and so is what is to be known of an upgrade.
     [[nodiscard]] bool is_done() const {
         const std::vector<std::string> names = maps();
-        return std::ranges::contains(names, "flows4-2") && !std::ranges::contains(names, "flows4") &&
+        const auto is_former = [](const std::string& name) {
+            return name.starts_with("flow") && !name.ends_with("-3");
+        };
+        return std::ranges::contains(names, "flows4-3") && std::ranges::none_of(names, is_former) &&
                std::ranges::none_of(std::filesystem::directory_iterator(pins()), [](const auto& entry) {
                    return entry.path().filename().string().starts_with("upgrade");
                });
@@ -241,7 +244,7 @@ TEST_F(UpgradeTest, WithoutMemoryForItTheOldProgramsGoOnAndStatusSaysSo) {
     ASSERT_TRUE(eventually([&] { return says_why(ipc::Operation::status); })) << log();
     EXPECT_TRUE(says_why(ipc::Operation::endpoint_list));
     EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
-    EXPECT_TRUE(std::ranges::contains(maps(), "flows4"));
+    EXPECT_TRUE(std::ranges::contains(maps(), "flows4-2"));
     EXPECT_FALSE(std::ranges::contains(maps(), "next_version")) << "with it the version before would not start again";
     const std::size_t said = log().size();
     EXPECT_EQ(::kill(daemon_pid(), SIGHUP), 0);

@@ -102,5 +102,15 @@ TEST(Abi, APinSaysTheVersion) {
     }
 }
 
+TEST(Abi, AnOlderMapIsOneOfAnotherLayoutOrOneThatIsNoMore) {
+    EXPECT_TRUE(is_older({.map = "flows4", .version = 1}));
+    EXPECT_TRUE(is_older({.map = "flows4_new", .version = 1}));
+    for (const PinName& other :
+         {PinName{.map = "flows4", .version = *layout_version("flows4")}, PinName{.map = "flows4", .version = 99},
+          PinName{.map = "flows4_new", .version = 2}, PinName{.map = "never", .version = 1}}) {
+        EXPECT_FALSE(is_older(other)) << other.map << " " << other.version;
+    }
+}
+
 }  // namespace
 }  // namespace netkitd::datapath

@@ -12,25 +12,28 @@ namespace {
 
 using namespace std::chrono_literals;
 
-FlowState tcp(bool established, std::uint32_t forward, std::uint32_t reverse) {
-    return flow_state(established, IPPROTO_TCP, forward, reverse);
+constexpr std::uint32_t kAnswered = NK_FLOW_ANSWERED;
+
+FlowState tcp(std::uint32_t forward, std::uint32_t reverse) {
+    return flow_state(IPPROTO_TCP, forward, reverse);
 }
 
 TEST(FlowState, IsNewUntilAReplyWasSeen) {
-    EXPECT_EQ(tcp(false, NK_FLOW_SYN, 0), FlowState::fresh);
-    EXPECT_EQ(tcp(true, NK_FLOW_SYN, NK_FLOW_SYN), FlowState::established);
-    EXPECT_EQ(flow_state(false, IPPROTO_UDP, 0, 0), FlowState::fresh);
-    EXPECT_EQ(flow_state(true, IPPROTO_UDP, 0, 0), FlowState::established);
-    EXPECT_EQ(flow_state(true, IPPROTO_SCTP, NK_FLOW_SYN, NK_FLOW_SYN), FlowState::established);
-    EXPECT_EQ(flow_state(true, IPPROTO_SCTP, NK_FLOW_SYN, NK_FLOW_RST), FlowState::closed) << "ABORT";
+    EXPECT_EQ(tcp(NK_FLOW_SYN, 0), FlowState::fresh);
+    EXPECT_EQ(tcp(NK_FLOW_SYN | kAnswered, NK_FLOW_SYN | kAnswered), FlowState::established);
+    EXPECT_EQ(tcp(NK_FLOW_SYN, NK_FLOW_SYN | kAnswered), FlowState::established);
+    EXPECT_EQ(flow_state(IPPROTO_UDP, 0, 0), FlowState::fresh);
+    EXPECT_EQ(flow_state(IPPROTO_UDP, kAnswered, kAnswered), FlowState::established);
+    EXPECT_EQ(flow_state(IPPROTO_SCTP, NK_FLOW_SYN | kAnswered, NK_FLOW_SYN | kAnswered), FlowState::established);
+    EXPECT_EQ(flow_state(IPPROTO_SCTP, NK_FLOW_SYN | kAnswered, NK_FLOW_RST), FlowState::closed) << "ABORT";
 }
 
 TEST(FlowState, ClosesByBothFinsOrOneReset) {
-    EXPECT_EQ(tcp(true, NK_FLOW_FIN, 0), FlowState::half_closed);
-    EXPECT_EQ(tcp(true, 0, NK_FLOW_FIN), FlowState::half_closed);
-    EXPECT_EQ(tcp(true, NK_FLOW_FIN, NK_FLOW_FIN), FlowState::closed);
-    EXPECT_EQ(tcp(true, NK_FLOW_RST, 0), FlowState::closed);
-    EXPECT_EQ(tcp(false, 0, NK_FLOW_RST), FlowState::closed);
+    EXPECT_EQ(tcp(NK_FLOW_FIN | kAnswered, kAnswered), FlowState::half_closed);
+    EXPECT_EQ(tcp(kAnswered, NK_FLOW_FIN | kAnswered), FlowState::half_closed);
+    EXPECT_EQ(tcp(NK_FLOW_FIN | kAnswered, NK_FLOW_FIN | kAnswered), FlowState::closed);
+    EXPECT_EQ(tcp(NK_FLOW_RST | kAnswered, kAnswered), FlowState::closed);
+    EXPECT_EQ(tcp(0, NK_FLOW_RST), FlowState::closed);
 }
 
 TEST(FlowLifetime, KeepsIdleTcpForTwoHoursAndClosedOnesBriefly) {
@@ -109,7 +112,7 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedWhenEnoughHasCome) {
     load.fullest = {.entries = 1200, .capacity = 1600};
     std::vector<std::int64_t> seen;
     for (std::chrono::seconds second = 1001s; second < 1009s; second += 1s) {
-        load.promoted = load.begun += 50;  // 100 entries: it would be full in less than five seconds
+        load.begun += 50;  // 100 entries: it would be full in less than five seconds
         for (const std::int64_t walk : walks(second)) {
             seen.push_back(walk);
         }
@@ -117,7 +120,7 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedWhenEnoughHasCome) {
     EXPECT_EQ(seen, (std::vector<std::int64_t>{1001, 1003, 1005, 1007}));
     EXPECT_EQ(schedule.until_the_next_question(), 50ms);
     load.fullest.entries = 1550;
-    load.promoted = load.begun += 50;
+    load.begun += 50;
     EXPECT_EQ(walks(1009s), (std::vector<std::int64_t>{1008})) << "there is no time to lose";
 }
 
@@ -125,12 +128,19 @@ TEST_F(ScheduleTest, ATableThatIsFillingUpIsWalkedBeforeItIsFull) {
     load.entries = 60;
     load.fullest = {.entries = 60, .capacity = 100};
     EXPECT_EQ(walks(1005s), std::vector<std::int64_t>()) << "more than half full, and nothing comes";
-    load.promoted = load.begun = 100;
+    load.begun = 100;
     EXPECT_EQ(walks(1006s), (std::vector<std::int64_t>{1005}));
     EXPECT_EQ(walks(1009s), std::vector<std::int64_t>()) << "nothing more comes";
     load.fullest.entries = 40;
-    load.promoted = load.begun = 200;
+    load.begun = 200;
     EXPECT_EQ(walks(1010s), std::vector<std::int64_t>()) << "there is room for seconds";
+}
+
+// Whoever has more than its share waits for room, and begins nothing meanwhile.
+TEST_F(ScheduleTest, AFullTableIsWalkedEveryTwoSeconds) {
+    load.entries = 95;
+    load.fullest = {.entries = 95, .capacity = 100};
+    EXPECT_EQ(walks(1019s), (std::vector<std::int64_t>{1010, 1012, 1014, 1016, 1018}));
 }
 
 TEST_F(ScheduleTest, WhereNothingHappensItIsAskedOnceASecond) {
@@ -145,7 +155,7 @@ TEST_F(ScheduleTest, AFloodAfterAPauseIsNoticedBeforeTheTableIsFull) {
     for (const std::uint64_t capacity : {65536U, 131072U, 262144U}) {
         for (const std::uint64_t percent : {1U, 30U, 49U, 51U, 70U, 85U}) {
             schedule = {};
-            load = {.entries = capacity * percent / 100, .begun = 0, .promoted = 0, .fullest = {}};
+            load = {.entries = capacity * percent / 100, .begun = 0, .fullest = {}};
             std::chrono::milliseconds time = 1000s;
             const auto is_due = [&] {
                 load.fullest = {.entries = load.entries, .capacity = capacity};
@@ -157,8 +167,8 @@ TEST_F(ScheduleTest, AFloodAfterAPauseIsNoticedBeforeTheTableIsFull) {
             do {
                 const std::chrono::milliseconds wait = schedule.until_the_next_question();
                 time += wait;
-                load.promoted = load.begun += kFlowsPerSecond * static_cast<std::uint64_t>(wait.count()) / 1000;
-                load.entries = capacity * percent / 100 + 2 * load.promoted;
+                load.begun += kFlowsPerSecond * static_cast<std::uint64_t>(wait.count()) / 1000;
+                load.entries = capacity * percent / 100 + 2 * load.begun;
             } while (!is_due() && load.entries < capacity);
             EXPECT_LT(load.entries, capacity - capacity / 20) << percent << " % of " << capacity;
         }
@@ -167,13 +177,20 @@ TEST_F(ScheduleTest, AFloodAfterAPauseIsNoticedBeforeTheTableIsFull) {
 
 TEST(FlowCapacity, FollowsTheMachinesMemory) {
     constexpr std::uint64_t kGiB = 1ULL << 30;
-    EXPECT_EQ(datapath::established_flow_capacity(0), 65536U);
-    EXPECT_EQ(datapath::established_flow_capacity(kGiB), 65536U);
-    EXPECT_EQ(datapath::established_flow_capacity(4 * kGiB), 131072U);
-    EXPECT_EQ(datapath::established_flow_capacity(8 * kGiB - kGiB / 2), 262144U)
-        << "what the firmware keeps is missing";
-    EXPECT_EQ(datapath::established_flow_capacity(1024 * kGiB), 262144U);
+    EXPECT_EQ(datapath::flow_capacity(0), 65536U);
+    EXPECT_EQ(datapath::flow_capacity(kGiB), 65536U);
+    EXPECT_EQ(datapath::flow_capacity(4 * kGiB), 131072U);
+    EXPECT_EQ(datapath::flow_capacity(8 * kGiB - kGiB / 2), 262144U) << "what the firmware keeps is missing";
+    EXPECT_EQ(datapath::flow_capacity(1024 * kGiB), 262144U);
     EXPECT_GT(datapath::total_memory_bytes(), 1ULL << 26);
+}
+
+TEST(FlowShares, HalfOfTheTableIsForShares) {
+    EXPECT_EQ(datapath::flow_shares(262144, 0), (datapath::FlowShares{.share = 256, .common = 65536}));
+    EXPECT_EQ(datapath::flow_shares(262144, 256).share, 256U);
+    EXPECT_EQ(datapath::flow_shares(262144, 1024).share, 64U);
+    EXPECT_EQ(datapath::flow_shares(262144, 0).most_of_one(), 58254U + 256U);
+    EXPECT_EQ(datapath::flow_shares(2, 16384).share, 1U) << "never none";
 }
 
 }  // namespace

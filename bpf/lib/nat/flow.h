@@ -1,29 +1,20 @@
-// Masqueraded flows: the maps, their keys, and what a packet that belongs to a flow does to it.
+// Masqueraded flows: the map, its keys, and what a packet that belongs to a flow does to it.
 //
-// A flow is two entries, forward and reverse (abi.h), in one of two stages:
-//   new          `flows4_new`, LRU. No reply was seen. Anything may be evicted, either half alone too; the next packet
-//                out repairs the pair (flow_create.h).
-//   established  `flows4`, preallocated, never evicts. A reply was seen (flow_promote.h). An established flow's packet
-//                costs one look-up here; the other half is looked at on SYN and RST only.
-// A pair enters the established map before it leaves the other, so whoever found it in neither looks once more into the
-// established one before he calls the flow unknown.
+// A flow is two entries, forward and reverse (abi.h), which are made together when it begins and removed together. What
+// it has seen is in their flags: before the first reply it lives a short while only. Nothing is ever evicted: whoever
+// may begin a flow is decided before (flow_share.h).
+// An entry whose other half is missing may come of a former version's maps. The next packet out makes the other one
+// anew (flow_create.h), or the daemon removes it.
 // The programs have one key for both families, nk_flow6_key; an IPv4 one is narrowed where it meets its map.
-// The daemon deletes entries that are too old or whose endpoint is gone; the programs rely on none of that: an entry of
-// another endpoint id is stale, whatever its age.
+// The daemon deletes entries that are too old or whose endpoint is gone (flow_changes.bpf.c); the programs rely on none
+// of that: an entry of another endpoint id is stale, whatever its age.
 #pragma once
 
 #include "lib/addr.h"
 #include "lib/base.h"
 #include "lib/packet/parse.h"
 
-// The loader may set other sizes before it loads. An LRU map is preallocated by itself.
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct nk_flow4_key);
-	__type(value, struct nk_flow);
-} flows4_new SEC(".maps");
-
+// The loader may set other sizes before it loads.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
@@ -32,39 +23,43 @@ struct {
 } flows4 SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct nk_flow6_key);
-	__type(value, struct nk_flow);
-} flows6_new SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct nk_flow6_key);
 	__type(value, struct nk_flow);
 } flows6 SEC(".maps");
 
-// Where a flow's halves are put together before they are inserted: the stack has no room for them. Of each CPU its own.
+// kernel/bpf/map_iter.c; the type's name is all that matters here.
+struct bpf_map {
+	__u32 id;
+} __attribute__((preserve_access_index));
+
+extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym;
+
+// How many entries there are; every flow has two.
+static __always_inline __u64 nk_flow_entries(enum nk_family family)
+{
+	__s64 count = family == NK_IPV4 ? bpf_map_sum_elem_count((const struct bpf_map *)&flows4)
+					: bpf_map_sum_elem_count((const struct bpf_map *)&flows6);
+
+	return count < 0 ? 0 : count;
+}
+
+// Where a half is put together before it is inserted: the stack has no room for it. Of each CPU its own.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct nk_flow);
 } halves SEC(".maps");
 
 // NULL cannot be.
-static __always_inline struct nk_flow *nk_half_place(enum nk_flow_direction direction)
+static __always_inline struct nk_flow *nk_half_place(void)
 {
-	__u32 index = direction;
+	__u32 index = 0;
 
 	return bpf_map_lookup_elem(&halves, &index);
 }
-
-enum nk_stage {
-	NK_STAGE_NEW,
-	NK_STAGE_ESTABLISHED,
-};
 
 static __always_inline struct nk_flow4_key nk_flow_narrow(const struct nk_flow6_key *key)
 {
@@ -78,42 +73,37 @@ static __always_inline struct nk_flow4_key nk_flow_narrow(const struct nk_flow6_
 	};
 }
 
-static __always_inline struct nk_flow *nk_flow_find(enum nk_family family, enum nk_stage stage,
-						    const struct nk_flow6_key *key)
+static __always_inline struct nk_flow *nk_flow_find(enum nk_family family, const struct nk_flow6_key *key)
 {
 	struct nk_flow4_key key4;
 
 	if (family == NK_IPV6)
-		return stage == NK_STAGE_NEW ? bpf_map_lookup_elem(&flows6_new, key)
-					     : bpf_map_lookup_elem(&flows6, key);
+		return bpf_map_lookup_elem(&flows6, key);
 	key4 = nk_flow_narrow(key);
-	return stage == NK_STAGE_NEW ? bpf_map_lookup_elem(&flows4_new, &key4) : bpf_map_lookup_elem(&flows4, &key4);
+	return bpf_map_lookup_elem(&flows4, &key4);
 }
 
 // 0, or a negative errno; -NK_EEXIST if it is there already.
-static __always_inline long nk_flow_insert(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
+static __always_inline long nk_flow_insert(enum nk_family family, const struct nk_flow6_key *key,
 					   const struct nk_flow *flow)
 {
 	struct nk_flow4_key key4;
 
 	if (family == NK_IPV6)
-		return stage == NK_STAGE_NEW ? bpf_map_update_elem(&flows6_new, key, flow, BPF_NOEXIST)
-					     : bpf_map_update_elem(&flows6, key, flow, BPF_NOEXIST);
+		return bpf_map_update_elem(&flows6, key, flow, BPF_NOEXIST);
 	key4 = nk_flow_narrow(key);
-	return stage == NK_STAGE_NEW ? bpf_map_update_elem(&flows4_new, &key4, flow, BPF_NOEXIST)
-				     : bpf_map_update_elem(&flows4, &key4, flow, BPF_NOEXIST);
+	return bpf_map_update_elem(&flows4, &key4, flow, BPF_NOEXIST);
 }
 
-static __always_inline void nk_flow_delete(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key)
+// 0: it was there.
+static __always_inline long nk_flow_delete(enum nk_family family, const struct nk_flow6_key *key)
 {
 	struct nk_flow4_key key4;
 
-	if (family == NK_IPV6) {
-		stage == NK_STAGE_NEW ? bpf_map_delete_elem(&flows6_new, key) : bpf_map_delete_elem(&flows6, key);
-		return;
-	}
+	if (family == NK_IPV6)
+		return bpf_map_delete_elem(&flows6, key);
 	key4 = nk_flow_narrow(key);
-	stage == NK_STAGE_NEW ? bpf_map_delete_elem(&flows4_new, &key4) : bpf_map_delete_elem(&flows4, &key4);
+	return bpf_map_delete_elem(&flows4, &key4);
 }
 
 // The key of the other half of the flow whose half `flow` was found under `key`: each half holds the other's address.
@@ -138,13 +128,6 @@ static __always_inline struct nk_flow6_key nk_flow_other_key(const struct nk_flo
 	};
 }
 
-// A TCP flow that keeps its port has no forward half before its first reply: its few packets until then find the
-// reverse half by trying their own port. That saves two changes of an LRU map for every connection.
-static __always_inline bool nk_flow_begins_with_one_half(__u8 proto, __be16 port, __be16 translated_port)
-{
-	return proto == IPPROTO_TCP && port == translated_port;
-}
-
 // Whether this half translates to that address and port, for that endpoint.
 static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_flow *flow, const struct nk_addr *addr,
 				       __be16 port, __u32 endpoint_id)
@@ -158,16 +141,22 @@ static __always_inline bool nk_flow_closed(const struct nk_flow *one, const stru
 	return ((one->flags | other->flags) & NK_FLOW_RST) || (one->flags & other->flags & NK_FLOW_FIN);
 }
 
-// A SYN from the container on a connection that had ended begins a new one under the same ports.
+static __always_inline bool nk_flow_answered(const struct nk_flow *flow)
+{
+	return flow->flags & NK_FLOW_ANSWERED;
+}
+
+// A SYN from the container on a connection that had ended begins a new one under the same ports, without a reply yet.
 static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow *other)
 {
 	flow->created_ns = other->created_ns = flow->last_seen_ns;
+	other->stamp = 0;
 	other->flags = 0;
 	flow->flags = NK_FLOW_SYN;
 }
 
-static __noinline void nk_flow_tcp(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
-				   struct nk_flow *flow, __u8 tcp_flags)
+static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_key *key, struct nk_flow *flow,
+				   __u8 tcp_flags)
 {
 	bool begins = (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN && key->direction == NK_FLOW_FORWARD;
 	struct nk_flow *other = NULL;
@@ -175,7 +164,7 @@ static __noinline void nk_flow_tcp(enum nk_family family, enum nk_stage stage, c
 	if (begins || (tcp_flags & NK_TCP_RST)) {
 		struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
 
-		other = nk_flow_find(family, stage, &other_key);
+		other = nk_flow_find(family, &other_key);
 	}
 	if (tcp_flags & NK_TCP_RST) {
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_RST);
@@ -191,13 +180,13 @@ static __noinline void nk_flow_tcp(enum nk_family family, enum nk_stage stage, c
 	}
 }
 
-// A packet of this flow went by; `stage` is where `flow` was found.
-static __always_inline void nk_flow_seen(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
-					 struct nk_flow *flow, __u64 now_ns, __u8 tcp_flags)
+// A packet of this flow went by.
+static __always_inline void nk_flow_seen(enum nk_family family, const struct nk_flow6_key *key, struct nk_flow *flow,
+					 __u64 now_ns, __u8 tcp_flags)
 {
 	flow->last_seen_ns = now_ns;
 	if (tcp_flags & (NK_TCP_SYN | NK_TCP_FIN | NK_TCP_RST))
-		nk_flow_tcp(family, stage, key, flow, tcp_flags);
+		nk_flow_tcp(family, key, flow, tcp_flags);
 }
 
 static __always_inline __u32 nk_flow_flags(__u8 tcp_flags)

@@ -1,10 +1,13 @@
 // The way out of a masqueraded flow: find its translation, or make one.
+//
+// A port is claimed by the flow's reverse half, which is inserted first: who has it has the port towards that remote.
 #pragma once
 
 #include "lib/base.h"
 #include "lib/counters.h"
 #include "lib/nat/host_socket.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_share.h"
 #include "lib/nat/masquerade.h"
 #include "lib/route/multipath.h"
 #include "lib/node.h"
@@ -13,17 +16,17 @@
 #include "lib/route/route.h"
 
 enum nk_claim {
-	NK_CLAIM_TAKEN,	      // somebody else's
-	NK_CLAIM_NEW,	      // ours now: the reverse half was inserted
-	NK_CLAIM_ADOPTED,     // was ours already: a half whose other half the LRU evicted
-	NK_CLAIM_ESTABLISHED, // was ours already, in the established map
-	NK_CLAIM_FAILED,      // the table has no room
+	NK_CLAIM_TAKEN,	   // somebody else's
+	NK_CLAIM_NEW,	   // ours now: the reverse half was inserted
+	NK_CLAIM_OWN,	   // was ours already: a half without its other half
+	NK_CLAIM_ANSWERED, // the same, and a reply was seen
+	NK_CLAIM_FAILED,   // the table has no room
 };
 
 // What both halves have in common; NULL cannot be.
-static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m, const struct nk_route *route)
+static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m)
 {
-	struct nk_flow *value = nk_half_place(NK_FLOW_FORWARD);
+	struct nk_flow *value = nk_half_place();
 
 	if (!value)
 		return NULL;
@@ -31,7 +34,6 @@ static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m
 	value->last_seen_ns = m->now_ns;
 	value->created_ns = m->now_ns;
 	value->endpoint_id = m->endpoint_id;
-	nk_route_remember(value, route, m->endpoint_ifindex);
 	return value;
 }
 
@@ -54,42 +56,43 @@ static __always_inline bool nk_flow_is_own(const struct nk_masquerade *m, const 
 	return nk_flow_is(m->family, flow, &m->key.saddr, m->key.sport, m->endpoint_id);
 }
 
-// Makes the reverse half that leads from `addr` and `port` back to the container, if nobody else has it. Until the
-// first reply it remembers the way out as well, for a forward half that is made only then.
-static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const struct nk_route *route,
-					      const struct nk_addr *addr, __be16 port)
+static __always_inline long nk_flow_insert_claim(const struct nk_masquerade *m, const struct nk_flow6_key *key)
+{
+	struct nk_flow *value = nk_new_half(m);
+
+	if (!value)
+		return -1;
+	value->addr = m->key.saddr;
+	value->port = m->key.sport;
+	value->ifindex = m->endpoint_ifindex;
+	return nk_flow_insert(m->family, key, value);
+}
+
+// Makes the reverse half that leads from `addr` and `port` back to the container, if nobody else has it; who calls
+// counts it. `may_begin`: it may be made; else only found.
+static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const struct nk_addr *addr, __be16 port,
+					      bool may_begin)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, addr, port);
-	struct nk_flow *flow, *value;
+	struct nk_flow *flow;
 	long error;
 
-	// In this order: a flow that is just being established is in one of the two at any time. And looked up before
-	// it is inserted: an insertion into an LRU map evicts first and finds the key taken later.
-	flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
-	if (!flow) {
-		flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &key);
-		if (flow)
-			return nk_flow_is_own(m, flow) ? NK_CLAIM_ESTABLISHED : NK_CLAIM_TAKEN;
-		value = nk_new_half(m, route);
-		if (!value)
-			return NK_CLAIM_FAILED;
-		value->addr = m->key.saddr;
-		value->port = m->key.sport;
-		value->ifindex = m->endpoint_ifindex;
-		error = nk_flow_insert(m->family, NK_STAGE_NEW, &key, value);
+	if (may_begin) {
+		error = nk_flow_insert_claim(m, &key);
 		if (!error)
 			return NK_CLAIM_NEW;
 		if (error != -NK_EEXIST)
 			return NK_CLAIM_FAILED;
-		flow = nk_flow_find(m->family, NK_STAGE_NEW, &key);
 	}
+	flow = nk_flow_find(m->family, &key);
 	if (!flow || !nk_flow_is_own(m, flow))
 		return NK_CLAIM_TAKEN;
-	flow->last_seen_ns = m->now_ns;
 	// Another attempt after one that was refused.
-	if (m->tcp_flags & NK_TCP_SYN)
+	if (m->tcp_flags & NK_TCP_SYN) {
+		flow->stamp = 0;
 		flow->flags = 0;
-	return NK_CLAIM_ADOPTED;
+	}
+	return nk_flow_answered(flow) ? NK_CLAIM_ANSWERED : NK_CLAIM_OWN;
 }
 
 // Whether a socket of the host would receive what comes back to this port: listening, connected or bound. (The pool is
@@ -102,7 +105,7 @@ static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_ma
 struct nk_port_search {
 	struct __sk_buff *skb;
 	struct nk_masquerade *m;
-	const struct nk_route *route;
+	bool may_begin;
 	__u32 start;
 	__u32 tries;
 	enum nk_claim claim;
@@ -131,7 +134,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 	m->port = nk_port_candidate(search, attempt);
 	if (nk_port_of_host(search->skb, m, m->port))
 		return 0;
-	search->claim = nk_flow_claim(m, search->route, &m->addr, m->port);
+	search->claim = nk_flow_claim(m, &m->addr, m->port, search->may_begin);
 	return search->claim != NK_CLAIM_TAKEN;
 }
 
@@ -145,38 +148,33 @@ static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 // forward half inserted is the flow, and who comes second gives back its own reverse half.
 static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const struct nk_route *route, enum nk_claim claim)
 {
-	enum nk_stage stage = claim == NK_CLAIM_ESTABLISHED ? NK_STAGE_ESTABLISHED : NK_STAGE_NEW;
-	struct nk_flow *value = nk_new_half(m, route);
+	struct nk_flow *value = nk_new_half(m);
 	struct nk_flow *winner;
 	long error;
 
 	if (!value)
 		return NK_DROP_FLOW_TABLE_FULL;
+	nk_route_remember(value, route, m->endpoint_ifindex);
 	value->addr = m->addr;
 	value->port = m->port;
-	value->flags = nk_flow_flags(m->tcp_flags);
+	value->flags = nk_flow_flags(m->tcp_flags) | (claim == NK_CLAIM_ANSWERED ? NK_FLOW_ANSWERED : 0);
 	value->ifindex = route->fib.ifindex;
-	error = nk_flow_insert(m->family, stage, &m->key, value);
+	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
 		return NK_OK;
-	winner = error == -NK_EEXIST ? nk_flow_find(m->family, stage, &m->key) : NULL;
+	winner = error == -NK_EEXIST ? nk_flow_find(m->family, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;
 	if (claim == NK_CLAIM_NEW) {
 		struct nk_flow6_key reverse = nk_flow_reverse_key(m, &m->addr, m->port);
 
-		nk_flow_delete(m->family, NK_STAGE_NEW, &reverse);
+		nk_flow_remove_reverse(m->family, &reverse, m->endpoint_id);
 	}
 	if (!winner)
 		return NK_DROP_FLOW_TABLE_FULL;
 	m->addr = winner->addr;
 	m->port = winner->port;
 	return NK_OK;
-}
-
-static __always_inline bool nk_flow_needs_forward(const struct nk_masquerade *m, enum nk_claim claim)
-{
-	return claim == NK_CLAIM_ESTABLISHED || !nk_flow_begins_with_one_half(m->key.proto, m->key.sport, m->port);
 }
 
 // A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
@@ -186,11 +184,29 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 	return proto == IPPROTO_SCTP;
 }
 
+static __always_inline int nk_refused_claim(const struct nk_port_search *search, bool keeps_port)
+{
+	if (search->claim == NK_CLAIM_FAILED)
+		return NK_DROP_FLOW_TABLE_FULL;
+	if (!search->may_begin)
+		return NK_DROP_FLOW_SHARE;
+	return keeps_port ? NK_DROP_SCTP_PORT : NK_DROP_PORTS_EXHAUSTED;
+}
+
+static __always_inline void nk_count_new_flow(struct __sk_buff *skb, const struct nk_port_search *search)
+{
+	nk_count(skb, NK_EVENT_FLOW_CREATED);
+	nk_count_port_tries(search->tries);
+	if (search->m->port != search->m->key.sport)
+		nk_count(skb, NK_EVENT_PORT_CHANGED);
+}
+
+// Who may not begin a flow pays for one try alone: it may be of a flow of which one half is left.
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_port_search search = {.skb = skb, .m = m, .route = route, .start = m->now_ns};
+	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
 	bool keeps_port = nk_keeps_port(m->key.proto);
-	int result = NK_OK;
+	int result;
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
@@ -202,32 +218,26 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_PORTS_EXHAUSTED;
 	if (keeps_port && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
-	if (!nk_port_try(0, &search) && !keeps_port)
+	search.may_begin = nk_flow_may_begin(m->family, m->endpoint_id);
+	if (!nk_port_try(0, &search) && !keeps_port && search.may_begin)
 		bpf_loop(NK_PORT_TRIES - 1, nk_port_try_again, &search, 0);
-	if (search.claim == NK_CLAIM_TAKEN)
-		return keeps_port ? NK_DROP_SCTP_PORT : NK_DROP_PORTS_EXHAUSTED;
-	if (search.claim == NK_CLAIM_FAILED)
-		return NK_DROP_FLOW_TABLE_FULL;
-	if (nk_flow_needs_forward(m, search.claim))
-		result = nk_flow_insert_forward(m, route, search.claim);
-	if (result == NK_OK && search.claim == NK_CLAIM_NEW) {
-		nk_count(skb, NK_EVENT_FLOW_CREATED);
-		nk_count_port_tries(search.tries);
-		if (m->port != m->key.sport)
-			nk_count(skb, NK_EVENT_PORT_CHANGED);
-	}
+	if (search.claim == NK_CLAIM_TAKEN || search.claim == NK_CLAIM_FAILED)
+		return nk_refused_claim(&search, keeps_port);
+	if (search.claim == NK_CLAIM_NEW)
+		nk_flow_count_one(m->family, m->endpoint_id);
+	result = nk_flow_insert_forward(m, route, search.claim);
+	if (result == NK_OK && search.claim == NK_CLAIM_NEW)
+		nk_count_new_flow(skb, &search);
 	return result;
 }
 
-static __always_inline bool nk_flow_use(enum nk_stage stage, struct nk_masquerade *m, const struct nk_route *route,
-					struct nk_flow *flow)
+static __always_inline void nk_flow_use(struct nk_masquerade *m, const struct nk_route *route, struct nk_flow *flow)
 {
 	m->addr = flow->addr;
 	m->port = flow->port;
 	flow->ifindex = route->fib.ifindex;
 	nk_route_remember(flow, route, m->endpoint_ifindex);
-	nk_flow_seen(m->family, stage, &m->key, flow, m->now_ns, m->tcp_flags);
-	return true;
+	nk_flow_seen(m->family, &m->key, flow, m->now_ns, m->tcp_flags);
 }
 
 // Whether a flow that was found is still this container's (its address may have a new owner), still has a way, and the
@@ -239,49 +249,30 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
-// Removes a flow that is no longer valid, found by its forward half. The other half goes only if it is still of the
-// same flow: it may have been evicted, and its port have gone to another container since. A function of its own, so
-// that its key does not count for the stack of the way that most packets take.
-static __noinline void nk_flow_forget(enum nk_family family, enum nk_stage stage, const struct nk_flow6_key *key,
-				      const struct nk_flow *flow)
+// Removes a flow that is no longer valid, found by its forward half. The other half goes only if it is of the same
+// flow. A function of its own, so that its key does not count for the stack of the way that most packets take.
+static __noinline void nk_flow_forget(enum nk_family family, const struct nk_flow6_key *key, const struct nk_flow *flow)
 {
 	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
-	struct nk_flow *other = nk_flow_find(family, stage, &other_key);
+	struct nk_flow *other = nk_flow_find(family, &other_key);
 
 	if (other && nk_flow_is(family, other, &key->saddr, key->sport, flow->endpoint_id))
-		nk_flow_delete(family, stage, &other_key);
-	nk_flow_delete(family, stage, key);
+		nk_flow_remove_reverse(family, &other_key, flow->endpoint_id);
+	nk_flow_delete(family, key);
 }
 
-static __noinline bool nk_flow_established(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
+static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_ESTABLISHED, &m->key);
+	struct nk_flow *flow = nk_flow_find(m->family, &m->key);
 
 	if (!flow)
 		return false;
-	if (nk_flow_valid(skb, m, route, flow))
-		return nk_flow_use(NK_STAGE_ESTABLISHED, m, route, flow);
-	nk_flow_forget(m->family, NK_STAGE_ESTABLISHED, &m->key, flow);
-	return false;
-}
-
-// A flow without a reply yet. Its reverse half may have been evicted, and the port may have gone to another since.
-static __noinline bool nk_flow_unanswered(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
-{
-	struct nk_flow *flow = nk_flow_find(m->family, NK_STAGE_NEW, &m->key);
-	enum nk_claim claim;
-
-	if (!flow)
-		return false;
-	if (nk_flow_valid(skb, m, route, flow)) {
-		claim = nk_flow_claim(m, route, &flow->addr, flow->port);
-		if (claim != NK_CLAIM_TAKEN && claim != NK_CLAIM_FAILED)
-			return nk_flow_use(NK_STAGE_NEW, m, route, flow);
-		nk_flow_delete(m->family, NK_STAGE_NEW, &m->key);
+	if (!nk_flow_valid(skb, m, route, flow)) {
+		nk_flow_forget(m->family, &m->key, flow);
 		return false;
 	}
-	nk_flow_forget(m->family, NK_STAGE_NEW, &m->key, flow);
-	return false;
+	nk_flow_use(m, route, flow);
+	return true;
 }
 
 // NK_OK with m->addr and m->port set, or the reason to drop.
@@ -289,10 +280,5 @@ NK_GLOBAL int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m, s
 {
 	if (!m || !route)
 		return NK_DROP_ROUTE;
-	if (nk_flow_established(skb, m, route) || nk_flow_unanswered(skb, m, route))
-		return NK_OK;
-	// It may have been established between these two looks; but not a connection that only begins.
-	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_established(skb, m, route))
-		return NK_OK;
-	return nk_flow_create(skb, m, route);
+	return nk_flow_known(skb, m, route) ? NK_OK : nk_flow_create(skb, m, route);
 }

@@ -168,13 +168,6 @@ static __noinline bool nk_rewrite_error(struct __sk_buff *skb, const struct nk_i
 	return !edit.failed;
 }
 
-static __always_inline struct nk_flow *nk_flow_in_either_stage(enum nk_family family, const struct nk_flow6_key *key)
-{
-	struct nk_flow *flow = nk_flow_find(family, NK_STAGE_ESTABLISHED, key);
-
-	return flow ? flow : nk_flow_find(family, NK_STAGE_NEW, key);
-}
-
 // An error from outside. All that is not about a masqueraded flow is the stack's: the host has errors of its own.
 NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *outer)
 {
@@ -189,7 +182,7 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 	if (!nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr))
 		return TCX_NEXT;
 	quote->key.direction = NK_FLOW_REVERSE;
-	flow = nk_flow_in_either_stage(ip->family, &quote->key);
+	flow = nk_flow_find(ip->family, &quote->key);
 	if (!flow)
 		return TCX_NEXT;
 	if (ip->ttl <= 1)
@@ -203,44 +196,14 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 	return bpf_redirect_peer(ifindex, 0);
 }
 
-// The translation of the flow that a container's error is about. One that has no forward half yet (flow.h) keeps its
-// port, and has the address that this route would give it.
-static __always_inline bool nk_find_quoted_flow(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route,
-						struct nk_quote *quote)
-{
-	struct nk_flow *flow;
+// An error of a container, which it may say (nk_error_check), about a packet that it got through masquerade, is
+// translated in three steps, each a function of its own for the others' stack; the quote stays in its place meanwhile.
+// NK_OK, or the reason to drop.
 
-	quote->key.direction = NK_FLOW_FORWARD;
-	flow = nk_flow_in_either_stage(m->family, &quote->key);
-	if (flow) {
-		quote->addr = flow->addr;
-		quote->port = flow->port;
-		return nk_flow_valid(skb, m, route, flow);
-	}
-	if (quote->key.proto != IPPROTO_TCP)
-		return false;
-	quote->addr = nk_masquerade_source(skb, m, route);
-	quote->port = quote->key.sport;
-	quote->key.sport = quote->key.dport;
-	quote->key.dport = quote->port;
-	quote->key.saddr = quote->key.daddr;
-	quote->key.daddr = quote->addr;
-	quote->key.direction = NK_FLOW_REVERSE;
-	flow = nk_flow_find(m->family, NK_STAGE_NEW, &quote->key);
-	return flow && nk_flow_is(m->family, flow, &m->key.saddr, quote->port, m->endpoint_id);
-}
-
-// An error of a container, which it may say (nk_error_check), about a packet that it got through masquerade. NK_OK, or
-// the reason to drop.
-NK_GLOBAL int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route,
-				__u32 header_len, __u32 len)
+NK_GLOBAL int nk_read_quote(struct __sk_buff *skb, int family, __u32 header_len, __u32 len)
 {
+	const struct nk_ip ip = {.family = family == NK_IPV6 ? NK_IPV6 : NK_IPV4, .header_len = header_len, .len = len};
 	struct nk_quote *quote = nk_quote_place();
-	struct nk_ip ip = {.header_len = header_len, .len = len};
-
-	if (!m || !route)
-		return NK_DROP_MALFORMED;
-	ip.family = m->family;
 
 	switch (quote ? nk_parse_quote(skb, &ip, quote) : NK_QUOTE_MALFORMED) {
 	case NK_QUOTE_MALFORMED:
@@ -252,10 +215,32 @@ NK_GLOBAL int nk_error_outbound(struct __sk_buff *skb, struct nk_masquerade *m, 
 	case NK_QUOTE_OK:
 		break;
 	}
-	if (!nk_find_quoted_flow(skb, m, route, quote))
+	return NK_OK;
+}
+
+NK_GLOBAL int nk_find_quoted_flow(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
+{
+	struct nk_quote *quote = nk_quote_place();
+	struct nk_flow *flow;
+
+	if (!quote || !m || !route)
+		return NK_DROP_MALFORMED;
+	quote->key.direction = NK_FLOW_FORWARD;
+	flow = nk_flow_find(m->family, &quote->key);
+	if (!flow || !nk_flow_valid(skb, m, route, flow))
 		return NK_DROP_NO_FLOW;
+	quote->addr = flow->addr;
+	quote->port = flow->port;
+	return NK_OK;
+}
+
+NK_GLOBAL int nk_translate_quote(struct __sk_buff *skb, int family, __u32 header_len, __u32 len)
+{
+	const struct nk_ip ip = {.family = family == NK_IPV6 ? NK_IPV6 : NK_IPV4, .header_len = header_len, .len = len};
+	const struct nk_quote *quote = nk_quote_place();
+
 	nk_count(skb, NK_EVENT_ICMP_ERROR);
-	return nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
+	return quote && nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
 }
 
 // Whether a container may say this, to anybody: NK_OK, or the reason to drop. An error is about a packet that it got
@@ -326,5 +311,9 @@ static __always_inline int nk_check_icmp(struct __sk_buff *skb, const struct nk_
 static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,
 						   struct nk_masquerade *m, struct nk_route *route)
 {
-	return nk_error_outbound(skb, m, route, ip->header_len, ip->len);
+	int result = nk_read_quote(skb, ip->family, ip->header_len, ip->len);
+
+	if (result == NK_OK)
+		result = nk_find_quoted_flow(skb, m, route);
+	return result == NK_OK ? nk_translate_quote(skb, ip->family, ip->header_len, ip->len) : result;
 }

@@ -21,7 +21,7 @@
 #include "lib/packet/edit.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_create.h"
-#include "lib/nat/flow_promote.h"
+#include "lib/nat/flow_reply.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
 

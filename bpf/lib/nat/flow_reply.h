@@ -1,0 +1,60 @@
+// The way back: find the container that a packet from outside belongs to.
+#pragma once
+
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/nat/flow.h"
+#include "lib/node.h"
+
+// A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
+struct nk_delivery {
+	struct nk_flow6_key key; // reverse
+	struct nk_addr addr;	 // answer
+	__u32 ifindex;		 // answer
+	__be16 port;		 // answer
+	__u8 tcp_flags;
+	enum nk_family family;
+};
+
+// A SYN that comes back answers one that went out: a reset that seemed to be the answer before was not, or was to an
+// attempt before.
+static __always_inline void nk_flow_note_answer(struct nk_flow *flow, bool begins)
+{
+	if (begins)
+		__sync_fetch_and_and(&flow->flags, ~NK_FLOW_RST);
+	__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
+}
+
+// The first reply. A function of its own: it is for one packet of a flow.
+static __noinline void nk_flow_answer(struct __sk_buff *skb, const struct nk_delivery *to, struct nk_flow *reverse)
+{
+	struct nk_flow6_key forward_key = nk_flow_other_key(&to->key, reverse);
+	struct nk_flow *forward = nk_flow_find(to->family, &forward_key);
+	bool begins = to->tcp_flags & NK_TCP_SYN;
+
+	if (forward && nk_flow_is(to->family, forward, &to->key.daddr, to->key.dport, reverse->endpoint_id))
+		nk_flow_note_answer(forward, begins);
+	nk_flow_note_answer(reverse, begins);
+	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
+}
+
+// NK_OK with `to` answered, or NK_NO_FLOW. A reset ends a flow and is no reply: a refused connection is forgotten soon.
+NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
+{
+	struct nk_flow *flow;
+
+	if (!to)
+		return NK_NO_FLOW;
+	flow = nk_flow_find(to->family, &to->key);
+	if (!flow)
+		return NK_NO_FLOW;
+	to->addr = flow->addr;
+	to->port = flow->port;
+	to->ifindex = flow->ifindex;
+	if (!nk_flow_answered(flow) && !(to->tcp_flags & NK_TCP_RST))
+		nk_flow_answer(skb, to, flow);
+	nk_flow_seen(to->family, &to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
+	if (nk_flow_answered(flow))
+		flow->stamp = nk_stamp();
+	return NK_OK;
+}

@@ -1,0 +1,83 @@
+// Who may begin a flow: no endpoint's flows are another's problem.
+//
+// Half of the table is kept for shares: every endpoint may have so many flows whatever others do, and the daemon makes
+// the shares as large as the number of endpoints allows (netd/datapath/flow_capacity.h). The other half, the common
+// one, is for whoever needs more: an endpoint may have up to eight times as many above its share as the common half has
+// room left for (NK_FLOW_GREED). So one that takes all that it can get leaves a ninth of it to others, ten leave an
+// eighty-first, and of what is left everybody who has less than they gets some: what is asked is cheap, and no flow is
+// ever ended for another's.
+//
+// The kernel counts the entries of the map for each CPU; to sum them up is for those alone who are above their share.
+#pragma once
+
+#include "lib/base.h"
+#include "lib/nat/flow.h"
+#include "lib/node.h"
+
+// By endpoint id: those of endpoints that ended as well, as long as there are flows of them. The daemon removes those
+// that it does not know any more. A former version's programs count in a map of their own.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct nk_flow_counts);
+} flow_counts SEC(".maps");
+
+static __always_inline __u32 *nk_flow_count(enum nk_family family, struct nk_flow_counts *counts)
+{
+	return family == NK_IPV4 ? &counts->flows4 : &counts->flows6;
+}
+
+// NULL: there is no room for it.
+static __always_inline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_id)
+{
+	struct nk_flow_counts *counts = bpf_map_lookup_elem(&flow_counts, &endpoint_id);
+	struct nk_flow_counts none = {};
+
+	if (counts)
+		return counts;
+	bpf_map_update_elem(&flow_counts, &endpoint_id, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&flow_counts, &endpoint_id);
+}
+
+static __noinline bool nk_flow_may_begin(enum nk_family family, __u32 endpoint_id)
+{
+	struct nk_flow_counts *counts = nk_flow_counts_of(endpoint_id);
+	__u64 share = family == NK_IPV4 ? node.flow_share4 : node.flow_share6;
+	__u64 common = family == NK_IPV4 ? node.flow_common4 : node.flow_common6;
+	__u64 count, all;
+
+	if (!counts)
+		return false;
+	count = *nk_flow_count(family, counts);
+	if (count < share)
+		return true;
+	all = nk_flow_entries(family) / 2;
+	return all < common && count - share < NK_FLOW_GREED * (common - all);
+}
+
+// A reverse half was inserted: to be called in the run that did. A flow's other half comes and goes with it, and is not
+// counted.
+static __noinline int nk_flow_count_one(enum nk_family family, __u32 endpoint_id)
+{
+	struct nk_flow_counts *counts = nk_flow_counts_of(endpoint_id);
+
+	if (counts)
+		__sync_fetch_and_add(nk_flow_count(family, counts), 1);
+	return 0;
+}
+
+// Takes it off again. Whether it was there.
+static __noinline bool nk_flow_remove_reverse(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id)
+{
+	struct nk_flow_counts *counts;
+
+	if (nk_flow_delete(family, key))
+		return false;
+	counts = bpf_map_lookup_elem(&flow_counts, &endpoint_id);
+	// What was not counted is not taken off: nothing here may come below zero.
+	if (counts && *nk_flow_count(family, counts))
+		__sync_fetch_and_sub(nk_flow_count(family, counts), 1);
+	return true;
+}
