@@ -219,6 +219,14 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 // How many times what is free of the common half an endpoint may have of it (lib/nat/flow_share.h).
 #define NK_FLOW_GREED 8
 
+// ---- The masquerade pool's division: commons, and homes (lib/nat/ports.h) -------------------------------------------
+//
+// The last quarter of a pool that is not too small for it is homes, blocks of so many ports.
+
+#define NK_HOME_PORTS 16
+#define NK_LEAST_POOL_WITH_HOMES 1024
+#define NK_POOL_HOMES(ports) ((ports) < NK_LEAST_POOL_WITH_HOMES ? 0 : (ports) / 4 / NK_HOME_PORTS)
+
 // skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
 // the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
 #define NK_TC_INDEX_COPY 0x6e6b

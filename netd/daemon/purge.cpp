@@ -25,8 +25,9 @@ Result<void> refuse_while_attached(const std::vector<EndpointRecord>& endpoints,
     constexpr std::string_view kWayOut = "stop them first, or add --force and they lose their network";
     if (!endpoints.empty()) {
         const auto members = endpoints | std::views::transform(&EndpointRecord::members) | std::views::join;
-        return fail(ErrorKind::refused, "containers are attached: {}; {}", join(members, &Member::container_id),
-                    kWayOut);
+        return fail(ErrorKind::refused,
+                    "containers are attached, or processes are left in their network namespaces: {}; {}",
+                    join(members, &Member::container_id), kWayOut);
     }
     auto pairs = devices | std::views::filter(&link::Device::is_host_end);
     if (!pairs.empty()) {

@@ -1,5 +1,6 @@
 #include "nat/flow_sweeper.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -26,7 +27,15 @@ FlowLifetimes under_pressure(const FlowLifetimes& lifetimes, const FlowMapFill& 
 }
 
 template <typename Key>
-nk_socket_question question_about(const FlowEntry<Key>& entry, std::optional<std::uint32_t> netns_id) {
+bool is_look_up(const FlowEntry<Key>& entry) {
+    constexpr std::uint16_t kDomain = 53;
+    const bool forward = entry.key.direction == NK_FLOW_FORWARD;
+    return entry.key.proto == IPPROTO_UDP && ntohs(forward ? entry.key.dport : entry.key.sport) == kDomain;
+}
+
+// `proto`: zero where the answer is no.
+template <typename Key>
+nk_socket_question question_about(const FlowEntry<Key>& entry, std::uint8_t proto, std::uint32_t netns_id) {
     constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
     const bool forward = entry.key.direction == NK_FLOW_FORWARD;
     const nk_flow6_key key = datapath::widen(entry.key);
@@ -34,10 +43,9 @@ nk_socket_question question_about(const FlowEntry<Key>& entry, std::optional<std
             .remote = forward ? key.daddr : key.saddr,
             .container_port = forward ? entry.key.sport : entry.value.port,
             .remote_port = forward ? entry.key.dport : entry.key.sport,
-            .netns_id = netns_id.value_or(0),
+            .netns_id = netns_id,
             .family = kV6 ? AF_INET6 : AF_INET,
-            // Where nobody is known who could be asked, the answer is no.
-            .proto = netns_id ? entry.key.proto : std::uint8_t{0},
+            .proto = proto,
             .answer = 0,
             .reserved = 0};
 }
@@ -51,11 +59,13 @@ bool FlowSweeper::has_owner_ended() {
 
 template <typename Key>
 nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) const {
-    // Two maximum segment lifetimes (RFC 9293, 3.6.1).
+    // Two maximum segment lifetimes (RFC 9293, 3.4.2).
     constexpr nanoseconds kOwnerlessTcp = 240s;
+    // A name that was asked for and told: the port is for the next one (RFC 4787, REQ-5 c).
+    constexpr nanoseconds kLookUp = 3s;
     const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
     if (owners_.has(entry.value.endpoint_id)) {
-        return life;
+        return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
     }
     return entry.key.proto == IPPROTO_TCP ? std::min(life, kOwnerlessTcp) : nanoseconds(0);
 }
@@ -154,18 +164,32 @@ Result<void> FlowSweeper::work(const FlowLifetimes& lifetimes, nanoseconds now) 
     return {};
 }
 
-// Takes those out whose connection a socket of their container has.
+// What a socket of the container may keep: a connection, and a look-up as long as other datagrams.
 template <typename Key>
-Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended) const {
+std::uint8_t FlowSweeper::kept_by_socket(const FlowLifetimes& lifetimes, const EndedFlow<Key>& flow,
+                                         nanoseconds now) const {
+    const FlowEntry<Key>& entry = flow.entry;
+    const bool is_forward = entry.key.direction == NK_FLOW_FORWARD || !flow.other;
+    const nanoseconds last_sent(is_forward ? entry.value.last_seen_ns : flow.other->last_seen_ns);
+    const bool is_kept = entry.key.proto == IPPROTO_TCP || (is_look_up(entry) && last_sent + lifetimes.udp > now);
+    return is_kept ? entry.key.proto : std::uint8_t{0};
+}
+
+// Takes those out that a socket of their container keeps.
+template <typename Key>
+Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended, const FlowLifetimes& lifetimes,
+                                          nanoseconds now) const {
     // Asked for once a batch.
     std::map<std::uint32_t, std::optional<std::uint32_t>> netns_ids;
     std::vector<nk_socket_question> questions;
-    for (const auto& [entry, other] : ended) {
-        const auto [place, is_new] = netns_ids.try_emplace(entry.value.endpoint_id);
-        if (is_new && owners_.has(entry.value.endpoint_id)) {
-            place->second = owners_.netns_id(entry.value.endpoint_id);
+    for (const EndedFlow<Key>& flow : ended) {
+        const std::uint32_t owner = flow.entry.value.endpoint_id;
+        const auto [place, is_new] = netns_ids.try_emplace(owner);
+        if (is_new && owners_.has(owner)) {
+            place->second = owners_.netns_id(owner);
         }
-        questions.push_back(question_about(entry, place->second));
+        const std::uint8_t proto = place->second ? kept_by_socket(lifetimes, flow, now) : std::uint8_t{0};
+        questions.push_back(question_about(flow.entry, proto, place->second.value_or(0)));
     }
     NK_TRY(datapath_->ask_owner_sockets(questions));
     std::size_t index = 0;
@@ -193,7 +217,7 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
             ended.push_back({.entry = entry, .other = other});
         }
     }
-    NK_TRY(spare_connected(ended));
+    NK_TRY(spare_connected(ended, lifetimes, now));
     NK_TRY(remove(ended));
     return entries.size();
 }

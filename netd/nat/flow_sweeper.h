@@ -3,7 +3,8 @@
 //
 // Whether a flow is over follows from both halves, so a walk goes through all entries, and only for one whose own half
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
-// never over, whatever resets, FINs or silence seem to say: anybody can send those. When to walk is for the schedule to
+// never over, whatever resets, FINs or silence seem to say: anybody can send those. A look-up of a name is over soon
+// after its answer, unless its socket is still open: its port is wanted for others. When to walk is for the schedule to
 // say; a walk is done a slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 
@@ -95,7 +96,11 @@ private:
     [[nodiscard]] Result<void> forget_counts() const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>
-    [[nodiscard]] Result<void> spare_connected(std::vector<EndedFlow<Key>>& ended) const;
+    [[nodiscard]] std::uint8_t kept_by_socket(const FlowLifetimes& lifetimes, const EndedFlow<Key>& flow,
+                                              std::chrono::nanoseconds now) const;
+    template <typename Key>
+    [[nodiscard]] Result<void> spare_connected(std::vector<EndedFlow<Key>>& ended, const FlowLifetimes& lifetimes,
+                                               std::chrono::nanoseconds now) const;
     template <typename Key>
     [[nodiscard]] Result<void> remove(const std::vector<EndedFlow<Key>>& ended);
     template <typename Key>

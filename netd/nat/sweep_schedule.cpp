@@ -10,6 +10,8 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kLongest = 5min;
+// When something was seen that is over sooner than the next walk would be.
+constexpr nanoseconds kSoonest = 3s;
 // A walk takes a fraction of a second. Full before this long, and it is time for one; before so long, and there is no
 // time to lose.
 constexpr double kSecondsAhead = 5;
@@ -90,7 +92,8 @@ void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional
     moved_ = false;
     begun_at_walk_ = begun_;
     last_walk_ = now;
-    next_ = std::max(std::min(now + interval_, next_end.value_or(now + interval_)), now + shortest);
+    const nanoseconds soonest = now + std::min(shortest, kSoonest);
+    next_ = std::min(now + interval_, std::max(next_end.value_or(now + interval_), soonest));
 }
 
 }  // namespace netkitd::nat

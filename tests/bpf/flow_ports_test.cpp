@@ -114,6 +114,67 @@ TEST_F(FlowTest, ManyTriesAreCountedHigher) {
     EXPECT_LE(std::accumulate(tries.begin(), tries.end(), std::uint64_t{0}), 31U);
 }
 
+// The default pool, and a remote to which others have all ports that are for everybody.
+class HomeTest : public BothFamiliesTest {
+protected:
+    static constexpr std::uint16_t kFirstHome = 49152 + 12288;
+
+    HomeTest() { options.flow_entries = 65536; }
+
+    static std::uint16_t home_of(std::uint32_t endpoint_id) {
+        return static_cast<std::uint16_t>(kFirstHome + endpoint_id % 256 * NK_HOME_PORTS);
+    }
+    void take(std::uint16_t first, std::uint16_t last, std::uint32_t endpoint_id) {
+        for (int port = first; port <= last; port++) {
+            insert(Stage::established, NK_FLOW_REVERSE,
+                   Flow{.source = net.nobody,
+                        .destination = net.remote,
+                        .translated = net.node,
+                        .translated_port = static_cast<std::uint16_t>(port),
+                        .endpoint_id = endpoint_id});
+        }
+    }
+    // 0: it did not get out.
+    [[nodiscard]] std::uint16_t port_of(const Packet& packet, bool is_web = true) {
+        const RunResult sent = is_web ? out(packet) : out_of_db(packet);
+        const std::size_t offset = net.is_ipv6() ? 54 : 34;
+        return sent.verdict == Verdict::redirect
+                   ? static_cast<std::uint16_t>(sent.packet.at(offset) << 8 | sent.packet.at(offset + 1))
+                   : std::uint16_t{0};
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Family, HomeTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(HomeTest, WhereOthersHaveEveryOtherPortAContainerHasItsHome) {
+    take(49152, kFirstHome - 1, 99);
+    for (std::uint16_t port = 50000; port < 50008; port++) {
+        const std::uint16_t got = port_of(Packet().ip(net.web, net.remote).tcp(port, 443).syn());
+        EXPECT_GE(got, home_of(kWebId));
+        EXPECT_LT(got, home_of(kWebId) + NK_HOME_PORTS);
+    }
+    const std::uint16_t got = port_of(Packet().ip(net.db, net.remote).tcp(50000, 443).syn(), false);
+    EXPECT_GE(got, home_of(kDbId));
+    EXPECT_LT(got, home_of(kDbId) + NK_HOME_PORTS);
+}
+
+TEST_P(HomeTest, APortOfAnothersHomeIsNotKeptAndOneOfTheOwnIs) {
+    const auto from = [&](int port) {
+        return port_of(Packet().ip(net.web, net.remote).tcp(static_cast<std::uint16_t>(port), 443).syn());
+    };
+    EXPECT_EQ(from(home_of(kWebId) + 3), home_of(kWebId) + 3);
+    EXPECT_LT(from(home_of(kDbId) + 3), kFirstHome);
+    EXPECT_EQ(from(kFirstHome - 1), kFirstHome - 1);
+}
+
+// Whose home others took too: it is refused, by as many tries as there are.
+TEST_P(HomeTest, WhoFindsNoneIsRefused) {
+    take(49152, kFirstHome - 1, 99);
+    take(home_of(kWebId), home_of(kWebId) + NK_HOME_PORTS - 1, 257);
+    EXPECT_THAT(out(Packet().ip(net.web, net.remote).tcp(50000, 443).syn()).counted,
+                ElementsAre(std::pair("ports-exhausted", 1)));
+}
+
 class HostSocketTest : public FlowTest {
 protected:
     HostSocketTest() { options.port_first = 50000, options.port_last = 50001; }

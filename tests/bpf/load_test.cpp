@@ -147,12 +147,13 @@ TEST_P(OneDestinationTest, TwentyThousandConnectionsToOnePort) {
     EXPECT_FALSE(node().counted().contains("ports-exhausted"));
 }
 
-// The `number`-th SYN of a flood: from db, each to another place.
+// The `number`-th SYN of a flood: from db, each to another place, with ports that are kept.
 Bytes flood_frame(const Net& net, std::size_t number) {
+    constexpr std::size_t kPorts = 12288;
     const bool v6 = net.name == "V6";
-    const auto port = static_cast<std::uint16_t>(49152 + number % 16384);
+    const auto port = static_cast<std::uint16_t>(49152 + number % kPorts);
     const std::string remote =
-        v6 ? formatted("2001:db8:52::{:x}", 1 + number / 16384) : formatted("198.18.0.{}", 1 + number / 16384);
+        v6 ? formatted("2001:db8:52::{:x}", 1 + number / kPorts) : formatted("198.18.0.{}", 1 + number / kPorts);
     return Packet().ip(net.db, remote).tcp(port, 80).syn().bytes();
 }
 

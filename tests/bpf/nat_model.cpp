@@ -236,7 +236,8 @@ std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t
     if (const auto owner = owners_.find(outside(conversation, port)); owner != owners_.end()) {
         return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
     }
-    const bool own_is_free = in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port));
+    const bool own_is_free =
+        is_common(conversation.port) && !owners_.contains(outside(conversation, conversation.port));
     if (own_is_free && port != conversation.port) {
         return formatted("it left with port {}, although its own one is free", port);
     }

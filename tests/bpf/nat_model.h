@@ -122,6 +122,11 @@ private:
     [[nodiscard]] bool in_pool(std::uint16_t port) const {
         return port >= options_.port_first && port <= options_.port_last;
     }
+    // A port that any container may have; others of the pool are of one's home.
+    [[nodiscard]] bool is_common(std::uint16_t port) const {
+        const int ports = options_.port_last - options_.port_first + 1;
+        return in_pool(port) && port <= options_.port_last - NK_POOL_HOMES(ports) * NK_HOME_PORTS;
+    }
     // To whom a packet to that port of the node goes.
     [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
     // Nothing if it was delivered, as it should be.

@@ -133,14 +133,14 @@ using Families = testing::Types<V4, V6>;
 TYPED_TEST_SUITE(FlowTableTest, Families, );
 
 TYPED_TEST(FlowTableTest, ListsAFlowOnceWithWhatTheOutsideSees) {
-    this->put_flow(Stage::established, 53, 5s, 7);
-    this->put_flow(Stage::fresh, 54, 0s, 7);
+    this->put_flow(Stage::established, 1053, 5s, 7);
+    this->put_flow(Stage::fresh, 1054, 0s, 7);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(2));
     EXPECT_EQ(flows[0].source.to_string(), TypeParam::kContainer);
     EXPECT_EQ(flows[0].source_port, 50000);
     EXPECT_EQ(flows[0].destination.to_string(), TypeParam::kRemote);
-    EXPECT_EQ(flows[0].destination_port, 53);
+    EXPECT_EQ(flows[0].destination_port, 1053);
     EXPECT_EQ(flows[0].translated.to_string(), TypeParam::kNode);
     EXPECT_EQ(flows[0].translated_port, 50001);
     EXPECT_EQ(flows[0].state, FlowState::established);
@@ -152,7 +152,7 @@ TYPED_TEST(FlowTableTest, ListsAFlowOnceWithWhatTheOutsideSees) {
 
 // As of a former version's.
 TYPED_TEST(FlowTableTest, AFlowOfWhichOnlyTheReverseHalfIsThereIsListed) {
-    this->put(Stage::fresh, this->reverse(53), 1s, 7);
+    this->put(Stage::fresh, this->reverse(1053), 1s, 7);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
     EXPECT_EQ(flows[0].source.to_string(), TypeParam::kContainer);
@@ -161,10 +161,10 @@ TYPED_TEST(FlowTableTest, AFlowOfWhichOnlyTheReverseHalfIsThereIsListed) {
 }
 
 TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
-    this->put_flow(Stage::established, 53, 10s, 7);
-    this->put_flow(Stage::established, 54, 300s - kFirstWalk, 7);
-    this->put_flow(Stage::fresh, 55, 10s, 7);
-    this->put(Stage::fresh, this->reverse(56), 60s - kFirstWalk, 7);
+    this->put_flow(Stage::established, 1053, 10s, 7);
+    this->put_flow(Stage::established, 1054, 300s - kFirstWalk, 7);
+    this->put_flow(Stage::fresh, 1055, 10s, 7);
+    this->put(Stage::fresh, this->reverse(1056), 60s - kFirstWalk, 7);
     nat::FlowSweeper sweeper(this->datapath());
     EXPECT_EQ(this->walk(sweeper), 1);
     EXPECT_EQ(sweeper.removed(), 2U);
@@ -176,8 +176,8 @@ TYPED_TEST(FlowTableTest, ASweepForgetsWhatIsOverAndHalvesThatAreLeftAlone) {
 }
 
 TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
-    this->put_flow(Stage::established, 53, 20s, 7);
-    this->put_flow(Stage::fresh, 54, 20s, 7);
+    this->put_flow(Stage::established, 1053, 20s, 7);
+    this->put_flow(Stage::fresh, 1054, 20s, 7);
     FlowLifetimes lifetimes;
     lifetimes.udp = 40s;
     lifetimes.fresh = 30s;
@@ -190,24 +190,39 @@ TYPED_TEST(FlowTableTest, LifetimesAreTheConfigurations) {
 
 // What comes from outside keeps none: anybody can send it.
 TYPED_TEST(FlowTableTest, AFlowLivesByWhatItsContainerSends) {
-    this->put(Stage::established, this->forward(53), 1s, 7);
-    this->put(Stage::established, this->reverse(53), 400s, 7);
-    this->put(Stage::established, this->forward(54), 400s, 7);
-    this->put(Stage::established, this->reverse(54), 1s, 7);
+    this->put(Stage::established, this->forward(1053), 1s, 7);
+    this->put(Stage::established, this->reverse(1053), 400s, 7);
+    this->put(Stage::established, this->forward(1054), 400s, 7);
+    this->put(Stage::established, this->reverse(1054), 1s, 7);
     nat::FlowSweeper sweeper(this->datapath());
     this->walk(sweeper);
     EXPECT_EQ(sweeper.removed(), 1U);
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
-    EXPECT_EQ(flows[0].destination_port, 53);
+    EXPECT_EQ(flows[0].destination_port, 1053);
     EXPECT_LT(flows[0].idle, 10s);
+}
+
+// Its port is for the next one then; where a socket waits for more, it is kept (owner_socket_test.cpp).
+TYPED_TEST(FlowTableTest, ALookUpIsOverSoonAfterItsAnswer) {
+    constexpr std::uint16_t kDomain = 53;
+    const auto is_kept = [&](Stage stage, std::uint16_t port, std::chrono::seconds idle) {
+        this->put_flow(stage, port, idle - kFirstWalk, 7);
+        nat::FlowSweeper sweeper(this->datapath());
+        this->walk(sweeper);
+        return this->table().flush({}).value_or(0) == 1;
+    };
+    EXPECT_FALSE(is_kept(Stage::established, kDomain, 4s));
+    EXPECT_TRUE(is_kept(Stage::established, kDomain, 2s));
+    EXPECT_TRUE(is_kept(Stage::fresh, kDomain, 4s)) << "the answer may be slow";
+    EXPECT_TRUE(is_kept(Stage::established, kDomain + 1, 4s));
 }
 
 // At once, but for TCP: its other ends may go on for a while, so that its ports are not for others yet.
 TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
-    this->put_flow(Stage::established, 53, 1s, 7);
-    this->put_flow(Stage::established, 54, 1s, 8);
-    this->put_flow(Stage::fresh, 55, 1s, 8);
+    this->put_flow(Stage::established, 1053, 1s, 7);
+    this->put_flow(Stage::established, 1054, 1s, 8);
+    this->put_flow(Stage::fresh, 1055, 1s, 8);
     for (const auto& [port, idle] : {std::pair<std::uint16_t, std::chrono::seconds>(80, 1s), {81, 240s}}) {
         for (auto key : {this->forward(port), this->reverse(port)}) {
             key.proto = IPPROTO_TCP;
@@ -227,7 +242,7 @@ TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
     for (const nat::Flow& flow : this->flows()) {
         left.push_back(flow.destination_port);
     }
-    EXPECT_THAT(left, testing::UnorderedElementsAre(53, 80));
+    EXPECT_THAT(left, testing::UnorderedElementsAre(1053, 80));
 }
 
 TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
@@ -297,9 +312,9 @@ TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
 }
 
 TYPED_TEST(FlowTableTest, AFilterChoosesWhatIsListedBeforeTheLimitCuts) {
-    this->put_flow(Stage::established, 53, 0s, 7);
-    this->put_flow(Stage::established, 54, 0s, 8);
-    this->put_flow(Stage::fresh, 55, 0s, 8);
+    this->put_flow(Stage::established, 1053, 0s, 7);
+    this->put_flow(Stage::established, 1054, 0s, 8);
+    this->put_flow(Stage::fresh, 1055, 0s, 8);
     const auto listed = [&](const nat::FlowFilter& filter, std::size_t limit = 100) {
         std::vector<std::uint16_t> ports;
         const auto listing = this->table().list(limit, filter);
@@ -313,23 +328,23 @@ TYPED_TEST(FlowTableTest, AFilterChoosesWhatIsListedBeforeTheLimitCuts) {
     using Ports = std::vector<std::uint16_t>;
     const IpAddr remote = *IpAddr::parse(TypeParam::kRemote);
     const auto length = static_cast<std::uint8_t>(remote.size() * 8);
-    EXPECT_EQ(listed({}), (Ports{53, 54, 55}));
-    EXPECT_EQ(listed({.endpoint_id = 8}), (Ports{54, 55}));
-    EXPECT_EQ(listed({.destination_port = 55}, 1), Ports{55}) << "the others don't count";
-    EXPECT_EQ(listed({.endpoint_id = 7, .destination_port = 55}), Ports());
-    EXPECT_EQ(listed({.protocol = IPPROTO_UDP}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({}), (Ports{1053, 1054, 1055}));
+    EXPECT_EQ(listed({.endpoint_id = 8}), (Ports{1054, 1055}));
+    EXPECT_EQ(listed({.destination_port = 1055}, 1), Ports{1055}) << "the others don't count";
+    EXPECT_EQ(listed({.endpoint_id = 7, .destination_port = 1055}), Ports());
+    EXPECT_EQ(listed({.protocol = IPPROTO_UDP}), (Ports{1053, 1054, 1055}));
     EXPECT_EQ(listed({.protocol = IPPROTO_TCP}), Ports());
-    EXPECT_EQ(listed({.destination = IpPrefix(remote, length)}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({.destination = IpPrefix(remote, length)}), (Ports{1053, 1054, 1055}));
     EXPECT_EQ(listed({.destination = IpPrefix(remote.next(), length)}), Ports());
-    EXPECT_EQ(listed({.destination = IpPrefix(remote, 8)}), (Ports{53, 54, 55}));
+    EXPECT_EQ(listed({.destination = IpPrefix(remote, 8)}), (Ports{1053, 1054, 1055}));
 }
 
 TYPED_TEST(FlowTableTest, AFlushForgetsWhatTheFilterIsAboutAndCountsFlows) {
-    this->put_flow(Stage::established, 53, 0s, 7);
-    this->put_flow(Stage::fresh, 54, 0s, 7);
-    this->put(Stage::fresh, this->reverse(56), 0s, 7);
-    this->put_flow(Stage::established, 55, 0s, 8);
-    EXPECT_EQ(this->table().flush({.endpoint_id = 7, .destination_port = 54}), 1U);
+    this->put_flow(Stage::established, 1053, 0s, 7);
+    this->put_flow(Stage::fresh, 1054, 0s, 7);
+    this->put(Stage::fresh, this->reverse(1056), 0s, 7);
+    this->put_flow(Stage::established, 1055, 0s, 8);
+    EXPECT_EQ(this->table().flush({.endpoint_id = 7, .destination_port = 1054}), 1U);
     EXPECT_EQ(this->table().flush({.endpoint_id = 7}), 2U) << "also one that has a half only";
     const auto flows = this->flows();
     ASSERT_THAT(flows, SizeIs(1));
@@ -342,16 +357,16 @@ TYPED_TEST(FlowTableTest, AFlushForgetsWhatTheFilterIsAboutAndCountsFlows) {
 
 // The reverse half of endpoint 7's flow is gone, and endpoint 8 got that port towards the same remote.
 TYPED_TEST(FlowTableTest, AnOrphanLeavesAnothersHalfAlone) {
-    auto others = this->forward(53);
+    auto others = this->forward(1053);
     others.sport = htons(50002);
-    const auto put_orphan = [&] { this->put(Stage::fresh, this->forward(53), 400s, 7); };
+    const auto put_orphan = [&] { this->put(Stage::fresh, this->forward(1053), 400s, 7); };
     const auto put_reverse_of_other = [&] {
         nk_flow value{};
         value.last_seen_ns = value.created_ns = seen(0s);
         value.addr = wire<nk_addr>(TypeParam::kContainer);
         value.port = others.sport;
         value.endpoint_id = 8;
-        const auto key = this->reverse(53);
+        const auto key = this->reverse(1053);
         ASSERT_EQ(bpf_map_update_elem(this->map(), &key, &value, BPF_ANY), 0);
     };
     put_orphan();
@@ -372,27 +387,27 @@ TYPED_TEST(FlowTableTest, AnOrphanLeavesAnothersHalfAlone) {
 // What the sweep has read may be used again before it gets to remove it.
 TYPED_TEST(FlowTableTest, WhatWasUsedSinceItWasJudgedStays) {
     nk_flow_removal removal{};
-    removal.key = datapath::widen(this->reverse(53));
+    removal.key = datapath::widen(this->reverse(1053));
     removal.family = TypeParam::kFamily == IpFamily::v4 ? AF_INET : AF_INET6;
     removal.flags = removal.other_flags = NK_FLOW_ANSWERED;
     removal.has_other = 1;
     const auto remove = [&](auto change) {
-        this->put_flow(Stage::established, 53, 400s, 7);
+        this->put_flow(Stage::established, 1053, 400s, 7);
         nk_flow forward{};
-        const auto key = this->forward(53);
+        const auto key = this->forward(1053);
         EXPECT_EQ(bpf_map_lookup_elem(this->map(), &key, &forward), 0);
         removal.forward_seen_ns = forward.last_seen_ns;
         change();
         EXPECT_TRUE(this->datapath().remove_flows(std::span(&removal, 1)));
         return removal.answer == 1;
     };
-    EXPECT_FALSE(remove([&] { this->put(Stage::established, this->forward(53), 0s, 7); })) << "its container sent";
-    EXPECT_FALSE(remove([&] { this->put(Stage::fresh, this->reverse(53), 400s, 7); })) << "other flags";
+    EXPECT_FALSE(remove([&] { this->put(Stage::established, this->forward(1053), 0s, 7); })) << "its container sent";
+    EXPECT_FALSE(remove([&] { this->put(Stage::fresh, this->reverse(1053), 400s, 7); })) << "other flags";
     EXPECT_FALSE(remove([&] {
-        const auto key = this->forward(53);
+        const auto key = this->forward(1053);
         EXPECT_EQ(bpf_map_delete_elem(this->map(), &key), 0);
     })) << "another flow";
-    EXPECT_TRUE(remove([&] { this->put(Stage::established, this->reverse(53), 0s, 7); })) << "anybody can answer";
+    EXPECT_TRUE(remove([&] { this->put(Stage::established, this->reverse(1053), 0s, 7); })) << "anybody can answer";
     EXPECT_THAT(this->flows(), IsEmpty());
 }
 
@@ -403,7 +418,7 @@ TYPED_TEST(FlowTableTest, CountsOfEndpointsThatEndedGoWithTheirLastFlow) {
         const nk_flow_counts one{.flows4 = 1, .flows6 = 1};
         ASSERT_EQ(bpf_map_update_elem(counts.get(), &endpoint_id, &one, BPF_ANY), 0);
     };
-    this->put_flow(Stage::established, 53, 1s, 7);
+    this->put_flow(Stage::established, 1053, 1s, 7);
     for (auto key : {this->forward(80), this->reverse(80)}) {
         key.proto = IPPROTO_TCP;
         this->put(Stage::established, key, 1s, 8);

@@ -147,6 +147,28 @@ TEST_P(OwnerSocketTest, OneThatIsOnlyBegunOrHalfClosedIsAConnection) {
     EXPECT_TRUE(has(about(half_closed.get())));
 }
 
+// Connected or not: what would get the answer.
+TEST_P(OwnerSocketTest, ADatagramSocketIsFoundUntilItIsClosed) {
+    const Address to = echo_at(GetParam().outside);
+    UniqueFd socket = socket_in(web_netns_, to, SOCK_DGRAM);
+    ASSERT_EQ(::connect(socket.get(), to.get(), to.size), 0) << std::strerror(errno);
+    nk_socket_question question = about(socket.get());
+    question.proto = IPPROTO_UDP;
+    EXPECT_TRUE(has(question));
+    nk_socket_question others = question;
+    others.netns_id = netns_id(db_);
+    EXPECT_FALSE(has(others));
+    others = question;
+    others.remote_port = htons(1);
+    EXPECT_FALSE(has(others)) << "it is connected to another port";
+    socket = {};
+    EXPECT_FALSE(has(question));
+    socket = socket_in(web_netns_, to, SOCK_DGRAM);
+    ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, to.get(), to.size), 1);
+    question.container_port = about(socket.get()).container_port;
+    EXPECT_TRUE(has(question)) << "one that sends to anybody";
+}
+
 TEST_P(OwnerSocketTest, AListenerIsNoConnection) {
     const EchoServer server(
         web_netns_, web_netns_.run(GetParam().name == "V4"

@@ -102,6 +102,27 @@ static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_ma
 	return nk_host_has_socket(skb, m->family, m->key.proto, &m->key.daddr, m->key.dport, &m->addr, port);
 }
 
+// Whether some flow has it: what this says of a port that was tried in vain costs a fraction of another flow.
+static __noinline bool nk_port_is_taken(const struct nk_masquerade *m, __be16 port)
+{
+	struct nk_flow6_key key = nk_flow_reverse_key(m, &m->addr, port);
+
+	return nk_flow_find(m->family, &key);
+}
+
+// A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
+// it must be of the pool.
+static __always_inline bool nk_keeps_port(__u8 proto)
+{
+	return proto == IPPROTO_SCTP;
+}
+
+// The own port, then some of the commons (where three of four are taken, one is found all the same, as a rule), and at
+// last half of the endpoint's home.
+#define NK_HOME_TRIES 8
+// From one port of a home to the next, round it: no common divisor with its size.
+#define NK_HOME_STRIDE 5
+
 struct nk_port_search {
 	struct __sk_buff *skb;
 	struct nk_masquerade *m;
@@ -111,18 +132,20 @@ struct nk_port_search {
 	enum nk_claim claim;
 };
 
-// The container's own port first. A pool too small for chance is walked instead, so that its last free port is found.
+// A pool too small for chance is walked instead, so that its last free port is found.
 static __always_inline __be16 nk_port_candidate(const struct nk_port_search *search, __u32 attempt)
 {
-	__be16 wanted = search->m->key.sport;
-	__u32 first = node.port_first;
-	__u32 size = node.port_last - first + 1;
-	__u32 offset;
+	const struct nk_masquerade *m = search->m;
+	const struct nk_pool pool = nk_pool();
+	__u32 wanted = bpf_ntohs(m->key.sport);
 
-	if (!attempt && nk_in_pool(wanted))
-		return wanted;
-	offset = size < NK_PORT_TRIES ? search->start + attempt : bpf_get_prandom_u32();
-	return bpf_htons(first + offset % size);
+	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(&pool, wanted, m->endpoint_id)))
+		return m->key.sport;
+	if (pool.size < NK_PORT_TRIES)
+		return bpf_htons(pool.first + (search->start + attempt) % pool.size);
+	if (attempt < NK_PORT_TRIES - NK_HOME_TRIES || !pool.homes)
+		return bpf_htons(pool.first + bpf_get_prandom_u32() % pool.commons);
+	return bpf_htons(nk_home(&pool, m->endpoint_id) + (search->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
 }
 
 // One try: 1 ends the search.
@@ -132,7 +155,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 
 	search->tries = attempt + 1;
 	m->port = nk_port_candidate(search, attempt);
-	if (nk_port_of_host(search->skb, m, m->port))
+	if ((attempt && nk_port_is_taken(m, m->port)) || nk_port_of_host(search->skb, m, m->port))
 		return 0;
 	search->claim = nk_flow_claim(m, &m->addr, m->port, search->may_begin);
 	return search->claim != NK_CLAIM_TAKEN;
@@ -175,13 +198,6 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	m->addr = winner->addr;
 	m->port = winner->port;
 	return NK_OK;
-}
-
-// A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
-// it must be of the pool.
-static __always_inline bool nk_keeps_port(__u8 proto)
-{
-	return proto == IPPROTO_SCTP;
 }
 
 static __always_inline int nk_refused_claim(const struct nk_port_search *search, bool keeps_port)

@@ -25,6 +25,18 @@ static __always_inline bool nk_is_connected(const struct bpf_sock *socket)
 	}
 }
 
+static __always_inline bool nk_container_has_datagrams(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 size,
+						       __u32 netns_id)
+{
+	struct bpf_sock *socket = bpf_sk_lookup_udp(skb, tuple, size, netns_id, 0);
+
+	if (!socket)
+		return false;
+	bpf_sk_release(socket);
+	return true;
+}
+
+// Of UDP: a socket that would get what comes from there.
 static __always_inline bool nk_container_has_connection(struct __sk_buff *skb, const struct nk_socket_question *asked)
 {
 	enum nk_family family = asked->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
@@ -33,10 +45,12 @@ static __always_inline bool nk_container_has_connection(struct __sk_buff *skb, c
 	__u32 size;
 	bool connected;
 
-	if (asked->proto != IPPROTO_TCP)
+	if (asked->proto != IPPROTO_TCP && asked->proto != IPPROTO_UDP)
 		return false;
 	size = nk_inbound_tuple(family, &asked->remote, asked->remote_port, &asked->container, asked->container_port,
 				&tuple);
+	if (asked->proto == IPPROTO_UDP)
+		return nk_container_has_datagrams(skb, &tuple, size, asked->netns_id);
 	socket = bpf_skc_lookup_tcp(skb, &tuple, size, asked->netns_id, 0);
 	if (!socket)
 		return false;

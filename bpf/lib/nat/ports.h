@@ -1,5 +1,10 @@
 // The node's ports that flows of containers may have. All others are the host's alone.
 //
+// The pool's first three quarters are the commons, where whoever comes first gets what he wants; they are the
+// containers' own local port range too, so that a port is kept as a rule. The last quarter is homes: each endpoint has
+// a block of 16, which it shares with those only whose number has the same remainder. So nobody, alone or with others,
+// can use up all ports to a remote (a resolver, say): everybody has some of his own.
+//
 // The daemon asks the same questions in netd/nat/ports.h, and both must give the same answers
 // (tests/bpf/ports_test.cpp).
 #pragma once
@@ -20,4 +25,34 @@ static __always_inline bool nk_in_pool(__be16 port)
 static __always_inline bool nk_port_may_be_ours(__be16 port)
 {
 	return nk_in_pool(port);
+}
+
+struct nk_pool {
+	__u32 first;
+	__u32 size;
+	__u32 commons; // the first so many of them
+	__u32 homes;   // blocks of NK_HOME_PORTS behind them
+};
+
+static __always_inline struct nk_pool nk_pool(void)
+{
+	struct nk_pool pool = {.first = node.port_first, .size = node.port_last - node.port_first + 1};
+
+	pool.homes = NK_POOL_HOMES(pool.size);
+	pool.commons = pool.size - pool.homes * NK_HOME_PORTS;
+	return pool;
+}
+
+// The first port of an endpoint's home; there are some.
+static __always_inline __u32 nk_home(const struct nk_pool *pool, __u32 endpoint_id)
+{
+	return pool->first + pool->commons + endpoint_id % pool->homes * NK_HOME_PORTS;
+}
+
+// Whether this endpoint may have the port, in host order, if it is free.
+static __always_inline bool nk_may_have_port(const struct nk_pool *pool, __u32 port, __u32 endpoint_id)
+{
+	if (port < pool->first || port >= pool->first + pool->size)
+		return false;
+	return port < pool->first + pool->commons || (pool->homes && port - nk_home(pool, endpoint_id) < NK_HOME_PORTS);
 }
