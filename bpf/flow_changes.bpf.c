@@ -1,12 +1,8 @@
 // What the daemon changes in the flow maps: run by it, attached to nothing. Here because an entry and the count of it
 // (lib/nat/flow_share.h) change in one run, however the daemon ends; and because what seemed to be over may have been
 // used since: that is looked at once more, with nothing between that look and the removal.
+#include "lib/items.h"
 #include "lib/nat/flow_share.h"
-
-struct nk_flow_changes {
-	struct __sk_buff *skb;
-	__u32 done;
-};
 
 static __always_inline bool nk_is_still_over(const struct nk_flow_removal *removal, const struct nk_flow *flow,
 					     const struct nk_flow *other)
@@ -59,62 +55,46 @@ static __noinline bool nk_flow_remove(struct nk_flow_removal *removal)
 	return true;
 }
 
-// Callbacks of bpf_loop: 1 ends it.
-
-static long nk_remove_one(__u32 index, struct nk_flow_changes *changes)
+static long nk_remove_one(__u32 index, struct nk_items *items)
 {
-	__u32 offset = ETH_HLEN + index * sizeof(struct nk_flow_removal);
 	struct nk_flow_removal removal;
 
-	if (bpf_skb_load_bytes(changes->skb, offset, &removal, sizeof(removal)))
+	if (!nk_read_item(items, index, &removal, sizeof(removal)))
 		return 1;
 	removal.answer = nk_flow_remove(&removal);
-	if (bpf_skb_store_bytes(changes->skb, offset, &removal, sizeof(removal), 0))
-		return 1;
-	changes->done = index + 1;
-	return 0;
+	return !nk_answer_item(items, index, &removal, sizeof(removal));
 }
 
-static long nk_insert_one(__u32 index, struct nk_flow_changes *changes)
+static long nk_insert_one(__u32 index, struct nk_items *items)
 {
-	__u32 offset = ETH_HLEN + index * sizeof(struct nk_flow_insertion);
-	__u32 value_offset = offset + offsetof(struct nk_flow_insertion, value);
-	struct nk_flow *value = nk_half_place();
-	struct nk_flow6_key key;
-	__u8 family, answer;
+	struct nk_flow_insertion insertion;
+	enum nk_family family;
 
-	if (!value || bpf_skb_load_bytes(changes->skb, offset, &key, sizeof(key)) ||
-	    bpf_skb_load_bytes(changes->skb, offset + offsetof(struct nk_flow_insertion, family), &family,
-			       sizeof(family)) ||
-	    bpf_skb_load_bytes(changes->skb, value_offset, value, sizeof(*value)))
+	if (!nk_read_item(items, index, &insertion, sizeof(insertion)))
 		return 1;
-	family = family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
-	answer = -nk_flow_insert(family, &key, value);
-	if (!answer && key.direction == NK_FLOW_REVERSE)
-		nk_flow_count_one(family, value->endpoint_id);
-	if (bpf_skb_store_bytes(changes->skb, offset + offsetof(struct nk_flow_insertion, answer), &answer,
-				sizeof(answer), 0))
-		return 1;
-	changes->done = index + 1;
-	return 0;
+	family = insertion.family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	insertion.answer = -nk_flow_insert(family, &insertion.key, &insertion.value);
+	if (!insertion.answer && insertion.key.direction == NK_FLOW_REVERSE)
+		nk_flow_count_one(family, insertion.value.endpoint_id);
+	return !nk_answer_item(items, index, &insertion, sizeof(insertion));
 }
 
-// Both return how many they have answered.
+// Each returns how many it has answered.
 
 SEC("tc")
 int remove_flows(struct __sk_buff *skb)
 {
-	struct nk_flow_changes changes = {.skb = skb};
+	struct nk_items items = {.skb = skb};
 
-	bpf_loop(NK_FLOW_REMOVALS, nk_remove_one, &changes, 0);
-	return changes.done;
+	bpf_loop(NK_FLOW_REMOVALS, nk_remove_one, &items, 0);
+	return items.answered;
 }
 
 SEC("tc")
 int insert_flows(struct __sk_buff *skb)
 {
-	struct nk_flow_changes changes = {.skb = skb};
+	struct nk_items items = {.skb = skb};
 
-	bpf_loop(NK_FLOW_INSERTIONS, nk_insert_one, &changes, 0);
-	return changes.done;
+	bpf_loop(NK_FLOW_INSERTIONS, nk_insert_one, &items, 0);
+	return items.answered;
 }

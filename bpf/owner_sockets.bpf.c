@@ -1,33 +1,24 @@
 // Which connections containers still have, by their sockets: run by the daemon, attached to nothing. A socket is a
 // witness that nobody outside can forge: what resets, FINs and silence say of a connection, it confirms or denies.
+#include "lib/items.h"
 #include "lib/nat/owner_socket.h"
 
-struct nk_socket_questions {
-	struct __sk_buff *skb;
-	__u32 answered;
-};
-
-// A callback of bpf_loop: 1 ends it.
-static long nk_answer_question(__u32 index, struct nk_socket_questions *questions)
+static long nk_answer_question(__u32 index, struct nk_items *items)
 {
-	__u32 offset = ETH_HLEN + index * sizeof(struct nk_socket_question);
 	struct nk_socket_question question;
 
-	if (bpf_skb_load_bytes(questions->skb, offset, &question, sizeof(question)))
+	if (!nk_read_item(items, index, &question, sizeof(question)))
 		return 1;
-	question.answer = nk_container_has_connection(questions->skb, &question);
-	if (bpf_skb_store_bytes(questions->skb, offset, &question, sizeof(question), 0))
-		return 1;
-	questions->answered = index + 1;
-	return 0;
+	question.answer = nk_container_has_connection(items->skb, &question);
+	return !nk_answer_item(items, index, &question, sizeof(question));
 }
 
-// Returns how many questions it answered.
+// Returns how many it has answered.
 SEC("tc")
 int owner_sockets(struct __sk_buff *skb)
 {
-	struct nk_socket_questions questions = {.skb = skb};
+	struct nk_items items = {.skb = skb};
 
-	bpf_loop(NK_SOCKET_QUESTIONS, nk_answer_question, &questions, 0);
-	return questions.answered;
+	bpf_loop(NK_SOCKET_QUESTIONS, nk_answer_question, &items, 0);
+	return items.answered;
 }

@@ -2,7 +2,6 @@
 
 #include <chrono>
 
-#include "abi.h"
 #include "base/format.h"
 #include "base/join.h"
 #include "config/mtu.h"
@@ -12,13 +11,6 @@ namespace netkitd {
 namespace {
 
 constexpr std::uint32_t kHostNameAttempts = 16;
-
-// Those that every endpoint may have (bpf/lib/nat/ports.h): connections from them keep their port.
-PortRange common_ports(PortRange pool) {
-    const int ports = pool.last - pool.first + 1;
-    pool.last = static_cast<std::uint16_t>(pool.last - NK_POOL_HOMES(ports) * NK_HOME_PORTS);
-    return pool;
-}
 
 }  // namespace
 
@@ -57,7 +49,7 @@ Result<AttachPlan> AttachPlanner::without_addresses(const AttachRequest& request
     const AttachOptions& options = request.options;
     AttachPlan result{.record = {},
                       .network = place_in(network),
-                      .local_ports = common_ports(settings_.config.masquerade_ports),
+                      .local_ports = settings_.config.masquerade_ports,
                       .sizes = settings_.sizes,
                       .predecessor = std::nullopt,
                       .notes = {}};

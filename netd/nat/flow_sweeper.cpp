@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <type_traits>
 
@@ -225,9 +226,8 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
 template <typename Key>
 Result<void> FlowSweeper::remove(const std::vector<EndedFlow<Key>>& ended) {
     std::vector<nk_flow_removal> removals;
-    for (const EndedFlow<Key>& flow : ended) {
-        removals.push_back(removal_of(flow.entry, flow.other));
-    }
+    std::ranges::transform(ended, std::back_inserter(removals),
+                           [](const EndedFlow<Key>& flow) { return removal_of(flow.entry, flow.other); });
     NK_TRY(datapath_->remove_flows(removals));
     const auto removed =
         static_cast<std::uint64_t>(std::ranges::count(removals, std::uint8_t{1}, &nk_flow_removal::answer));

@@ -10,7 +10,7 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kLongest = 5min;
-// When something was seen that is over sooner than the next walk would be.
+// When something has begun, or was seen that is over sooner than the next walk would be: a look-up lives so long.
 constexpr nanoseconds kSoonest = 3s;
 // A walk takes a fraction of a second. Full before this long, and it is time for one; before so long, and there is no
 // time to lose.
@@ -39,6 +39,10 @@ nanoseconds shortest_interval(const FlowLifetimes& lifetimes) {
     return std::clamp<nanoseconds>(shortest, 1s, 10s);
 }
 
+nanoseconds soonest_interval(const FlowLifetimes& lifetimes) {
+    return std::min(shortest_interval(lifetimes), kSoonest);
+}
+
 }  // namespace
 
 nanoseconds closed_life(const FlowLifetimes& lifetimes, const FlowMapFill& fill) {
@@ -56,10 +60,12 @@ bool SweepSchedule::is_due(nanoseconds now, const Load& load, const FlowLifetime
         filling_ = false;
         return false;
     }
-    // What a daemon that was started finds is as new to it.
-    if (!next_ || moved) {
-        const nanoseconds soon = now + shortest_interval(lifetimes);
-        next_ = std::min(next_.value_or(soon), soon);
+    // What a daemon that was started finds, nobody has looked through for a while.
+    if (!next_) {
+        next_ = last_walk_ ? now + soonest_interval(lifetimes) : now;
+    }
+    if (moved) {
+        next_ = std::min(*next_, now + soonest_interval(lifetimes));
     }
     const bool somebody_waits = load.fullest.ratio() > kNearlyFull && now - last_walk_.value_or(now) >= kWhenFull;
     return is_due_before_it_is_full(now, load) || now >= *next_ || somebody_waits;
@@ -92,8 +98,10 @@ void SweepSchedule::walked(nanoseconds now, std::uint64_t removed, std::optional
     moved_ = false;
     begun_at_walk_ = begun_;
     last_walk_ = now;
-    const nanoseconds soonest = now + std::min(shortest, kSoonest);
-    next_ = std::min(now + interval_, std::max(next_end.value_or(now + interval_), soonest));
+    next_ = now + interval_;
+    if (next_end && *next_end > now) {
+        next_ = std::min(*next_, std::max(*next_end, now + soonest_interval(lifetimes)));
+    }
 }
 
 }  // namespace netkitd::nat

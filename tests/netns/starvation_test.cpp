@@ -2,10 +2,15 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <atomic>
 #include <cstring>
+#include <deque>
 #include <thread>
+#include <vector>
 
 #include "harness/daemon_test.h"
 #include "harness/traffic.h"
@@ -32,6 +37,56 @@ void flood(const std::stop_token& stop, const NetworkNamespace& from, const Addr
         // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
         (void)::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&generic), sizeof(address));
     }
+}
+
+Address resolver_at(const char* text) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(53);
+    ::inet_pton(AF_INET, text, &address.sin_addr);
+    Address result{.storage = {}, .size = sizeof(address)};
+    std::memcpy(&result.storage, &address, sizeof(address));
+    return result;
+}
+
+// Answers every datagram there at once.
+class Resolver {
+public:
+    Resolver(const NetworkNamespace& netns, const Address& address) : socket_(socket_in(netns, address, SOCK_DGRAM)) {
+        EXPECT_EQ(::bind(socket_.get(), address.get(), address.size), 0) << std::strerror(errno);
+        thread_ = std::jthread([this](const std::stop_token& stop) {
+            std::array<char, 16> data{};
+            while (!stop.stop_requested()) {
+                Address from{.storage = {}, .size = sizeof(sockaddr_storage)};
+                // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
+                auto* const name = reinterpret_cast<sockaddr*>(&from.storage);
+                const ssize_t size = ::recvfrom(socket_.get(), data.data(), data.size(), 0, name, &from.size);
+                if (size > 0) {
+                    (void)::sendto(socket_.get(), data.data(), static_cast<std::size_t>(size), 0, name, from.size);
+                }
+            }
+        });
+    }
+
+private:
+    UniqueFd socket_;
+    std::jthread thread_;
+};
+
+// Each from a port of its own, asked once more after a second without an answer.
+bool look_up(const NetworkNamespace& from, const Address& resolver) {
+    const UniqueFd socket = socket_in(from, resolver, SOCK_DGRAM);
+    if (::connect(socket.get(), resolver.get(), resolver.size) != 0) {
+        return false;
+    }
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        std::array<char, 16> answer{};
+        pollfd wait{.fd = socket.get(), .events = POLLIN, .revents = 0};
+        if (::send(socket.get(), "name", 4, 0) == 4 && ::poll(&wait, 1, 1000) == 1) {
+            return ::recv(socket.get(), answer.data(), answer.size(), 0) == 4;
+        }
+    }
+    return false;
 }
 
 class StarvationTest : public DaemonTest {
@@ -68,6 +123,39 @@ TEST_F(StarvationTest, WhoFillsTheFlowTableTakesNoConnectionFromOthersAndIsNamed
     EXPECT_GT(before.sent, 10U);
     EXPECT_EQ(before.came_back, before.sent) << "one that was there before";
     EXPECT_THAT(degraded(), Not(Contains(HasSubstr("container victim"))));
+}
+
+// More than there are ports towards the resolver: those of look-ups that are over have to come back.
+TEST_F(StarvationTest, WhoAsksForThousandsOfNamesTakesNoPortFromOthers) {
+    constexpr int kContainers = 10;
+    constexpr int kEach = 2000;
+    constexpr int kEnough = 20;  // to know that it is so
+    constexpr std::chrono::milliseconds kInterval{10};
+    ASSERT_TRUE(start());
+    std::deque<ContainerProcess> containers(kContainers + 1);
+    for (std::size_t i = 0; i < containers.size(); ++i) {
+        ASSERT_TRUE(attach(containers[i], formatted("container-{}", i)));
+    }
+    const Address address = resolver_at("198.51.100.2");
+    const Resolver resolver(outside(), address);
+    std::atomic<int> lost = 0;
+    {
+        std::vector<std::jthread> askers;
+        for (int i = 0; i < kContainers; ++i) {
+            askers.emplace_back([&, i] {
+                auto next = std::chrono::steady_clock::now();
+                for (int asked = 0; asked < kEach && lost < kEnough; ++asked) {
+                    lost += look_up(containers[static_cast<std::size_t>(i)].netns(), address) ? 0 : 1;
+                    std::this_thread::sleep_until(next += kInterval);
+                }
+            });
+        }
+    }
+    EXPECT_EQ(lost, 0);
+    for (int asked = 0; asked < 50; ++asked) {
+        EXPECT_TRUE(look_up(containers.back().netns(), address)) << "its look-up " << asked;
+    }
+    EXPECT_THAT(degraded(), Not(Contains(HasSubstr("ports-exhausted"))));
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // The node's ports that flows of containers may have. All others are the host's alone.
 //
-// The pool's first three quarters are the commons, where whoever comes first gets what he wants; they are the
-// containers' own local port range too, so that a port is kept as a rule. The last quarter is homes: each endpoint has
-// a block of 16, which it shares with those only whose number has the same remainder. So nobody, alone or with others,
-// can use up all ports to a remote (a resolver, say): everybody has some of his own.
+// The pool's first three quarters are the commons, where whoever comes first gets what he wants. The last quarter is
+// homes: each endpoint has a block of 16, which it shares with those only whose number has the same remainder. So
+// nobody, alone or with others, can use up all ports to a remote (a resolver, say): everybody has some of his own. The
+// containers' own local port range is the whole pool all the same, since a container that connects often needs many of
+// them (TIME_WAIT); a port of another's home is changed.
 //
 // The daemon asks the same questions in netd/nat/ports.h, and both must give the same answers
 // (tests/bpf/ports_test.cpp).
