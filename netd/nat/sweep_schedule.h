@@ -1,11 +1,11 @@
 // When the flow table is looked through: as seldom as possible, but before it is full.
 //
 // Decided from what is known without looking at a single flow: how many entries there are, and how many flows have
-// begun. An empty table is never walked. A walk that found nothing to forget is repeated after twice the time, up to
-// five minutes (a connection that ends tells nobody), or when the first of the flows that it saw is over. New flows
-// bring it forward, to when the first of them can be over; and while a table that is more than half full is filling up,
-// there is one whenever as much has come since the last one as makes it worth while. One that is as good as full is
-// walked every two seconds: somebody waits for room.
+// begun. An empty table is never walked; what a daemon that was started finds is, at once. A walk that found nothing to
+// forget is repeated after twice the time, up to five minutes (a connection that ends tells nobody), or when the first
+// of the flows that it saw is over. New flows bring it forward, to when the first of them can be over; and while a
+// table that is more than half full is filling up, there is one whenever as much has come since the last one as makes
+// it worth while. One that is as good as full is walked every two seconds: somebody waits for room.
 #pragma once
 
 #include <chrono>
