@@ -101,7 +101,7 @@ TEST_F(FlowTest, AResetBeforeTheAnswerEndsNoConnection) {
     EXPECT_THAT(established(), AllOf(SizeIs(2), Each(HasSubstr("[SYN]"))));
 }
 
-// However often it is sent before that: what comes in takes the long way until there was an answer.
+// The container may send more than once before it: the reply takes the long way all the same, and only the first does.
 TEST_P(BothFamiliesTest, TheFirstReplyIsNoticedOnce) {
     out(from_web_udp(net));
     out(from_web_udp(net));
