@@ -169,6 +169,12 @@ RULES
     from_container
 }
 
+# What netkitd costs the containers of another runtime.
+path_bridge_with_netkitd() {
+    path_veth_bridge_nft
+    daemon_up
+}
+
 # The least that BPF can do (two_lines.bpf.c): routed, not translated. It takes all that comes in, so the neighbours are
 # given by hand.
 path_netkit_two_lines() {

@@ -47,6 +47,23 @@ void reset(const TestNode& node, bool routed_network) {
     }
 }
 
+// All ports towards the remote are others'.
+Result<void> take_all_ports(const Net& net, const TestNode& node) {
+    constexpr std::uint16_t kFirst = 50000;
+    constexpr std::uint16_t kPorts = 64;
+    node.settings().port_first = kFirst;
+    node.settings().port_last = kFirst + kPorts - 1;
+    for (std::uint16_t port = kFirst; port < kFirst + kPorts; port++) {
+        NK_TRY(node.insert(Stage::established, NK_FLOW_REVERSE,
+                           {.source = net.db,
+                            .destination = net.remote,
+                            .translated = net.node,
+                            .translated_port = port,
+                            .endpoint_id = 2}));
+    }
+    return {};
+}
+
 std::vector<Situation> situations(const Net& net) {
     const auto established = [&net](const TestNode& node) {
         return node.insert(Stage::established, {.source = net.web, .destination = net.remote, .translated = net.node});
@@ -60,6 +77,12 @@ std::vector<Situation> situations(const Net& net) {
         (void)NK_TRY(node.forget({.source = net.web, .destination = net.remote, .translated = net.node}));
         return {};
     };
+    const auto no_port = [&net](const TestNode& node) { return take_all_ports(net, node); };
+    const auto no_share = [](const TestNode& node) -> Result<void> {
+        node.settings().flow_share4 = node.settings().flow_share6 = 0;
+        node.settings().flow_common4 = node.settings().flow_common6 = 0;
+        return {};
+    };
     const Packet out = data(Packet().ip(net.web, net.remote).tcp(50000, 443));
     const Packet to_container = data(Packet().ip(net.web, net.db).tcp(50000, 443));
     const Packet routed = data(Packet().ip(net.routed, net.remote).tcp(50000, 443));
@@ -69,12 +92,15 @@ std::vector<Situation> situations(const Net& net) {
     const Packet unasked = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.web).tcp(443, 80));
     const Packet to_routed = data(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 50000));
     const Packet of_host = data(Packet().eth(kRouterMac, kUplinkMac).ip(net.node, net.remote).tcp(80, 443));
+    const Packet host_flow = data(Packet().eth(kRouterMac, kUplinkMac).ip(net.node, net.remote).tcp(50000, 443));
     using enum Program;
     return {
         {netkit_peer, "established flow", "nkweb", out, Verdict::redirect, established},
         {netkit_peer, "established flow, long way", "nkweb", out, Verdict::redirect, {}, established},
         {netkit_peer, "new flow", "nkweb", from_web(net), Verdict::redirect, {}, no_such_flow},
         {netkit_peer, "new flow, first to its address", "nkweb", from_web(net), Verdict::redirect, {}, no_flows},
+        {netkit_peer, "refused: no port", "nkweb", from_web(net), Verdict::drop, no_port},
+        {netkit_peer, "refused: no share", "nkweb", from_web(net), Verdict::drop, no_share},
         {netkit_peer, "routed network", "nkrouted", routed, Verdict::redirect, {}, {}, true},
         {netkit_peer, "to another container", "nkweb", to_container, Verdict::redirect},
         {netkit_peer, "forged source", "nkweb", forged, Verdict::drop},
@@ -86,6 +112,8 @@ std::vector<Situation> situations(const Net& net) {
         {uplink_ingress, "to a container, not asked for", "eth0", unasked, Verdict::drop},
         {uplink_ingress, "to a container of a routed network", "eth0", to_routed, Verdict::redirect, {}, {}, true},
         {uplink_egress, "of the host", "eth0", of_host, Verdict::pass},
+        {uplink_egress, "of the host, from a port of the pool", "eth0", host_flow, Verdict::pass},
+        {uplink_egress, "the same, a new flow", "eth0", host_flow, Verdict::pass, {}, no_flows},
     };
 }
 
