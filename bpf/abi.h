@@ -80,12 +80,16 @@ struct nk_node {
 	__u32 host_prefix4_count; // prefixes in the maps `host_prefixes4` and `host_prefixes6`
 	__u32 host_prefix6_count;
 	__u32 upgrading; // flows may be missing that a former version's programs make (netd/datapath/upgrade.h)
+	__u32 marking;	 // every program that translates marks what it has translated (lib/nat/host_flow.h)
 	// Flows that every endpoint may have, and how many there may be of all before none gets more than that
 	// (lib/nat/flow_share.h), of each family.
 	__u32 flow_share4;
 	__u32 flow_share6;
 	__u32 flow_common4;
 	__u32 flow_common6;
+	// From one neighbour that an endpoint may have the host ask for to its next (lib/route/neighbour_share.h).
+	__u32 neighbour_interval_ms;
+	__u32 secret[4];	       // random; another one after each start (lib/hash.h)
 	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
@@ -93,7 +97,7 @@ struct nk_node {
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 68 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 76 + 16 + 64 + 32 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -193,7 +197,7 @@ struct nk_flow {
 	__u16 mtu;	     // forward: of the route, as far as 16 bits go; reverse: zero
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
-	__u32 endpoint_id;   // owner: nk_endpoint.id
+	__u32 endpoint_id;   // owner: nk_endpoint.id, or NK_HOST_ID
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
 	// is; reverse: zero before the first reply.
 	__u32 stamp;
@@ -205,6 +209,10 @@ struct nk_flow {
 	NK_NEXT_VERSION(__u64 more;)
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
+
+// Owner of the host's own flows, and of those of other NATs on it: no endpoint has this number. Such a flow is a
+// reverse half alone, with nothing to write (lib/nat/host_flow.h).
+#define NK_HOST_ID 0
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
 //
@@ -219,6 +227,13 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 // How many times what is free of the common half an endpoint may have of it (lib/nat/flow_share.h).
 #define NK_FLOW_GREED 8
 
+// ---- How many unknown neighbours may be asked for (lib/route/neighbour_share.h)
+// --------------------------------------
+//
+// So many milliseconds are between two of them, for all endpoints together, and once more for their shares.
+
+#define NK_NEIGHBOUR_INTERVAL_MS 32
+
 // ---- The masquerade pool's division: commons, and homes (lib/nat/ports.h) -------------------------------------------
 //
 // The last quarter of a pool that is not too small for it is homes, blocks of so many ports.
@@ -230,6 +245,10 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 // skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
 // the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
 #define NK_TC_INDEX_COPY 0x6e6b
+
+// skb->tc_index of what a container's program has translated: not the host's, although it leaves with its address. A
+// container that sets it itself gains nothing: what it sends otherwise does not leave with that address.
+#define NK_TC_INDEX_TRANSLATED 0x6e6c
 
 // ---- Counters: per-CPU array `counters`, index -> packets and bytes ----------------------------------------------
 //
@@ -253,7 +272,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
-	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or from outside a SYN to such a port") \
+	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or the host's answer from such a port") \
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
@@ -262,6 +281,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_LOOPBACK,           "loopback",            "the container sent to or from a loopback address: those end in its own stack") \
 	X(NK_DROP_UPGRADING,          "upgrading",           "during an upgrade, of a flow that is still to be taken over; its sender sends it again") \
 	X(NK_DROP_FLOW_SHARE,         "flow-share",          "the container has more flows than its share of the flow table, and others need the rest") \
+	X(NK_DROP_NEIGHBOUR_SHARE,    "neighbour-share",     "the container sends to more unknown neighbours than its share: the host's neighbour table is for all") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
@@ -278,7 +298,10 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_EVENT_ICMP_ERROR,        "icmp-error",          "ICMP errors about masqueraded flows, translated") \
 	X(NK_EVENT_STACK_FRAGMENTS,   "stack-fragments",     "too big without DF: the stack fragments, uplink_egress translates") \
 	X(NK_EVENT_STACK_NEIGHBOUR,   "stack-neighbour",     "the next hop is not known: the stack got a copy, to answer if none is found") \
-	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left")
+	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left") \
+	X(NK_EVENT_HOST_FLOW,         "host-flow",           "flows of the host, or of another NAT on it, from a port of the pool") \
+	X(NK_EVENT_HOST_TOOK_PORT,    "host-took-port",      "such flows that ended a container's with the same port to the same remote") \
+	X(NK_EVENT_HOST_FLOW_REFUSED, "host-flow-refused",   "such flows beyond the host's share of the flow table: containers may take their ports")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,
@@ -404,7 +427,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(flow_counts, NK_FLOWS_VERSION) \
 	X(flows4, NK_FLOWS_VERSION) \
 	X(flows6, NK_FLOWS_VERSION) \
-	X(fragment_ids, 1) \
+	X(fragment_ids, 2) \
 	X(fragments, 1) \
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \

@@ -13,45 +13,18 @@ static __always_inline bool nk_is_still_over(const struct nk_flow_removal *remov
 				   !other == !removal->has_other && (!other || other->flags == removal->other_flags));
 }
 
-// The other half of the flow whose half `flow` is: what is there may be another's by now. Each half holds the address
-// and port that the other one's packets have.
-static __always_inline struct nk_flow *nk_flow_other_half(enum nk_family family, const struct nk_flow6_key *key,
-							  const struct nk_flow6_key *other_key, __u32 endpoint_id)
-{
-	bool forward = key->direction == NK_FLOW_FORWARD;
-	struct nk_flow *other = nk_flow_find(family, other_key);
-
-	return other && nk_flow_is(family, other, forward ? &key->saddr : &key->daddr,
-				   forward ? key->sport : key->dport, endpoint_id)
-		   ? other
-		   : NULL;
-}
-
-static __noinline bool nk_flow_remove(struct nk_flow_removal *removal)
+static __noinline bool nk_remove_if_over(struct nk_flow_removal *removal)
 {
 	enum nk_family family = removal->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
-	bool is_forward = removal->key.direction == NK_FLOW_FORWARD;
 	struct nk_flow *flow = nk_flow_find(family, &removal->key);
 	struct nk_flow6_key other_key;
-	struct nk_flow *other;
-	__u32 endpoint_id;
 
 	if (!flow)
 		return false;
-	endpoint_id = flow->endpoint_id;
 	other_key = nk_flow_other_key(&removal->key, flow);
-	other = nk_flow_other_half(family, &removal->key, &other_key, endpoint_id);
-	if (!nk_is_still_over(removal, flow, other))
+	if (!nk_is_still_over(removal, flow, nk_flow_other_half(family, &removal->key, &other_key, flow->endpoint_id)))
 		return false;
-	if (is_forward) {
-		nk_flow_delete(family, &removal->key);
-		if (other)
-			nk_flow_remove_reverse(family, &other_key, endpoint_id);
-	} else {
-		if (other)
-			nk_flow_delete(family, &other_key);
-		nk_flow_remove_reverse(family, &removal->key, endpoint_id);
-	}
+	nk_flow_remove(family, &removal->key, flow);
 	return true;
 }
 
@@ -61,7 +34,7 @@ static long nk_remove_one(__u32 index, struct nk_items *items)
 
 	if (!nk_read_item(items, index, &removal, sizeof(removal)))
 		return 1;
-	removal.answer = nk_flow_remove(&removal);
+	removal.answer = nk_remove_if_over(&removal);
 	return !nk_answer_item(items, index, &removal, sizeof(removal));
 }
 

@@ -22,6 +22,7 @@
 // The result of a step: one of these, or the counter (>= 0) of the reason to drop.
 #define NK_OK (-1)
 #define NK_NO_FLOW (-2)
+#define NK_HOST_FLOW (-3)
 
 // include/linux/socket.h: AF_INET, AF_INET6
 enum nk_family {

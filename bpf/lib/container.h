@@ -15,6 +15,7 @@
 #include "lib/packet/fragment.h"
 #include "lib/nat/icmp_error.h"
 #include "lib/route/neighbour.h"
+#include "lib/route/neighbour_share.h"
 #include "lib/node.h"
 #include "lib/nat/non_masquerade.h"
 #include "lib/packet/parse.h"
@@ -142,6 +143,12 @@ static __always_inline int nk_masquerade(struct __sk_buff *skb, const struct nk_
 											: NK_DROP_REWRITE_FAILED;
 }
 
+static __always_inline bool nk_may_have_next_hop(const struct nk_out *out)
+{
+	return out->route->result != BPF_FIB_LKUP_RET_NO_NEIGH ||
+	       nk_may_ask_for_neighbour(out->ip.family, &out->key->daddr, out->route, out->source->id);
+}
+
 static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
 				      struct nk_masquerade *m)
 {
@@ -153,8 +160,11 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (skb->tc_index == NK_TC_INDEX_COPY)
 		return out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
+	if (!nk_may_have_next_hop(out))
+		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
 	if (out->masquerade) {
 		result = nk_masquerade(skb, out, m);
+		skb->tc_index = NK_TC_INDEX_TRANSLATED;
 	} else {
 		result = nk_rewrite_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
 		out->route->routed = out->key->saddr;
@@ -178,8 +188,6 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
-	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
-	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
 	if (!nk_has_next_hop(out->route))
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (!nk_is_uplink(out->route->fib.ifindex))
@@ -198,9 +206,13 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
 				      struct nk_masquerade *m)
 {
-	if (out->ip.family == NK_IPV4 && out->masquerade && !out->ip.whole)
-		return nk_let_fragment(skb, door, out, m);
-	return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
+	if (out->ip.family != NK_IPV4 || out->ip.whole)
+		return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
+	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
+	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
+	if (!nk_may_have_next_hop(out))
+		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
+	return out->masquerade ? nk_let_fragment(skb, door, out, m) : nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
 }
 
 static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out,

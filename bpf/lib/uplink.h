@@ -4,7 +4,8 @@
 // never asked for (the outside knows the node's address only) and is dropped, whatever it is, unless it comes from
 // where the containers' own addresses are known (non_masquerade.h). A packet to a port that may be ours (ports.h) may
 // be a reply and goes to its container, and so does an ICMP error about a packet from there; all else is the host's.
-// Out: the safety net behind the containers' programs, one comparison.
+// Out: the safety net behind the containers' programs, one comparison; and the host's own flows are noted
+// (host_flow.h).
 #pragma once
 
 #include <linux/if_packet.h>
@@ -16,6 +17,7 @@
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_reply.h"
 #include "lib/packet/fragment.h"
+#include "lib/nat/host_flow.h"
 #include "lib/nat/host_socket.h"
 #include "lib/nat/icmp_error.h"
 #include "lib/node.h"
@@ -31,29 +33,15 @@ static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip 
 	return bpf_redirect_peer(to->ifindex, 0);
 }
 
-// Whether the host would answer it with a reset for want of a socket, and must not: a connection that somebody outside
-// begins, so that a remote that connects to the port that it sees is not told that nobody is there (RFC 5382, REQ-4);
-// and during an upgrade whatever may be of a flow that is not taken over yet (netd/datapath/upgrade.h).
-static __always_inline enum nk_counter nk_reason_to_be_silent(const struct nk_flow6_key *key, __u8 tcp_flags)
+// To a port that may be ours, of no flow that is known: it is the host's. During an upgrade it may be of a flow that is
+// not taken over yet (netd/datapath/upgrade.h): the host must not answer that with a reset. (An echo reply that nobody
+// waits for it does not answer.)
+static __noinline int nk_without_flow(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key)
 {
-	// An echo reply that nobody waits for is not answered by the host either.
-	if (node.upgrading && key->proto != IPPROTO_ICMP && key->proto != IPPROTO_ICMPV6)
-		return NK_DROP_UPGRADING;
-	if (key->proto == IPPROTO_TCP && (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN)
-		return NK_DROP_NO_FLOW;
-	return NK_DROP_COUNT;
-}
-
-// To a port that may be ours, of no flow: it is the host's.
-static __noinline int nk_without_flow(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
-				      __u8 tcp_flags)
-{
-	enum nk_counter reason = nk_reason_to_be_silent(key, tcp_flags);
-
-	if (reason == NK_DROP_COUNT ||
+	if (!node.upgrading || key->proto == IPPROTO_ICMP || key->proto == IPPROTO_ICMPV6 ||
 	    nk_host_has_socket(skb, family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
 		return TCX_NEXT;
-	return nk_drop(skb, reason);
+	return nk_drop(skb, NK_DROP_UPGRADING);
 }
 
 // A packet to a port that may be ours: it may be the host's nevertheless.
@@ -65,11 +53,13 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	    .tcp_flags = l4->tcp_flags,
 	    .family = ip->family,
 	};
+	int result;
 
 	if (ip->ttl <= 1)
-		return nk_flow_find(to.family, &to.key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
-	if (nk_flow_inbound(skb, &to) == NK_NO_FLOW)
-		return nk_without_flow(skb, ip->family, key, to.tcp_flags);
+		return nk_flow_of_container(to.family, &to.key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
+	result = nk_flow_inbound(skb, &to);
+	if (result != NK_OK)
+		return result == NK_HOST_FLOW ? TCX_NEXT : nk_without_flow(skb, ip->family, key);
 	if (ip->fragment)
 		nk_fragment_remember(key, ip->id, &to.addr, 0, to.ifindex);
 	return nk_deliver(skb, ip, &to);
@@ -212,18 +202,21 @@ static __always_inline int nk_uplink_in(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
-// Behind a VLAN tag (`tagged`), or of IPv6, nothing was handed to the stack to be translated here.
+// Behind a VLAN tag (`tagged`), or of IPv6, nothing was handed to the stack to be translated here. `ip`: the network
+// header, at `offset`.
 static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset, bool tagged,
-					   const void *source, const void *destination)
+					   const void *ip)
 {
-	const volatile struct nk_network *network = nk_network(family, source);
-	struct nk_addr daddr = {};
+	const volatile struct nk_network *network = nk_network(family, nk_plain_addr(ip, family, NK_SOURCE));
+	struct nk_addr daddr;
 
-	if (!network || !nk_masqueraded(network))
+	if (!network)
+		return tagged ? TCX_NEXT : nk_host_flow(skb, family, offset, ip);
+	if (!nk_masqueraded(network))
 		return TCX_NEXT;
 	if (skb->tc_index == NK_TC_INDEX_COPY)
 		return nk_drop(skb, NK_EVENT_COPY_ENDED);
-	__builtin_memcpy(&daddr, destination, family == NK_IPV4 ? sizeof(daddr.word[0]) : sizeof(daddr));
+	daddr = nk_copy_plain_addr(ip, family, NK_DESTINATION);
 	if (nk_is_non_masquerade(family, &daddr))
 		return TCX_NEXT;
 	if (family == NK_IPV4 && !tagged && !skb->vlan_present)
@@ -239,11 +232,11 @@ static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
-		return ip4 ? nk_check_source(skb, NK_IPV4, offset, tagged, &ip4->saddr, &ip4->daddr) : TCX_NEXT;
+		return ip4 ? nk_check_source(skb, NK_IPV4, offset, tagged, ip4) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
-		return ip6 ? nk_check_source(skb, NK_IPV6, offset, tagged, &ip6->saddr, &ip6->daddr) : TCX_NEXT;
+		return ip6 ? nk_check_source(skb, NK_IPV6, offset, tagged, ip6) : TCX_NEXT;
 	}
 	return TCX_NEXT;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "abi.h"
 #include "base/log.h"
 #include "endpoint/recorded_networks.h"
 #include "link/device.h"
@@ -100,7 +101,8 @@ Result<void> Node::restore_endpoints() {
     }
     NK_TRY(manager_->restore());
     // Numbers begin anew: what is left of others' flows must not pass for theirs.
-    NK_TRY(flows().flush({.owner = [this](std::uint32_t id) { return !manager_->endpoints().contains(id); }}));
+    NK_TRY(flows().flush(
+        {.owner = [this](std::uint32_t id) { return id != NK_HOST_ID && !manager_->endpoints().contains(id); }}));
     return {};
 }
 
@@ -230,6 +232,7 @@ void Node::device_removed(std::uint32_t ifindex) {
 std::chrono::milliseconds Node::sweep_flows() {
     constexpr std::chrono::milliseconds kRetry{10000};
     constexpr const char* kWhat = "sweep the flows";
+    refusals_.log_what_goes_on(*this, std::chrono::steady_clock::now());
     const auto delay = sweeper_.step(manager_->config().lifetimes);
     if (!delay) {
         errors_.report(kWhat, delay.error());

@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "daemon/options.h"
 #include "daemon/recent_errors.h"
+#include "daemon/refusals.h"
 #include "datapath/datapath.h"
 #include "endpoint/manager.h"
 #include "endpoint/plumbing.h"
@@ -98,6 +99,7 @@ private:
     bool network_is_followed_ = true;
     bool endpoints_agree_ = true;
     nat::FlowSweeper sweeper_;
+    RefusalLog refusals_;
     std::optional<std::vector<IpAddr>> own_addresses_;  // as of the last look
     std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "abi.h"
 #include "base/join.h"
 #include "base/log.h"
 #include "base/parse_number.h"
@@ -185,7 +186,9 @@ Result<json> list_flows(const Node& node, const ipc::FlowSelection& selection) {
 }
 
 Result<json> flush_flows(const Node& node, const ipc::FlowSelection& selection) {
-    const std::uint64_t flushed = NK_TRY(node.flows().flush(NK_TRY(filter_of(node, selection))));
+    nat::FlowFilter filter = NK_TRY(filter_of(node, selection));
+    filter.owner = [](std::uint32_t endpoint_id) { return endpoint_id != NK_HOST_ID; };  // the host's are none of ours
+    const std::uint64_t flushed = NK_TRY(node.flows().flush(filter));
     log(LogLevel::notice, "{} masqueraded flows flushed on request", flushed);
     return json{{"flushed", flushed}};
 }

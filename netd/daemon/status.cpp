@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/describe.h"
+#include "daemon/refusals.h"
 #include "link/ipsec.h"
 #include "link/resolv_conf.h"
 #include "node/container_names.h"
@@ -253,27 +254,6 @@ json describe_name_servers(const link::ResolverSettings& host) {
     return {{"servers", describe_addresses(host.servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
-// Containers whose packets are being dropped for want of something that others can give.
-void describe_degraded_endpoints(Node& node, json& result) {
-    constexpr std::chrono::seconds kGoesOn{60};
-    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
-        const auto drops = node.datapath().endpoint_drops(endpoint.record.host_ifindex);
-        for (const datapath::EndpointDrop& drop : drops.value_or(std::vector<datapath::EndpointDrop>())) {
-            const bool is_ours = drop.reason == NK_DROP_NO_UPLINK || drop.reason == NK_DROP_PORTS_EXHAUSTED ||
-                                 drop.reason == NK_DROP_FLOW_TABLE_FULL || drop.reason == NK_DROP_FLOW_SHARE;
-            if (!is_ours || drop.age > kGoesOn) {
-                continue;
-            }
-            const std::string device = link::device_name(drop.device_ifindex);
-            result.push_back(
-                formatted("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
-                          first_container(endpoint.record), endpoint.record.host_name, drop.packets,
-                          std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
-                          device.empty() ? "" : formatted(" ({})", device)));
-        }
-    }
-}
-
 // What works less well than it could, in words that say what to do.
 json describe_degraded(Node& node, const link::ResolverSettings& host) {
     json result = json::array();
@@ -299,7 +279,9 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                       container, reason));
     }
     describe_overlaps(node.network(), result);
-    describe_degraded_endpoints(node, result);
+    for (std::string& refusal : describe_refusals(node)) {
+        result.push_back(std::move(refusal));
+    }
     describe_degraded_masquerade(node, result);
     if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
         result.push_back(formatted(

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/if.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <array>
@@ -257,10 +258,14 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, upgrade, at_once)));
     NK_TRY(upgrade.copy(programs->base(), pins));
     undo.commit();
-    programs->base().data_node->node.upgrading = upgrade.pending() ? 1 : 0;
+    nk_node& node = programs->base().data_node->node;
+    node.upgrading = upgrade.pending() ? 1 : 0;
+    if (getrandom(node.secret, sizeof(node.secret), 0) != sizeof(node.secret)) {
+        return fail_errno(errno, "get random numbers");
+    }
     Datapath datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
                       std::move(former_maps));
-    datapath.share_flows(0);
+    datapath.share_out(0);
     return datapath;
 }
 
@@ -292,17 +297,34 @@ bool Datapath::upgrading() const {
     return upgrade_->pending();
 }
 
-Result<void> Datapath::finish_upgrade() {
-    if (!upgrading()) {
-        return {};
-    }
+// The name of a link that has a program of a daemon before, if one has.
+Result<std::optional<std::string>> Datapath::link_of_former_program() const {
     for (const std::string& name : NK_TRY(pins_.link_names())) {
         if (!NK_TRY(programs_->has(NK_TRY(program_of_link(pins_.link(name)))))) {
-            return fail(ErrorKind::unavailable, "{} still has a program of the version before", name);
+            return name;
         }
     }
-    NK_TRY(upgrade_->finish(programs_->base(), pins_));
-    publish(programs_->base().data_node->node.upgrading, 0U);
+    return std::nullopt;
+}
+
+Result<void> Datapath::finish_upgrade() {
+    nk_node& node = programs_->base().data_node->node;
+    if (!upgrading() && node.marking != 0) {
+        return {};
+    }
+    const auto former = NK_TRY(link_of_former_program());
+    if (former && upgrading()) {
+        return fail(ErrorKind::unavailable, "{} still has a program of the version before", *former);
+    }
+    if (former) {
+        return {};
+    }
+    wait_for_running_programs();
+    if (upgrading()) {
+        NK_TRY(upgrade_->finish(programs_->base(), pins_));
+        publish(node.upgrading, 0U);
+    }
+    publish(node.marking, 1U);
     return {};
 }
 
@@ -557,7 +579,7 @@ Result<void> Datapath::remove_flows(std::span<nk_flow_removal> removals) const {
                        "remove flows");
 }
 
-void Datapath::share_flows(std::size_t endpoints) const {
+void Datapath::share_out(std::size_t endpoints) const {
     nk_node& node = programs_->base().data_node->node;
     const FlowShares v4 = datapath::flow_shares(flow_map(IpFamily::v4).capacity, endpoints);
     const FlowShares v6 = datapath::flow_shares(flow_map(IpFamily::v6).capacity, endpoints);
@@ -565,6 +587,8 @@ void Datapath::share_flows(std::size_t endpoints) const {
     publish(node.flow_share6, v6.share);
     publish(node.flow_common4, v4.common);
     publish(node.flow_common6, v6.common);
+    publish(node.neighbour_interval_ms,
+            static_cast<std::uint32_t>(NK_NEIGHBOUR_INTERVAL_MS * std::max<std::size_t>(endpoints, 1)));
 }
 
 FlowShares Datapath::flow_shares(IpFamily family) const {

@@ -109,7 +109,8 @@ public:
     [[nodiscard]] Result<void> put_back_pins();
 
     // What another version's maps hold is being taken over (upgrade.h). The caller gives every link its new program,
-    // and then finishes: an error, as long as one has not.
+    // and then finishes: an error, as long as one has not. From then on the host's own flows are noted
+    // (bpf/lib/nat/host_flow.h), so that this is called after every start.
     [[nodiscard]] bool upgrading() const;
     [[nodiscard]] Result<void> finish_upgrade();
 
@@ -162,8 +163,8 @@ public:
     [[nodiscard]] Result<nk_map_counts> map_counts() const;
     // Removes them, unless they have changed; each is answered.
     [[nodiscard]] Result<void> remove_flows(std::span<nk_flow_removal> removals) const;
-    // Shares the flow maps out among so many endpoints, from now on.
-    void share_flows(std::size_t endpoints) const;
+    // Shares out among so many endpoints, from now on, what all have in common: the flow maps, the host's neighbours.
+    void share_out(std::size_t endpoints) const;
     [[nodiscard]] FlowShares flow_shares(IpFamily family) const;
     // Which endpoints' flows are counted, by their id; those that have ended too.
     [[nodiscard]] Result<std::vector<std::uint32_t>> endpoints_with_flows() const;
@@ -176,6 +177,7 @@ public:
 
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
+    [[nodiscard]] Result<std::optional<std::string>> link_of_former_program() const;
     Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
              std::vector<std::string> former_maps);
 

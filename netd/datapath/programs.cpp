@@ -2,13 +2,17 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -153,6 +157,13 @@ std::vector<const Programs::Skeleton*> Programs::every_skeleton() const {
         }
     }
     return result;
+}
+
+void wait_for_running_programs() {
+    constexpr std::chrono::milliseconds kLongestRun{100};
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0) {
+        std::this_thread::sleep_for(kLongestRun);  // as with nohz_full
+    }
 }
 
 }  // namespace netkitd::datapath

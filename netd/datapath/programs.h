@@ -58,4 +58,7 @@ private:
     std::array<Skeleton, kParts> parts_;  // by Part
 };
 
+// Returns when every program has ended that was running when its link got another.
+void wait_for_running_programs();
+
 }  // namespace netkitd::datapath

@@ -1,9 +1,6 @@
 #include "datapath/upgrade.h"
 
 #include <bpf/libbpf.h>
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +10,6 @@
 #include <ranges>
 #include <span>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "abi.h"
@@ -58,14 +54,6 @@ nanoseconds now() {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
     return std::chrono::seconds(time.tv_sec) + nanoseconds(time.tv_nsec);
-}
-
-// One that was running when its link got another has ended.
-void wait_for_running_programs() {
-    constexpr std::chrono::milliseconds kLongestRun{100};
-    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0) {
-        std::this_thread::sleep_for(kLongestRun);  // as with nohz_full
-    }
 }
 
 // A layout that grew at its end is converted like this; what the former had no room for is zero.
@@ -242,7 +230,6 @@ Result<void> Upgrade::take_over_touched(const netkitd_bpf& skeleton, nanoseconds
 }
 
 Result<void> Upgrade::finish(const netkitd_bpf& skeleton, const Pins& pins) {
-    wait_for_running_programs();
     NK_TRY(take_over_touched(skeleton, copied_at_.value_or(nanoseconds())));
     for (const FormerMap& former : former_) {
         NK_TRY(pins.unpin_map(former.pin));

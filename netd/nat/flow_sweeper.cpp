@@ -64,7 +64,12 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
     constexpr nanoseconds kOwnerlessTcp = 240s;
     // A name that was asked for and told: the port is for the next one (RFC 4787, REQ-5 c).
     constexpr nanoseconds kLookUp = 3s;
+    // Of the host's, whose answer is not seen: no resolver is waited for as long.
+    constexpr nanoseconds kHostLookUp = 10s;
     const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    if (entry.value.endpoint_id == NK_HOST_ID) {
+        return is_look_up(entry) ? std::min(life, kHostLookUp) : life;
+    }
     if (owners_.has(entry.value.endpoint_id)) {
         return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
     }
@@ -113,7 +118,7 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
 }
 
 Result<void> FlowSweeper::measure() {
-    datapath_->share_flows(owners_.count());
+    datapath_->share_out(owners_.count());
     const nk_map_counts counts = NK_TRY(datapath_->map_counts());
     for (Map& map : maps_) {
         const datapath::FlowShares shares = datapath_->flow_shares(map.family);
@@ -132,7 +137,7 @@ Result<void> FlowSweeper::measure() {
 // Of endpoints that have ended, when there are no flows of them any more.
 Result<void> FlowSweeper::forget_counts() const {
     for (const std::uint32_t endpoint_id : NK_TRY(datapath_->endpoints_with_flows())) {
-        if (!walk_->owners.contains(endpoint_id) && !owners_.has(endpoint_id)) {
+        if (endpoint_id != NK_HOST_ID && !walk_->owners.contains(endpoint_id) && !owners_.has(endpoint_id)) {
             NK_TRY(datapath_->forget_flow_count(endpoint_id));
         }
     }
@@ -147,7 +152,7 @@ Result<bool> FlowSweeper::is_due(const FlowLifetimes& lifetimes, nanoseconds now
             load.fullest = map.fill;
         }
     }
-    load.begun = NK_TRY(datapath_->counted(NK_EVENT_FLOW_CREATED));
+    load.begun = NK_TRY(datapath_->counted(NK_EVENT_FLOW_CREATED)) + NK_TRY(datapath_->counted(NK_EVENT_HOST_FLOW));
     return schedule_.is_due(now, load, lifetimes);
 }
 
@@ -186,7 +191,7 @@ Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended, co
     for (const EndedFlow<Key>& flow : ended) {
         const std::uint32_t owner = flow.entry.value.endpoint_id;
         const auto [place, is_new] = netns_ids.try_emplace(owner);
-        if (is_new && owners_.has(owner)) {
+        if (is_new && owner != NK_HOST_ID && owners_.has(owner)) {
             place->second = owners_.netns_id(owner);
         }
         const std::uint8_t proto = place->second ? kept_by_socket(lifetimes, flow, now) : std::uint8_t{0};

@@ -57,9 +57,10 @@ Result<void> walk(int map, const FlowFilter& filter, Handle handle) {
 template <typename Key>
 Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forward, nanoseconds now) {
     const nanoseconds idle = since(now, reverse.value.last_seen_ns);
+    const bool is_hosts = reverse.value.endpoint_id == NK_HOST_ID;
     return {.protocol = reverse.key.proto,
-            .source = to_address(address_in<Key>(reverse.value)),
-            .source_port = ntohs(reverse.value.port),
+            .source = to_address(is_hosts ? reverse.key.daddr : address_in<Key>(reverse.value)),
+            .source_port = ntohs(is_hosts ? reverse.key.dport : reverse.value.port),
             .destination = to_address(reverse.key.saddr),
             .destination_port = ntohs(reverse.key.sport),
             .translated = to_address(reverse.key.daddr),

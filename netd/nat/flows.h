@@ -24,7 +24,7 @@ enum class FlowState { fresh, established, half_closed, closed };
 
 struct Flow {
     std::uint8_t protocol = 0;  // IPPROTO_*
-    IpAddr source;              // the container
+    IpAddr source;              // the container, or the host
     std::uint16_t source_port = 0;
     IpAddr destination;
     std::uint16_t destination_port = 0;
@@ -33,7 +33,7 @@ struct Flow {
     FlowState state{};
     std::chrono::nanoseconds age{};
     std::chrono::nanoseconds idle{};  // of the direction that was used last
-    std::uint32_t endpoint_id = 0;
+    std::uint32_t endpoint_id = 0;    // NK_HOST_ID: of the host, or of another NAT on it
 };
 
 // CLOCK_MONOTONIC, which flows' stamps are of (bpf_ktime_get_ns(), bpf-helpers(7)).

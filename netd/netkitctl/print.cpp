@@ -113,7 +113,7 @@ std::string print_flows(const json& list) {
                    socket_address(flow, "destination", "destination_port"),
                    socket_address(flow, "translated", "translated_port"), text_at(flow, "state"),
                    duration(number_at(flow, "age_ms")), duration(number_at(flow, "idle_ms")),
-                   short_id(text_at(flow, "container"))});
+                   number_at(flow, "endpoint") == 0 ? "(host)" : short_id(text_at(flow, "container"))});
     }
     const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
     return table.empty() ? "No masqueraded flow.\n" : table.to_string() + more;

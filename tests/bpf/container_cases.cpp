@@ -93,10 +93,11 @@ std::vector<VerdictCase> masquerade_cases(const Net& net) {
         row.node.port_first = row.node.port_last = 61000;
         return row;
     };
-    // The first of the node's own identifications. IPv6 keeps its own.
+    // With an identification of the node's. IPv6 keeps its own.
     const auto fragment = [&](const char* name, const Packet& packet) {
         Packet becomes = Packet(packet).from(net.node, 50000);
-        return masqueraded(name, packet, net.icmp == IPPROTO_ICMP ? becomes.identification(1) : becomes);
+        return masqueraded(name, packet,
+                           net.icmp == IPPROTO_ICMP ? becomes.identification(first_fragment_id(net.remote)) : becomes);
     };
     VerdictCase sctp_segments =
         translated("SctpSegments", Packet().ip(net.web, net.remote).sctp(50000, 443, kSctpData).payload(2000));

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <numeric>
@@ -56,6 +57,25 @@ TEST_F(FlowTest, TwoContainersWithTheSamePortGetTwo) {
     const RunResult again = out_of_db(Packet().ip("10.77.0.3", "198.51.100.1").tcp(50000, 443).syn());
     EXPECT_EQ(source_port(again), source_port(second)) << "sent again: the same flow";
     EXPECT_THAT(again.counted, IsEmpty());
+}
+
+// As of SIP, whose ports are not of the pool: its peers tell each other which port they see (RFC 4787, REQ-1).
+TEST_P(BothFamiliesTest, APortOutsideThePoolHasOneFaceToAllRemotes) {
+    const auto port_of = [&](const RunResult& sent) {
+        const std::size_t offset = net.is_ipv6() ? 54 : 34;
+        return sent.packet.at(offset) << 8 | sent.packet.at(offset + 1);
+    };
+    for (const std::uint16_t port : std::array<std::uint16_t, 4>{5060, 41641, 700, 41642}) {
+        const auto from_web_to = [&](const std::string& remote, std::uint16_t remote_port) {
+            return port_of(out(Packet().ip(net.web, remote).udp(port, remote_port)));
+        };
+        const int face = from_web_to(net.remote, 5060);
+        EXPECT_GE(face, 49152);
+        EXPECT_LT(face, 49152 + 12288) << "of the commons";
+        EXPECT_EQ(from_web_to(net.remote, 5061), face);
+        EXPECT_EQ(from_web_to(net.other_remote, 5060), face);
+        EXPECT_NE(port_of(out_of_db(Packet().ip(net.db, net.remote).udp(port, 5060))), face);
+    }
 }
 
 TEST_F(FlowTest, ThePortOfAnEstablishedFlowIsTaken) {
@@ -190,14 +210,6 @@ TEST_F(HostSocketTest, ABoundUdpPortIsLeftToTheHost) {
     const UniqueFd bound = host_socket(SOCK_DGRAM, 50000);
     EXPECT_EQ(source_port(out(from_web_udp(ipv4()))), 50001);
     EXPECT_EQ(source_port(out(web_segment())), 50000);
-}
-
-// Else whoever connects to the port that it sees a container have would be told that nobody is there.
-TEST_P(BothFamiliesTest, AConnectionFromOutsideToAPortOfThePoolIsTheHostsIfItListensThere) {
-    const Packet syn = to_node(net).tcp(443, 50000).syn();
-    EXPECT_THAT(in(syn).counted, ElementsAre(std::pair("no-flow", 1)));
-    const UniqueFd listener = host_socket(SOCK_STREAM, 50000, net.name == "V6" ? AF_INET6 : AF_INET);
-    EXPECT_EQ(in(syn).verdict, Verdict::pass);
 }
 
 TEST_P(BothFamiliesTest, AnotherContainerWithTheSamePortGetsAnother) {

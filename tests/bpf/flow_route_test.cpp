@@ -170,5 +170,47 @@ TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
     EXPECT_EQ(out(of_another_flow).verdict, Verdict::redirect);
 }
 
+// The host's neighbour table is for all (bpf/lib/route/neighbour_share.h).
+class NeighbourShareTest : public BothFamiliesTest {
+protected:
+    [[nodiscard]] std::string neighbour(int number) const {
+        return formatted("{}{}", net.is_ipv6() ? "2001:db8:113::1:" : "203.0.113.", number);
+    }
+    [[nodiscard]] Packet to_neighbour(std::string_view container, int number, std::size_t size) const {
+        return Packet().ip(container, neighbour(number)).udp(50000, 53).payload(size);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Family, NeighbourShareTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+// 62 for whoever comes first, 31 of its own, and what comes back meanwhile.
+TEST_P(NeighbourShareTest, WhoScansALinkGetsSoManyAndOthersTheirOwn) {
+    int asked = 0;
+    while (asked < 150 && out(to_neighbour(net.web, 100 + asked, 10)).verdict == Verdict::redirect) {
+        ++asked;
+    }
+    EXPECT_GE(asked, 90);
+    EXPECT_LT(asked, 130);
+    const RunResult refused = out(to_neighbour(net.web, 254, 10));
+    EXPECT_EQ(refused.verdict, Verdict::drop);
+    EXPECT_THAT(refused.counted, ElementsAre(std::pair("neighbour-share", 1)));
+    EXPECT_EQ(out(segment()).verdict, Verdict::redirect) << "the router is known";
+    EXPECT_EQ(out_of_db(to_neighbour(net.db, 253, 10)).verdict, Verdict::redirect);
+}
+
+// The stack would ask for them as well.
+TEST_P(NeighbourShareTest, NorByPacketsThatTheStackFragments) {
+    node().settings().neighbour_interval_ms = 1'000'000;
+    for (int i = 0; i < 150; i++) {
+        out(to_neighbour(net.web, 100 + i, 10));
+    }
+    const RunResult sent = out(to_neighbour(net.web, 254, 2000));
+    if (net.is_ipv6()) {
+        EXPECT_THAT(sent.counted, ElementsAre(std::pair("stack-too-big", 1))) << "the stack answers, and forwards none";
+    } else {
+        EXPECT_THAT(sent.counted, ElementsAre(std::pair("neighbour-share", 1)));
+    }
+}
+
 }  // namespace
 }  // namespace netkitd::test

@@ -200,13 +200,17 @@ TEST_P(BothFamiliesTest, AnAssociationBeginsAndEndsLikeAConnection) {
     const auto received = [&](std::uint8_t chunk) { return to_node(net).sctp(443, 50000, chunk); };
     const std::uint8_t init = 1;
     const std::uint8_t init_ack = 2;
+    const std::uint8_t abort = 6;
     const std::uint8_t shutdown_complete = 14;
     out(sent(init));
     EXPECT_THAT(fresh(), SizeIs(2));
     in(received(init_ack));
     EXPECT_THAT(fresh(), IsEmpty());
     EXPECT_THAT(established(), Each(AllOf(StartsWith("sctp "), HasSubstr("[SYN]"))));
+    in(received(abort));
     in(received(shutdown_complete));
+    EXPECT_THAT(established(), Each(Not(HasSubstr("RST")))) << "anybody can send those: there is no witness of it";
+    out(sent(shutdown_complete));
     EXPECT_THAT(established(), AllOf(SizeIs(2), Each(HasSubstr("[SYN RST]"))));
     out(sent(init));
     EXPECT_THAT(fresh(), AllOf(SizeIs(2), Each(Not(HasSubstr("RST"))))) << "a new one under the same ports";

@@ -32,8 +32,10 @@ protected:
     }
 
     [[nodiscard]] bool v4() const { return net.name == "V4"; }
-    // As it leaves: IPv4 has got the node's first identification.
-    [[nodiscard]] Packet with_id(Packet packet) const { return v4() ? packet.identification(1) : packet; }
+    // As it leaves: IPv4 has got an identification of the node's.
+    [[nodiscard]] Packet with_id(Packet packet) const {
+        return v4() ? packet.identification(first_fragment_id(net.remote)) : packet;
+    }
 
     const Net& net = *GetParam();
 };
@@ -125,6 +127,35 @@ TEST_P(FragmentTest, OfTwoContainersWithOneIdentificationLeaveWithTwo) {
     }
 }
 
+// What others see of theirs says nothing of those of another destination, and each destination has all 65536.
+TEST_P(FragmentTest, EachDestinationHasIdentificationsOfItsOwn) {
+    if (!v4()) {
+        GTEST_SKIP() << "IPv6 leaves a container's own";
+    }
+    const auto send = [&](const std::string& to) { return id_of(out(first(net.web, to, 50000, 443))); };
+    const std::uint16_t here = send(net.remote);
+    const std::uint16_t there = send(net.other_remote);
+    EXPECT_EQ(here, first_fragment_id(net.remote));
+    EXPECT_EQ(there, first_fragment_id(net.other_remote));
+    EXPECT_EQ(send(net.remote), static_cast<std::uint16_t>(here + 1));
+    EXPECT_EQ(send(net.remote), static_cast<std::uint16_t>(here + 2));
+    EXPECT_EQ(send(net.other_remote), static_cast<std::uint16_t>(there + 1));
+    node().settings().secret[3] = 1;
+    EXPECT_NE(send(net.remote), static_cast<std::uint16_t>(here + 3)) << "another secret, other numbers";
+}
+
+// 40 fragmented packets a millisecond, for as long as a packet's fragments are apart on a slow link.
+TEST_P(FragmentTest, AnothersFloodOfFirstOnesTakesNobodysPlace) {
+    constexpr std::uint32_t kFlood = 4000;
+    const RunResult sent = out(first(net.web, net.remote, 50000, 443));
+    in(at_uplink(first(net.remote, net.node, 443, 50000)));
+    for (std::uint32_t i = 0; i < kFlood; i++) {
+        out_of_db(first(net.db, net.remote, 50001, 443, i));
+    }
+    EXPECT_EQ(out(later(net.web, net.remote, 126)).verdict, Verdict::redirect);
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::redirect);
+}
+
 TEST_P(FragmentTest, OutOfAContainerTheyFollowNobodyElse) {
     out(first(net.web, net.remote, 50000, 443));
     std::vector<Packet> strangers{later(net.web, net.remote, 126, kOtherId), later(net.web, net.other_remote, 126)};
@@ -187,6 +218,7 @@ TEST_P(FragmentTest, TtlUsedUp) {
 class StackFragmentTest : public FragmentTest {
 protected:
     const std::string remote = net.special_route(6);  // MTU 1300
+    const std::uint16_t node_id = first_fragment_id(remote);
 
     void hand_over() {
         node().settings().port_first = node().settings().port_last = 61000;
@@ -211,18 +243,18 @@ INSTANTIATE_TEST_SUITE_P(Family, StackFragmentTest, ::testing::Values(&ipv4()),
 
 TEST_P(StackFragmentTest, AreTranslatedWhereTheyLeave) {
     hand_over();
-    expect_translated(first(net.web, remote, 50000, 443), first(net.node, remote, 61000, 443, 1));
+    expect_translated(first(net.web, remote, 50000, 443), first(net.node, remote, 61000, 443, node_id));
     for (const std::uint16_t offset : kOffsets) {
-        expect_translated(later(net.web, remote, offset), later(net.node, remote, offset, 1));
+        expect_translated(later(net.web, remote, offset), later(net.node, remote, offset, node_id));
     }
     expect_translated(first(net.web, remote, 50000, 443).without_udp_checksum(),
-                      first(net.node, remote, 61000, 443, 1).without_udp_checksum());
+                      first(net.node, remote, 61000, 443, node_id).without_udp_checksum());
 }
 
 TEST_P(StackFragmentTest, IsTranslatedWholeWhereTheMtuHasGrownMeanwhile) {
     hand_over();
     expect_translated(Packet().ip(net.web, remote).identification(kId).udp(50000, 443).payload(2000),
-                      Packet().ip(net.node, remote).identification(1).udp(61000, 443).payload(2000));
+                      Packet().ip(net.node, remote).identification(node_id).udp(61000, 443).payload(2000));
 }
 
 TEST_P(StackFragmentTest, OfEveryProtocol) {
@@ -234,8 +266,8 @@ TEST_P(StackFragmentTest, OfEveryProtocol) {
     };
     EXPECT_EQ(out(tcp(net.web, 7)).verdict, Verdict::pass);
     EXPECT_EQ(out(ping(net.web, 8)).verdict, Verdict::pass);
-    expect_translated(tcp(net.web, 7), tcp(net.node, 1));
-    expect_translated(ping(net.web, 8), ping(net.node, 2));
+    expect_translated(tcp(net.web, 7), tcp(net.node, node_id));
+    expect_translated(ping(net.web, 8), ping(net.node, static_cast<std::uint16_t>(node_id + 1)));
 }
 
 // With the identification of another packet of its own, a container would send from a port that is another's.
@@ -251,9 +283,9 @@ TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
     EXPECT_EQ(out(big).verdict, Verdict::pass);
     EXPECT_EQ(out(later(net.web, remote, 176).payload(1400)).verdict, Verdict::pass);
     EXPECT_EQ(describe(out(later(net.web, remote, 352)).packet),
-              describe(forwarded(later(net.node, remote, 352, 1)).bytes()))
+              describe(forwarded(later(net.node, remote, 352, node_id)).bytes()))
         << "one that fits goes its own way, with the same identification";
-    expect_translated(later(net.web, remote, 176), later(net.node, remote, 176, 1));
+    expect_translated(later(net.web, remote, 176), later(net.node, remote, 176, node_id));
 }
 
 TEST_P(StackFragmentTest, NothingElseLeaves) {

@@ -133,7 +133,9 @@ SentError error_out(Random& random, const Conversation& c) {
     }
     const bool in_a_fragment = made.sent.untranslatable == "fragment";
     quote(random, made, net);
-    made.sent.may_not_be_said = made.sent.may_not_be_said || in_a_fragment || made.sent.untranslatable == "malformed";
+    // What is behind too many extensions is not asked what it says.
+    made.sent.may_not_be_said = made.sent.untranslatable != "protocol" &&
+                                (made.sent.may_not_be_said || in_a_fragment || made.sent.untranslatable == "malformed");
     return made;
 }
 

@@ -65,12 +65,27 @@ void note_sent(NatModel::State& state, const Sent& sent) {
 
 void note_received(NatModel::State& state, const Sent& sent) {
     if (sent.rst) {
-        state.reset = true;  // refused is not answered
+        // Refused is not answered. SCTP's ABORT is not believed.
+        state.reset = state.reset || sent.protocol == IPPROTO_TCP;
         return;
     }
     state.reset = state.reset && (state.answered || !sent.syn);
     state.answered = true;
     state.remote_ended = state.remote_ended || (sent.fin && !sent.syn);
+}
+
+bool has_connections(std::uint8_t protocol) {
+    return protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP;
+}
+
+// What comes from outside says nothing of a flow of the host's.
+void note_sent_by_host(NatModel::State& state, const Sent& sent) {
+    if (sent.syn && !sent.ack) {
+        state = {.port = state.port};
+    }
+    state.container_ended = state.container_ended || sent.fin;
+    state.reset = state.reset || sent.rst;
+    state.answered = state.answered || !(sent.syn || sent.rst);
 }
 
 }  // namespace
@@ -143,7 +158,7 @@ std::string NatModel::first_out(const Conversation& conversation, const Packet& 
     Sent expected = sent;
     if (!conversation.is_ipv6()) {
         expected.piece->id = ipv4_identification(seen.frame);
-        if (!fragment_ids_.insert(expected.piece->id).second) {
+        if (!fragment_ids_.emplace(conversation.remote, expected.piece->id).second) {
             return formatted("its identification {} is another packet's", expected.piece->id);
         }
     }
@@ -186,7 +201,7 @@ std::string NatModel::later_in(const Conversation& conversation, const Sent& sen
 bool NatModel::is_refused(const Conversation& conversation) const {
     const auto found = counts_.find(conversation.container);
     const std::size_t own = found == counts_.end() ? 0 : found->second;
-    const std::size_t all = conversation.is_ipv6() ? count6_ : count4_;
+    const std::size_t all = entries(conversation) / 2;
     return own >= options_.share &&
            (all >= options_.common || own - options_.share >= NK_FLOW_GREED * (options_.common - all));
 }
@@ -247,7 +262,7 @@ std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t
 NatModel::State& NatModel::begin(const Conversation& conversation, std::uint16_t port) {
     owners_[outside(conversation, port)] = conversation;
     counts_[conversation.container]++;
-    (conversation.is_ipv6() ? count6_ : count4_)++;
+    count_entries(conversation, 1);
     State& state = conversations_[conversation];
     state = {.port = port};
     return state;
@@ -259,8 +274,8 @@ std::optional<Conversation> NatModel::target(const Conversation& conversation, s
 }
 
 std::optional<std::string> NatModel::judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
-                                                       const Seen& seen) {
-    if (!to) {
+                                                       const Seen& seen) const {
+    if (!to || is_hosts(*to)) {
         return expect_unchanged(sent, seen);
     }
     if (sent.ttl <= 1) {
@@ -277,10 +292,6 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
         return later_in(conversation, sent, seen);
     }
     const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
-    const bool begins = sent.protocol == IPPROTO_TCP && sent.syn && !sent.ack;
-    if (!to && begins && sent.untranslatable.empty() && in_pool(port) && sent.ttl > 1) {
-        return expect_drop(seen, "no-flow");
-    }
     if (auto judged = judge_undelivered(to, sent, seen)) {
         if (sent.is_fragment() && seen.verdict == Verdict::pass) {
             translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
@@ -293,6 +304,25 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     }
     note_received(conversations_[c], sent);
     return compare_translated(Packet(sent.packet).to(c.container, c.port).ttl(one_less(sent.ttl)), sent, seen);
+}
+
+std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Seen& seen) {
+    const bool is_read = sent.extensions.empty() && sent.untranslatable.empty() && in_pool(c.port);
+    const auto owner = is_read ? target(c, c.port) : std::nullopt;
+    const bool is_hosts_already = owner && is_hosts(*owner);
+    const bool is_only_an_answer = has_connections(sent.protocol) && (sent.rst || (sent.syn && sent.ack));
+    if (is_read && !is_hosts_already && !is_only_an_answer) {
+        if (owner) {
+            forget(*owner);
+        }
+        if (!is_refused(c)) {
+            begin(c, c.port);
+        }
+    }
+    if (is_read && find(c) != nullptr) {
+        note_sent_by_host(conversations_[c], sent);
+    }
+    return expect_unchanged(sent, seen);
 }
 
 std::string NatModel::error_in(const Conversation& conversation, std::uint16_t port, const SentError& error,
@@ -336,7 +366,7 @@ void NatModel::forget(const Conversation& conversation) {
         return;
     }
     owners_.erase(outside(conversation, found->second.port));
-    (conversation.is_ipv6() ? count6_ : count4_)--;
+    count_entries(conversation, -1);
     if (!found->second.stale) {
         counts_[conversation.container]--;
     }

@@ -59,6 +59,9 @@ public:
     [[nodiscard]] std::string in(const Conversation& conversation, std::uint16_t port, const Sent& sent,
                                  const Seen& seen);
 
+    // The same of what the host itself sends from a port of its own, in which it is the container.
+    [[nodiscard]] std::string host_out(const Conversation& conversation, const Sent& sent, const Seen& seen);
+
     // The same of ICMP errors: the container's about what it got from the remote, and somebody's about what left the
     // node from a port. They change nothing about the conversation.
     [[nodiscard]] std::string error_out(const Conversation& conversation, const SentError& error,
@@ -82,6 +85,13 @@ public:
         [[nodiscard]] bool closed() const { return reset || (container_ended && remote_ended); }
     };
     [[nodiscard]] const State* find(const Conversation& conversation) const;
+    // Its container is the host.
+    [[nodiscard]] bool is_hosts(const Conversation& conversation) const {
+        return conversation.container == node(conversation);
+    }
+    [[nodiscard]] const std::string& node(const Conversation& conversation) const {
+        return conversation.is_ipv6() ? options_.node6 : options_.node4;
+    }
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
 
 private:
@@ -116,9 +126,6 @@ private:
                                         const Seen& seen);
     [[nodiscard]] std::string later_out(const Conversation& conversation, const Sent& sent, const Seen& seen) const;
     [[nodiscard]] std::string later_in(const Conversation& conversation, const Sent& sent, const Seen& seen) const;
-    [[nodiscard]] const std::string& node(const Conversation& conversation) const {
-        return conversation.is_ipv6() ? options_.node6 : options_.node4;
-    }
     [[nodiscard]] bool in_pool(std::uint16_t port) const {
         return port >= options_.port_first && port <= options_.port_last;
     }
@@ -130,8 +137,8 @@ private:
     // To whom a packet to that port of the node goes.
     [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
     // Nothing if it was delivered, as it should be.
-    [[nodiscard]] static std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to,
-                                                                      const Sent& sent, const Seen& seen);
+    [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
+                                                               const Seen& seen) const;
     // Whether the container has so many conversations that it gets no new one.
     [[nodiscard]] bool is_refused(const Conversation& conversation) const;
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
@@ -143,10 +150,17 @@ private:
     std::map<Conversation, State> conversations_;
     std::map<Outside, Conversation> owners_;     // of the ports
     std::map<std::string, std::size_t> counts_;  // conversations of each container that is there
-    std::size_t count4_ = 0;                     // of all, those of containers that are gone too
-    std::size_t count6_ = 0;
+    std::size_t entries4_ = 0;                   // of all, those of containers that are gone too
+    std::size_t entries6_ = 0;
+    [[nodiscard]] std::size_t entries(const Conversation& conversation) const {
+        return conversation.is_ipv6() ? entries6_ : entries4_;
+    }
+    void count_entries(const Conversation& conversation, int change) {
+        (conversation.is_ipv6() ? entries6_ : entries4_) +=
+            static_cast<std::size_t>(is_hosts(conversation) ? change : 2 * change);
+    }
     std::map<Fragments, Translated> translated_fragments_;
-    std::set<std::uint32_t> fragment_ids_;  // of IPv4, that the node gave
+    std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };
 
 }  // namespace netkitd::test

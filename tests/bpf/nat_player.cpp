@@ -107,6 +107,8 @@ std::string WorldPlayer::take(const Conversation& c, const Step& step) {
     const NatModel::State* known = model_.find(c);
     const std::uint16_t port = known != nullptr ? known->port : c.port;
     const auto any_port = static_cast<std::uint16_t>(step.seed);
+    const auto port_of_pool =
+        static_cast<std::uint16_t>(options_.port_first + any_port % (options_.port_last - options_.port_first + 1));
     switch (step.kind) {
         case Step::Kind::out:
             return send(c, step.seed);
@@ -124,6 +126,8 @@ std::string WorldPlayer::take(const Conversation& c, const Step& step) {
             return send_fragment(c, step);
         case Step::Kind::fragment_in:
             return receive_fragment(c, port, step);
+        case Step::Kind::host:
+            return send_by_host(c, step.seed % 2 == 0 ? port : port_of_pool, step.seed);
         case Step::Kind::forget:
         case Step::Kind::replace:
         case Step::Kind::change:
@@ -141,6 +145,18 @@ std::string WorldPlayer::send(const Conversation& c, std::uint64_t seed) {
     const Sent sent = packet_out(random, c, [&](const Packet& p) { return Packet(p).from(net.node, likely_port); });
     note(c, "sends");
     return run(way_out(c, kind_of(sent)), sent, random, [&](const Seen& seen) { return model_.out(c, sent, seen); });
+}
+
+std::string WorldPlayer::send_by_host(const Conversation& of, std::uint16_t port, std::uint64_t seed) {
+    Random random(seed);
+    Conversation c = of;
+    c.container = model_.node(c);
+    c.port = port;
+    const Sent sent = packet_out(random, c, [](const Packet& packet) { return packet; });
+    note(c, "sends, as the host");
+    const Way way{.program = Program::uplink_egress, .ifindex = eth0_, .kind = "of the host"};
+    std::string wrong = run(way, sent, random, [&](const Seen& seen) { return model_.host_out(c, sent, seen); });
+    return wrong.empty() ? receive(c, port, seed) : wrong;
 }
 
 std::string WorldPlayer::receive(const Conversation& c, std::uint16_t port, std::uint64_t seed) {

@@ -40,6 +40,8 @@ private:
     std::string receive_fragment(Conversation c, std::uint16_t port, const Step& step);
     std::string send_error(const Conversation& c, std::uint64_t seed);
     std::string receive_error(const Conversation& c, std::uint16_t port, std::uint64_t seed);
+    // From a port of the node, by the host, and the answer.
+    std::string send_by_host(const Conversation& of, std::uint16_t port, std::uint64_t seed);
     // Whatever else happens.
     void happen(const Conversation& c, Step::Kind kind);
     void replace(std::size_t container);

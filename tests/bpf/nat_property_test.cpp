@@ -108,7 +108,7 @@ void NatPropertyTest::expect_shares(std::initializer_list<std::pair<const char*,
 TEST_F(NatPropertyTest, AMillionPackets) {
     ASSERT_NO_FATAL_FAILURE(play_until(packets_to_run()));
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
-                    "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error"});
+                    "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error", "host-flow", "host-took-port"});
     expect_shares({{"sctp", 5},
                    {"icmp error in", 2},
                    {"icmp error out", 2},

@@ -14,7 +14,7 @@ namespace {
 using enum Step::Kind;
 
 Step random_step(Random& random, std::size_t conversations) {
-    constexpr std::array<std::pair<Step::Kind, std::size_t>, 12> kTenThousandths{{{out, 4300},
+    constexpr std::array<std::pair<Step::Kind, std::size_t>, 13> kTenThousandths{{{out, 4200},
                                                                                   {in, 3200},
                                                                                   {stray, 300},
                                                                                   {error_out, 500},
@@ -22,6 +22,7 @@ Step random_step(Random& random, std::size_t conversations) {
                                                                                   {stray_error, 100},
                                                                                   {fragment_out, 420},
                                                                                   {fragment_in, 375},
+                                                                                  {host, 100},
                                                                                   {forget, 150},
                                                                                   {replace, 20},
                                                                                   {change, 130},

@@ -25,6 +25,7 @@ struct Step {
         stray_error,   // or of what some port of the node sent
         fragment_out,  // a part of what the container sends
         fragment_in,   // a part of the remote's answer
+        host,          // the host sends from the conversation's port, or from any, and is answered
         forget,        // the daemon cleans the conversation up
         replace,       // the container goes, and another gets its address
         change,        // something of the host's network changes

@@ -235,7 +235,6 @@ std::vector<VerdictCase> replies(const Net& net) {
 std::vector<VerdictCase> refused_replies(const Net& net) {
     return {
         with_flow(net, in_drop("TtlUsedUp", "ttl-expired", reply_to_web(net).ttl(1)), Stage::established),
-        in_drop("ConnectionFromOutsideToAPoolPort", "no-flow", to_node(net).tcp(443, 50000).syn()),
     };
 }
 
@@ -245,8 +244,21 @@ std::vector<VerdictCase> outgoing(const Net& net) {
         return row(name, Verdict::drop, {{"untranslated-source", 1}}, packet);
     };
     const Packet from_node = Packet().ip(net.node, net.remote).tcp(50000, 443);
+    VerdictCase refused = row("OfTheHostBeyondItsShare", Verdict::pass, {{"host-flow-refused", 1}}, from_node);
+    refused.prepare = [](TestNode& node) {
+        node.settings().flow_share4 = node.settings().flow_share6 = 0;
+        node.settings().flow_common4 = node.settings().flow_common6 = 0;
+    };
     return {
-        pass("OfTheHost", from_node),
+        refused,
+        with_flow(
+            net,
+            row("OfTheHostFromAContainersPort", Verdict::pass, {{"host-flow", 1}, {"host-took-port", 1}}, from_node),
+            Stage::established),
+        pass("OfTheHost", Packet(from_node).from(net.node, 40000)),
+        row("OfTheHostFromAPoolPort", Verdict::pass, {{"host-flow", 1}}, from_node),
+        row("ResetOfTheHostFromAPoolPort", Verdict::drop, {{"no-flow", 1}},
+            Packet(from_node).rst().ack().tcp_sequence(0)),
         pass("OfARoutedNetwork", Packet().ip(net.routed, net.remote).tcp(50000, 443)),
         pass("Arp", Packet().arp()),
         pass("OfTheHostInAVlan", Packet(from_node).vlan(5)),
@@ -311,7 +323,7 @@ std::vector<VerdictCase> during_an_upgrade(const Net& net) {
 std::vector<VerdictCase> from_host_prefix(const Net& net) {
     const auto pass = [](const char* name, const Packet& packet) { return row(name, Verdict::pass, {}, packet); };
     return {
-        with_host_prefix(net, pass("OfTheHost", Packet().ip(net.nobody, net.remote).tcp(50000, 443))),
+        with_host_prefix(net, pass("OfTheHost", Packet().ip(net.nobody, net.remote).tcp(40000, 443))),
         with_host_prefix(net, row("OfAContainer", Verdict::drop, {{"untranslated-source", 1}}, from_web(net))),
     };
 }

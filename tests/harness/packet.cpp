@@ -232,6 +232,11 @@ Packet& Packet::tcp(std::uint16_t source_port, std::uint16_t destination_port) {
     return *this;
 }
 
+Packet& Packet::tcp_sequence(std::uint32_t number) {
+    tcp_sequence_ = number;
+    return *this;
+}
+
 Packet& Packet::syn() {
     tcp_flags_ |= kSyn;
     return *this;
@@ -375,7 +380,7 @@ Bytes Packet::transport_packet() const {
         put16(bytes, destination_port_);
     }
     if (transport_ == Transport::tcp) {
-        put32(bytes, 1);  // sequence
+        put32(bytes, tcp_sequence_);
         put32(bytes, 2);  // acknowledgement
         bytes.push_back(static_cast<std::uint8_t>(tcp_header_words_ << 4));
         bytes.push_back(tcp_flags_);

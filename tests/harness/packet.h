@@ -66,6 +66,7 @@ public:
     Packet& ack();
     Packet& fin();
     Packet& rst();
+    Packet& tcp_sequence(std::uint32_t number);
     // In 32-bit words.
     Packet& tcp_header_words(std::uint8_t words);
     Packet& udp(std::uint16_t source_port, std::uint16_t destination_port);
@@ -128,6 +129,7 @@ private:
     std::uint16_t source_port_ = 0;  // ICMP echo: the id
     std::uint16_t destination_port_ = 0;
     std::uint8_t tcp_flags_ = 0;
+    std::uint32_t tcp_sequence_ = 1;
     std::uint8_t tcp_header_words_ = 5;
     bool udp_checksum_ = true;
     std::uint16_t udplite_coverage_ = 0;

@@ -7,6 +7,8 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 #include <numeric>
 #include <ostream>
@@ -28,6 +30,7 @@ namespace netkitd::test {
 namespace {
 
 // The containers' ends stay in the node's own netns: no packet ever travels here.
+constexpr std::uint32_t kSecret = 4711;
 constexpr const char* kDevices = R"(
 link set lo up
 link add eth0 type veth peer name wire0
@@ -108,10 +111,13 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.uplink_count = 2;
     node.mtus[0] = 1300;
     node.mtu_count = 1;
+    node.marking = 1;
+    node.secret[0] = kSecret;
     node.port_first = options.port_first;
     node.port_last = options.port_last;
     const datapath::FlowShares shares = datapath::flow_shares(options.flow_entries, 0);
     node.flow_share4 = node.flow_share6 = shares.share;
+    node.neighbour_interval_ms = NK_NEIGHBOUR_INTERVAL_MS;
     node.flow_common4 = node.flow_common6 = shares.common;
 }
 
@@ -387,6 +393,38 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     return node;
 }
 
+// SipHash-1-3, as its authors describe it, of 8 bytes.
+std::uint64_t sip_hash(std::uint64_t key0, std::uint64_t key1, std::uint64_t message) {
+    std::array<std::uint64_t, 4> v{key0 ^ 0x736f6d6570736575, key1 ^ 0x646f72616e646f6d, key0 ^ 0x6c7967656e657261,
+                                   key1 ^ 0x7465646279746573};
+    const auto round = [&] {
+        v[0] += v[1];
+        v[2] += v[3];
+        v[1] = std::rotl(v[1], 13) ^ v[0];
+        v[3] = std::rotl(v[3], 16) ^ v[2];
+        v[0] = std::rotl(v[0], 32);
+        v[2] += v[1];
+        v[0] += v[3];
+        v[1] = std::rotl(v[1], 17) ^ v[2];
+        v[3] = std::rotl(v[3], 21) ^ v[0];
+        v[2] = std::rotl(v[2], 32);
+    };
+    for (const std::uint64_t word : {message, std::uint64_t{8} << 56}) {
+        v[3] ^= word;
+        round();
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    round();
+    round();
+    round();
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+std::uint16_t first_fragment_id(std::string_view destination) {
+    return static_cast<std::uint16_t>(sip_hash(kSecret, 0, to_nk_addr(destination).word[0]) >> 32);
+}
+
 void TestNode::reset(const Options& options) const {
     settings() = {};
     configure(settings(), options);
@@ -399,7 +437,8 @@ void TestNode::reset(const Options& options) const {
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
-    for (const bpf_map* map : {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts}) {
+    for (const bpf_map* map : {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts,
+                               skeleton_->maps.neighbour_shares}) {
         clear_hash(*map);
     }
 }

@@ -188,6 +188,10 @@ inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every contain
 
 [[nodiscard]] nk_addr to_nk_addr(std::string_view text);
 
+// The identification that the node gives to the first fragmented packet to an IPv4 destination. The secret that it is
+// made with is always the same in a test node.
+[[nodiscard]] std::uint16_t first_fragment_id(std::string_view destination);
+
 // Every counter's name, and whether it is a drop.
 struct CounterName {
     std::uint32_t number = 0;

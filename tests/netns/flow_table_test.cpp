@@ -221,6 +221,29 @@ TYPED_TEST(FlowTableTest, ALookUpIsOverSoonAfterItsAnswer) {
     EXPECT_TRUE(is_kept(Stage::established, kDomain + 1, 4s));
 }
 
+// Which has a reverse half alone, lives by what the host sent, and is nobody's who could end.
+TYPED_TEST(FlowTableTest, AFlowOfTheHostsIsListedAndSweptLikeOthers) {
+    constexpr std::uint16_t kDomain = 53;
+    const auto is_kept = [&](Stage stage, std::uint16_t port, std::chrono::seconds idle, std::uint8_t protocol) {
+        auto key = this->reverse(port);
+        key.proto = protocol;
+        this->put(stage, key, idle - kFirstWalk, NK_HOST_ID);
+        const auto flows = this->flows();
+        EXPECT_THAT(flows, SizeIs(1));
+        EXPECT_EQ(flows.at(0).source.to_string(), TypeParam::kNode);
+        EXPECT_EQ(flows.at(0).source_port, 50001);
+        nat::FlowSweeper sweeper(this->datapath(), {.has = [](std::uint32_t) { return false; }});
+        this->walk(sweeper);
+        return this->table().flush({}).value_or(0) == 1;
+    };
+    EXPECT_TRUE(is_kept(Stage::established, 1053, 290s, IPPROTO_UDP));
+    EXPECT_FALSE(is_kept(Stage::established, 1053, 301s, IPPROTO_UDP));
+    EXPECT_TRUE(is_kept(Stage::fresh, 1053, 50s, IPPROTO_UDP));
+    EXPECT_TRUE(is_kept(Stage::fresh, kDomain, 9s, IPPROTO_UDP)) << "the answer is not seen";
+    EXPECT_FALSE(is_kept(Stage::fresh, kDomain, 11s, IPPROTO_UDP));
+    EXPECT_TRUE(is_kept(Stage::established, 1053, 7000s, IPPROTO_TCP));
+}
+
 // At once, but for TCP: its other ends may go on for a while, so that its ports are not for others yet.
 TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
     this->put_flow(Stage::established, 1053, 1s, 7);

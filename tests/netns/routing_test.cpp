@@ -537,6 +537,14 @@ TEST_P(L3UplinkTest, BearsWhatTheStackFragments) {
     EXPECT_EQ(dropped("untranslated-source"), 0U);
 }
 
+TEST_P(L3UplinkTest, AHostsFlowFromAPortOfThePoolIsItsOwn) {
+    const std::string ping = "ping -q -e 50000 -c 1 -W 5 " + remote_;
+    EXPECT_TRUE(web_.netns().succeeds(ping));
+    EXPECT_TRUE(node().succeeds(ping));
+    EXPECT_EQ(dropped("host-took-port"), 1U);
+    EXPECT_TRUE(web_.netns().succeeds(ping)) << "by another id";
+}
+
 TEST_P(L3UplinkTest, TheHostIsReachedAndNobodyUnaskedGetsIn) {
     node().run("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
     second_.run("ip route add 10.77.0.0/16 dev tun0; ip -6 route add fd6e:6b64::/64 dev tun0");

@@ -158,5 +158,72 @@ TEST_F(StarvationTest, WhoAsksForThousandsOfNamesTakesNoPortFromOthers) {
     EXPECT_THAT(degraded(), Not(Contains(HasSubstr("ports-exhausted"))));
 }
 
+// A datagram to one address after the other of 100.64.0.0/16, which are all on the uplink's link.
+void scan(const std::stop_token& stop, const NetworkNamespace& from) {
+    const Address first = resolver_at("100.64.1.0");
+    const UniqueFd socket = socket_in(from, first, SOCK_DGRAM);
+    for (std::uint32_t next = 0; !stop.stop_requested(); next = (next + 1) % 0x8000) {
+        sockaddr_in address{};
+        std::memcpy(&address, &first.storage, sizeof(address));
+        address.sin_addr.s_addr = htonl(ntohl(address.sin_addr.s_addr) + next);
+        sockaddr_storage generic{};
+        std::memcpy(&generic, &address, sizeof(address));
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
+        (void)::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&generic), sizeof(address));
+        std::this_thread::sleep_for(200us);
+    }
+}
+
+// The kernel's table has room for 1024 (net.ipv4.neigh.default.gc_thresh3), the host's own neighbours among them.
+TEST_F(StarvationTest, WhoScansALinkLeavesTheHostsNeighbourTableToOthers) {
+    node().run("ip addr add 100.64.0.1/16 dev up0");
+    outside().run(
+        "ip addr add 100.64.200.1/16 dev eth0; ip addr add 100.64.200.2/16 dev eth0;"
+        "ip addr add 100.64.200.3/16 dev eth0");
+    ASSERT_TRUE(start());
+    const ContainerProcess scanner;
+    const ContainerProcess victim;
+    ASSERT_TRUE(attach(scanner, "scanner"));
+    ASSERT_TRUE(attach(victim, "victim"));
+    const std::jthread attack([&](const std::stop_token& stop) { scan(stop, scanner.netns()); });
+    const auto names_scanner = Contains(AllOf(HasSubstr("container scanner"), HasSubstr("neighbour-share")));
+    ASSERT_TRUE(eventually([&] { return testing::Matches(names_scanner)(degraded()); }))
+        << testing::PrintToString(degraded());
+    std::this_thread::sleep_for(5s);
+    const int neighbours = std::stoi(node().run("ip neigh show dev up0 nud all | wc -l"));
+    EXPECT_GT(neighbours, 30);
+    EXPECT_LT(neighbours, 512);
+    EXPECT_TRUE(victim.netns().reaches("100.64.200.1"));
+    EXPECT_TRUE(victim.netns().reaches("100.64.200.2"));
+    EXPECT_TRUE(node().reaches("100.64.200.3"));
+    EXPECT_THAT(degraded(), Not(Contains(HasSubstr("container victim"))));
+    EXPECT_TRUE(eventually([&] { return testing::Matches(HasSubstr("container scanner"))(log()); })) << log();
+}
+
+// The kernel limits its ICMP errors for all together (net.ipv4.icmp_msgs_per_sec), but looks first at those to one
+// address: since 6.12 a flood from one container takes none of the others' (net/ipv4/icmp.c, icmpv4_xrlim_allow).
+TEST_F(StarvationTest, WhoMakesTheHostSendErrorsTakesNoneFromOthers) {
+    ASSERT_TRUE(start());
+    const ContainerProcess flooder;
+    const ContainerProcess victim;
+    ASSERT_TRUE(attach(flooder, "flooder"));
+    ASSERT_TRUE(attach(victim, "victim"));
+    const std::jthread attack([&](const std::stop_token& stop) {
+        const Address to = resolver_at("198.51.100.2");
+        const UniqueFd socket = socket_in(flooder.netns(), to, SOCK_DGRAM);
+        const int ttl = 1;
+        ::setsockopt(socket.get(), IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+        while (!stop.stop_requested()) {
+            (void)::sendto(socket.get(), "x", 1, 0, to.get(), to.size);
+        }
+    });
+    std::this_thread::sleep_for(2s);
+    for (int i = 0; i < 5; ++i) {
+        const std::string answer = victim.netns().run("ping -c 1 -W 2 -t 1 198.51.100.2 || true");
+        EXPECT_THAT(answer, HasSubstr("Time to live exceeded")) << "question " << i;
+        std::this_thread::sleep_for(500ms);
+    }
+}
+
 }  // namespace
 }  // namespace netkitd::test

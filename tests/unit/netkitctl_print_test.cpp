@@ -195,11 +195,25 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
                        {"state", "established"},
                        {"age_ms", 7'384'000},
                        {"idle_ms", 1'250},
-                       {"container", "web"}}}},
+                       {"endpoint", 3},
+                       {"container", "web"}},
+                      {{"proto", "udp"},
+                       {"source", "192.0.2.1"},
+                       {"source_port", 50001},
+                       {"destination", "192.0.2.9"},
+                       {"destination_port", 53},
+                       {"translated", "192.0.2.1"},
+                       {"translated_port", 50001},
+                       {"state", "new"},
+                       {"age_ms", 1'000},
+                       {"idle_ms", 1'000},
+                       {"endpoint", 0},
+                       {"container", ""}}}},
                     {"truncated", true}};
     EXPECT_EQ(print_flows(list),
               "PROTO  SOURCE           DESTINATION        TRANSLATED TO    STATE              AGE   IDLE  CONTAINER\n"
               "tcp    10.77.0.2:50000  [2001:db8::1]:443  192.0.2.1:50000  established  2 h 3 min  1.2 s  web\n"
+              "udp    192.0.2.1:50001  192.0.2.9:53       192.0.2.1:50001  new              1.0 s  1.0 s  (host)\n"
               "There are more; the list is cut.\n");
     EXPECT_EQ(print_flows({{"flows", json::array()}}), "No masqueraded flow.\n");
 }

@@ -79,6 +79,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu))
 		return NK_LONG_WAY;
 	nk_write_plain(skb, family, NK_SOURCE, &p, flow);
+	skb->tc_index = NK_TC_INDEX_TRANSLATED;
 	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
 
@@ -122,8 +123,11 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	    !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
-	if (!flow || flow->stamp != nk_stamp())
+	if (!flow)
 		return NK_LONG_WAY;
+	// Of the host's, it never is.
+	if (flow->stamp != nk_stamp())
+		return nk_flow_is_hosts(flow) ? TCX_NEXT : NK_LONG_WAY;
 	nk_write_plain(skb, family, NK_DESTINATION, &p, flow);
 	return bpf_redirect_peer(flow->ifindex, 0);
 }

@@ -6,6 +6,7 @@
 // An entry whose other half is missing may come of a former version's maps. The next packet out makes the other one
 // anew (flow_create.h), or the daemon removes it.
 // The programs have one key for both families, nk_flow6_key; an IPv4 one is narrowed where it meets its map.
+// The host's own flows, and those of other NATs on it, have a reverse half alone (host_flow.h).
 // The daemon deletes entries that are too old or whose endpoint is gone (flow_changes.bpf.c); the programs rely on none
 // of that: an entry of another endpoint id is stale, whatever its age.
 #pragma once
@@ -133,6 +134,33 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 				       __be16 port, __u32 endpoint_id)
 {
 	return nk_addr_equal(family, &flow->addr, addr) && flow->port == port && flow->endpoint_id == endpoint_id;
+}
+
+static __always_inline bool nk_flow_is_hosts(const struct nk_flow *flow)
+{
+	return flow->endpoint_id == NK_HOST_ID;
+}
+
+// NULL: the host's, or nobody's.
+static __always_inline struct nk_flow *nk_flow_of_container(enum nk_family family, const struct nk_flow6_key *key)
+{
+	struct nk_flow *flow = nk_flow_find(family, key);
+
+	return flow && !nk_flow_is_hosts(flow) ? flow : NULL;
+}
+
+// The other half of the flow whose half `flow` was found under `key`. What is there may be another's by now, or
+// nothing: NULL.
+static __always_inline struct nk_flow *nk_flow_other_half(enum nk_family family, const struct nk_flow6_key *key,
+							  const struct nk_flow6_key *other_key, __u32 endpoint_id)
+{
+	bool forward = key->direction == NK_FLOW_FORWARD;
+	struct nk_flow *other = nk_flow_find(family, other_key);
+
+	return other && nk_flow_is(family, other, forward ? &key->saddr : &key->daddr,
+				   forward ? key->sport : key->dport, endpoint_id)
+		   ? other
+		   : NULL;
 }
 
 // TCP and SCTP.

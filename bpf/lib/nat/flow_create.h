@@ -5,6 +5,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/hash.h"
 #include "lib/nat/host_socket.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_share.h"
@@ -117,8 +118,9 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 	return proto == IPPROTO_SCTP;
 }
 
-// The own port, then some of the commons (where three of four are taken, one is found all the same, as a rule), and at
-// last half of the endpoint's home.
+// The own port, or what stands for it: a port outside the pool (of SIP, or a VPN) has one face to all remotes, where
+// that is free (RFC 4787, REQ-1). Then some of the commons (where three of four are taken, one is found all the same,
+// as a rule), and at last half of the endpoint's home.
 #define NK_HOME_TRIES 8
 // From one port of a home to the next, round it: no common divisor with its size.
 #define NK_HOME_STRIDE 5
@@ -141,6 +143,8 @@ static __always_inline __be16 nk_port_candidate(const struct nk_port_search *sea
 
 	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(&pool, wanted, m->endpoint_id)))
 		return m->key.sport;
+	if (!attempt)
+		return bpf_htons(pool.first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool.commons);
 	if (pool.size < NK_PORT_TRIES)
 		return bpf_htons(pool.first + (search->start + attempt) % pool.size);
 	if (attempt < NK_PORT_TRIES - NK_HOME_TRIES || !pool.homes)
@@ -265,18 +269,6 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
-// Removes a flow that is no longer valid, found by its forward half. The other half goes only if it is of the same
-// flow. A function of its own, so that its key does not count for the stack of the way that most packets take.
-static __noinline void nk_flow_forget(enum nk_family family, const struct nk_flow6_key *key, const struct nk_flow *flow)
-{
-	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
-	struct nk_flow *other = nk_flow_find(family, &other_key);
-
-	if (other && nk_flow_is(family, other, &key->saddr, key->sport, flow->endpoint_id))
-		nk_flow_remove_reverse(family, &other_key, flow->endpoint_id);
-	nk_flow_delete(family, key);
-}
-
 static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
 	struct nk_flow *flow = nk_flow_find(m->family, &m->key);
@@ -284,7 +276,7 @@ static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade
 	if (!flow)
 		return false;
 	if (!nk_flow_valid(skb, m, route, flow)) {
-		nk_flow_forget(m->family, &m->key, flow);
+		nk_flow_remove(m->family, &m->key, flow);
 		return false;
 	}
 	nk_flow_use(m, route, flow);

@@ -38,7 +38,15 @@ static __noinline void nk_flow_answer(struct __sk_buff *skb, const struct nk_del
 	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
 }
 
-// NK_OK with `to` answered, or NK_NO_FLOW. A reset ends a flow and is no reply: a refused connection is forgotten soon.
+// What a packet from outside says of the flow's end. SCTP's ABORT is believed only of the container: there is no
+// witness of an association, and anybody can send one.
+static __always_inline __u8 nk_flags_from_outside(const struct nk_delivery *to)
+{
+	return to->key.proto == IPPROTO_SCTP ? to->tcp_flags & ~NK_TCP_RST : to->tcp_flags;
+}
+
+// NK_OK with `to` answered, NK_NO_FLOW, or NK_HOST_FLOW. A reset ends a flow and is no reply: a refused connection is
+// forgotten soon.
 NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	struct nk_flow *flow;
@@ -48,12 +56,14 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 	flow = nk_flow_find(to->family, &to->key);
 	if (!flow)
 		return NK_NO_FLOW;
+	if (nk_flow_is_hosts(flow))
+		return NK_HOST_FLOW;
 	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;
 	if (!nk_flow_answered(flow) && !(to->tcp_flags & NK_TCP_RST))
 		nk_flow_answer(skb, to, flow);
-	nk_flow_seen(to->family, &to->key, flow, bpf_ktime_get_coarse_ns(), to->tcp_flags);
+	nk_flow_seen(to->family, &to->key, flow, bpf_ktime_get_coarse_ns(), nk_flags_from_outside(to));
 	if (nk_flow_answered(flow))
 		flow->stamp = nk_stamp();
 	return NK_OK;

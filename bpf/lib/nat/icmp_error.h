@@ -182,7 +182,7 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 	if (!nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr))
 		return TCX_NEXT;
 	quote->key.direction = NK_FLOW_REVERSE;
-	flow = nk_flow_find(ip->family, &quote->key);
+	flow = nk_flow_of_container(ip->family, &quote->key);
 	if (!flow)
 		return TCX_NEXT;
 	if (ip->ttl <= 1)

@@ -7,8 +7,9 @@
 // 1858, 3): a container's that does not is dropped.
 //
 // IPv4's identification is 16 bits wide, and all containers' packets leave with one address: two of them with one
-// identification would be mixed at their destination (RFC 6864, 5.3.1). So a fragmented packet gets a new one, of the
-// node's own sequence. That of IPv6 is 32 bits wide and begins at random for each pair of addresses and container
+// identification would be mixed at their destination (RFC 6864, 5.3.1). So a fragmented packet gets a new one, of a
+// sequence of the node's own for its destination: others cannot guess it, who would put their own fragments into it.
+// That of IPv6 is 32 bits wide and begins at random for each pair of addresses and container
 // (RFC 7739): it is left as it is.
 //
 // What the host's stack has to fragment (larger than the route's MTU, and without DF) is remembered likewise, and
@@ -18,6 +19,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/hash.h"
 #include "lib/packet/edit.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_create.h"
@@ -56,20 +58,24 @@ struct {
 	__type(value, struct nk_fragmented);
 } fragments SEC(".maps");
 
-// The node's sequence of identifications.
+// The node's sequences of identifications, as many as the kernel's own has at most (net/ipv4/route.c, ip_idents). Two
+// destinations may share one, and begin at different numbers of it.
+#define NK_FRAGMENT_SEQUENCES 2048
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, NK_FRAGMENT_SEQUENCES);
 	__type(key, __u32);
 	__type(value, __u32);
 } fragment_ids SEC(".maps");
 
-static __always_inline __be16 nk_fragment_new_id(void)
+static __noinline __u16 nk_fragment_new_id(__be32 daddr)
 {
-	__u32 index = 0;
+	__u64 hash = nk_secret_hash(daddr);
+	__u32 index = hash % NK_FRAGMENT_SEQUENCES;
 	__u32 *last = bpf_map_lookup_elem(&fragment_ids, &index);
 
-	return last ? bpf_htons(__sync_fetch_and_add(last, 1) + 1) : 0;
+	return last ? bpf_htons(__sync_fetch_and_add(last, 1) + (hash >> 32)) : 0;
 }
 
 static __always_inline struct nk_fragment_key nk_fragment_key(const struct nk_flow6_key *key, __u32 id)
@@ -95,7 +101,7 @@ static __noinline __u16 nk_fragment_remember(const struct nk_flow6_key *flow_key
 	    .port = port,
 	    .sport = flow_key->sport,
 	    .dport = flow_key->dport,
-	    .id = flow_key->direction == NK_FLOW_FORWARD ? nk_fragment_new_id() : 0,
+	    .id = flow_key->direction == NK_FLOW_FORWARD ? nk_fragment_new_id(flow_key->daddr.word[0]) : 0,
 	};
 
 	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);

@@ -264,6 +264,12 @@ static __always_inline bool nk_parse_ip(struct __sk_buff *skb, enum nk_family fa
 	return family == NK_IPV4 ? nk_parse_ipv4(skb, ip, key) : nk_parse_ipv6(skb, ip, key);
 }
 
+// Of the protocols that are masqueraded: whether ports are what its header begins with.
+static __always_inline bool nk_has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE || proto == IPPROTO_SCTP;
+}
+
 static __always_inline __u8 nk_icmp_proto(enum nk_family family)
 {
 	return family == NK_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;

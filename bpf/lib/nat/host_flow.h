@@ -1,0 +1,267 @@
+// The host's own flows that leave with a port of the pool, and those of other NATs on it (nftables' masquerade).
+//
+// A program of the host may bind such a port by its number, and another NAT knows nothing of the pool. What comes back
+// to that port must not go to a container that has the same port towards the same remote. So the first packet of such a
+// flow that leaves an uplink puts an entry into the flow table, which no container can have then; a container's flow
+// that was there is ended: the host comes first. What a container's program has translated is told from the host's by a
+// mark (NK_TC_INDEX_TRANSLATED); nothing is noted while a program may run that does not set it (nk_node.marking).
+//
+// The entry is a reverse half with nothing to write, of the endpoint NK_HOST_ID, which has a share of the table like
+// any other. It lives by what the host sends; nothing from outside changes it. NK_FLOW_ANSWERED says here that the flow
+// has gone on after its beginning. An answer to what anybody may send (a SYN-ACK, a reset, an ICMP error) begins no
+// flow, or outsiders could fill the host's share.
+//
+// To a connection that somebody outside begins to a port of the pool where nobody listens, the host answers with a
+// reset. That must not leave: such a port may be a container's towards others, and its remote may be trying to connect
+// to the port that it sees (RFC 5382, REQ-4).
+#pragma once
+
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/nat/flow.h"
+#include "lib/nat/flow_share.h"
+#include "lib/nat/ports.h"
+#include "lib/packet/edit.h"
+#include "lib/packet/parse.h"
+#include "lib/packet/plain.h"
+#include "lib/route/route.h"
+
+// RFC 9293, 3.1
+#define NK_TCP_SEQUENCE 4
+#define NK_TCP_FLAGS 13
+
+// How much later than its beginning a packet shows that a flow goes on, of a protocol without connections: as nftables
+// has it (net/netfilter/nf_conntrack_proto_udp.c).
+#define NK_HOST_FLOW_GOES_ON_NS 2000000000ULL
+
+struct nk_leaving {
+	struct nk_flow6_key key; // of what comes back
+	__u32 l4_offset;
+	__u8 tcp_flags; // SCTP: what is like them
+};
+
+// These read with helpers: the host's packets must not become linear for it. False: it is no whole packet or first
+// fragment of IP.
+
+static __always_inline bool nk_read_leaving4(struct __sk_buff *skb, __u32 ip_offset, struct nk_leaving *leaving)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof(ip)) || ip.frag_off & bpf_htons(NK_IP_OFFSET))
+		return false;
+	leaving->key.saddr = nk_addr4(ip.daddr);
+	leaving->key.daddr = nk_addr4(ip.saddr);
+	leaving->key.proto = ip.protocol;
+	leaving->l4_offset = ip_offset + ip.ihl * 4;
+	return true;
+}
+
+// Of extension headers, a fragment's is gone through: no other is before what the host sends from a port.
+static __always_inline bool nk_read_leaving6(struct __sk_buff *skb, __u32 ip_offset, struct nk_leaving *leaving)
+{
+	struct {
+		__u8 next;
+		__u8 reserved;
+		__be16 offset;
+		__be32 id;
+	} fragment;
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof(ip)))
+		return false;
+	__builtin_memcpy(&leaving->key.saddr, &ip.daddr, sizeof(ip.daddr));
+	__builtin_memcpy(&leaving->key.daddr, &ip.saddr, sizeof(ip.saddr));
+	leaving->key.proto = ip.nexthdr;
+	leaving->l4_offset = ip_offset + sizeof(ip);
+	if (ip.nexthdr != IPPROTO_FRAGMENT)
+		return true;
+	if (bpf_skb_load_bytes(skb, leaving->l4_offset, &fragment, sizeof(fragment)) ||
+	    fragment.offset & bpf_htons(NK_IP6_OFFSET))
+		return false;
+	leaving->key.proto = fragment.next;
+	leaving->l4_offset += sizeof(fragment);
+	return true;
+}
+
+static __always_inline bool nk_read_leaving_echo(struct __sk_buff *skb, enum nk_family family,
+						 struct nk_leaving *leaving)
+{
+	struct nk_icmp_echo echo;
+
+	if (bpf_skb_load_bytes(skb, leaving->l4_offset, &echo, sizeof(echo)) ||
+	    echo.type != (family == NK_IPV4 ? NK_ICMP_ECHO : NK_ICMP6_ECHO))
+		return false;
+	leaving->key.dport = echo.id;
+	return true;
+}
+
+// The ports, or the id of an echo request; and what the transport header says of a connection. False: there are none.
+static __always_inline bool nk_read_leaving_ports(struct __sk_buff *skb, enum nk_family family,
+						  struct nk_leaving *leaving)
+{
+	__u8 proto = leaving->key.proto, chunk;
+	__be16 ports[2];
+
+	if (proto == nk_icmp_proto(family))
+		return nk_read_leaving_echo(skb, family, leaving);
+	if (!nk_has_ports(proto) || bpf_skb_load_bytes(skb, leaving->l4_offset, ports, sizeof(ports)))
+		return false;
+	leaving->key.dport = ports[0];
+	leaving->key.sport = ports[1];
+	if (proto == IPPROTO_TCP)
+		return !bpf_skb_load_bytes(skb, leaving->l4_offset + NK_TCP_FLAGS, &leaving->tcp_flags,
+					   sizeof(leaving->tcp_flags));
+	if (proto != IPPROTO_SCTP)
+		return true;
+	if (bpf_skb_load_bytes(skb, leaving->l4_offset + offsetof(struct nk_sctp, chunk_type), &chunk, sizeof(chunk)))
+		return false;
+	leaving->tcp_flags = nk_sctp_flags(chunk);
+	return true;
+}
+
+static __noinline bool nk_read_leaving(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset,
+				       struct nk_leaving *leaving)
+{
+	bool is_read =
+	    family == NK_IPV4 ? nk_read_leaving4(skb, ip_offset, leaving) : nk_read_leaving6(skb, ip_offset, leaving);
+
+	leaving->key.direction = NK_FLOW_REVERSE;
+	return is_read && nk_read_leaving_ports(skb, family, leaving) && nk_in_pool(leaving->key.dport);
+}
+
+static __always_inline bool nk_has_connections(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
+}
+
+// A reset, or the second step of a connection: an answer to whoever asks.
+static __always_inline bool nk_is_only_an_answer(const struct nk_leaving *leaving)
+{
+	const __u8 answer = NK_TCP_SYN | NK_TCP_ACK;
+
+	return leaving->tcp_flags & NK_TCP_RST || (leaving->tcp_flags & answer) == answer;
+}
+
+// The stack's reset in answer to a SYN (RFC 9293, 3.10.7.1): its sequence number is zero.
+static __always_inline bool nk_resets_a_beginning(struct __sk_buff *skb, const struct nk_leaving *leaving)
+{
+	const __u8 flags = NK_TCP_RST | NK_TCP_ACK;
+	__be32 sequence;
+
+	return leaving->key.proto == IPPROTO_TCP && (leaving->tcp_flags & flags) == flags &&
+	       !bpf_skb_load_bytes(skb, leaving->l4_offset + NK_TCP_SEQUENCE, &sequence, sizeof(sequence)) && !sequence;
+}
+
+static __always_inline bool nk_host_flow_goes_on(const struct nk_leaving *leaving, const struct nk_flow *flow,
+						 __u64 now_ns)
+{
+	if (nk_has_connections(leaving->key.proto))
+		return !(leaving->tcp_flags & (NK_TCP_SYN | NK_TCP_RST));
+	return now_ns - flow->created_ns > NK_HOST_FLOW_GOES_ON_NS;
+}
+
+static __always_inline void nk_host_flow_seen(const struct nk_leaving *leaving, struct nk_flow *flow)
+{
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
+
+	if (leaving->tcp_flags & NK_TCP_SYN && !(leaving->tcp_flags & NK_TCP_ACK))
+		flow->flags = 0; // the ports are used anew
+	flow->last_seen_ns = now_ns;
+	flow->flags |= nk_flow_flags(leaving->tcp_flags) | (leaving->tcp_flags & NK_TCP_RST ? NK_FLOW_RST : 0) |
+		       (nk_host_flow_goes_on(leaving, flow, now_ns) ? NK_FLOW_ANSWERED : 0);
+}
+
+// Whether the address that it leaves with is the host's: of what it only forwards, nothing comes back to it. Where the
+// host does not forward, all is its own.
+static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_family family,
+					      const struct nk_leaving *leaving)
+{
+	long result =
+	    skb->sk ? BPF_FIB_LKUP_RET_NOT_FWDED : nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr);
+
+	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
+{
+	struct nk_flow *value = nk_half_place();
+
+	if (!value)
+		return 0;
+	__builtin_memset(value, 0, sizeof(*value));
+	value->created_ns = bpf_ktime_get_coarse_ns();
+	value->endpoint_id = NK_HOST_ID;
+	nk_host_flow_seen(leaving, value);
+	if (!nk_flow_may_begin(family, NK_HOST_ID) || nk_flow_insert(family, &leaving->key, value)) {
+		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
+		return 0;
+	}
+	nk_flow_count_one(family, NK_HOST_ID);
+	nk_count(skb, NK_EVENT_HOST_FLOW);
+	return 0;
+}
+
+static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_family family,
+						 const struct nk_leaving *leaving)
+{
+	struct nk_flow *flow = nk_flow_find(family, &leaving->key);
+
+	if (flow && nk_flow_is_hosts(flow)) {
+		nk_host_flow_seen(leaving, flow);
+		return TCX_NEXT;
+	}
+	if (!flow && nk_resets_a_beginning(skb, leaving))
+		return nk_drop(skb, NK_DROP_NO_FLOW);
+	if (!node.marking || nk_is_only_an_answer(leaving) || !nk_leaves_as_host(skb, family, leaving))
+		return TCX_NEXT;
+	if (flow) {
+		nk_flow_remove(family, &leaving->key, flow);
+		nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
+	}
+	nk_host_flow_begin(skb, family, leaving);
+	return TCX_NEXT;
+}
+
+// Functions of their own, so that the variables of one don't count for the others' stack.
+NK_GLOBAL int nk_host_flow4(struct __sk_buff *skb, __u32 ip_offset)
+{
+	struct nk_leaving leaving = {};
+
+	return nk_read_leaving(skb, NK_IPV4, ip_offset, &leaving) ? nk_host_flow_goes_out(skb, NK_IPV4, &leaving)
+								  : TCX_NEXT;
+}
+
+NK_GLOBAL int nk_host_flow6(struct __sk_buff *skb, __u32 ip_offset)
+{
+	struct nk_leaving leaving = {};
+
+	return nk_read_leaving(skb, NK_IPV6, ip_offset, &leaving) ? nk_host_flow_goes_out(skb, NK_IPV6, &leaving)
+								  : TCX_NEXT;
+}
+
+// Whether it may be of such a flow, by as little as will do: most of what the host sends is TCP or UDP from a port that
+// is not of the pool.
+static __always_inline bool nk_may_be_host_flow(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset,
+						const void *ip)
+{
+	const struct ipv6hdr *ip6 = ip;
+	const struct iphdr *ip4 = ip;
+	__u8 proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
+	const struct udphdr *ports;
+
+	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) || (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN))
+		return nk_has_ports(proto) || proto == nk_icmp_proto(family) ||
+		       (family == NK_IPV6 && proto == IPPROTO_FRAGMENT);
+	ports = nk_linear(skb, ip_offset + nk_plain_ip_len(family), sizeof(*ports));
+	return !ports || nk_near_pool(ports->source);
+}
+
+// A packet that leaves an uplink with an address that is no container's, untagged but for the tag that skb->vlan_tci
+// has: TCX_NEXT, or dropped.
+static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset, const void *ip)
+{
+	if (!nk_may_be_host_flow(skb, family, ip_offset, ip) || skb->tc_index == NK_TC_INDEX_TRANSLATED ||
+	    nk_has_vlan(skb))
+		return TCX_NEXT;
+	return family == NK_IPV4 ? nk_host_flow4(skb, ip_offset) : nk_host_flow6(skb, ip_offset);
+}

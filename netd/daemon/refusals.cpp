@@ -1,0 +1,64 @@
+#include "daemon/refusals.h"
+
+#include <algorithm>
+#include <array>
+#include <ranges>
+
+#include "abi.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "daemon/node.h"
+#include "link/device.h"
+
+namespace netkitd {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A refusal that is older does not go on.
+constexpr std::chrono::seconds kGoesOn{60};
+
+bool is_for_want_of_something(std::uint32_t reason) {
+    constexpr std::array kReasons{NK_DROP_NO_UPLINK, NK_DROP_PORTS_EXHAUSTED, NK_DROP_FLOW_TABLE_FULL,
+                                  NK_DROP_FLOW_SHARE, NK_DROP_NEIGHBOUR_SHARE};
+    return std::ranges::contains(kReasons, reason);
+}
+
+}  // namespace
+
+std::vector<std::string> describe_refusals(const Node& node) {
+    std::vector<std::string> result;
+    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
+        const auto drops = node.datapath().endpoint_drops(endpoint.record.host_ifindex);
+        for (const datapath::EndpointDrop& drop : drops.value_or(std::vector<datapath::EndpointDrop>())) {
+            if (!is_for_want_of_something(drop.reason) || drop.age > kGoesOn) {
+                continue;
+            }
+            const std::string device = link::device_name(drop.device_ifindex);
+            result.push_back(
+                formatted("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
+                          first_container(endpoint.record), endpoint.record.host_name, drop.packets,
+                          std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
+                          device.empty() ? "" : formatted(" ({})", device)));
+        }
+    }
+    return result;
+}
+
+void RefusalLog::log_what_goes_on(const Node& node, std::chrono::steady_clock::time_point now) {
+    constexpr std::size_t kMost = 10;
+    constexpr std::chrono::seconds kFromOneLookToTheNext{5};
+    if (now < next_look_) {
+        return;
+    }
+    const std::vector<std::string> refusals = describe_refusals(node);
+    for (const std::string& refusal : refusals | std::views::take(kMost)) {
+        log(LogLevel::warning, "{}", refusal);
+    }
+    if (refusals.size() > kMost) {
+        log(LogLevel::warning, "and {} more; `netkitctl status` names all", refusals.size() - kMost);
+    }
+    next_look_ = now + (refusals.empty() ? kFromOneLookToTheNext : kGoesOn);
+}
+
+}  // namespace netkitd

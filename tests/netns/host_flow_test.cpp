@@ -1,0 +1,237 @@
+// The host and its other NATs come first: whatever a container does with the ports of the pool, answers to what the
+// host sends from one, or a container of another runtime behind nftables' masquerade, are theirs.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+#include "harness/daemon_test.h"
+#include "harness/traffic.h"
+#include "harness/wait.h"
+
+namespace netkitd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+// All over the pool.
+constexpr int kQuestions = 200;
+constexpr int port_of(int question) {
+    constexpr int kFirst = 49152;
+    constexpr int kPorts = 16384;
+    return kFirst + question * (kPorts / kQuestions);
+}
+
+Address with_port(const Address& address, int port) {
+    sockaddr_in changed{};
+    std::memcpy(&changed, &address.storage, sizeof(changed));
+    changed.sin_port = htons(static_cast<std::uint16_t>(port));
+    Address result{.storage = {}, .size = sizeof(changed)};
+    std::memcpy(&result.storage, &changed, sizeof(changed));
+    return result;
+}
+
+// Of that netns, bound to that port of any of its addresses.
+UniqueFd socket_at(const NetworkNamespace& netns, const Address& remote, int type, int port) {
+    UniqueFd socket = socket_in(netns, remote, type);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    Address local{.storage = {}, .size = sizeof(any)};
+    std::memcpy(&local.storage, &any, sizeof(any));
+    local = with_port(local, port);
+    const int on = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    EXPECT_EQ(::bind(socket.get(), local.get(), local.size), 0) << port << ": " << std::strerror(errno);
+    return socket;
+}
+
+// Whether what is sent there by the connected socket comes back; perhaps behind an answer to another's question, which
+// was under way when the host took the port.
+bool is_echoed(const UniqueFd& socket) {
+    std::array<char, 16> answer{};
+    pollfd wait{.fd = socket.get(), .events = POLLIN, .revents = 0};
+    if (::send(socket.get(), "name", 4, MSG_NOSIGNAL) != 4) {
+        return false;
+    }
+    ssize_t size = 1;
+    while (size == 1 && ::poll(&wait, 1, 3000) == 1) {
+        size = ::recv(socket.get(), answer.data(), answer.size(), 0);
+    }
+    return size == 4;
+}
+
+// Asks once, from that port.
+bool asks(const NetworkNamespace& from, const Address& remote, int port) {
+    const UniqueFd socket = socket_at(from, remote, SOCK_DGRAM, port);
+    return ::connect(socket.get(), remote.get(), remote.size) == 0 && is_echoed(socket);
+}
+
+// Sends a datagram from each port that others will ask from.
+void ask_from_every_port(const NetworkNamespace& from, const Address& remote) {
+    for (int question = 0; question < kQuestions; ++question) {
+        const UniqueFd socket = socket_at(from, remote, SOCK_DGRAM, port_of(question));
+        (void)::sendto(socket.get(), "x", 1, 0, remote.get(), remote.size);
+    }
+}
+
+// ECONNREFUSED, 0, or ETIMEDOUT for no answer within a second.
+int result_of_connecting(const NetworkNamespace& from, const Address& remote) {
+    const UniqueFd socket = socket_in(from, remote, SOCK_STREAM | SOCK_NONBLOCK);
+    (void)::connect(socket.get(), remote.get(), remote.size);
+    pollfd wait{.fd = socket.get(), .events = POLLOUT, .revents = 0};
+    if (::poll(&wait, 1, 1000) != 1) {
+        return ETIMEDOUT;
+    }
+    int error = 0;
+    socklen_t size = sizeof(error);
+    ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+    return error;
+}
+
+// Beside netkitd's containers, one of another runtime: 172.30.0.2 behind the host's 172.30.0.1, which forwards.
+class HostFlowTest : public DaemonTest {
+protected:
+    void SetUp() override {
+        DaemonTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        connect(node(), "docker0", other_, "eth0");
+        node().run("ip addr add 172.30.0.1/24 dev docker0 && sysctl -qw net.ipv4.ip_forward=1");
+        other_.run("ip addr add 172.30.0.2/24 dev eth0 && ip route add default via 172.30.0.1");
+        ASSERT_TRUE(start());
+        ASSERT_TRUE(attach(attacker_, "attacker"));
+    }
+    [[nodiscard]] static bool add_nat_rule(const NetworkNamespace& netns, const std::string& chain,
+                                           const std::string& rule) {
+        return netns.succeeds("nft 'add table ip theirs; add chain ip theirs nat { type nat hook " + chain +
+                              "; }; add rule ip theirs nat " + rule + "'");
+    }
+    [[nodiscard]] bool masquerade_the_other() const {
+        return add_nat_rule(node(), "postrouting priority srcnat", "ip saddr 172.30.0.0/24 oifname up0 masquerade");
+    }
+    // How many of all questions are answered.
+    [[nodiscard]] int answered(const NetworkNamespace& from) const {
+        int count = 0;
+        for (int question = 0; question < kQuestions; ++question) {
+            count += asks(from, remote_, port_of(question)) ? 1 : 0;
+        }
+        return count;
+    }
+    [[nodiscard]] std::uint64_t counted(std::string_view name) const {
+        const nlohmann::json now = status();
+        for (const auto& counter : now.at("counters")) {
+            if (counter.at("name") == name) {
+                return counter.at("packets").get<std::uint64_t>();
+            }
+        }
+        return 0;
+    }
+
+    const NetworkNamespace other_;
+    const ContainerProcess attacker_;
+    const Address remote_ = echo_at("198.51.100.2");
+};
+
+TEST_F(HostFlowTest, AContainerThatAskedFromEveryPortGetsNoAnswerOfTheHosts) {
+    const EchoServer echo(outside(), "198.51.100.2");
+    ask_from_every_port(attacker_.netns(), remote_);
+    const std::jthread attack([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+            ask_from_every_port(attacker_.netns(), remote_);
+        }
+    });
+    EXPECT_EQ(answered(node()), kQuestions);
+    stop(SIGKILL);
+    EXPECT_EQ(answered(node()), kQuestions) << "without a daemon";
+}
+
+TEST_F(HostFlowTest, NorAnyOfAContainerBehindMasquerade) {
+    if (!masquerade_the_other()) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    const EchoServer echo(outside(), "198.51.100.2");
+    ask_from_every_port(attacker_.netns(), remote_);
+    const std::jthread attack([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+            ask_from_every_port(attacker_.netns(), remote_);
+        }
+    });
+    EXPECT_EQ(answered(other_), kQuestions);
+    EXPECT_GE(counted("host-flow"), std::uint64_t{kQuestions});
+    stop(SIGKILL);
+    EXPECT_EQ(answered(other_), kQuestions) << "without a daemon";
+}
+
+TEST_F(HostFlowTest, APingOfTheHostsIsAnsweredWhoseIdAContainerHas) {
+    const std::string pings = "for id in $(seq 50000 50019); do ping -q -e $id -c 1 -W 5 198.51.100.2 || exit; done";
+    EXPECT_TRUE(attacker_.netns().succeeds(pings));
+    EXPECT_TRUE(node().succeeds(pings));
+    EXPECT_EQ(counted("host-took-port"), 20U);
+    EXPECT_TRUE(attacker_.netns().succeeds(pings)) << "by other ids";
+}
+
+TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
+    const EchoServer echo(outside(), "198.51.100.2");
+    const UniqueFd containers = socket_at(attacker_.netns(), remote_, SOCK_STREAM, 50000);
+    ASSERT_EQ(::connect(containers.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+    ASSERT_TRUE(is_echoed(containers));
+    outside().run("ss -K sport = 7 dport = 50000 || true");  // else it would answer the host's as that connection
+    const UniqueFd hosts = socket_at(node(), remote_, SOCK_STREAM, 50000);
+    ASSERT_EQ(::connect(hosts.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+    EXPECT_TRUE(is_echoed(hosts));
+    EXPECT_FALSE(is_echoed(containers));
+    EXPECT_TRUE(is_echoed(hosts));
+    const nlohmann::json flows = *call({.operation = ipc::Operation::flow_list});
+    EXPECT_THAT(flows.dump(), testing::HasSubstr(R"("endpoint":0)"));
+}
+
+TEST_F(HostFlowTest, ARouterForwardsWithoutAFlow) {
+    const EchoServer echo(outside(), "198.51.100.2");
+    outside().run("ip route add 172.30.0.0/24 via 198.51.100.1");
+    EXPECT_EQ(answered(other_), kQuestions);
+    EXPECT_EQ(counted("host-flow"), 0U);
+}
+
+TEST_F(HostFlowTest, ARestartLeavesTheHostsFlowsToIt) {
+    const EchoServer echo(outside(), "198.51.100.2");
+    ASSERT_TRUE(asks(node(), remote_, 50000));
+    stop(SIGTERM);
+    ASSERT_TRUE(start());
+    ASSERT_TRUE(asks(node(), remote_, 50001));
+    EXPECT_TRUE(asks(attacker_.netns(), remote_, 50000));
+    const nlohmann::json flows = *call({.operation = ipc::Operation::flow_list});
+    int hosts = 0;
+    for (const auto& flow : flows.at("flows")) {
+        hosts += flow.at("endpoint") == 0 ? 1 : 0;
+    }
+    EXPECT_EQ(hosts, 2) << flows.dump();
+}
+
+TEST_F(HostFlowTest, APortThatAnotherRuntimePublishedIsReached) {
+    if (!add_nat_rule(node(), "prerouting priority dstnat", "iifname up0 tcp dport 50080 dnat to 172.30.0.2:7")) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    const EchoServer echo(other_, "172.30.0.2");
+    const Address published = with_port(echo_at("198.51.100.1"), 50080);
+    const UniqueFd client = socket_in(outside(), published, SOCK_STREAM);
+    ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
+    EXPECT_TRUE(is_echoed(client));
+}
+
+TEST_F(HostFlowTest, WhoConnectsToAPortOfThePoolIsNotToldThatNobodyIsThere) {
+    const Address host = echo_at("198.51.100.1");
+    EXPECT_EQ(result_of_connecting(outside(), with_port(host, 50000)), ETIMEDOUT);
+    EXPECT_EQ(result_of_connecting(outside(), with_port(host, 40000)), ECONNREFUSED);
+}
+
+}  // namespace
+}  // namespace netkitd::test
