@@ -144,11 +144,14 @@ protected:
     static std::uint16_t home_of(std::uint32_t endpoint_id) {
         return static_cast<std::uint16_t>(kFirstHome + endpoint_id % 256 * NK_HOME_PORTS);
     }
-    void take(std::uint16_t first, std::uint16_t last, std::uint32_t endpoint_id) {
+    void take(std::uint16_t first, std::uint16_t last, std::uint32_t endpoint_id, std::uint8_t protocol = IPPROTO_TCP,
+              std::uint16_t remote_port = 443) {
         for (int port = first; port <= last; port++) {
             insert(Stage::established, NK_FLOW_REVERSE,
-                   Flow{.source = net.nobody,
+                   Flow{.protocol = protocol,
+                        .source = net.nobody,
                         .destination = net.remote,
+                        .destination_port = remote_port,
                         .translated = net.node,
                         .translated_port = static_cast<std::uint16_t>(port),
                         .endpoint_id = endpoint_id});
@@ -185,6 +188,49 @@ TEST_P(HomeTest, APortOfAnothersHomeIsNotKeptAndOneOfTheOwnIs) {
     EXPECT_EQ(from(home_of(kWebId) + 3), home_of(kWebId) + 3);
     EXPECT_LT(from(home_of(kDbId) + 3), kFirstHome);
     EXPECT_EQ(from(kFirstHome - 1), kFirstHome - 1);
+}
+
+// A flood of others' look-ups holds all other ports: what is told gives its port back at once then.
+TEST_P(HomeTest, WhoHasItsHomeAloneLooksUpNamesWithoutEnd) {
+    take(49152, kFirstHome - 1, 99, IPPROTO_UDP, 53);
+    for (int question = 0; question < 200; question++) {
+        const auto port = static_cast<std::uint16_t>(20000 + question);
+        const std::uint16_t got = port_of(Packet().ip(net.web, net.remote).udp(port, 53));
+        ASSERT_GE(got, home_of(kWebId)) << "question " << question;
+        ASSERT_LT(got, home_of(kWebId) + NK_HOME_PORTS);
+        const RunResult answer = in(to_node(net).udp(53, got));
+        EXPECT_EQ(answer.verdict, Verdict::redirect);
+    }
+    const nk_flow_counts counts = node().flow_counts(kWebId);
+    EXPECT_LE(net.is_ipv6() ? counts.flows6 : counts.flows4, std::uint32_t{NK_HOME_PORTS});
+}
+
+TEST_P(HomeTest, WhoHasItsHomeAloneConnectsWithoutEnd) {
+    take(49152, kFirstHome - 1, 99);
+    for (int connection = 0; connection < 200; connection++) {
+        const auto port = static_cast<std::uint16_t>(20000 + connection);
+        const Packet segment = Packet().ip(net.web, net.remote).tcp(port, 443);
+        const std::uint16_t got = port_of(Packet(segment).syn());
+        ASSERT_GE(got, home_of(kWebId)) << "connection " << connection;
+        in(to_node(net).tcp(443, got).syn().ack());
+        out(Packet(segment).fin().ack());
+        EXPECT_EQ(in(to_node(net).tcp(443, got).fin().ack()).verdict, Verdict::redirect);
+    }
+}
+
+// What is not answered, or not closed by the container itself, is not given up: resets can be forged.
+TEST_P(HomeTest, WhatIsNotSpentKeepsItsPort) {
+    take(49152, kFirstHome - 1, 99);
+    for (int connection = 0; connection < NK_HOME_PORTS; connection++) {
+        insert(Stage::established, Flow{.source = net.web,
+                                        .source_port = static_cast<std::uint16_t>(20000 + connection),
+                                        .destination = net.remote,
+                                        .translated = net.node,
+                                        .translated_port = static_cast<std::uint16_t>(home_of(kWebId) + connection),
+                                        .reverse_flags = NK_FLOW_FIN | NK_FLOW_RST});
+    }
+    EXPECT_EQ(port_of(Packet().ip(net.web, net.remote).tcp(50000, 443).syn()), 0);
+    EXPECT_EQ(port_of(Packet().ip(net.web, net.remote).udp(50000, 443)), 50000);
 }
 
 // Whose home others took too: it is refused, by as many tries as there are.

@@ -1,6 +1,7 @@
 // Flows whose container, uplink or address is not what it was.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 #include <string>
@@ -25,8 +26,8 @@ using ::testing::SizeIs;
 class OldEndpointTest : public FlowTest, public ::testing::WithParamInterface<Stage> {};
 
 TEST_P(OldEndpointTest, ItsFlowIsForgottenWhenTheAddressIsUsedAgain) {
-    insert(GetParam(), Flow{.translated_port = 61000, .endpoint_id = 99});
-    const RunResult result = out(web_segment().syn());
+    insert(GetParam(), Flow{.protocol = IPPROTO_UDP, .translated_port = 61000, .endpoint_id = 99});
+    const RunResult result = out(from_web_udp(ipv4()));
     EXPECT_EQ(source_port(result), 50000);
     EXPECT_THAT(result.counted, ElementsAre(std::pair("flow-created", 1)));
     EXPECT_THAT(established(), IsEmpty());
@@ -34,6 +35,18 @@ TEST_P(OldEndpointTest, ItsFlowIsForgottenWhenTheAddressIsUsedAgain) {
     for (const auto& [key, value] : node().entries(Stage::fresh)) {
         EXPECT_EQ(value.endpoint_id, kWebId);
     }
+}
+
+// Its other end may not know yet that it is over: with the same port, the new container could go on with it.
+TEST_P(OldEndpointTest, ItsConnectionIsNotTakenOver) {
+    insert(GetParam(), Flow{.endpoint_id = 99});
+    const RunResult result = out(web_segment().syn());
+    EXPECT_NE(source_port(result), 50000);
+    EXPECT_THAT(result.counted, Contains(Key("port-changed")));
+    EXPECT_EQ(std::ranges::count_if(node().entries(), [](const auto& entry) { return entry.second.endpoint_id == 99; }),
+              1)
+        << "its port is taken";
+    EXPECT_THAT(out(web_segment()).counted, IsEmpty()) << "of the new flow";
 }
 
 INSTANTIATE_TEST_SUITE_P(Stages, OldEndpointTest, ::testing::Values(Stage::fresh, Stage::established),
@@ -75,12 +88,13 @@ TEST_F(FlowTest, ALateReplyToAnEndpointThatIsGoneAnswersNoOthersFlow) {
 }
 
 TEST_P(BothFamiliesTest, TheFlowOfAnEndpointThatIsGoneIsForgotten) {
-    insert(Stage::established, Flow{.source = net.web,
+    insert(Stage::established, Flow{.protocol = IPPROTO_UDP,
+                                    .source = net.web,
                                     .destination = net.remote,
                                     .translated = net.node,
                                     .translated_port = 61000,
                                     .endpoint_id = 99});
-    EXPECT_THAT(out(segment()).counted, ElementsAre(std::pair("flow-created", 1)));
+    EXPECT_THAT(out(from_web_udp(net)).counted, ElementsAre(std::pair("flow-created", 1)));
     EXPECT_THAT(established(), IsEmpty());
 }
 

@@ -74,6 +74,11 @@ void note_received(NatModel::State& state, const Sent& sent) {
     state.remote_ended = state.remote_ended || (sent.fin && !sent.syn);
 }
 
+// Of what is left over, too.
+std::string address_of(const Conversation& c) {
+    return c.container.substr(0, c.container.find('#'));
+}
+
 bool has_connections(std::uint8_t protocol) {
     return protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP;
 }
@@ -119,7 +124,8 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     }
     const State* known = find(conversation);
     if (known != nullptr && known->stale) {
-        forget(conversation);  // the packet finds that it is of a container that is gone
+        // The packet finds that it is of a container that is gone.
+        conversation.protocol == IPPROTO_TCP ? leave_over(conversation) : forget(conversation);
         known = nullptr;
     }
     if (sent.rst && known == nullptr) {
@@ -262,10 +268,25 @@ std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t
 NatModel::State& NatModel::begin(const Conversation& conversation, std::uint16_t port) {
     owners_[outside(conversation, port)] = conversation;
     counts_[conversation.container]++;
-    count_entries(conversation, 1);
     State& state = conversations_[conversation];
     state = {.port = port};
+    count_entries(conversation, entries_of(conversation));
     return state;
+}
+
+int NatModel::entries_of(const Conversation& conversation) const {
+    const State* known = find(conversation);
+    return is_hosts(conversation) || (known != nullptr && known->left_over) ? 1 : 2;
+}
+
+void NatModel::leave_over(const Conversation& conversation) {
+    auto node = conversations_.extract(conversation);
+    Conversation& name = node.key();
+    name.container += formatted("#{}", ++left_over_);
+    node.mapped().left_over = true;
+    owners_[outside(conversation, node.mapped().port)] = name;
+    count_entries(conversation, -1);
+    conversations_.insert(std::move(node));
 }
 
 std::optional<Conversation> NatModel::target(const Conversation& conversation, std::uint16_t port) const {
@@ -300,10 +321,10 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     }
     const Conversation& c = *to;
     if (sent.is_fragment()) {
-        translated_fragments_[fragments(conversation, sent, false)] = {.address = c.container, .id = sent.piece->id};
+        translated_fragments_[fragments(conversation, sent, false)] = {.address = address_of(c), .id = sent.piece->id};
     }
     note_received(conversations_[c], sent);
-    return compare_translated(Packet(sent.packet).to(c.container, c.port).ttl(one_less(sent.ttl)), sent, seen);
+    return compare_translated(Packet(sent.packet).to(address_of(c), c.port).ttl(one_less(sent.ttl)), sent, seen);
 }
 
 std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Seen& seen) {
@@ -333,10 +354,10 @@ std::string NatModel::error_in(const Conversation& conversation, std::uint16_t p
         return *judged;
     }
     const Conversation& c = *to;
-    const Packet quoted = Packet(error.quoted.packet).from(c.container, c.port);
+    const Packet quoted = Packet(error.quoted.packet).from(address_of(c), c.port);
     return compare_translated(
-        Packet(sent.packet).ip(error.other_end, c.container).ttl(one_less(sent.ttl)).quoting(quoted, error.size), sent,
-        seen);
+        Packet(sent.packet).ip(error.other_end, address_of(c)).ttl(one_less(sent.ttl)).quoting(quoted, error.size),
+        sent, seen);
 }
 
 std::string NatModel::error_out(const Conversation& c, const SentError& error, const Seen& seen) const {
@@ -366,7 +387,7 @@ void NatModel::forget(const Conversation& conversation) {
         return;
     }
     owners_.erase(outside(conversation, found->second.port));
-    count_entries(conversation, -1);
+    count_entries(conversation, -entries_of(conversation));
     if (!found->second.stale) {
         counts_[conversation.container]--;
     }

@@ -77,6 +77,9 @@ public:
 
     struct State {
         std::uint16_t port = 0;  // of the node
+        // Of a connection whose container is gone, and whose address and port another one has: what it is to be known
+        // by here. Its port stays taken.
+        bool left_over = false;
         bool answered = false;
         bool stale = false;            // of a container that is gone
         bool container_ended = false;  // by a FIN
@@ -93,6 +96,10 @@ public:
         return conversation.is_ipv6() ? options_.node6 : options_.node4;
     }
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
+    // To whom a packet to that port of the node goes.
+    [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
+    // How many the flow table has of it.
+    [[nodiscard]] int entries_of(const Conversation& conversation) const;
 
 private:
     // What the outside sees: a protocol, a remote, and a port of the node.
@@ -134,8 +141,6 @@ private:
         const int ports = options_.port_last - options_.port_first + 1;
         return in_pool(port) && port <= options_.port_last - NK_POOL_HOMES(ports) * NK_HOME_PORTS;
     }
-    // To whom a packet to that port of the node goes.
-    [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
     // Nothing if it was delivered, as it should be.
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                                const Seen& seen) const;
@@ -145,6 +150,8 @@ private:
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
     State& begin(const Conversation& conversation, std::uint16_t port);
+    // Another container has begun the same connection.
+    void leave_over(const Conversation& conversation);
 
     Options options_;
     std::map<Conversation, State> conversations_;
@@ -156,9 +163,9 @@ private:
         return conversation.is_ipv6() ? entries6_ : entries4_;
     }
     void count_entries(const Conversation& conversation, int change) {
-        (conversation.is_ipv6() ? entries6_ : entries4_) +=
-            static_cast<std::size_t>(is_hosts(conversation) ? change : 2 * change);
+        (conversation.is_ipv6() ? entries6_ : entries4_) += static_cast<std::size_t>(change);
     }
+    std::size_t left_over_ = 0;  // ever
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };

@@ -1,5 +1,6 @@
 #include "harness/traffic.h"
 
+#include <arpa/inet.h>
 #include <linux/tcp.h>
 #include <netdb.h>
 
@@ -59,6 +60,15 @@ Address echo_at(const std::string& text) {
     std::memcpy(&address.storage, found->ai_addr, address.size);
     ::freeaddrinfo(found);
     return address;
+}
+
+Address with_port(const Address& address, int port) {
+    Address result = address;
+    sockaddr_in6 changed{};  // its port is where sockaddr_in has it
+    std::memcpy(&changed, &address.storage, sizeof(changed));
+    changed.sin6_port = htons(static_cast<std::uint16_t>(port));
+    std::memcpy(&result.storage, &changed, sizeof(changed));
+    return result;
 }
 
 UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type) {

@@ -23,6 +23,7 @@ struct Address {
 
 // The echo service (RFC 862) at an address.
 [[nodiscard]] Address echo_at(const std::string& text);
+[[nodiscard]] Address with_port(const Address& address, int port);
 // A socket of that netns, for any thread. Reads end after five seconds.
 [[nodiscard]] UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type);
 

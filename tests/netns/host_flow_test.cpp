@@ -30,23 +30,10 @@ constexpr int port_of(int question) {
     return kFirst + question * (kPorts / kQuestions);
 }
 
-Address with_port(const Address& address, int port) {
-    sockaddr_in changed{};
-    std::memcpy(&changed, &address.storage, sizeof(changed));
-    changed.sin_port = htons(static_cast<std::uint16_t>(port));
-    Address result{.storage = {}, .size = sizeof(changed)};
-    std::memcpy(&result.storage, &changed, sizeof(changed));
-    return result;
-}
-
 // Of that netns, bound to that port of any of its addresses.
 UniqueFd socket_at(const NetworkNamespace& netns, const Address& remote, int type, int port) {
     UniqueFd socket = socket_in(netns, remote, type);
-    sockaddr_in any{};
-    any.sin_family = AF_INET;
-    Address local{.storage = {}, .size = sizeof(any)};
-    std::memcpy(&local.storage, &any, sizeof(any));
-    local = with_port(local, port);
+    const Address local = with_port(echo_at("0.0.0.0"), port);
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     EXPECT_EQ(::bind(socket.get(), local.get(), local.size), 0) << port << ": " << std::strerror(errno);

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -25,28 +26,21 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 
+void send_to(const UniqueFd& socket, const Address& to, std::size_t size) {
+    static constexpr std::array<char, 3000> kData{};
+    (void)::sendto(socket.get(), kData.data(), size, 0, to.get(), to.size);
+}
+
 // A datagram to every port of the address, over and over: each is a flow that nobody answers.
 void flood(const std::stop_token& stop, const NetworkNamespace& from, const Address& to) {
     const UniqueFd socket = socket_in(from, to, SOCK_DGRAM);
-    sockaddr_in address{};
-    std::memcpy(&address, &to.storage, sizeof(address));
-    sockaddr_storage generic{};
-    for (std::uint16_t port = 1; !stop.stop_requested(); ++port) {
-        address.sin_port = htons(port == 0 ? std::uint16_t{1} : port);
-        std::memcpy(&generic, &address, sizeof(address));
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
-        (void)::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&generic), sizeof(address));
+    for (int port = 1; !stop.stop_requested(); port = port % 65535 + 1) {
+        send_to(socket, with_port(to, port), 1);
     }
 }
 
-Address resolver_at(const char* text) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(53);
-    ::inet_pton(AF_INET, text, &address.sin_addr);
-    Address result{.storage = {}, .size = sizeof(address)};
-    std::memcpy(&result.storage, &address, sizeof(address));
-    return result;
+Address resolver_at(const std::string& text) {
+    return with_port(echo_at(text), 53);
 }
 
 // Answers every datagram there at once.
@@ -166,10 +160,9 @@ void scan(const std::stop_token& stop, const NetworkNamespace& from) {
         sockaddr_in address{};
         std::memcpy(&address, &first.storage, sizeof(address));
         address.sin_addr.s_addr = htonl(ntohl(address.sin_addr.s_addr) + next);
-        sockaddr_storage generic{};
-        std::memcpy(&generic, &address, sizeof(address));
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
-        (void)::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&generic), sizeof(address));
+        Address to = first;
+        std::memcpy(&to.storage, &address, sizeof(address));
+        send_to(socket, to, 1);
         std::this_thread::sleep_for(200us);
     }
 }
@@ -214,7 +207,7 @@ TEST_F(StarvationTest, WhoMakesTheHostSendErrorsTakesNoneFromOthers) {
         const int ttl = 1;
         ::setsockopt(socket.get(), IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
         while (!stop.stop_requested()) {
-            (void)::sendto(socket.get(), "x", 1, 0, to.get(), to.size);
+            send_to(socket, to, 1);
         }
     });
     std::this_thread::sleep_for(2s);
@@ -222,6 +215,100 @@ TEST_F(StarvationTest, WhoMakesTheHostSendErrorsTakesNoneFromOthers) {
         const std::string answer = victim.netns().run("ping -c 1 -W 2 -t 1 198.51.100.2 || true");
         EXPECT_THAT(answer, HasSubstr("Time to live exceeded")) << "question " << i;
         std::this_thread::sleep_for(500ms);
+    }
+}
+
+// Everything at once that takes something of what all share: flows, ports towards a resolver, fragments, neighbours,
+// the host's answers. Of both families, as fast as it goes.
+class Attack {
+public:
+    Attack(const std::deque<ContainerProcess>& attackers, const Address& to4, const Address& to6)
+        : thread_([&attackers, to4, to6](const std::stop_token& stop) {
+              int port = 10;
+              while (!stop.stop_requested()) {
+                  for (const ContainerProcess& attacker : attackers) {
+                      port = port == 65535 ? 10 : port + 1;
+                      strike(attacker.netns(), with_port(to4, port));
+                      strike(attacker.netns(), with_port(to6, port));
+                  }
+              }
+          }) {}
+
+private:
+    static void strike(const NetworkNamespace& from, const Address& to) {
+        const UniqueFd datagrams = socket_in(from, to, SOCK_DGRAM);
+        send_to(datagrams, to, 1);
+        send_to(datagrams, with_port(to, 53), 1);  // from a port of its own each time
+        send_to(datagrams, to, 3000);              // in fragments
+        const UniqueFd connection = socket_in(from, to, SOCK_STREAM | SOCK_NONBLOCK);
+        (void)::connect(connection.get(), to.get(), to.size);
+        const UniqueFd to_the_same = socket_in(from, to, SOCK_STREAM | SOCK_NONBLOCK);
+        const Address refused = with_port(to, 9);  // not where the victim connects: that server would be what gives way
+        (void)::connect(to_the_same.get(), refused.get(), refused.size);
+        const int ttl = 1;
+        ::setsockopt(datagrams.get(), IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+        ::setsockopt(datagrams.get(), IPPROTO_IPV6, IPV6_UNICAST_HOPS, &ttl, sizeof(ttl));
+        send_to(datagrams, to, 1);
+    }
+
+    std::jthread thread_;
+};
+
+bool connects(const NetworkNamespace& from, const Address& to) {
+    const UniqueFd socket = socket_in(from, to, SOCK_STREAM);
+    std::array<char, 4> answer{};
+    return ::connect(socket.get(), to.get(), to.size) == 0 && ::send(socket.get(), "name", 4, MSG_NOSIGNAL) == 4 &&
+           ::recv(socket.get(), answer.data(), answer.size(), MSG_WAITALL) == 4;
+}
+
+class AttackTest : public StarvationTest, public testing::WithParamInterface<int> {
+protected:
+    void SetUp() override {
+        StarvationTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip route add default via 2001:db8::2");
+        outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
+        ASSERT_TRUE(start());
+        for (int i = 1; i < GetParam(); ++i) {
+            ASSERT_TRUE(attach(attackers_.emplace_back(), formatted("attacker-{}", i)));
+        }
+        ASSERT_TRUE(attach(victim_, "victim"));
+    }
+
+    std::deque<ContainerProcess> attackers_;
+    const ContainerProcess victim_;
+};
+INSTANTIATE_TEST_SUITE_P(Of, AttackTest, testing::Values(2, 10, 100));
+
+TEST_P(AttackTest, NothingOfTheOnlyOneThatDoesNotAttackIsDropped) {
+    const std::array to{echo_at("198.51.100.2"), echo_at("2001:db8::2")};
+    const EchoServer echo4(outside(), "198.51.100.2");
+    const EchoServer echo6(outside(), "2001:db8::2");
+    const Resolver resolver4(outside(), with_port(to[0], 53));
+    const Resolver resolver6(outside(), with_port(to[1], 53));
+    Tally before;
+    std::jthread connection([&](const std::stop_token& stop) { transfer(stop, victim_.netns(), to[0], before); });
+    std::array<int, 2> connected{};
+    std::array<int, 2> told{};
+    {
+        const Attack attack(attackers_, to[0], to[1]);
+        std::this_thread::sleep_for(4s);
+        for (int i = 0; i < 50; ++i) {
+            const auto family = static_cast<std::size_t>(i % 2);
+            connected.at(family) += connects(victim_.netns(), to.at(family)) ? 1 : 0;
+            told.at(family) += look_up(victim_.netns(), with_port(to.at(family), 53)) ? 1 : 0;
+        }
+    }
+    connection.request_stop();
+    connection.join();
+    EXPECT_THAT(connected, testing::Each(25));
+    EXPECT_THAT(told, testing::Each(25));
+    EXPECT_EQ(before.came_back, before.sent);
+    const nlohmann::json victim = *call({.operation = ipc::Operation::endpoint_show, .id = "victim"});
+    for (const auto& drop : victim.at("drops")) {
+        EXPECT_EQ(drop.at("name"), "link-scope") << drop.dump();
     }
 }
 

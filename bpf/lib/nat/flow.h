@@ -136,6 +136,9 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 	return nk_addr_equal(family, &flow->addr, addr) && flow->port == port && flow->endpoint_id == endpoint_id;
 }
 
+// Of resolvers (RFC 1035, 4.2).
+#define NK_DOMAIN_PORT 53
+
 static __always_inline bool nk_flow_is_hosts(const struct nk_flow *flow)
 {
 	return flow->endpoint_id == NK_HOST_ID;

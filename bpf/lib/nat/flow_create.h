@@ -103,12 +103,38 @@ static __noinline bool nk_port_of_host(struct __sk_buff *skb, const struct nk_ma
 	return nk_host_has_socket(skb, m->family, m->key.proto, &m->key.daddr, m->key.dport, &m->addr, port);
 }
 
+// Whether an endpoint's own flow is as good as over, though it is kept for a while: a name that was told, or a
+// connection that both ends have closed.
+static __noinline bool nk_flow_is_spent(const struct nk_masquerade *m, const struct nk_flow6_key *key,
+					const struct nk_flow *flow)
+{
+	struct nk_flow6_key other_key;
+	struct nk_flow *other;
+
+	if (flow->endpoint_id != m->endpoint_id)
+		return false;
+	if (key->proto == IPPROTO_UDP)
+		return key->sport == bpf_htons(NK_DOMAIN_PORT) && nk_flow_answered(flow);
+	if (key->proto != IPPROTO_TCP || !(flow->flags & NK_FLOW_FIN))
+		return false;
+	other_key = nk_flow_other_key(key, flow);
+	other = nk_flow_other_half(m->family, key, &other_key, m->endpoint_id);
+	return other && other->flags & NK_FLOW_FIN;
+}
+
 // Whether some flow has it: what this says of a port that was tried in vain costs a fraction of another flow.
-static __noinline bool nk_port_is_taken(const struct nk_masquerade *m, __be16 port)
+// `at_home`: the endpoint's own flows that are spent give theirs back, so that whoever has these ports alone can go on.
+static __always_inline bool nk_port_is_taken(const struct nk_masquerade *m, __be16 port, bool at_home)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, &m->addr, port);
+	struct nk_flow *flow = nk_flow_find(m->family, &key);
 
-	return nk_flow_find(m->family, &key);
+	if (!flow)
+		return false;
+	if (!at_home || !nk_flow_is_spent(m, &key, flow))
+		return true;
+	nk_flow_remove(m->family, &key, flow);
+	return false;
 }
 
 // A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
@@ -124,6 +150,11 @@ static __always_inline bool nk_keeps_port(__u8 proto)
 #define NK_HOME_TRIES 8
 // From one port of a home to the next, round it: no common divisor with its size.
 #define NK_HOME_STRIDE 5
+
+static __always_inline bool nk_is_home_try(const struct nk_pool *pool, __u32 attempt)
+{
+	return pool->homes && attempt >= NK_PORT_TRIES - NK_HOME_TRIES;
+}
 
 struct nk_port_search {
 	struct __sk_buff *skb;
@@ -147,7 +178,7 @@ static __always_inline __be16 nk_port_candidate(const struct nk_port_search *sea
 		return bpf_htons(pool.first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool.commons);
 	if (pool.size < NK_PORT_TRIES)
 		return bpf_htons(pool.first + (search->start + attempt) % pool.size);
-	if (attempt < NK_PORT_TRIES - NK_HOME_TRIES || !pool.homes)
+	if (!nk_is_home_try(&pool, attempt))
 		return bpf_htons(pool.first + bpf_get_prandom_u32() % pool.commons);
 	return bpf_htons(nk_home(&pool, m->endpoint_id) + (search->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
 }
@@ -155,11 +186,13 @@ static __always_inline __be16 nk_port_candidate(const struct nk_port_search *sea
 // One try: 1 ends the search.
 static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 {
+	const struct nk_pool pool = nk_pool();
 	struct nk_masquerade *m = search->m;
 
 	search->tries = attempt + 1;
 	m->port = nk_port_candidate(search, attempt);
-	if ((attempt && nk_port_is_taken(m, m->port)) || nk_port_of_host(search->skb, m, m->port))
+	if ((attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
+	    nk_port_of_host(search->skb, m, m->port))
 		return 0;
 	search->claim = nk_flow_claim(m, &m->addr, m->port, search->may_begin);
 	return search->claim != NK_CLAIM_TAKEN;
@@ -269,6 +302,17 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
+// A flow that this container does not go on with. The connection of one that had its address before may be alive for
+// its other end: so its port stays taken until the daemon says otherwise (netd/nat/flow_sweeper.cpp), or its successor
+// could go on with it.
+static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const struct nk_flow *flow)
+{
+	if (m->key.proto == IPPROTO_TCP && flow->endpoint_id != m->endpoint_id)
+		nk_flow_delete(m->family, &m->key);
+	else
+		nk_flow_remove(m->family, &m->key, flow);
+}
+
 static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
 	struct nk_flow *flow = nk_flow_find(m->family, &m->key);
@@ -276,7 +320,7 @@ static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade
 	if (!flow)
 		return false;
 	if (!nk_flow_valid(skb, m, route, flow)) {
-		nk_flow_remove(m->family, &m->key, flow);
+		nk_flow_leave(m, flow);
 		return false;
 	}
 	nk_flow_use(m, route, flow);
