@@ -196,6 +196,34 @@ std::vector<std::pair<Key, nk_flow>> read_map(int map) {
     return found;
 }
 
+// SipHash-1-3, as its authors describe it, of 8 bytes.
+std::uint64_t sip_hash(std::uint64_t key0, std::uint64_t key1, std::uint64_t message) {
+    std::array<std::uint64_t, 4> v{key0 ^ 0x736f6d6570736575, key1 ^ 0x646f72616e646f6d, key0 ^ 0x6c7967656e657261,
+                                   key1 ^ 0x7465646279746573};
+    const auto round = [&] {
+        v[0] += v[1];
+        v[2] += v[3];
+        v[1] = std::rotl(v[1], 13) ^ v[0];
+        v[3] = std::rotl(v[3], 16) ^ v[2];
+        v[0] = std::rotl(v[0], 32);
+        v[2] += v[1];
+        v[0] += v[3];
+        v[1] = std::rotl(v[1], 17) ^ v[2];
+        v[3] = std::rotl(v[3], 21) ^ v[0];
+        v[2] = std::rotl(v[2], 32);
+    };
+    for (const std::uint64_t word : {message, std::uint64_t{8} << 56}) {
+        v[3] ^= word;
+        round();
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    round();
+    round();
+    round();
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
 // `copies`: of each value, one for each CPU if the map is such a one.
 void clear_array(const bpf_map& map, int copies) {
     constexpr std::size_t kAlignment = 8;
@@ -391,34 +419,6 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     NK_TRY(node.add_endpoint("2001:db8:77::3", "nkdb", 2));
     NK_TRY(node.add_endpoint("2001:db8:88::2", "nkrouted", 3));
     return node;
-}
-
-// SipHash-1-3, as its authors describe it, of 8 bytes.
-std::uint64_t sip_hash(std::uint64_t key0, std::uint64_t key1, std::uint64_t message) {
-    std::array<std::uint64_t, 4> v{key0 ^ 0x736f6d6570736575, key1 ^ 0x646f72616e646f6d, key0 ^ 0x6c7967656e657261,
-                                   key1 ^ 0x7465646279746573};
-    const auto round = [&] {
-        v[0] += v[1];
-        v[2] += v[3];
-        v[1] = std::rotl(v[1], 13) ^ v[0];
-        v[3] = std::rotl(v[3], 16) ^ v[2];
-        v[0] = std::rotl(v[0], 32);
-        v[2] += v[1];
-        v[0] += v[3];
-        v[1] = std::rotl(v[1], 17) ^ v[2];
-        v[3] = std::rotl(v[3], 21) ^ v[0];
-        v[2] = std::rotl(v[2], 32);
-    };
-    for (const std::uint64_t word : {message, std::uint64_t{8} << 56}) {
-        v[3] ^= word;
-        round();
-        v[0] ^= word;
-    }
-    v[2] ^= 0xff;
-    round();
-    round();
-    round();
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 std::uint16_t first_fragment_id(std::string_view destination) {

@@ -72,7 +72,9 @@ void ask_from_every_port(const NetworkNamespace& from, const Address& remote) {
 // ECONNREFUSED, 0, or ETIMEDOUT for no answer within a second.
 int result_of_connecting(const NetworkNamespace& from, const Address& remote) {
     const UniqueFd socket = socket_in(from, remote, SOCK_STREAM | SOCK_NONBLOCK);
-    (void)::connect(socket.get(), remote.get(), remote.size);
+    if (::connect(socket.get(), remote.get(), remote.size) != 0 && errno != EINPROGRESS) {
+        return errno;
+    }
     pollfd wait{.fd = socket.get(), .events = POLLOUT, .revents = 0};
     if (::poll(&wait, 1, 1000) != 1) {
         return ETIMEDOUT;

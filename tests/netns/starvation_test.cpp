@@ -135,6 +135,7 @@ TEST_F(StarvationTest, WhoAsksForThousandsOfNamesTakesNoPortFromOthers) {
     std::atomic<int> lost = 0;
     {
         std::vector<std::jthread> askers;
+        askers.reserve(kContainers);
         for (int i = 0; i < kContainers; ++i) {
             askers.emplace_back([&, i] {
                 auto next = std::chrono::steady_clock::now();
@@ -235,16 +236,17 @@ public:
           }) {}
 
 private:
+    static void begin_connection(const NetworkNamespace& from, const Address& to) {
+        const UniqueFd socket = socket_in(from, to, SOCK_STREAM | SOCK_NONBLOCK);
+        EXPECT_NE(::connect(socket.get(), to.get(), to.size), 0) << "it is only begun";
+    }
     static void strike(const NetworkNamespace& from, const Address& to) {
         const UniqueFd datagrams = socket_in(from, to, SOCK_DGRAM);
         send_to(datagrams, to, 1);
         send_to(datagrams, with_port(to, 53), 1);  // from a port of its own each time
         send_to(datagrams, to, 3000);              // in fragments
-        const UniqueFd connection = socket_in(from, to, SOCK_STREAM | SOCK_NONBLOCK);
-        (void)::connect(connection.get(), to.get(), to.size);
-        const UniqueFd to_the_same = socket_in(from, to, SOCK_STREAM | SOCK_NONBLOCK);
-        const Address refused = with_port(to, 9);  // not where the victim connects: that server would be what gives way
-        (void)::connect(to_the_same.get(), refused.get(), refused.size);
+        begin_connection(from, to);
+        begin_connection(from, with_port(to, 9));  // not where the victim connects: its server would be what gives way
         const int ttl = 1;
         ::setsockopt(datagrams.get(), IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
         ::setsockopt(datagrams.get(), IPPROTO_IPV6, IPV6_UNICAST_HOPS, &ttl, sizeof(ttl));
