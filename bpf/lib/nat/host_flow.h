@@ -3,8 +3,10 @@
 // A program of the host may bind such a port by its number, and another NAT knows nothing of the pool. What comes back
 // to that port must not go to a container that has the same port towards the same remote. So the first packet of such a
 // flow that leaves an uplink puts an entry into the flow table, which no container can have then; a container's flow
-// that was there is ended: the host comes first. What a container's program has translated is told from the host's by a
-// mark (NK_TC_INDEX_TRANSLATED); nothing is noted while a program may run that does not set it (nk_node.marking).
+// that was there is ended: the host comes first. What a socket of the host's has sent needs no entry as long as that is
+// there, and would be found when a container's flow begins (host_socket.h). What a container's program has translated
+// is told from the host's by a mark (NK_TC_INDEX_TRANSLATED); nothing is noted while a program may run that does not
+// set it (nk_node.marking).
 //
 // The entry is a reverse half with nothing to write, of the endpoint NK_HOST_ID, which has a share of the table like
 // any other. It lives by what the host sends; nothing from outside changes it. NK_FLOW_ANSWERED says here that the flow
@@ -182,6 +184,17 @@ static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_fam
 	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
+// A socket that nk_host_has_socket() would find for the answer.
+static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 proto)
+{
+	struct bpf_sock *socket = skb->sk;
+
+	if (!socket || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return false;
+	socket = bpf_sk_fullsock(socket);
+	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
+}
+
 static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
 {
 	struct nk_flow *value = nk_half_place();
@@ -218,7 +231,8 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 		nk_flow_remove(family, &leaving->key, flow);
 		nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
 	}
-	nk_host_flow_begin(skb, family, leaving);
+	if (!nk_has_findable_socket(skb, leaving->key.proto))
+		nk_host_flow_begin(skb, family, leaving);
 	return TCX_NEXT;
 }
 
