@@ -24,6 +24,10 @@
 #define NK_NO_FLOW (-2)
 #define NK_HOST_FLOW (-3)
 
+// skb->tc_index (beside those in abi.h) of what was handed to the stack because it is too big and may be fragmented: it
+// leaves with the container's address, to be translated, or not at all.
+#define NK_TC_INDEX_TOO_BIG 0x6e6d
+
 // include/linux/socket.h: AF_INET, AF_INET6
 enum nk_family {
 	NK_IPV4 = 2,

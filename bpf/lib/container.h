@@ -186,6 +186,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+	skb->tc_index = NK_TC_INDEX_TOO_BIG;
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))

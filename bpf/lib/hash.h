@@ -56,6 +56,14 @@ static __always_inline __u64 nk_secret_hash(__u64 word)
 	return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
 }
 
+// The finalizer of MurmurHash3 (Appleby): each bit of the value changes half of the result's.
+static __always_inline __u64 nk_mix(__u64 value)
+{
+	value = (value ^ value >> 33) * 0xff51afd7ed558ccdULL;
+	value = (value ^ value >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return value ^ value >> 33;
+}
+
 // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4): what follows each other comes far apart.
 static __always_inline __u32 nk_spread(__u64 value)
 {

@@ -211,7 +211,7 @@ static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family
 	struct nk_addr daddr;
 
 	if (!network)
-		return tagged ? TCX_NEXT : nk_host_flow(skb, family, offset, ip);
+		return tagged ? TCX_NEXT : nk_host_flow(skb, family, offset);
 	if (!nk_masqueraded(network))
 		return TCX_NEXT;
 	if (skb->tc_index == NK_TC_INDEX_COPY)
@@ -231,10 +231,14 @@ static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol
 	struct iphdr *ip4;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
+		if (nk_is_plainly_hosts(skb, NK_IPV4, offset))
+			return TCX_NEXT;
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
 		return ip4 ? nk_check_source(skb, NK_IPV4, offset, tagged, ip4) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
+		if (nk_is_plainly_hosts(skb, NK_IPV6, offset))
+			return TCX_NEXT;
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
 		return ip6 ? nk_check_source(skb, NK_IPV6, offset, tagged, ip6) : TCX_NEXT;
 	}

@@ -60,20 +60,34 @@ bool FlowSweeper::has_owner_ended() {
 
 template <typename Key>
 nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) const {
-    // Two maximum segment lifetimes (RFC 9293, 3.4.2).
+    // Two maximum segment lifetimes (RFC 9293, 3.4.2); whatever seems to have ended it, for anybody can send that.
     constexpr nanoseconds kOwnerlessTcp = 240s;
+    // Of others, the other end may go on sending.
+    constexpr nanoseconds kOwnerless = 60s;
     // A name that was asked for and told: the port is for the next one (RFC 4787, REQ-5 c).
     constexpr nanoseconds kLookUp = 3s;
     // Of the host's, whose answer is not seen: no resolver is waited for as long.
     constexpr nanoseconds kHostLookUp = 10s;
     const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    // As long as nftables remembers it (net/netfilter/nf_conntrack_proto_tcp.c).
+    constexpr nanoseconds kHostConnection = 432'000s;
+    constexpr nanoseconds kHostConnecting = 120s;
     if (entry.value.endpoint_id == NK_HOST_ID) {
+        if (entry.key.proto == IPPROTO_TCP && state == FlowState::established) {
+            return kHostConnection;
+        }
+        if (entry.key.proto == IPPROTO_TCP && state == FlowState::fresh) {
+            return kHostConnecting;
+        }
         return is_look_up(entry) ? std::min(life, kHostLookUp) : life;
     }
     if (owners_.has(entry.value.endpoint_id)) {
         return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
     }
-    return entry.key.proto == IPPROTO_TCP ? std::min(life, kOwnerlessTcp) : nanoseconds(0);
+    if (is_look_up(entry)) {
+        return nanoseconds(0);
+    }
+    return entry.key.proto == IPPROTO_TCP ? kOwnerlessTcp : std::min(life, kOwnerless);
 }
 
 // The earliest that a flow can be over, given what this half of it says.

@@ -49,16 +49,12 @@ void reset(const TestNode& node, bool routed_network) {
 
 // All ports towards the remote are others'.
 Result<void> take_all_ports(const Net& net, const TestNode& node) {
-    constexpr std::uint16_t kFirst = 50000;
-    constexpr std::uint16_t kPorts = 64;
-    node.settings().port_first = kFirst;
-    node.settings().port_last = kFirst + kPorts - 1;
-    for (std::uint16_t port = kFirst; port < kFirst + kPorts; port++) {
+    for (std::uint32_t port = node.settings().port_first; port <= node.settings().port_last; port++) {
         NK_TRY(node.insert(Stage::established, NK_FLOW_REVERSE,
                            {.source = net.db,
                             .destination = net.remote,
                             .translated = net.node,
-                            .translated_port = port,
+                            .translated_port = static_cast<std::uint16_t>(port),
                             .endpoint_id = 2}));
     }
     return {};
@@ -160,5 +156,5 @@ Result<void> measure(const TestNode& node) {
 
 int main() {
     using namespace netkitd::test;
-    return measured("bpf-programs", {.netkit_peer = true}, measure);
+    return measured("bpf-programs", {.flow_entries = 65536, .netkit_peer = true}, measure);
 }

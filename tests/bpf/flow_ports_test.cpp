@@ -241,6 +241,20 @@ TEST_P(HomeTest, WhoFindsNoneIsRefused) {
                 ElementsAre(std::pair("ports-exhausted", 1)));
 }
 
+// Whoever goes on asking for what is not to be had gets three tries alone, until the tick.
+TEST_P(HomeTest, ARefusalIsOfOneContainerAndOneRemotePort) {
+    take(49152, kFirstHome - 1, 99);
+    take(home_of(kWebId), home_of(kWebId) + NK_HOME_PORTS - 1, 257);
+    const auto ask = [&](std::uint16_t remote_port) {
+        return out(Packet().ip(net.web, net.remote).tcp(1000, remote_port).syn()).verdict;
+    };
+    EXPECT_EQ(ask(443), Verdict::drop);
+    EXPECT_EQ(ask(443), Verdict::drop);
+    EXPECT_EQ(ask(444), Verdict::redirect);
+    EXPECT_EQ(out_of_db(Packet().ip(net.db, net.remote).tcp(1000, 443).syn()).verdict, Verdict::redirect)
+        << "another container has its home";
+}
+
 class HostSocketTest : public FlowTest {
 protected:
     HostSocketTest() { options.port_first = 50000, options.port_last = 50001; }

@@ -113,11 +113,21 @@ TEST_P(HostFlowTest, ErrorsAboutWhatTheHostSentAreTheHosts) {
     EXPECT_EQ(in(to_node(net).udp(443, 50000).ttl(1)).verdict, Verdict::pass);
 }
 
+// As somebody outside began it: to a port that the host serves, or another runtime publishes.
+TEST_P(HostFlowTest, WhoConnectsToAPortOfTheHostsReachesItWhateverFlowAContainerHasThere) {
+    establish();
+    EXPECT_EQ(in(to_node(net).tcp(443, 50000).syn()).verdict, Verdict::pass);
+    EXPECT_EQ(in(reply()).verdict, Verdict::redirect) << "nobody has answered that yet";
+    EXPECT_THAT(leave(of_host().tcp(50000, 443).syn().ack()).counted, ElementsAre(Pair("host-took-port", 1)));
+    EXPECT_EQ(in(reply()).verdict, Verdict::pass);
+    EXPECT_THAT(node().entries(), IsEmpty());
+}
+
 // Or anybody could fill the host's share, and take containers' ports.
 TEST_P(HostFlowTest, WhatAnswersAnybodyBeginsNone) {
     establish();
     for (const Packet& packet :
-         {of_host().tcp(50000, 443).syn().ack(), of_host().tcp(50000, 443).rst(), of_host().sctp(50000, 443, kInitAck),
+         {of_host().tcp(50000, 444).syn().ack(), of_host().tcp(50000, 443).rst(), of_host().sctp(50000, 443, kInitAck),
           of_host().sctp(50000, 443, kAbort), of_host().echo_reply(50000),
           of_host().icmp(net.is_ipv6() ? 1 : 3, 1).quoting(reply())}) {
         const RunResult left = leave(packet);

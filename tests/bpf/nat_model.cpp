@@ -125,7 +125,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     const State* known = find(conversation);
     if (known != nullptr && known->stale) {
         // The packet finds that it is of a container that is gone.
-        conversation.protocol == IPPROTO_TCP ? leave_over(conversation) : forget(conversation);
+        leave_over(conversation);
         known = nullptr;
     }
     if (sent.rst && known == nullptr) {
@@ -312,7 +312,10 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (sent.is_later_fragment()) {
         return later_in(conversation, sent, seen);
     }
-    const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    if (sent.protocol == IPPROTO_TCP && sent.syn && !sent.ack && sent.ttl > 1) {
+        to = std::nullopt;  // a connection that somebody outside begins
+    }
     if (auto judged = judge_undelivered(to, sent, seen)) {
         if (sent.is_fragment() && seen.verdict == Verdict::pass) {
             translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
@@ -332,11 +335,11 @@ std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Se
     const auto owner = is_read ? target(c, c.port) : std::nullopt;
     const bool is_hosts_already = owner && is_hosts(*owner);
     const bool is_only_an_answer = has_connections(sent.protocol) && (sent.rst || (sent.syn && sent.ack));
-    if (is_read && !is_hosts_already && !is_only_an_answer) {
-        if (owner) {
+    if (is_read && !is_hosts_already) {
+        if (owner && !sent.rst) {
             forget(*owner);
         }
-        if (!is_refused(c)) {
+        if (!is_only_an_answer && !is_refused(c)) {
             begin(c, c.port);
         }
     }

@@ -109,7 +109,8 @@ TEST_F(NatPropertyTest, AMillionPackets) {
     ASSERT_NO_FATAL_FAILURE(play_until(packets_to_run()));
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
                     "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error", "host-flow", "host-took-port"});
-    expect_shares({{"sctp", 5},
+    // Whose port is taken, by the container before or by the host, is refused.
+    expect_shares({{"sctp", 1.5},
                    {"icmp error in", 2},
                    {"icmp error out", 2},
                    {"first fragment out", 2},

@@ -228,9 +228,47 @@ TEST_F(HostFlowTest, APortThatAnotherRuntimePublishedIsReached) {
     }
     const EchoServer echo(other_, "172.30.0.2");
     const Address published = with_port(echo_at("198.51.100.1"), 50080);
-    const UniqueFd client = socket_in(outside(), published, SOCK_STREAM);
+    // A container has a flow with that port to where the client will connect from.
+    const Address client_address = with_port(remote_, 40001);
+    const UniqueFd attacker = socket_at(attacker_.netns(), remote_, SOCK_STREAM, 50080);
+    EXPECT_NE(::connect(attacker.get(), client_address.get(), client_address.size), 0) << "nobody listens there";
+    const UniqueFd client = socket_at(outside(), published, SOCK_STREAM, 40001);
     ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
     EXPECT_TRUE(is_echoed(client));
+}
+
+// Such a rule is for all that leaves, so that the kernel's own masquerade meets what netkitd hands to the stack.
+TEST_F(HostFlowTest, AMasqueradeOfAllThatLeavesHurtsNoContainer) {
+    if (!add_nat_rule(node(), "postrouting priority srcnat", "oifname up0 masquerade")) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    const EchoServer echo(outside(), "198.51.100.2");
+    for (int i = 0; i < 5; ++i) {
+        node().run("ip neigh flush dev up0");
+        EXPECT_TRUE(asks(attacker_.netns(), remote_, 50000 + i));
+    }
+    EXPECT_EQ(counted("host-took-port"), 0U);
+    EXPECT_EQ(flows_of_host(), 0);
+}
+
+// A device on top of the uplink whose packets are none of the host's, whatever address they have.
+TEST_F(HostFlowTest, AMacvlansPacketsAreNotTheHosts) {
+    if (!node().succeeds("ip link add mv0 link up0 type macvlan mode private")) {
+        GTEST_SKIP() << "this kernel has no macvlan";
+    }
+    const NetworkNamespace stranger;
+    node().run(formatted("ip link set mv0 netns {} && true", stranger.path()));
+    stranger.run("ip link set mv0 up; ip addr add 198.51.100.77/24 dev mv0; ip addr add 198.51.100.1/32 dev mv0");
+    ASSERT_TRUE(attacker_.netns().succeeds("ping -q -e 50000 -c 1 -W 5 198.51.100.2"));
+    EXPECT_TRUE(stranger.succeeds("ping -q -e 50001 -c 1 -W 5 -I 198.51.100.77 198.51.100.2"));
+    EXPECT_FALSE(stranger.succeeds("ping -q -e 50000 -c 1 -W 1 -I 198.51.100.1 198.51.100.2")) << "a forged source";
+    EXPECT_EQ(counted("host-took-port"), 0U);
+    EXPECT_EQ(flows_of_host(), 0);
+}
+
+TEST_F(HostFlowTest, ARouterLetsResetsOfOthersThrough) {
+    outside().run("ip route add 172.30.0.0/24 via 198.51.100.1");
+    EXPECT_EQ(result_of_connecting(outside(), with_port(echo_at("172.30.0.2"), 50000)), ECONNREFUSED);
 }
 
 TEST_F(HostFlowTest, WhoConnectsToAPortOfThePoolIsNotToldThatNobodyIsThere) {

@@ -126,8 +126,12 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	if (!flow)
 		return NK_LONG_WAY;
 	// Of the host's, it never is.
-	if (flow->stamp != nk_stamp())
-		return nk_flow_is_hosts(flow) ? TCX_NEXT : NK_LONG_WAY;
+	if (flow->stamp != nk_stamp()) {
+		if (!nk_flow_is_hosts(flow))
+			return NK_LONG_WAY;
+		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+		return TCX_NEXT;
+	}
 	nk_write_plain(skb, family, NK_DESTINATION, &p, flow);
 	return bpf_redirect_peer(flow->ifindex, 0);
 }

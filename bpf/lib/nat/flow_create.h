@@ -12,6 +12,7 @@
 #include "lib/nat/masquerade.h"
 #include "lib/route/multipath.h"
 #include "lib/node.h"
+#include "lib/nat/port_refusals.h"
 #include "lib/nat/port_tries.h"
 #include "lib/nat/ports.h"
 #include "lib/route/route.h"
@@ -160,8 +161,6 @@ struct nk_port_search {
 	struct __sk_buff *skb;
 	struct nk_masquerade *m;
 	bool may_begin;
-	__u32 start;
-	__u32 tries;
 	enum nk_claim claim;
 };
 
@@ -177,10 +176,10 @@ static __always_inline __be16 nk_port_candidate(const struct nk_port_search *sea
 	if (!attempt)
 		return bpf_htons(pool.first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool.commons);
 	if (pool.size < NK_PORT_TRIES)
-		return bpf_htons(pool.first + (search->start + attempt) % pool.size);
+		return bpf_htons(pool.first + (m->start + attempt) % pool.size);
 	if (!nk_is_home_try(&pool, attempt))
 		return bpf_htons(pool.first + bpf_get_prandom_u32() % pool.commons);
-	return bpf_htons(nk_home(&pool, m->endpoint_id) + (search->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
+	return bpf_htons(nk_home(&pool, m->endpoint_id) + (m->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
 }
 
 // One try: 1 ends the search.
@@ -189,7 +188,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 	const struct nk_pool pool = nk_pool();
 	struct nk_masquerade *m = search->m;
 
-	search->tries = attempt + 1;
+	m->tries = attempt + 1;
 	m->port = nk_port_candidate(search, attempt);
 	if ((attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
 	    nk_port_of_host(search->skb, m, m->port))
@@ -201,7 +200,19 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 // A callback of bpf_loop. The first try was made without it.
 static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 {
-	return nk_port_try(index + 1, search);
+	return nk_port_try(search->m->second + index, search);
+}
+
+// The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it.
+static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m)
+{
+	struct nk_flow6_key reverse = nk_flow_reverse_key(m, &m->addr, m->port);
+	struct nk_flow *flow = nk_flow_find(m->family, &reverse);
+
+	if (flow && nk_flow_is_own(m, flow))
+		return true;
+	nk_flow_delete(m->family, &m->key);
+	return false;
 }
 
 // The forward half, when the reverse half is ours. Two packets of one flow may get here at once on two CPUs: the first
@@ -221,7 +232,7 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
-		return NK_OK;
+		return nk_flow_still_has_port(m) ? NK_OK : NK_DROP_NO_FLOW;
 	winner = error == -NK_EEXIST ? nk_flow_find(m->family, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;
@@ -249,15 +260,27 @@ static __always_inline int nk_refused_claim(const struct nk_port_search *search,
 static __always_inline void nk_count_new_flow(struct __sk_buff *skb, const struct nk_port_search *search)
 {
 	nk_count(skb, NK_EVENT_FLOW_CREATED);
-	nk_count_port_tries(search->tries);
+	nk_count_port_tries(search->m->tries);
 	if (search->m->port != search->m->key.sport)
 		nk_count(skb, NK_EVENT_PORT_CHANGED);
+}
+
+static __always_inline void nk_search_port(struct nk_port_search *search)
+{
+	const struct nk_pool pool = nk_pool();
+	struct nk_masquerade *m = search->m;
+
+	m->wish = nk_port_wish(m);
+	m->second = pool.homes && nk_was_refused(m->wish) ? NK_PORT_TRIES - NK_TRIES_AFTER_REFUSAL : 1;
+	bpf_loop(NK_PORT_TRIES - m->second, nk_port_try_again, search, 0);
+	if (search->claim == NK_CLAIM_TAKEN)
+		nk_note_refusal(m->wish);
 }
 
 // Who may not begin a flow pays for one try alone: it may be of a flow of which one half is left.
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
-	struct nk_port_search search = {.skb = skb, .m = m, .start = m->now_ns};
+	struct nk_port_search search = {.skb = skb, .m = m};
 	bool keeps_port = nk_keeps_port(m->key.proto);
 	int result;
 
@@ -271,9 +294,10 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_PORTS_EXHAUSTED;
 	if (keeps_port && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
+	m->start = m->now_ns;
 	search.may_begin = nk_flow_may_begin(m->family, m->endpoint_id);
 	if (!nk_port_try(0, &search) && !keeps_port && search.may_begin)
-		bpf_loop(NK_PORT_TRIES - 1, nk_port_try_again, &search, 0);
+		nk_search_port(&search);
 	if (search.claim == NK_CLAIM_TAKEN || search.claim == NK_CLAIM_FAILED)
 		return nk_refused_claim(&search, keeps_port);
 	if (search.claim == NK_CLAIM_NEW)
@@ -302,12 +326,12 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 
-// A flow that this container does not go on with. The connection of one that had its address before may be alive for
-// its other end: so its port stays taken until the daemon says otherwise (netd/nat/flow_sweeper.cpp), or its successor
-// could go on with it.
+// A flow that this container does not go on with. That of one that had its address before may be alive for its other
+// end: so its port stays taken until the daemon says otherwise (netd/nat/flow_sweeper.cpp), or its successor could go
+// on with it.
 static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const struct nk_flow *flow)
 {
-	if (m->key.proto == IPPROTO_TCP && flow->endpoint_id != m->endpoint_id)
+	if (flow->endpoint_id != m->endpoint_id)
 		nk_flow_delete(m->family, &m->key);
 	else
 		nk_flow_remove(m->family, &m->key, flow);

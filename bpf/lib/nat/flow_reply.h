@@ -45,6 +45,14 @@ static __always_inline __u8 nk_flags_from_outside(const struct nk_delivery *to)
 	return to->key.proto == IPPROTO_SCTP ? to->tcp_flags & ~NK_TCP_RST : to->tcp_flags;
 }
 
+// A connection that somebody outside begins is no container's: to whatever the host serves, or another runtime
+// publishes there, a container's flow to the same remote must not lead. (RFC 9293, 3.5: a simultaneous open; nobody
+// does that.)
+static __always_inline bool nk_begins_from_outside(const struct nk_delivery *to)
+{
+	return to->key.proto == IPPROTO_TCP && (to->tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN;
+}
+
 // NK_OK with `to` answered, NK_NO_FLOW, or NK_HOST_FLOW. A reset ends a flow and is no reply: a refused connection is
 // forgotten soon.
 NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
@@ -56,8 +64,12 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 	flow = nk_flow_find(to->family, &to->key);
 	if (!flow)
 		return NK_NO_FLOW;
-	if (nk_flow_is_hosts(flow))
+	if (nk_flow_is_hosts(flow)) {
+		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return NK_HOST_FLOW;
+	}
+	if (nk_begins_from_outside(to))
+		return NK_NO_FLOW;
 	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;

@@ -26,6 +26,7 @@
 #include "lib/packet/edit.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/plain.h"
+#include "lib/packet/skb.h"
 #include "lib/route/route.h"
 
 // RFC 9293, 3.1
@@ -173,14 +174,32 @@ static __always_inline void nk_host_flow_seen(const struct nk_leaving *leaving, 
 		       (nk_host_flow_goes_on(leaving, flow, now_ns) ? NK_FLOW_ANSWERED : 0);
 }
 
-// Whether the address that it leaves with is the host's: of what it only forwards, nothing comes back to it. Where the
-// host does not forward, all is its own.
-static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_family family,
+// Who sends it.
+enum nk_sender {
+	NK_SENDER_HOST,
+	NK_SENDER_FORWARDED, // by the host, translated perhaps
+	NK_SENDER_STRANGER,  // of another netns, by a device on top of this one (macvlan)
+};
+
+static __always_inline enum nk_sender nk_sender(struct __sk_buff *skb)
+{
+	if (skb->ingress_ifindex)
+		return NK_SENDER_FORWARDED;
+	return nk_has_socket_elsewhere(skb) ? NK_SENDER_STRANGER : NK_SENDER_HOST;
+}
+
+// Whether something comes back to the host. Of what it only forwards, only if it has got an address of the host's; and
+// not from an uplink to an uplink: anybody there may send with the host's own address.
+static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_family family, enum nk_sender sender,
 					      const struct nk_leaving *leaving)
 {
-	long result =
-	    skb->sk ? BPF_FIB_LKUP_RET_NOT_FWDED : nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr);
+	long result;
 
+	if (sender != NK_SENDER_FORWARDED)
+		return sender == NK_SENDER_HOST;
+	if (nk_is_uplink(skb->ingress_ifindex))
+		return false;
+	result = nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr);
 	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
@@ -195,17 +214,43 @@ static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 p
 	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
 }
 
-static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
+static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk_family family,
+						  const struct nk_leaving *leaving)
+{
+	struct nk_flow *flow = nk_flow_of_container(family, &leaving->key);
+
+	if (flow) {
+		nk_flow_remove(family, &leaving->key, flow);
+		nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
+	}
+	return 0;
+}
+
+static __always_inline long nk_host_flow_insert(enum nk_family family, const struct nk_leaving *leaving)
 {
 	struct nk_flow *value = nk_half_place();
 
 	if (!value)
-		return 0;
+		return -1;
 	__builtin_memset(value, 0, sizeof(*value));
 	value->created_ns = bpf_ktime_get_coarse_ns();
 	value->endpoint_id = NK_HOST_ID;
 	nk_host_flow_seen(leaving, value);
-	if (!nk_flow_may_begin(family, NK_HOST_ID) || nk_flow_insert(family, &leaving->key, value)) {
+	return nk_flow_insert(family, &leaving->key, value);
+}
+
+static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
+{
+	long error = nk_flow_may_begin(family, NK_HOST_ID) ? nk_host_flow_insert(family, leaving) : -1;
+
+	// A container may have begun one on another CPU since that was looked at; or the host has.
+	if (error == -NK_EEXIST) {
+		nk_host_flow_end_containers(skb, family, leaving);
+		error = nk_host_flow_insert(family, leaving);
+		if (error == -NK_EEXIST)
+			return 0;
+	}
+	if (error) {
 		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
 		return 0;
 	}
@@ -218,20 +263,21 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 						 const struct nk_leaving *leaving)
 {
 	struct nk_flow *flow = nk_flow_find(family, &leaving->key);
+	enum nk_sender sender;
 
 	if (flow && nk_flow_is_hosts(flow)) {
 		nk_host_flow_seen(leaving, flow);
 		return TCX_NEXT;
 	}
-	if (!flow && nk_resets_a_beginning(skb, leaving))
+	sender = nk_sender(skb);
+	if (sender == NK_SENDER_HOST && nk_resets_a_beginning(skb, leaving))
 		return nk_drop(skb, NK_DROP_NO_FLOW);
-	if (!node.marking || nk_is_only_an_answer(leaving) || !nk_leaves_as_host(skb, family, leaving))
+	if (!node.marking || !nk_leaves_as_host(skb, family, sender, leaving))
 		return TCX_NEXT;
-	if (flow) {
-		nk_flow_remove(family, &leaving->key, flow);
-		nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
-	}
-	if (!nk_has_findable_socket(skb, leaving->key.proto))
+	// To a port that the host serves a container's flow must not lead: whoever connects to it waits for the host.
+	if (flow && !(leaving->tcp_flags & NK_TCP_RST))
+		nk_host_flow_end_containers(skb, family, leaving);
+	if (!nk_is_only_an_answer(leaving) && !nk_has_findable_socket(skb, leaving->key.proto))
 		nk_host_flow_begin(skb, family, leaving);
 	return TCX_NEXT;
 }
@@ -253,29 +299,34 @@ NK_GLOBAL int nk_host_flow6(struct __sk_buff *skb, __u32 ip_offset)
 								  : TCX_NEXT;
 }
 
-// Whether it may be of such a flow, by as little as will do: most of what the host sends is TCP or UDP from a port that
-// is not of the pool.
-static __always_inline bool nk_may_be_host_flow(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset,
-						const void *ip)
-{
-	const struct ipv6hdr *ip6 = ip;
-	const struct iphdr *ip4 = ip;
-	__u8 proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
-	const struct udphdr *ports;
-
-	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) || (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN))
-		return nk_has_ports(proto) || proto == nk_icmp_proto(family) ||
-		       (family == NK_IPV6 && proto == IPPROTO_FRAGMENT);
-	ports = nk_linear(skb, ip_offset + nk_plain_ip_len(family), sizeof(*ports));
-	return !ports || nk_near_pool(ports->source);
-}
-
 // A packet that leaves an uplink with an address that is no container's, untagged but for the tag that skb->vlan_tci
 // has: TCX_NEXT, or dropped.
-static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset, const void *ip)
+static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
 {
-	if (!nk_may_be_host_flow(skb, family, ip_offset, ip) || skb->tc_index == NK_TC_INDEX_TRANSLATED ||
-	    nk_has_vlan(skb))
+	if (skb->tc_index == NK_TC_INDEX_TRANSLATED || nk_has_vlan(skb))
 		return TCX_NEXT;
+	// Another masquerade of the host's has given a container's packet an address and a port, which are not ours.
+	if (skb->tc_index == NK_TC_INDEX_COPY)
+		return nk_drop(skb, NK_EVENT_COPY_ENDED);
+	if (skb->tc_index == NK_TC_INDEX_TOO_BIG)
+		return nk_drop(skb, NK_DROP_UNTRANSLATED);
 	return family == NK_IPV4 ? nk_host_flow4(skb, ip_offset) : nk_host_flow6(skb, ip_offset);
+}
+
+// Whether it is nothing but the host's own, by as little as will do. Most of what the host sends is: TCP or UDP, from
+// an address that is no container's, and from a port below the pool.
+static __always_inline bool nk_is_plainly_hosts(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
+{
+	const __u32 ip_len = nk_plain_ip_len(family);
+	const void *ip = nk_linear(skb, ip_offset, ip_len + sizeof(struct udphdr));
+	const struct ipv6hdr *ip6 = ip;
+	const struct iphdr *ip4 = ip;
+	const struct udphdr *ports = ip + ip_len;
+	__u8 proto;
+
+	if (!ip || skb->tc_index || nk_network(family, nk_plain_addr(ip, family, NK_SOURCE)) ||
+	    (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN))
+		return false;
+	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
+	return (proto == IPPROTO_TCP || proto == IPPROTO_UDP) && bpf_ntohs(ports->source) < node.port_first;
 }

@@ -18,6 +18,11 @@ struct nk_masquerade {
 	struct nk_addr network_source; // the network's own address, if it has one
 	__be16 port;		       // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
+	// Of the search for a port (flow_create.h); here because the stack has no room for it.
+	__u64 wish;
+	__u32 start;
+	__u32 second; // try, after the first
+	__u32 tries;
 };
 
 // Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.

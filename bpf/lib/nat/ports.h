@@ -21,12 +21,6 @@ static __always_inline bool nk_in_pool(__be16 port)
 	return value && value >= node.port_first && value <= node.port_last;
 }
 
-// The same by two comparisons less; a pool that was never configured holds port 0.
-static __always_inline bool nk_near_pool(__be16 port)
-{
-	return (__u16)(bpf_ntohs(port) - node.port_first) <= (__u16)(node.port_last - node.port_first);
-}
-
 // Whether a flow may have this port or echo id of the node's, so that a packet to it has to be looked for among the
 // flows. If not, the packet is the host's.
 static __always_inline bool nk_port_may_be_ours(__be16 port)

@@ -35,8 +35,17 @@ struct net_device {
 	possible_net_t nd_net;
 } __attribute__((preserve_access_index));
 
+struct sock_common {
+	possible_net_t skc_net;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+} __attribute__((preserve_access_index));
+
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
 	__u8 ip_summed : 2;
 	__u16 csum_start; // from `head`
 	unsigned char *head;
@@ -55,6 +64,15 @@ static __always_inline enum nk_summed nk_summed(struct __sk_buff *skb, __u32 l4_
 	if (summed == NK_SUMMED_PARTIAL && kernel->head + kernel->csum_start != kernel->data + l4_offset)
 		return NK_SUMMED_NONE;
 	return summed;
+}
+
+// Whether a socket sent it that is not of the host's network namespace.
+static __always_inline bool nk_has_socket_elsewhere(struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	const struct sock *socket = kernel->sk;
+
+	return socket && socket->__sk_common.skc_net.net != kernel->dev->nd_net.net;
 }
 
 // Whether the host routes by addresses alone: no policy rule was ever made beside the kernel's own, and the ports
