@@ -79,6 +79,18 @@ TEST_F(FlowTest, ALateReplyToAnEndpointThatIsGoneAnswersNoOthersFlow) {
                           "tcp 198.51.100.1:443 > 203.0.113.2:{} to 10.77.0.2:50000 [SYN] endpoint 1 nkweb", port))));
 }
 
+// A reset that comes to what is left of the former container's connection says nothing of its successor's.
+TEST_F(FlowTest, AResetToAnEndpointThatIsGoneMarksNoOthersFlow) {
+    insert(Stage::established, Flow{.endpoint_id = 99});
+    const std::uint16_t port = source_port(out(web_segment().syn()));
+    ASSERT_NE(port, 50000);
+    in(to_node(ipv4()).tcp(443, port).syn().ack());
+    in(to_node(ipv4()).tcp(443, 50000).rst());
+    for (const auto& [key, value] : node().entries()) {
+        EXPECT_EQ((value.flags & NK_FLOW_RST) != 0, value.endpoint_id == 99);
+    }
+}
+
 TEST_P(BothFamiliesTest, TheFlowOfAnEndpointThatIsGoneIsForgotten) {
     insert(Stage::established, Flow{.protocol = IPPROTO_UDP,
                                     .source = net.web,

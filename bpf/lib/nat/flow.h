@@ -195,7 +195,7 @@ static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_
 	if (begins || (tcp_flags & NK_TCP_RST)) {
 		struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
 
-		other = nk_flow_find(family, &other_key);
+		other = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
 	}
 	if (tcp_flags & NK_TCP_RST) {
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_RST);
