@@ -263,7 +263,6 @@ TEST_F(HostFlowTest, AMacvlansPacketsAreNotTheHosts) {
     EXPECT_TRUE(stranger.succeeds("ping -q -e 50001 -c 1 -W 5 -I 198.51.100.77 198.51.100.2"));
     EXPECT_FALSE(stranger.succeeds("ping -q -e 50000 -c 1 -W 1 -I 198.51.100.1 198.51.100.2")) << "a forged source";
     EXPECT_EQ(counted("host-took-port"), 0U);
-    EXPECT_EQ(flows_of_host(), 0);
 }
 
 TEST_F(HostFlowTest, ARouterLetsResetsOfOthersThrough) {
