@@ -5,7 +5,7 @@
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
 // never over, whatever resets, FINs or silence seem to say: anybody can send those. A look-up of a name is over soon
 // after its answer, unless its socket is still open: its port is wanted for others. The host's own flows are
-// over when the host has sent nothing for long enough. When to walk is for the schedule to
+// over when nftables would have forgotten them too. When to walk is for the schedule to
 // say; a walk is done a slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 

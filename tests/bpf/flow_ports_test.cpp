@@ -218,7 +218,7 @@ TEST_P(HomeTest, WhoHasItsHomeAloneConnectsWithoutEnd) {
     }
 }
 
-// What is not answered, or not closed by the container itself, is not given up: resets can be forged.
+// What is not answered, or not closed by the container itself, keeps its port: resets can be forged.
 TEST_P(HomeTest, WhatIsNotSpentKeepsItsPort) {
     take(49152, kFirstHome - 1, 99);
     for (int connection = 0; connection < NK_HOME_PORTS; connection++) {
@@ -241,7 +241,7 @@ TEST_P(HomeTest, WhoFindsNoneIsRefused) {
                 ElementsAre(std::pair("ports-exhausted", 1)));
 }
 
-// Whoever goes on asking for what is not to be had gets three tries alone, until the tick.
+// Whoever goes on asking for what is not to be had gets three tries only, until the epoch changes.
 TEST_P(HomeTest, ARefusalIsOfOneContainerAndOneRemotePort) {
     take(49152, kFirstHome - 1, 99);
     take(home_of(kWebId), home_of(kWebId) + NK_HOME_PORTS - 1, 257);

@@ -101,7 +101,7 @@ TEST_F(FlowTest, AResetBeforeTheAnswerEndsNoConnection) {
     EXPECT_THAT(established(), AllOf(SizeIs(2), Each(HasSubstr("[SYN]"))));
 }
 
-// The container may send more than once before it: the reply takes the long way all the same, and only the first does.
+// The container may send more than once before it: the reply takes the slow path all the same, and only the first does.
 TEST_P(BothFamiliesTest, TheFirstReplyIsNoticedOnce) {
     out(from_web_udp(net));
     out(from_web_udp(net));

@@ -9,9 +9,9 @@
 // set it (nk_node.marking).
 //
 // The entry is a reverse half with nothing to write, of the endpoint NK_HOST_ID, which has a share of the table like
-// any other. It lives by what the host sends; nothing from outside changes it. NK_FLOW_ANSWERED says here that the flow
-// has gone on after its beginning. An answer to what anybody may send (a SYN-ACK, a reset, an ICMP error) begins no
-// flow, or outsiders could fill the host's share.
+// any other. It lives as long as nftables' own memory of it would, by packets either way; what comes from outside does
+// not change its flags. NK_FLOW_ANSWERED says here that the flow has gone on after its beginning. An answer to what
+// anybody may send (a SYN-ACK, a reset, an ICMP error) begins no flow, or outsiders could fill the host's share.
 //
 // To a connection that somebody outside begins to a port of the pool where nobody listens, the host answers with a
 // reset. That must not leave: such a port may be a container's towards others, and its remote may be trying to connect
