@@ -189,7 +189,7 @@ static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow
 static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_key *key, struct nk_flow *flow,
 				   __u8 tcp_flags)
 {
-	bool begins = (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN && key->direction == NK_FLOW_FORWARD;
+	bool begins = nk_is_beginning(tcp_flags) && key->direction == NK_FLOW_FORWARD;
 	struct nk_flow *other = NULL;
 
 	if (begins || (tcp_flags & NK_TCP_RST)) {

@@ -165,21 +165,20 @@ struct nk_port_search {
 };
 
 // A pool too small for chance is walked instead, so that its last free port is found.
-static __always_inline __be16 nk_port_candidate(const struct nk_port_search *search, __u32 attempt)
+static __always_inline __be16 nk_port_candidate(const struct nk_masquerade *m, const struct nk_pool *pool,
+						__u32 attempt)
 {
-	const struct nk_masquerade *m = search->m;
-	const struct nk_pool pool = nk_pool();
 	__u32 wanted = bpf_ntohs(m->key.sport);
 
-	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(&pool, wanted, m->endpoint_id)))
+	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(pool, wanted, m->endpoint_id)))
 		return m->key.sport;
 	if (!attempt)
-		return bpf_htons(pool.first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool.commons);
-	if (pool.size < NK_PORT_TRIES)
-		return bpf_htons(pool.first + (m->start + attempt) % pool.size);
-	if (!nk_is_home_try(&pool, attempt))
-		return bpf_htons(pool.first + bpf_get_prandom_u32() % pool.commons);
-	return bpf_htons(nk_home(&pool, m->endpoint_id) + (m->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
+		return bpf_htons(pool->first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool->commons);
+	if (pool->size < NK_PORT_TRIES)
+		return bpf_htons(pool->first + (m->start + attempt) % pool->size);
+	if (!nk_is_home_try(pool, attempt))
+		return bpf_htons(pool->first + bpf_get_prandom_u32() % pool->commons);
+	return bpf_htons(nk_home(pool, m->endpoint_id) + (m->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
 }
 
 // One try: 1 ends the search.
@@ -189,7 +188,7 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 	struct nk_masquerade *m = search->m;
 
 	m->tries = attempt + 1;
-	m->port = nk_port_candidate(search, attempt);
+	m->port = nk_port_candidate(m, &pool, attempt);
 	if ((attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
 	    nk_port_of_host(search->skb, m, m->port))
 		return 0;

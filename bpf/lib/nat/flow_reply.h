@@ -50,7 +50,7 @@ static __always_inline __u8 nk_flags_from_outside(const struct nk_delivery *to)
 // does that.)
 static __always_inline bool nk_begins_from_outside(const struct nk_delivery *to)
 {
-	return to->key.proto == IPPROTO_TCP && (to->tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN;
+	return to->key.proto == IPPROTO_TCP && nk_is_beginning(to->tcp_flags);
 }
 
 // NK_OK with `to` answered, NK_NO_FLOW, or NK_HOST_FLOW. A reset ends a flow and is no reply: a refused connection is

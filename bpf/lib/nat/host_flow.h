@@ -167,7 +167,7 @@ static __always_inline void nk_host_flow_seen(const struct nk_leaving *leaving, 
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 
-	if (leaving->tcp_flags & NK_TCP_SYN && !(leaving->tcp_flags & NK_TCP_ACK))
+	if (nk_is_beginning(leaving->tcp_flags))
 		flow->flags = 0; // the ports are used anew
 	flow->last_seen_ns = now_ns;
 	flow->flags |= nk_flow_flags(leaving->tcp_flags) | (leaving->tcp_flags & NK_TCP_RST ? NK_FLOW_RST : 0) |

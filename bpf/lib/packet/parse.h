@@ -111,6 +111,12 @@ enum nk_tcp_flag {
 	NK_TCP_ACK = 1 << 4,
 };
 
+// The first packet of a connection (SCTP: of an association).
+static __always_inline bool nk_is_beginning(__u8 tcp_flags)
+{
+	return (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN;
+}
+
 enum nk_l4_result {
 	NK_L4_OK,
 	NK_L4_MALFORMED,
