@@ -7,6 +7,7 @@
 #include "bpf/packets.h"
 #include "bpf/verdict_table.h"
 #include "harness/process.h"
+#include "harness/wait.h"
 #include "link/sysctl.h"
 
 namespace netkitd::test {
@@ -265,13 +266,20 @@ std::vector<VerdictCase> host_prefix_cases(const Net& net) {
     between.becomes = delivered(web_to(net, net.db));
     VerdictCase hosts =
         with_host_prefix(to_stack("AnAddressOfTheHostsIsReached", "stack-host", web_to(net, net.nobody)));
-    const auto set_address = [address = net.nobody](const char* action) {
-        const auto done = run_process({.command = {"/usr/sbin/ip", "address", action, address, "dev", "lo"}});
+    const auto ip = [](std::vector<std::string> words) {
+        words.insert(words.begin(), "/usr/sbin/ip");
+        const auto done = run_process({.command = words});
         EXPECT_EQ(done.status, 0) << done.errors;
+        return done.output;
     };
-    hosts.prepare = [=, also = hosts.prepare](TestNode& node) {
+    const auto set_address = [=, address = net.nobody](const char* action) {
+        ip({"address", action, address, "dev", "lo"});
+    };
+    hosts.prepare = [=, also = hosts.prepare, address = net.nobody](TestNode& node) {
         also(node);
         set_address("add");
+        // Of IPv6, the kernel makes its route a moment later (addrconf_dad_work() in net/ipv6/addrconf.c).
+        EXPECT_TRUE(eventually([&] { return ip({"route", "get", address}).starts_with("local"); }));
     };
     hosts.undo = [=] { set_address("delete"); };
     return {

@@ -386,10 +386,12 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
 }
 
-// A macvlan of the host without a default route: another card, as far as its neighbours are concerned.
+// A macvlan of the host without a default route: another card, as far as its neighbours are concerned. The pair below
+// it stands for a card: it must not answer for the macvlan's address, or packets would come in by it.
 TEST_P(TrafficTest, NobodyUnaskedGetsInByADeviceThatIsNoUplink) {
     connect(node(), "nic", second_, "wire");
     node().run(
+        "echo 1 > /proc/sys/net/ipv4/conf/nic/arp_ignore;"
         "ip link add link nic name mac0 type macvlan mode bridge; ip link set mac0 up;"
         "ip addr add 192.0.2.129/30 dev mac0; ip addr add 2001:db8:3::1/64 dev mac0 nodad;"
         "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
