@@ -227,8 +227,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 // How many times what is free of the common half an endpoint may have of it (lib/nat/flow_share.h).
 #define NK_FLOW_GREED 8
 
-// ---- How many unknown neighbours may be asked for (lib/route/neighbour_share.h)
-// --------------------------------------
+// ---- How many unknown neighbours may be asked for (lib/route/neighbour_share.h) ------------------------------------
 //
 // So many milliseconds are between two of them, for all endpoints together, and once more for their shares.
 
@@ -272,7 +271,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
-	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or the host's answer from such a port") \
+	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or the host's reset from a port of the pool") \
 	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
@@ -327,6 +326,10 @@ NK_STATIC_ASSERT(sizeof(struct nk_counter_value) == 16, "nk_counter_value");
 // ---- Drops of what containers sent: map `endpoint_drops`, ifindex of the host's end -> packets by reason ------------
 
 #define NK_DROP_ROOM 64
+
+// In place of an ifindex, which is never zero: packets of the host whose flow was not noted (lib/nat/host_flow.h). They
+// leave all the same.
+#define NK_DROPS_OF_HOST 0
 
 struct nk_endpoint_drops {
 	__u64 packets[NK_DROP_ROOM];

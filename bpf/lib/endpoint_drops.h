@@ -1,5 +1,6 @@
 // What was dropped of the packets that a container sent, by endpoint and reason: whoever asks why a container gets no
-// answer is told of its own. Nothing that is not dropped comes here.
+// answer is told of its own. Nothing that is not dropped comes here, but for the flows of the host's that get no entry
+// (NK_DROPS_OF_HOST).
 #pragma once
 
 #include "lib/base.h"

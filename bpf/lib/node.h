@@ -10,6 +10,11 @@
 
 volatile struct nk_node node SEC(".data.node");
 
+static __always_inline const volatile struct nk_network *nk_network_at(enum nk_family family, __u32 index)
+{
+	return family == NK_IPV4 ? &node.network4[index] : &node.network6[index];
+}
+
 static __always_inline bool nk_network_holds(enum nk_family family, const volatile struct nk_network *network,
 					     const struct nk_addr *addr)
 {
@@ -28,25 +33,41 @@ static __always_inline __u32 nk_stamp(void)
 	return ((__u32)(bpf_jiffies64() >> 8) + (node.route_generation << 20)) << 1 | 1;
 }
 
+static __always_inline bool nk_has_host_prefixes(enum nk_family family)
+{
+	return family == NK_IPV4 ? node.host_prefix4_count : node.host_prefix6_count;
+}
+
 // Whether an address in a network's prefix is the host's nevertheless. Of IPv4, its first word alone may be read.
 static __always_inline bool nk_is_hosts(enum nk_family family, const struct nk_addr *addr)
 {
-	return (family == NK_IPV4 ? node.host_prefix4_count : node.host_prefix6_count) &&
-	       nk_find_host_prefix(family, addr);
+	return nk_has_host_prefixes(family) && nk_find_host_prefix(family, addr);
+}
+
+// The network whose prefix holds `addr`, or NULL. The address may be the host's nevertheless.
+static __always_inline const volatile struct nk_network *nk_network_around(enum nk_family family,
+									   const struct nk_addr *addr)
+{
+	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
+
+	// Most nodes have one: it does not pay for a loop.
+	if (!count)
+		return NULL;
+	if (nk_network_holds(family, nk_network_at(family, 0), addr))
+		return nk_network_at(family, 0);
+	for (__u32 i = 1; i < NK_MAX_NETWORKS && i < count; i++) {
+		if (nk_network_holds(family, nk_network_at(family, i), addr))
+			return nk_network_at(family, i);
+	}
+	return NULL;
 }
 
 // The network that `addr` is of, or NULL.
 static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
 {
-	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
+	const volatile struct nk_network *network = nk_network_around(family, addr);
 
-	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
-		const volatile struct nk_network *network = family == NK_IPV4 ? &node.network4[i] : &node.network6[i];
-
-		if (nk_network_holds(family, network, addr))
-			return nk_is_hosts(family, addr) ? NULL : network;
-	}
-	return NULL;
+	return network && nk_is_hosts(family, addr) ? NULL : network;
 }
 
 // The same, for where much follows: a function that the verifier judges by itself, so that what comes after is not gone
@@ -58,7 +79,7 @@ NK_GLOBAL int nk_network_index(int family, const struct nk_addr *addr)
 	if (!addr)
 		return -1;
 	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
-		if (nk_network_holds(family, family == NK_IPV4 ? &node.network4[i] : &node.network6[i], addr))
+		if (nk_network_holds(family, nk_network_at(family, i), addr))
 			return nk_is_hosts(family, addr) ? -1 : (int)i;
 	}
 	return -1;
@@ -69,9 +90,7 @@ static __always_inline const volatile struct nk_network *nk_network_of(enum nk_f
 {
 	__u32 index = nk_network_index(family, addr);
 
-	if (index >= NK_MAX_NETWORKS)
-		return NULL;
-	return family == NK_IPV4 ? &node.network4[index] : &node.network6[index];
+	return index < NK_MAX_NETWORKS ? nk_network_at(family, index) : NULL;
 }
 
 static __always_inline struct nk_addr nk_network_addr(const volatile struct nk_addr *addr)

@@ -231,13 +231,13 @@ static __always_inline int nk_to_uplink_ip(struct __sk_buff *skb, __u32 protocol
 	struct iphdr *ip4;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
-		if (nk_is_plainly_hosts(skb, NK_IPV4, offset))
+		if (nk_may_plainly_leave(skb, NK_IPV4, offset))
 			return TCX_NEXT;
 		ip4 = nk_header(skb, offset, sizeof(*ip4));
 		return ip4 ? nk_check_source(skb, NK_IPV4, offset, tagged, ip4) : TCX_NEXT;
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
-		if (nk_is_plainly_hosts(skb, NK_IPV6, offset))
+		if (nk_may_plainly_leave(skb, NK_IPV6, offset))
 			return TCX_NEXT;
 		ip6 = nk_header(skb, offset, sizeof(*ip6));
 		return ip6 ? nk_check_source(skb, NK_IPV6, offset, tagged, ip6) : TCX_NEXT;

@@ -24,22 +24,36 @@ bool is_for_want_of_something(std::uint32_t reason) {
     return std::ranges::contains(kReasons, reason);
 }
 
+std::vector<datapath::EndpointDrop> going_on(const Node& node, std::uint32_t ifindex) {
+    auto drops = node.datapath().endpoint_drops(ifindex).value_or(std::vector<datapath::EndpointDrop>());
+    std::erase_if(drops, [](const datapath::EndpointDrop& drop) {
+        return !is_for_want_of_something(drop.reason) || drop.age > kGoesOn;
+    });
+    return drops;
+}
+
+std::int64_t whole_seconds(std::chrono::nanoseconds age) {
+    return std::chrono::floor<std::chrono::seconds>(age).count();
+}
+
 }  // namespace
 
 std::vector<std::string> describe_refusals(const Node& node) {
     std::vector<std::string> result;
+    for (const datapath::EndpointDrop& drop : going_on(node, NK_DROPS_OF_HOST)) {
+        result.push_back(
+            formatted("the host, with other runtimes' containers, has more flows from masquerade ports than its share "
+                      "of the flow "
+                      "table: {} packets were not noted, the last {} s ago, and a container may get their answers",
+                      drop.packets, whole_seconds(drop.age)));
+    }
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
-        const auto drops = node.datapath().endpoint_drops(endpoint.record.host_ifindex);
-        for (const datapath::EndpointDrop& drop : drops.value_or(std::vector<datapath::EndpointDrop>())) {
-            if (!is_for_want_of_something(drop.reason) || drop.age > kGoesOn) {
-                continue;
-            }
+        for (const datapath::EndpointDrop& drop : going_on(node, endpoint.record.host_ifindex)) {
             const std::string device = link::device_name(drop.device_ifindex);
-            result.push_back(
-                formatted("container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
-                          first_container(endpoint.record), endpoint.record.host_name, drop.packets,
-                          std::chrono::floor<std::chrono::seconds>(drop.age).count(), drop.name, drop.text,
-                          device.empty() ? "" : formatted(" ({})", device)));
+            result.push_back(formatted(
+                "container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
+                first_container(endpoint.record), endpoint.record.host_name, drop.packets, whole_seconds(drop.age),
+                drop.name, drop.text, device.empty() ? "" : formatted(" ({})", device)));
         }
     }
     return result;

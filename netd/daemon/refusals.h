@@ -1,5 +1,6 @@
 // Containers whose packets are being dropped for want of something that others can give: an uplink, a port, a share of
-// what all have in common. status says so while it goes on, and the journal once a minute at most.
+// what all have in common; and the host, if its flows are more than its share. status says so while it goes on, and the
+// journal once a minute at most.
 #pragma once
 
 #include <chrono>
@@ -10,7 +11,7 @@ namespace netkitd {
 
 class Node;
 
-// One sentence for each container and reason.
+// One sentence for each of them and reason.
 [[nodiscard]] std::vector<std::string> describe_refusals(const Node& node);
 
 class RefusalLog {

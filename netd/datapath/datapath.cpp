@@ -266,6 +266,7 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     Datapath datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
                       std::move(former_maps));
     datapath.share_out(0);
+    NK_TRY(datapath.count_drops(NK_DROPS_OF_HOST));
     return datapath;
 }
 
@@ -429,7 +430,9 @@ Result<void> Datapath::forget_drops(std::uint32_t host_ifindex) {
 }
 
 Result<std::vector<std::uint32_t>> Datapath::devices_with_drops() const {
-    return numbers_in(bpf_map__fd(programs_->maps().endpoint_drops));
+    std::vector<std::uint32_t> devices = numbers_in(bpf_map__fd(programs_->maps().endpoint_drops));
+    std::erase(devices, NK_DROPS_OF_HOST);
+    return devices;
 }
 
 Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_ifindex) const {

@@ -135,7 +135,7 @@ public:
     [[nodiscard]] Result<void> forget_drops(std::uint32_t host_ifindex);
     // Of which devices they are counted.
     [[nodiscard]] Result<std::vector<std::uint32_t>> devices_with_drops() const;
-    // Those that happened.
+    // Those that happened. NK_DROPS_OF_HOST: of the host's packets, those whose flow was not noted.
     [[nodiscard]] Result<std::vector<EndpointDrop>> endpoint_drops(std::uint32_t host_ifindex) const;
 
     // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.

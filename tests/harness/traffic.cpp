@@ -71,6 +71,13 @@ Address with_port(const Address& address, int port) {
     return result;
 }
 
+void flood_ports(const std::stop_token& stop, const UniqueFd& socket, const Address& to) {
+    for (int port = 1; !stop.stop_requested(); port = port % 65535 + 1) {
+        const Address there = with_port(to, port);
+        (void)::sendto(socket.get(), "x", 1, 0, there.get(), there.size);
+    }
+}
+
 UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type) {
     UniqueFd socket;
     netns.inside([&] { socket = UniqueFd(::socket(address.storage.ss_family, type | SOCK_CLOEXEC, 0)); });

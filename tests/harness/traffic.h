@@ -45,6 +45,9 @@ private:
     std::jthread echoer_;
 };
 
+// A datagram to every port of the address, over and over: each is a flow of its own.
+void flood_ports(const std::stop_token& stop, const UniqueFd& socket, const Address& to);
+
 // Answers each datagram, on the echo service's port, with the address that it came from, as text.
 class Mirror {
 public:

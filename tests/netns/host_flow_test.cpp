@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <deque>
 #include <thread>
 
 #include "base/format.h"
@@ -23,6 +24,9 @@ namespace netkitd::test {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
 
 // All over the pool.
 constexpr int kQuestions = 200;
@@ -55,6 +59,13 @@ bool is_echoed(const UniqueFd& socket) {
         size = ::recv(socket.get(), answer.data(), answer.size(), 0);
     }
     return size == 4;
+}
+
+// Whether there is something to read within a tenth of a second; it is read.
+bool receives(const UniqueFd& socket) {
+    std::array<char, 16> data{};
+    pollfd wait{.fd = socket.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&wait, 1, 100) == 1 && ::recv(socket.get(), data.data(), data.size(), 0) >= 0;
 }
 
 // Asks once, from that port.
@@ -220,6 +231,41 @@ TEST_F(HostFlowTest, ARestartLeavesTheHostsFlowsToIt) {
     ASSERT_TRUE(node().succeeds(ping(50001)));
     EXPECT_EQ(flows_of_host(), 2);
     EXPECT_TRUE(attacker_.netns().succeeds(ping(50000)));
+}
+
+// A container has a flow with its port to where the client will ask from, and there has been an answer.
+TEST_F(HostFlowTest, AServiceOfTheHostsThatStartsLaterGetsItsClientsDatagrams) {
+    const Address client_address = with_port(remote_, 40001);
+    const Address service_address = with_port(echo_at("198.51.100.1"), 50000);
+    const UniqueFd client = socket_at(outside(), service_address, SOCK_DGRAM, 40001);
+    ASSERT_EQ(::connect(client.get(), service_address.get(), service_address.size), 0) << std::strerror(errno);
+    const UniqueFd containers = socket_at(attacker_.netns(), remote_, SOCK_DGRAM, 50000);
+    ASSERT_EQ(::connect(containers.get(), client_address.get(), client_address.size), 0) << std::strerror(errno);
+    ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);
+    ASSERT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(containers); }));
+    const UniqueFd service = socket_at(node(), remote_, SOCK_DGRAM, 50000);
+    EXPECT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(service); }));
+    ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);
+    EXPECT_EQ(::send(client.get(), "x", 1, 0), 1);
+    EXPECT_TRUE(receives(service)) << "the container has another port now";
+    EXPECT_EQ(counted("host-took-port"), 1U);
+}
+
+TEST_F(HostFlowTest, WhatIsNotNotedOfTheHostsIsNamed) {
+    if (!masquerade_the_other()) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    // One port is not enough: such a flow is half as large as a container's.
+    std::deque<std::jthread> floods;
+    for (const int port : {50000, 50001, 50002}) {
+        floods.emplace_back([&, socket = socket_at(other_, remote_, SOCK_DGRAM, port)](const std::stop_token& stop) {
+            flood_ports(stop, socket, remote_);
+        });
+    }
+    const auto degraded = [&] { return status().at("degraded").get<std::vector<std::string>>(); };
+    const auto names_the_host = Contains(AllOf(HasSubstr("the host"), HasSubstr("share of the flow table")));
+    EXPECT_TRUE(eventually([&] { return testing::Matches(names_the_host)(degraded()); }))
+        << testing::PrintToString(degraded());
 }
 
 TEST_F(HostFlowTest, APortThatAnotherRuntimePublishedIsReached) {

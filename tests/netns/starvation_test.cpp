@@ -31,14 +31,6 @@ void send_to(const UniqueFd& socket, const Address& to, std::size_t size) {
     (void)::sendto(socket.get(), kData.data(), size, 0, to.get(), to.size);
 }
 
-// A datagram to every port of the address, over and over: each is a flow that nobody answers.
-void flood(const std::stop_token& stop, const NetworkNamespace& from, const Address& to) {
-    const UniqueFd socket = socket_in(from, to, SOCK_DGRAM);
-    for (int port = 1; !stop.stop_requested(); port = port % 65535 + 1) {
-        send_to(socket, with_port(to, port), 1);
-    }
-}
-
 Address resolver_at(const std::string& text) {
     return with_port(echo_at(text), 53);
 }
@@ -100,7 +92,8 @@ TEST_F(StarvationTest, WhoFillsTheFlowTableTakesNoConnectionFromOthersAndIsNamed
     const Address to = echo_at("198.51.100.2");
     Tally before;
     std::jthread connection([&](const std::stop_token& stop) { transfer(stop, victim.netns(), to, before); });
-    const std::jthread attack([&](const std::stop_token& stop) { flood(stop, flooder.netns(), to); });
+    const UniqueFd socket = socket_in(flooder.netns(), to, SOCK_DGRAM);
+    const std::jthread attack([&](const std::stop_token& stop) { flood_ports(stop, socket, to); });
     const auto names_flooder = Contains(AllOf(HasSubstr("container flooder"), HasSubstr("flow-share")));
     ASSERT_TRUE(eventually([&] { return testing::Matches(names_flooder)(degraded()); }))
         << testing::PrintToString(degraded());

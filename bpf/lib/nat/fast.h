@@ -53,10 +53,11 @@ static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family
 		     &flow->addr, flow->port);
 }
 
-// The node's own prefix that it goes to. Read where it is: mostly the first word says that it is none.
+// The node's own prefix that it goes to. Read where it is: mostly the first word says that it is none. With host
+// prefixes (host_prefixes.h), the long way decides whose an address in there is.
 static __always_inline const volatile struct nk_network *nk_destination_network(enum nk_family family, const void *ip)
 {
-	return nk_network(family, nk_plain_addr(ip, family, NK_DESTINATION));
+	return nk_network_around(family, nk_plain_addr(ip, family, NK_DESTINATION));
 }
 
 // From a container. The type that the frame itself says is compared, like all else: what is not as usual takes the long
@@ -68,7 +69,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	struct nk_plain p;
 
 	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || nk_begins_or_ends(&p) || skb->vlan_present ||
-	    p.eth->h_proto != skb->protocol || !nk_plain_len_is_right(skb, family, &p))
+	    nk_plain_type(&p) != skb->protocol || !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
 	network = nk_destination_network(family, p.ip);
 	if (network)
@@ -83,43 +84,27 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
 
-// Whether it is TCP or UDP, with its destination port where it is in a plain packet.
-static __always_inline bool nk_read_dport(const struct __sk_buff *skb, enum nk_family family, __be16 *dport)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	const struct ipv6hdr *ip6 = data + ETH_HLEN;
-	const struct iphdr *ip4 = data + ETH_HLEN;
-	const struct udphdr *ports = family == NK_IPV4 ? (void *)(ip4 + 1) : (void *)(ip6 + 1);
-	__u8 proto;
-
-	if ((void *)(ports + 1) > end || !(family == NK_IPV4 ? nk_is_plain4(ip4) : nk_is_plain6(ip6)))
-		return false;
-	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
-	*dport = ports->dest;
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
-}
-
 // From an uplink. The host's own traffic has the shortest way of all: nothing more is asked of it than whether it is
 // for a container. No flow is looked for at a container's address (replies of flows go to the host's), but what is not
 // for a container is not asked about that for nothing: at a port that may be ours, only where a network is routed.
 static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
 {
-	const volatile struct nk_network *network = NULL;
+	const volatile struct nk_network *network;
 	struct nk_flow *flow;
 	struct nk_plain p;
-	__be16 dport;
-	bool may_be_ours;
 
-	if (!nk_read_dport(skb, family, &dport))
+	if (!nk_parse_plain_ports(skb, family, &p))
 		return NK_LONG_WAY;
-	may_be_ours = nk_port_may_be_ours(dport);
-	if (!may_be_ours || nk_has_routed_network(family))
-		network = nk_destination_network(family, (void *)(long)skb->data + ETH_HLEN);
-	if (network)
-		return nk_fast_to_network(skb, family, network);
-	if (!may_be_ours)
-		return TCX_NEXT;
-	if (!nk_parse_plain(skb, family, NK_DESTINATION, &p) || nk_begins_or_ends(&p) ||
+	if (!nk_port_may_be_ours(p.dport)) {
+		network = nk_destination_network(family, p.ip);
+		return network ? nk_fast_to_network(skb, family, &p, network) : TCX_NEXT;
+	}
+	if (nk_has_routed_network(family)) {
+		network = nk_destination_network(family, p.ip);
+		if (network)
+			return nk_fast_to_network(skb, family, &p, network);
+	}
+	if (!nk_parse_plain_l4(skb, family, NK_DESTINATION, &p) || nk_begins_or_ends(&p) ||
 	    !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);

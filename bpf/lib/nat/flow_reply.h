@@ -4,6 +4,8 @@
 #include "lib/base.h"
 #include "lib/counters.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_share.h"
+#include "lib/nat/host_socket.h"
 #include "lib/node.h"
 
 // A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
@@ -53,6 +55,20 @@ static __always_inline bool nk_begins_from_outside(const struct nk_delivery *to)
 	return to->key.proto == IPPROTO_TCP && nk_is_beginning(to->tcp_flags);
 }
 
+// Whether the host has opened a socket since the flow began that would receive this datagram: the host comes first, and
+// the flow is over. (A connection is told by its beginning.)
+static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_delivery *to, const struct nk_flow *flow)
+{
+	const struct nk_flow6_key *key = &to->key;
+
+	if (key->proto != IPPROTO_UDP ||
+	    !nk_host_has_socket(skb, to->family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
+		return false;
+	nk_flow_remove(to->family, key, flow);
+	nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
+	return true;
+}
+
 // NK_OK with `to` answered, NK_NO_FLOW, or NK_HOST_FLOW. A reset ends a flow and is no reply: a refused connection is
 // forgotten soon.
 NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
@@ -70,6 +86,8 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 	}
 	if (nk_begins_from_outside(to))
 		return NK_NO_FLOW;
+	if (nk_host_has_come(skb, to, flow))
+		return NK_HOST_FLOW;
 	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;

@@ -20,6 +20,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/endpoint_drops.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_share.h"
 #include "lib/nat/ports.h"
@@ -251,6 +252,7 @@ static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family f
 			return 0;
 	}
 	if (error) {
+		nk_note_drop(NK_DROPS_OF_HOST, NK_DROP_FLOW_SHARE, 0);
 		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
 		return 0;
 	}
@@ -313,19 +315,23 @@ static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family fa
 	return family == NK_IPV4 ? nk_host_flow4(skb, ip_offset) : nk_host_flow6(skb, ip_offset);
 }
 
-// Whether it is nothing but the host's own, by as little as will do. Most of what the host sends is: TCP or UDP, from
-// an address that is no container's, and from a port below the pool.
-static __always_inline bool nk_is_plainly_hosts(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
+// Whether there is nothing to do, by as little as will do: what a container's program has translated, or most of what
+// the host itself sends. That is TCP or UDP from an address that cannot be a container's, and from a port below the
+// pool.
+static __always_inline bool nk_may_plainly_leave(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
 {
-	const __u32 ip_len = nk_plain_ip_len(family);
-	const void *ip = nk_linear(skb, ip_offset, ip_len + sizeof(struct udphdr));
+	const void *ip = (void *)(long)skb->data + ip_offset;
 	const struct ipv6hdr *ip6 = ip;
 	const struct iphdr *ip4 = ip;
-	const struct udphdr *ports = ip + ip_len;
+	const struct udphdr *ports = ip + nk_plain_ip_len(family);
 	__u8 proto;
 
-	if (!ip || skb->tc_index || nk_network(family, nk_plain_addr(ip, family, NK_SOURCE)) ||
-	    (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN))
+	if ((const void *)(ports + 1) > (void *)(long)skb->data_end ||
+	    nk_network_around(family, nk_plain_addr(ip, family, NK_SOURCE)))
+		return false;
+	if (skb->tc_index)
+		return skb->tc_index == NK_TC_INDEX_TRANSLATED;
+	if (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN)
 		return false;
 	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
 	return (proto == IPPROTO_TCP || proto == IPPROTO_UDP) && bpf_ntohs(ports->source) < node.port_first;

@@ -74,14 +74,11 @@ static __always_inline bool nk_plain_fits(const struct __sk_buff *skb, const str
 	return skb->len - ETH_HLEN <= mtu || (skb->gso_size && p->headers + skb->gso_size <= mtu);
 }
 
-// Whether it is plain but for its length, with the headers found and the ports read.
-static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
-					   struct nk_plain *p)
+// Whether it is TCP or UDP and as plain as the network header says, with that found and the ports read.
+static __always_inline bool nk_parse_plain_ports(struct __sk_buff *skb, enum nk_family family, struct nk_plain *p)
 {
-	const __u32 ip_len = nk_plain_ip_len(family);
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct tcphdr *tcp = data + ETH_HLEN + ip_len;
-	struct udphdr *udp = (void *)tcp;
+	struct udphdr *udp = data + nk_plain_l4_offset(family);
 
 	p->eth = data;
 	p->ip = data + ETH_HLEN;
@@ -92,6 +89,18 @@ static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family
 	p->proto = family == NK_IPV4 ? ((struct iphdr *)p->ip)->protocol : ((struct ipv6hdr *)p->ip)->nexthdr;
 	p->sport = udp->source;
 	p->dport = udp->dest;
+	return p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP;
+}
+
+// The rest: whether it is plain but for its length.
+static __always_inline bool nk_parse_plain_l4(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
+					      struct nk_plain *p)
+{
+	const __u32 ip_len = nk_plain_ip_len(family);
+	void *end = (void *)(long)skb->data_end;
+	struct tcphdr *tcp = p->ip + ip_len;
+	struct udphdr *udp = (void *)tcp;
+
 	p->l4.port = side == NK_SOURCE ? &udp->source : &udp->dest;
 	if (p->proto == IPPROTO_TCP) {
 		if ((void *)(tcp + 1) > end || ((__u8 *)tcp)[12] < NK_TCP_WORDS_5)
@@ -105,7 +114,19 @@ static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family
 	p->tcp_flags = 0;
 	p->l4.check = &udp->check;
 	p->headers = p->least = ip_len + sizeof(*udp);
-	return p->proto == IPPROTO_UDP;
+	return true;
+}
+
+static __always_inline bool nk_parse_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
+					   struct nk_plain *p)
+{
+	return nk_parse_plain_ports(skb, family, p) && nk_parse_plain_l4(skb, family, side, p);
+}
+
+// The type that the frame itself says. (struct ethhdr is packed: its field would be read byte by byte.)
+static __always_inline __be16 nk_plain_type(const struct nk_plain *p)
+{
+	return *(const __be16 *)((const void *)p->eth + offsetof(struct ethhdr, h_proto));
 }
 
 // What only a flow's own way knows what to do with.

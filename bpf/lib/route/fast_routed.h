@@ -47,7 +47,8 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 	const struct nk_addr daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION);
 	const struct nk_endpoint *source = nk_endpoint(family, &saddr), *target;
 
-	if (!source || source->ifindex != skb->ifindex || !nk_network_holds(family, network, &saddr))
+	if (nk_has_host_prefixes(family) || !source || source->ifindex != skb->ifindex ||
+	    !nk_network_holds(family, network, &saddr))
 		return NK_LONG_WAY;
 	target = nk_endpoint(family, &daddr);
 	if (!target)
@@ -57,24 +58,23 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 	return peer ? bpf_redirect_peer(target->ifindex, 0) : bpf_redirect(target->ifindex, 0);
 }
 
-// From an uplink, to an address of `network`.
-static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_family family,
+// From an uplink, to an address of `network`. `p`: as nk_parse_plain_ports() left it.
+static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_family family, struct nk_plain *p,
 					      const volatile struct nk_network *network)
 {
 	const struct nk_endpoint *target;
 	struct nk_addr saddr, daddr;
-	struct nk_plain p;
 
-	if (nk_masqueraded(network) || !nk_parse_plain(skb, family, NK_DESTINATION, &p) ||
-	    !nk_plain_len_is_right(skb, family, &p))
+	if (nk_has_host_prefixes(family) || nk_masqueraded(network) ||
+	    !nk_parse_plain_l4(skb, family, NK_DESTINATION, p) || !nk_plain_len_is_right(skb, family, p))
 		return NK_LONG_WAY;
-	saddr = nk_copy_plain_addr(p.ip, family, NK_SOURCE);
-	daddr = nk_copy_plain_addr(p.ip, family, NK_DESTINATION);
+	saddr = nk_copy_plain_addr(p->ip, family, NK_SOURCE);
+	daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION);
 	if (nk_is_inside_source(family, &saddr))
 		return NK_LONG_WAY;
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	nk_decrement_ttl(skb, family, p.ip, nk_plain_l4_offset(family));
+	nk_decrement_ttl(skb, family, p->ip, nk_plain_l4_offset(family));
 	return bpf_redirect_peer(target->ifindex, 0);
 }
