@@ -91,7 +91,7 @@ static __always_inline int nk_check_masquerade(const struct nk_out *out)
 static __always_inline bool nk_first_fragment(struct __sk_buff *skb, const struct nk_out *out,
 					      const struct nk_masquerade *m)
 {
-	__be16 id = nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, out->route->fib.ifindex);
+	__be16 id = nk_fragment_remember_out(m, out->ip.id, out->route->fib.ifindex);
 
 	return out->ip.family == NK_IPV6 || nk_write_id(skb, id);
 }
@@ -198,7 +198,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		result = nk_flow_outbound(skb, m, out->route);
 	if (result != NK_OK)
 		return nk_refuse(skb, out, result);
-	nk_fragment_remember(out->key, out->ip.id, &m->addr, m->port, out->route->fib.ifindex);
+	nk_fragment_remember_out(m, out->ip.id, out->route->fib.ifindex);
 	return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 }
 

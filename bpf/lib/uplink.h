@@ -61,7 +61,7 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? TCX_NEXT : nk_without_flow(skb, ip->family, key);
 	if (ip->fragment)
-		nk_fragment_remember(key, ip->id, &to.addr, 0, to.ifindex);
+		nk_fragment_remember_in(key, ip->id, &to.addr, to.ifindex);
 	return nk_deliver(skb, ip, &to);
 }
 

@@ -34,6 +34,37 @@ bool is_look_up(const FlowEntry<Key>& entry) {
     return entry.key.proto == IPPROTO_UDP && ntohs(forward ? entry.key.dport : entry.key.sport) == kDomain;
 }
 
+// Of the host's own: as long as nftables remembers them (net/netfilter/nf_conntrack_proto_tcp.c).
+template <typename Key>
+nanoseconds hosts_life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) {
+    constexpr nanoseconds kConnection = 432'000s;
+    constexpr nanoseconds kConnecting = 120s;
+    // The answer is not seen; no resolver is waited for as long.
+    constexpr nanoseconds kLookUp = 10s;
+    if (entry.key.proto == IPPROTO_TCP && state == FlowState::established) {
+        return kConnection;
+    }
+    if (entry.key.proto == IPPROTO_TCP && state == FlowState::fresh) {
+        return kConnecting;
+    }
+    const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    return is_look_up(entry) ? std::min(life, kLookUp) : life;
+}
+
+// Of what an endpoint that has ended has left.
+template <typename Key>
+nanoseconds ownerless_life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) {
+    // Two maximum segment lifetimes (RFC 9293, 3.4.2); whatever seems to have ended it, for anybody can send that.
+    constexpr nanoseconds kConnection = 240s;
+    // Of others, the other end may go on sending.
+    constexpr nanoseconds kOthers = 60s;
+    if (is_look_up(entry)) {
+        return nanoseconds(0);
+    }
+    const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    return entry.key.proto == IPPROTO_TCP ? kConnection : std::min(life, kOthers);
+}
+
 // `proto`: zero where the answer is no.
 template <typename Key>
 nk_socket_question question_about(const FlowEntry<Key>& entry, std::uint8_t proto, std::uint32_t netns_id) {
@@ -60,34 +91,16 @@ bool FlowSweeper::has_owner_ended() {
 
 template <typename Key>
 nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) const {
-    // Two maximum segment lifetimes (RFC 9293, 3.4.2); whatever seems to have ended it, for anybody can send that.
-    constexpr nanoseconds kOwnerlessTcp = 240s;
-    // Of others, the other end may go on sending.
-    constexpr nanoseconds kOwnerless = 60s;
     // A name that was asked for and told: the port is for the next one (RFC 4787, REQ-5 c).
     constexpr nanoseconds kLookUp = 3s;
-    // Of the host's, whose answer is not seen: no resolver is waited for as long.
-    constexpr nanoseconds kHostLookUp = 10s;
-    const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
-    // As long as nftables remembers it (net/netfilter/nf_conntrack_proto_tcp.c).
-    constexpr nanoseconds kHostConnection = 432'000s;
-    constexpr nanoseconds kHostConnecting = 120s;
     if (entry.value.endpoint_id == NK_HOST_ID) {
-        if (entry.key.proto == IPPROTO_TCP && state == FlowState::established) {
-            return kHostConnection;
-        }
-        if (entry.key.proto == IPPROTO_TCP && state == FlowState::fresh) {
-            return kHostConnecting;
-        }
-        return is_look_up(entry) ? std::min(life, kHostLookUp) : life;
+        return hosts_life(lifetimes, state, entry);
     }
-    if (owners_.has(entry.value.endpoint_id)) {
-        return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
+    if (!owners_.has(entry.value.endpoint_id)) {
+        return ownerless_life(lifetimes, state, entry);
     }
-    if (is_look_up(entry)) {
-        return nanoseconds(0);
-    }
-    return entry.key.proto == IPPROTO_TCP ? kOwnerlessTcp : std::min(life, kOwnerless);
+    const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
+    return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
 }
 
 // The earliest that a flow can be over, given what this half of it says.

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <ranges>
+#include <set>
 #include <vector>
 
 #include "bpf/bpf_test.h"
@@ -142,6 +145,29 @@ TEST_P(FragmentTest, EachDestinationHasIdentificationsOfItsOwn) {
     EXPECT_EQ(send(net.other_remote), static_cast<std::uint16_t>(there + 1));
     node().settings().secret[3] = 1;
     EXPECT_NE(send(net.remote), static_cast<std::uint16_t>(here + 3)) << "another secret, other numbers";
+}
+
+// More than there are identifications: what is kept at the destination for half a minute is mixed with nobody else's.
+TEST_P(FragmentTest, HoweverManyAContainerSendsNoneHasAnothersIdentification) {
+    if (!v4()) {
+        GTEST_SKIP() << "IPv6 leaves a container's own";
+    }
+    constexpr int kFlood = 70000;
+    constexpr int kOthers = 1500;  // more than a block
+    const auto of_web = [&] { return id_of(out(first(net.web, net.remote, 50000, 443))); };
+    std::set<std::uint16_t> webs{of_web()};
+    std::set<std::uint16_t> others;
+    for (int i = 0; i < kFlood; i++) {
+        others.insert(id_of(out_of_db(first(net.db, net.remote, 50001, 443))));
+    }
+    for (int i = 0; i < kOthers; i++) {
+        webs.insert(of_web());
+    }
+    EXPECT_EQ(webs.size(), kOthers + 1U);
+    EXPECT_GT(others.size(), 10000U) << "many are one container's, as long as nobody else wants them";
+    std::vector<std::uint16_t> both;
+    std::ranges::set_intersection(webs, others, std::back_inserter(both));
+    EXPECT_THAT(both, IsEmpty());
 }
 
 // 40 fragmented packets a millisecond, for as long as a packet's fragments are apart on a slow link.

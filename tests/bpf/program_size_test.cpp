@@ -17,7 +17,7 @@ protected:
 TEST_F(ProgramSizeTest, ProgramsStaySmall) {
     for (const auto& [program, limit] : {std::pair(Program::netkit_peer, 12500U),
                                          {Program::veth_ingress, 12500U},
-                                         {Program::uplink_ingress, 6500U},
+                                         {Program::uplink_ingress, 7000U},
                                          {Program::uplink_egress, 3200U}}) {
         const auto count = node().instruction_count(program);
         ASSERT_TRUE(count) << count.error().message();

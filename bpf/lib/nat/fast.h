@@ -7,7 +7,7 @@
 // current: it is for about a second after the long way was taken, or until the daemon says that something changed
 // (nk_stamp). For that time nothing that the long way found out is asked again: that the source address belongs to the
 // device that the packet came from, that it is to be masqueraded, the route, the next hop. The time stamp by which a
-// flow ages is of the last long way too. SYN and RST take the long way.
+// flow ages is of the last long way too. SYN and RST take the long way; a reply takes it only in its last part.
 //
 // What is not translated has short ways of its own (fast_routed.h).
 #pragma once
@@ -15,33 +15,54 @@
 #include "lib/base.h"
 #include "lib/route/fast_routed.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_reply.h"
 #include "lib/nat/ports.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 
-static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, const struct nk_plain *p,
-						     enum nk_flow_direction direction)
+static __always_inline struct nk_flow6_key nk_plain_key6(const struct nk_plain *p, enum nk_flow_direction direction)
 {
 	const struct ipv6hdr *ip6 = p->ip;
-	const struct iphdr *ip4 = p->ip;
-
-	if (family == NK_IPV4) {
-		struct nk_flow4_key key = {
-		    .saddr = ip4->saddr,
-		    .daddr = ip4->daddr,
-		    .sport = p->sport,
-		    .dport = p->dport,
-		    .proto = p->proto,
-		    .direction = direction,
-		};
-
-		return bpf_map_lookup_elem(&flows4, &key);
-	}
 	struct nk_flow6_key key = {.sport = p->sport, .dport = p->dport, .proto = p->proto, .direction = direction};
 
 	__builtin_memcpy(&key.saddr, &ip6->saddr, sizeof(key.saddr));
 	__builtin_memcpy(&key.daddr, &ip6->daddr, sizeof(key.daddr));
-	return bpf_map_lookup_elem(&flows6, &key);
+	return key;
+}
+
+static __always_inline struct nk_flow4_key nk_plain_key4(const struct nk_plain *p, enum nk_flow_direction direction)
+{
+	const struct iphdr *ip4 = p->ip;
+
+	return (struct nk_flow4_key){
+	    .saddr = ip4->saddr,
+	    .daddr = ip4->daddr,
+	    .sport = p->sport,
+	    .dport = p->dport,
+	    .proto = p->proto,
+	    .direction = direction,
+	};
+}
+
+static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, const struct nk_plain *p,
+						     enum nk_flow_direction direction)
+{
+	struct nk_flow4_key key4;
+	struct nk_flow6_key key6;
+
+	if (family == NK_IPV4) {
+		key4 = nk_plain_key4(p, direction);
+		return bpf_map_lookup_elem(&flows4, &key4);
+	}
+	key6 = nk_plain_key6(p, direction);
+	return bpf_map_lookup_elem(&flows6, &key6);
+}
+
+static __always_inline void nk_translate_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
+					       const struct nk_plain *p, const struct nk_addr *addr, __be16 port)
+{
+	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, side, addr,
+		     port);
 }
 
 static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
@@ -49,8 +70,7 @@ static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family
 {
 	if (p->tcp_flags & NK_TCP_FIN)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);
-	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, side,
-		     &flow->addr, flow->port);
+	nk_translate_plain(skb, family, side, p, &flow->addr, flow->port);
 }
 
 // The node's own prefix that it goes to. Read where it is: mostly the first word says that it is none. With host
@@ -84,6 +104,23 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
 
+// A reply that the flow is to hear of: the first one, or the first in a while. All the rest of the packet is as usual.
+static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+{
+	struct nk_delivery to = {.tcp_flags = p->tcp_flags, .family = family};
+	int result;
+
+	if (family == NK_IPV4)
+		to.key = nk_flow_widen(nk_plain_key4(p, NK_FLOW_REVERSE));
+	else
+		to.key = nk_plain_key6(p, NK_FLOW_REVERSE);
+	result = nk_flow_inbound(skb, &to);
+	if (result != NK_OK)
+		return result == NK_HOST_FLOW ? TCX_NEXT : NK_LONG_WAY;
+	nk_translate_plain(skb, family, NK_DESTINATION, p, &to.addr, to.port);
+	return bpf_redirect_peer(to.ifindex, 0);
+}
+
 // From an uplink. The host's own traffic has the shortest way of all: nothing more is asked of it than whether it is
 // for a container. No flow is looked for at a container's address (replies of flows go to the host's), but what is not
 // for a container is not asked about that for nothing: at a port that may be ours, only where a network is routed.
@@ -104,16 +141,15 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 		if (network)
 			return nk_fast_to_network(skb, family, &p, network);
 	}
-	if (!nk_parse_plain_l4(skb, family, NK_DESTINATION, &p) || nk_begins_or_ends(&p) ||
+	if (!nk_parse_plain_l4(skb, family, NK_DESTINATION, &p) || p.tcp_flags & NK_TCP_RST ||
 	    !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
 	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
 	if (!flow)
 		return NK_LONG_WAY;
-	// Of the host's, it never is.
-	if (flow->stamp != nk_stamp()) {
+	if (flow->stamp != nk_stamp() || p.tcp_flags & NK_TCP_SYN) {
 		if (!nk_flow_is_hosts(flow))
-			return NK_LONG_WAY;
+			return nk_fast_in_anew(skb, family, &p);
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return TCX_NEXT;
 	}

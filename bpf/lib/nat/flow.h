@@ -74,6 +74,18 @@ static __always_inline struct nk_flow4_key nk_flow_narrow(const struct nk_flow6_
 	};
 }
 
+static __always_inline struct nk_flow6_key nk_flow_widen(struct nk_flow4_key key)
+{
+	return (struct nk_flow6_key){
+	    .saddr = nk_addr4(key.saddr),
+	    .daddr = nk_addr4(key.daddr),
+	    .sport = key.sport,
+	    .dport = key.dport,
+	    .proto = key.proto,
+	    .direction = key.direction,
+	};
+}
+
 static __always_inline struct nk_flow *nk_flow_find(enum nk_family family, const struct nk_flow6_key *key)
 {
 	struct nk_flow4_key key4;

@@ -284,21 +284,58 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 	return TCX_NEXT;
 }
 
-// Functions of their own, so that the variables of one don't count for the others' stack.
-NK_GLOBAL int nk_host_flow4(struct __sk_buff *skb, __u32 ip_offset)
+// Whether it is a plain packet of a flow of the host's that has been noted; that it went by is noted, too.
+static __always_inline bool nk_is_of_noted_host_flow(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
+{
+	const void *ip = (void *)(long)skb->data + ip_offset, *end = (void *)(long)skb->data_end;
+	const void *l4 = ip + nk_plain_ip_len(family);
+	const struct udphdr *ports = l4;
+	struct nk_leaving leaving = {.key.direction = NK_FLOW_REVERSE};
+	const struct ipv6hdr *ip6 = ip;
+	const struct iphdr *ip4 = ip;
+	struct nk_flow *flow;
+
+	// The offset is small; the verifier has to see it.
+	if (ip_offset > 2 * ETH_HLEN || (const void *)(ports + 1) > end ||
+	    !(family == NK_IPV4 ? nk_is_plain4(ip4) : nk_is_plain6(ip6)))
+		return false;
+	leaving.key.proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
+	leaving.key.saddr = nk_copy_plain_addr(ip, family, NK_DESTINATION);
+	leaving.key.daddr = nk_copy_plain_addr(ip, family, NK_SOURCE);
+	leaving.key.sport = ports->dest;
+	leaving.key.dport = ports->source;
+	if (leaving.key.proto != IPPROTO_TCP && leaving.key.proto != IPPROTO_UDP)
+		return false;
+	if (leaving.key.proto == IPPROTO_TCP) {
+		if (l4 + sizeof(struct tcphdr) > end)
+			return false;
+		leaving.tcp_flags = ((const __u8 *)l4)[NK_TCP_FLAGS];
+	}
+	flow = nk_flow_find(family, &leaving.key);
+	if (!flow || !nk_flow_is_hosts(flow))
+		return false;
+	nk_host_flow_seen(&leaving, flow);
+	return true;
+}
+
+static __always_inline int nk_host_flow_of(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
 {
 	struct nk_leaving leaving = {};
 
-	return nk_read_leaving(skb, NK_IPV4, ip_offset, &leaving) ? nk_host_flow_goes_out(skb, NK_IPV4, &leaving)
-								  : TCX_NEXT;
+	if (nk_is_of_noted_host_flow(skb, family, ip_offset) || !nk_read_leaving(skb, family, ip_offset, &leaving))
+		return TCX_NEXT;
+	return nk_host_flow_goes_out(skb, family, &leaving);
+}
+
+// Functions of their own, so that the variables of one don't count for the others' stack.
+NK_GLOBAL int nk_host_flow4(struct __sk_buff *skb, __u32 ip_offset)
+{
+	return nk_host_flow_of(skb, NK_IPV4, ip_offset);
 }
 
 NK_GLOBAL int nk_host_flow6(struct __sk_buff *skb, __u32 ip_offset)
 {
-	struct nk_leaving leaving = {};
-
-	return nk_read_leaving(skb, NK_IPV6, ip_offset, &leaving) ? nk_host_flow_goes_out(skb, NK_IPV6, &leaving)
-								  : TCX_NEXT;
+	return nk_host_flow_of(skb, NK_IPV6, ip_offset);
 }
 
 // A packet that leaves an uplink with an address that is no container's, untagged but for the tag that skb->vlan_tci
@@ -315,10 +352,10 @@ static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family fa
 	return family == NK_IPV4 ? nk_host_flow4(skb, ip_offset) : nk_host_flow6(skb, ip_offset);
 }
 
-// Whether there is nothing to do, by as little as will do: what a container's program has translated, or most of what
-// the host itself sends. That is TCP or UDP from an address that cannot be a container's, and from a port below the
-// pool.
-static __always_inline bool nk_may_plainly_leave(const struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
+// Whether there is nothing more to do, by as little as will do: what a container's program has translated, and most of
+// what the host itself sends. That is TCP or UDP from an address that cannot be a container's, and from a port below
+// the pool.
+static __always_inline bool nk_may_plainly_leave(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
 {
 	const void *ip = (void *)(long)skb->data + ip_offset;
 	const struct ipv6hdr *ip6 = ip;
@@ -334,5 +371,7 @@ static __always_inline bool nk_may_plainly_leave(const struct __sk_buff *skb, en
 	if (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN)
 		return false;
 	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;
-	return (proto == IPPROTO_TCP || proto == IPPROTO_UDP) && bpf_ntohs(ports->source) < node.port_first;
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return false;
+	return bpf_ntohs(ports->source) < node.port_first;
 }

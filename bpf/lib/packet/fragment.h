@@ -6,11 +6,8 @@
 // container, and is the host's if it comes from outside. A first fragment must hold the whole transport header (RFC
 // 1858, 3): a container's that does not is dropped.
 //
-// IPv4's identification is 16 bits wide, and all containers' packets leave with one address: two of them with one
-// identification would be mixed at their destination (RFC 6864, 5.3.1). So a fragmented packet gets a new one, of a
-// sequence of the node's own for its destination: others cannot guess it, who would put their own fragments into it.
-// That of IPv6 is 32 bits wide and begins at random for each pair of addresses and container
-// (RFC 7739): it is left as it is.
+// An IPv4 packet gets an identification of the node's (fragment_id.h). That of IPv6 is 32 bits wide and begins at
+// random for each pair of addresses and container (RFC 7739): it is left as it is.
 //
 // What the host's stack has to fragment (larger than the route's MTU, and without DF) is remembered likewise, and
 // handed to it as the container sent it. Its fragments are translated where they leave (uplink.h), and by what is
@@ -19,8 +16,8 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
-#include "lib/hash.h"
 #include "lib/packet/edit.h"
+#include "lib/packet/fragment_id.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_create.h"
 #include "lib/nat/flow_reply.h"
@@ -58,26 +55,6 @@ struct {
 	__type(value, struct nk_fragmented);
 } fragments SEC(".maps");
 
-// The node's sequences of identifications, as many as the kernel's own has at most (net/ipv4/route.c, ip_idents). Two
-// destinations may share one, and begin at different numbers of it.
-#define NK_FRAGMENT_SEQUENCES 2048
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NK_FRAGMENT_SEQUENCES);
-	__type(key, __u32);
-	__type(value, __u32);
-} fragment_ids SEC(".maps");
-
-static __noinline __u16 nk_fragment_new_id(__be32 daddr)
-{
-	__u64 hash = nk_secret_hash(daddr);
-	__u32 index = hash % NK_FRAGMENT_SEQUENCES;
-	__u32 *last = bpf_map_lookup_elem(&fragment_ids, &index);
-
-	return last ? bpf_htons(__sync_fetch_and_add(last, 1) + (hash >> 32)) : 0;
-}
-
 static __always_inline struct nk_fragment_key nk_fragment_key(const struct nk_flow6_key *key, __u32 id)
 {
 	return (struct nk_fragment_key){
@@ -88,20 +65,37 @@ static __always_inline struct nk_fragment_key nk_fragment_key(const struct nk_fl
 	};
 }
 
-// `key` is of the packet before it is translated, with the first fragment's ports and its direction. Returns the
-// identification to write (IPv4, forward).
-static __noinline __u16 nk_fragment_remember(const struct nk_flow6_key *flow_key, __u32 id, const struct nk_addr *addr,
-					     __be16 port, __u32 ifindex)
+// Of a packet from outside, with the first fragment's ports in `flow_key`: that it goes to `addr` by the host's end
+// `ifindex`.
+static __noinline int nk_fragment_remember_in(const struct nk_flow6_key *flow_key, __u32 id, const struct nk_addr *addr,
+					      __u32 ifindex)
 {
 	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
 	struct nk_fragmented value = {
 	    .seen_ns = bpf_ktime_get_coarse_ns(),
 	    .addr = *addr,
 	    .ifindex = ifindex,
-	    .port = port,
 	    .sport = flow_key->sport,
 	    .dport = flow_key->dport,
-	    .id = flow_key->direction == NK_FLOW_FORWARD ? nk_fragment_new_id(flow_key->daddr.word[0]) : 0,
+	};
+
+	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+	return 0;
+}
+
+// Of a packet from a container, with the answer in `m`: that it leaves by `uplink`. Returns the identification to write
+// (IPv4).
+static __noinline __u16 nk_fragment_remember_out(const struct nk_masquerade *m, __u32 id, __u32 uplink)
+{
+	struct nk_fragment_key key = nk_fragment_key(&m->key, id);
+	struct nk_fragmented value = {
+	    .seen_ns = bpf_ktime_get_coarse_ns(),
+	    .addr = m->addr,
+	    .ifindex = uplink,
+	    .port = m->port,
+	    .sport = m->key.sport,
+	    .dport = m->key.dport,
+	    .id = m->family == NK_IPV4 ? nk_fragment_new_id(m->key.daddr.word[0], m->endpoint_id) : 0,
 	};
 
 	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
