@@ -205,7 +205,11 @@ struct nk_flow {
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
-	__u32 uplink_ifindex;
+	union {
+		__u32 uplink_ifindex;	 // forward
+		__u32 host_socket_stamp; // reverse: when a socket of the host's was found that would receive its
+					 // datagrams
+	};
 	NK_NEXT_VERSION(__u64 more;)
 };
 NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
@@ -242,7 +246,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 #define NK_POOL_HOMES(ports) ((ports) < NK_LEAST_POOL_WITH_HOMES ? 0 : (ports) / 4 / NK_HOME_PORTS)
 
 // skb->tc_index of a copy that went to the stack because the next hop is not known (bpf/lib/container.h): nothing but
-// the stack's answer may come of it. A container that sets it itself only has its own packets dropped.
+// the stack's answer may come of it. A container that sets it itself gains nothing.
 #define NK_TC_INDEX_COPY 0x6e6b
 
 // skb->tc_index of what a container's program has translated: not the host's, although it leaves with its address. A
@@ -281,6 +285,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_UPGRADING,          "upgrading",           "during an upgrade, of a flow that is still to be taken over; its sender sends it again") \
 	X(NK_DROP_FLOW_SHARE,         "flow-share",          "the container has more flows than its share of the flow table, and others need the rest") \
 	X(NK_DROP_NEIGHBOUR_SHARE,    "neighbour-share",     "the container sends to more unknown neighbours than its share: the host's neighbour table is for all") \
+	X(NK_DROP_PORT_TAKEN,         "port-taken",          "the host, or another NAT on it, sends from their port: keep those off the port pool (netd/README.md)") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
@@ -431,7 +436,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(flows4, NK_FLOWS_VERSION) \
 	X(flows6, NK_FLOWS_VERSION) \
 	X(fragment_ids, 2) \
-	X(fragments, 1) \
+	X(fragments, 2) \
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
 	X(port_tries, 1) \

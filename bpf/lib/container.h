@@ -39,6 +39,19 @@ struct nk_out {
 	bool masquerade;
 };
 
+// What is in skb->tc_index (abi.h, base.h). A container writes there what it likes (tc-u32(8), classid), so that it is
+// cleared first. Functions of their own, or the compiler keeps a pointer to it, which the verifier refuses.
+static __noinline int nk_mark(struct __sk_buff *skb, __u32 mark)
+{
+	skb->tc_index = mark;
+	return 0;
+}
+
+static __noinline bool nk_is_copy(struct __sk_buff *skb)
+{
+	return skb->tc_index == NK_TC_INDEX_COPY;
+}
+
 static __always_inline int nk_to_stack(struct __sk_buff *skb, const struct nk_door *door, enum nk_counter event)
 {
 	nk_count(skb, event);
@@ -152,19 +165,23 @@ static __always_inline bool nk_may_have_next_hop(const struct nk_out *out)
 static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
 				      struct nk_masquerade *m)
 {
+	bool may_go;
 	int result;
 
 	if (!nk_is_uplink(out->route->fib.ifindex))
 		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	if (skb->tc_index == NK_TC_INDEX_COPY)
-		return out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass : nk_drop(skb, NK_EVENT_COPY_ENDED);
-	if (!nk_may_have_next_hop(out))
+	may_go = nk_may_have_next_hop(out);
+	// A copy counted once more: it may be a packet that the container calls one.
+	if (nk_is_copy(skb))
+		return may_go && out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass
+										 : nk_drop(skb, NK_EVENT_COPY_ENDED);
+	if (!may_go)
 		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
 	if (out->masquerade) {
 		result = nk_masquerade(skb, out, m);
-		skb->tc_index = NK_TC_INDEX_TRANSLATED;
+		nk_mark(skb, NK_TC_INDEX_TRANSLATED);
 	} else {
 		result = nk_rewrite_ttl(skb, &out->ip) ? NK_OK : NK_DROP_REWRITE_FAILED;
 		out->route->routed = out->key->saddr;
@@ -186,7 +203,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	skb->tc_index = NK_TC_INDEX_TOO_BIG;
+	nk_mark(skb, NK_TC_INDEX_TOO_BIG);
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
 		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))
@@ -298,7 +315,7 @@ static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *
 {
 	if (out->ip.fragment & NK_FRAGMENT_LATER) {
 		out->masquerade = nk_must_masquerade(out);
-		if (!nk_fragment_ports(out->key, out->ip.id))
+		if (!nk_fragment_ports(out->key, out->ip.id, out->source->id))
 			return !out->masquerade;
 		out->masquerade = true;
 		return true;
@@ -318,6 +335,9 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	const volatile struct nk_network *network;
 	int result;
 
+	// In veth mode, our own copies come by.
+	if (!nk_is_copy(skb))
+		nk_mark(skb, 0);
 	if (!nk_parse_ip(skb, family, &out.ip, &key))
 		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	if (nk_stays_on_link(family, &key))
@@ -328,6 +348,8 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 	out.source = nk_endpoint(family, &key.saddr);
 	if (!out.source || out.source->ifindex != skb->ifindex)
 		return nk_drop_sent(skb, NK_DROP_SPOOFED_SOURCE);
+	if (nk_sum_is_misplaced(skb, ETH_HLEN + out.ip.header_len, key.proto))
+		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	result = nk_check_icmp(skb, &out.ip, &key);
 	if (result != NK_OK)
 		return nk_refuse(skb, &out, result);

@@ -19,8 +19,9 @@ using namespace std::chrono_literals;
 constexpr std::chrono::seconds kGoesOn{60};
 
 bool is_for_want_of_something(std::uint32_t reason) {
-    constexpr std::array kReasons{NK_DROP_NO_UPLINK, NK_DROP_PORTS_EXHAUSTED, NK_DROP_FLOW_TABLE_FULL,
-                                  NK_DROP_FLOW_SHARE, NK_DROP_NEIGHBOUR_SHARE};
+    constexpr std::array kReasons{NK_DROP_NO_UPLINK,  NK_DROP_PORTS_EXHAUSTED, NK_DROP_FLOW_TABLE_FULL,
+                                  NK_DROP_FLOW_SHARE, NK_DROP_NEIGHBOUR_SHARE, NK_DROP_SCTP_PORT,
+                                  NK_DROP_PORT_TAKEN};
     return std::ranges::contains(kReasons, reason);
 }
 
@@ -50,10 +51,11 @@ std::vector<std::string> describe_refusals(const Node& node) {
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         for (const datapath::EndpointDrop& drop : going_on(node, endpoint.record.host_ifindex)) {
             const std::string device = link::device_name(drop.device_ifindex);
-            result.push_back(formatted(
-                "container {} ({}): {} of its packets were dropped, the last {} s ago ({}): {}{}",
-                first_container(endpoint.record), endpoint.record.host_name, drop.packets, whole_seconds(drop.age),
-                drop.name, drop.text, device.empty() ? "" : formatted(" ({})", device)));
+            result.push_back(formatted("container {} ({}): {} of its {}, the last {} s ago ({}): {}{}",
+                                       first_container(endpoint.record), endpoint.record.host_name, drop.packets,
+                                       drop.reason == NK_DROP_PORT_TAKEN ? "flows were ended" : "packets were dropped",
+                                       whole_seconds(drop.age), drop.name, drop.text,
+                                       device.empty() ? "" : formatted(" ({})", device)));
         }
     }
     return result;

@@ -600,8 +600,16 @@ FlowShares Datapath::flow_shares(IpFamily family) const {
                                   : FlowShares{.share = node.flow_share6, .common = node.flow_common6};
 }
 
-Result<std::vector<std::uint32_t>> Datapath::endpoints_with_flows() const {
-    return numbers_in(bpf_map__fd(programs_->maps().flow_counts));
+Result<std::vector<Datapath::FlowCount>> Datapath::flow_counts() const {
+    const int map = bpf_map__fd(programs_->maps().flow_counts);
+    std::vector<FlowCount> counts;
+    for (const std::uint32_t endpoint_id : numbers_in(map)) {
+        nk_flow_counts flows{};
+        if (bpf_map_lookup_elem(map, &endpoint_id, &flows) == 0) {
+            counts.push_back({.endpoint_id = endpoint_id, .flows = flows});
+        }
+    }
+    return counts;
 }
 
 Result<void> Datapath::forget_flow_count(std::uint32_t endpoint_id) const {

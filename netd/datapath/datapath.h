@@ -167,7 +167,11 @@ public:
     void share_out(std::size_t endpoints) const;
     [[nodiscard]] FlowShares flow_shares(IpFamily family) const;
     // Which endpoints' flows are counted, by their id; those that have ended too.
-    [[nodiscard]] Result<std::vector<std::uint32_t>> endpoints_with_flows() const;
+    struct FlowCount {
+        std::uint32_t endpoint_id = 0;
+        nk_flow_counts flows{};
+    };
+    [[nodiscard]] Result<std::vector<FlowCount>> flow_counts() const;
     [[nodiscard]] Result<void> forget_flow_count(std::uint32_t endpoint_id) const;
     // Answers each: whether a socket of the container has this connection (bpf/owner_sockets.bpf.c). In the calling
     // thread's netns, the host's.

@@ -97,7 +97,9 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
         return hosts_life(lifetimes, state, entry);
     }
     if (!owners_.has(entry.value.endpoint_id)) {
-        return ownerless_life(lifetimes, state, entry);
+        constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
+        const bool are_too_many = walk_ && walk_->ownerless_are_too_many.at(kV6 ? 1 : 0);
+        return are_too_many ? nanoseconds(0) : ownerless_life(lifetimes, state, entry);
     }
     const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
     return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
@@ -127,6 +129,7 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
             return schedule_.until_the_next_question();
         }
         walk_.emplace();
+        NK_TRY(look_at_ownerless());
     }
     if (auto done = work(lifetimes, now); !done) {
         walk_.reset();
@@ -161,9 +164,27 @@ Result<void> FlowSweeper::measure() {
     return {};
 }
 
+// What ended endpoints have left may have an eighth of what there is in shares: whoever starts one container after
+// another must not fill the table with it.
+Result<void> FlowSweeper::look_at_ownerless() {
+    constexpr std::uint64_t kPart = 8;
+    std::array<std::uint64_t, 2> ownerless{};
+    for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
+        if (endpoint_id != NK_HOST_ID && !owners_.has(endpoint_id)) {
+            ownerless[0] += flows.flows4;
+            ownerless[1] += flows.flows6;
+        }
+    }
+    for (std::size_t i = 0; i < maps_.size(); i++) {
+        const std::uint64_t in_shares = datapath_->flow_map(maps_.at(i).family).capacity / 4;
+        walk_->ownerless_are_too_many.at(i) = ownerless.at(i) > in_shares / kPart;
+    }
+    return {};
+}
+
 // Of endpoints that have ended, when there are no flows of them any more.
 Result<void> FlowSweeper::forget_counts() const {
-    for (const std::uint32_t endpoint_id : NK_TRY(datapath_->endpoints_with_flows())) {
+    for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
         if (endpoint_id != NK_HOST_ID && !walk_->owners.contains(endpoint_id) && !owners_.has(endpoint_id)) {
             NK_TRY(datapath_->forget_flow_count(endpoint_id));
         }

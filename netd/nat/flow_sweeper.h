@@ -5,7 +5,8 @@
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
 // never over, whatever resets, FINs or silence seem to say: anybody can send those. A look-up of a name is over soon
 // after its answer, unless its socket is still open: its port is wanted for others. The host's own flows are
-// over when nftables would have forgotten them too. When to walk is for the schedule to
+// over when nftables would have forgotten them too. What ended containers have left keeps its ports for a while, unless
+// it is too much. When to walk is for the schedule to
 // say; a walk is done a slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 
@@ -39,6 +40,7 @@ struct SweepWalk {
     FlowCursor cursor;
     std::set<std::uint32_t> owners;  // endpoint ids
     std::uint64_t removed = 0;
+    std::array<bool, 2> ownerless_are_too_many{};      // of each map
     std::optional<std::chrono::nanoseconds> next_end;  // when the first of those that were left is over
 };
 
@@ -94,6 +96,7 @@ private:
     template <typename Key>
     [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                                   const nk_flow& other) const;
+    [[nodiscard]] Result<void> look_at_ownerless();
     [[nodiscard]] Result<void> forget_counts() const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>

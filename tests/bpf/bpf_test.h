@@ -62,8 +62,8 @@ protected:
     [[nodiscard]] TestNode& node() { return *node_; }
 
     // NOLINTBEGIN(modernize-use-nodiscard): most packets are sent for what they do.
-    RunResult run(Program program, std::string_view device, const Packet& packet) {
-        auto result = node().run(program, device, packet);
+    RunResult run(Program program, std::string_view device, const Packet& packet, const RunOptions& how = {}) {
+        auto result = node().run(program, device, packet, how);
         EXPECT_TRUE(result) << result.error().message();
         return result ? *result : RunResult{};
     }

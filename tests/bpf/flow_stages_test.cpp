@@ -151,6 +151,15 @@ INSTANTIATE_TEST_SUITE_P(
                       ClosedCase{"Reset", NK_FLOW_SYN | NK_FLOW_RST, NK_FLOW_SYN | NK_FLOW_RST, true}),
     [](const auto& param_info) { return param_info.param.name; });
 
+// Anybody can send data, and would have kept a flow alive for hours.
+TEST_F(FlowTest, DataIsNoAnswerToASyn) {
+    out(web_segment().syn());
+    EXPECT_EQ(in(reply_segment()).verdict, Verdict::redirect);
+    EXPECT_THAT(fresh(), SizeIs(2));
+    in(reply_segment().syn().ack());
+    EXPECT_THAT(established(), SizeIs(2));
+}
+
 TEST_F(FlowTest, EveryPacketRenewsItsHalf) {
     insert(Stage::established, Flow{});
     out(web_segment());
@@ -186,8 +195,8 @@ TEST_P(BothFamiliesTest, WhatComesBackMirroredIsTheMirrorImageOfWhatWasSent) {
     out(from_web(net));
     out(from_web_udp(net));
     out(from_web_ping(net));
-    for (const Packet& answer : {to_node(net).tcp(443, 61000).ack(), to_node(net).udp(443, 61000).payload("answer"),
-                                 to_node(net).echo_reply(61000)}) {
+    for (const Packet& answer : {to_node(net).tcp(443, 61000).syn().ack(),
+                                 to_node(net).udp(443, 61000).payload("answer"), to_node(net).echo_reply(61000)}) {
         EXPECT_EQ(describe(in(answer).packet), describe(forwarded(Packet(answer).to(net.web, 50000)).bytes()));
     }
     EXPECT_THAT(established(), SizeIs(6));

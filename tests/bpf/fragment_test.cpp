@@ -30,8 +30,9 @@ constexpr std::array<std::uint16_t, 3> kOffsets{126, 189, 252};
 
 class FragmentTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
 protected:
+    // From the host's stack, which has it from web.
     RunResult leave(const Packet& packet, std::string_view uplink = "eth0") {
-        return run(Program::uplink_egress, uplink, packet);
+        return run(Program::uplink_egress, uplink, packet, {.came_in_by = "nkweb"});
     }
 
     [[nodiscard]] bool v4() const { return net.name == "V4"; }
@@ -206,6 +207,12 @@ TEST_P(FragmentTest, OfAFirstOneThatWasRefusedNothingLeaves) {
         << "it is not a part of the packet before, which had the same identification";
 }
 
+TEST_P(FragmentTest, ASuccessorWithTheSameAddressDoesNotGoOnWithThem) {
+    out(first(net.web, net.remote, 50000, 443));
+    ASSERT_TRUE(node().add_endpoint(net.web, "nkweb", 9));
+    EXPECT_THAT(out(later(net.web, net.remote, 126)).counted, ElementsAre(Pair("fragment", 1)));
+}
+
 TEST_P(FragmentTest, OutOfAnotherUplinkTheyWouldHaveTheWrongAddress) {
     out(first(net.web, net.remote, 50000, 443));
     NetnsTest::node().run(
@@ -312,6 +319,20 @@ TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
               describe(forwarded(later(net.node, remote, 352, node_id)).bytes()))
         << "one that fits goes its own way, with the same identification";
     expect_translated(later(net.web, remote, 176), later(net.node, remote, 176, node_id));
+}
+
+// Whoever has the host forward its packets can write a container's address, and any identification.
+TEST_P(StackFragmentTest, NobodyElsesLeave) {
+    hand_over();
+    for (const char* const device : {"", "eth1", "nkdb"}) {
+        for (const Packet& packet : {first(net.web, remote, 50000, 443), later(net.web, remote, 126)}) {
+            const RunResult refused = run(Program::uplink_egress, "eth0", packet, {.came_in_by = device});
+            EXPECT_THAT(refused.counted, ElementsAre(Pair("untranslated-source", 1))) << device;
+        }
+    }
+    expect_translated(later(net.web, remote, 126), later(net.node, remote, 126, node_id));
+    ASSERT_TRUE(node().add_endpoint(net.web, "nkweb", 9));
+    expect_untranslated(later(net.web, remote, 126));
 }
 
 TEST_P(StackFragmentTest, NothingElseLeaves) {

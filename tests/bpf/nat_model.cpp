@@ -61,6 +61,7 @@ void note_sent(NatModel::State& state, const Sent& sent) {
     } else if (sent.fin && !sent.syn) {
         state.container_ended = true;
     }
+    state.began = state.began || (sent.syn && !sent.rst);
 }
 
 void note_received(NatModel::State& state, const Sent& sent) {
@@ -70,7 +71,7 @@ void note_received(NatModel::State& state, const Sent& sent) {
         return;
     }
     state.reset = state.reset && (state.answered || !sent.syn);
-    state.answered = true;
+    state.answered = state.answered || sent.syn || !state.began;
     state.remote_ended = state.remote_ended || (sent.fin && !sent.syn);
 }
 
@@ -142,7 +143,9 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         return wrong;
     }
     if (known == nullptr) {
-        begin(conversation, port).container_ended = sent.fin;
+        State& begun = begin(conversation, port);
+        begun.container_ended = sent.fin;
+        begun.began = sent.syn;
     } else {
         note_sent(conversations_[conversation], sent);
     }
@@ -401,6 +404,9 @@ void NatModel::replace(const std::string& container) {
     for (auto& [conversation, state] : conversations_) {
         state.stale = state.stale || conversation.container == container;
     }
+    // Its successor does not go on with what it had begun to send.
+    std::erase_if(translated_fragments_,
+                  [&](const auto& entry) { return entry.first.out && entry.first.container == container; });
     counts_.erase(container);
 }
 

@@ -80,6 +80,7 @@ public:
         // Of a connection whose container is gone, and whose address and port another one has: what it is to be known
         // by here. Its port stays taken.
         bool left_over = false;
+        bool began = false;  // the container has sent a SYN: an answer is one, too
         bool answered = false;
         bool stale = false;            // of a container that is gone
         bool container_ended = false;  // by a FIN

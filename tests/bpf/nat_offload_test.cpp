@@ -16,6 +16,7 @@
 #include "bpf/nat_packets.h"
 #include "bpf/nat_world.h"
 #include "bpf/packets.h"
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {
@@ -128,6 +129,7 @@ protected:
 
     const FrameSocket& socket_of(const Conversation& c) const { return container_sockets_.at(container_of(c) % 2); }
     const FrameSocket& router() const { return *router_; }
+    const std::vector<FrameSocket>& container_sockets() const { return container_sockets_; }
 
     std::uint64_t left_to_the_device_ = 0;  // of the frames that came out
 
@@ -172,6 +174,24 @@ Bytes NatOnTheWireTest::carry(const FrameSocket& from, const FrameSocket& to, co
         put_checksum(out, sent.transport_offset + check_offset, sum);
     }
     return out;
+}
+
+// The device would write there after everything has been judged.
+TEST_F(NatOnTheWireTest, AContainersChecksumIsWrittenOverNoPortOrAddress) {
+    const Bytes frame = Packet().ip("10.77.0.2", "198.51.100.1").udp(50000, 443).payload(40).bytes();
+    constexpr std::uint16_t kTransport = ETH_HLEN + 20;
+    std::uint64_t dropped = 0;
+    for (const auto& [start, offset] : {std::pair<std::uint16_t, std::uint16_t>(kTransport, 0),
+                                        {kTransport, 2},
+                                        {kTransport, 4},
+                                        {20, 6},
+                                        {20, 10},
+                                        {kTransport - 4, 4}}) {
+        container_sockets().front().send({.flags = kNeedsSum, .csum_start = start, .csum_offset = offset}, frame);
+        dropped++;
+        EXPECT_TRUE(eventually([&] { return node().counted()["malformed"] == dropped; })) << start << " " << offset;
+    }
+    EXPECT_EQ(node().counted()["flow-created"], 0U);
 }
 
 TEST_F(NatOnTheWireTest, ChecksumsThatAreLeftToTheDevice) {

@@ -672,6 +672,7 @@ Result<TestNode::FrameResult> TestNode::run_frame(Program program, std::uint32_t
     context.ifindex = ifindex;
     context.gso_size = options.gso_size;
     context.mark = options.mark;
+    context.ingress_ifindex = options.came_in_by.empty() ? 0 : if_nametoindex(options.came_in_by.c_str());
     bpf_test_run_opts run{};
     run.sz = sizeof(run);
     run.data_in = frame.data();

@@ -62,6 +62,7 @@ enum class Stage { fresh, established };
 struct RunOptions {
     std::uint32_t gso_size = 0;
     std::uint32_t mark = 0;
+    std::string came_in_by = {};  // the device; empty: it is the host's own
     // As from a device that sums the whole packet (CHECKSUM_COMPLETE); the kernel then checks that the programs keep
     // the sum right. ErrorKind::unsupported on kernels before 6.15.
     bool checksum_complete = false;

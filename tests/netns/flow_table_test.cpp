@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 #include "base/unique_fd.h"
@@ -26,6 +27,7 @@ namespace {
 using namespace std::chrono_literals;
 using nat::FlowState;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 struct V4 {
@@ -102,6 +104,12 @@ protected:
         value.endpoint_id = endpoint_id;
         value.flags = stage == Stage::established ? std::uint32_t{NK_FLOW_ANSWERED} : 0;
         ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
+    }
+    // What the programs have counted of the endpoint's flows.
+    void set_count(std::uint32_t endpoint_id, std::uint32_t flows) {
+        const UniqueFd counts(bpf_obj_get((pins() / "maps/flow_counts-2").c_str()));
+        const nk_flow_counts value{.flows4 = flows, .flows6 = flows};
+        ASSERT_EQ(bpf_map_update_elem(counts.get(), &endpoint_id, &value, BPF_ANY), 0);
     }
     void put_flow(Stage stage, std::uint16_t port, std::chrono::seconds idle, std::uint32_t endpoint_id) {
         put(stage, forward(port), idle, endpoint_id);
@@ -444,11 +452,11 @@ TYPED_TEST(FlowTableTest, WhatWasUsedSinceItWasJudgedStays) {
 }
 
 TYPED_TEST(FlowTableTest, CountsOfEndpointsThatEndedGoWithTheirLastFlow) {
-    const auto counted = [&] { return *this->datapath().endpoints_with_flows(); };
-    const auto have = [&](std::uint32_t endpoint_id) {
-        const UniqueFd counts(bpf_obj_get((this->pins() / "maps/flow_counts-2").c_str()));
-        const nk_flow_counts one{.flows4 = 1, .flows6 = 1};
-        ASSERT_EQ(bpf_map_update_elem(counts.get(), &endpoint_id, &one, BPF_ANY), 0);
+    const auto counted = [&] {
+        std::vector<std::uint32_t> endpoints;
+        std::ranges::transform(*this->datapath().flow_counts(), std::back_inserter(endpoints),
+                               &datapath::Datapath::FlowCount::endpoint_id);
+        return endpoints;
     };
     this->put_flow(Stage::established, 1053, 1s, 7);
     for (auto key : {this->forward(80), this->reverse(80)}) {
@@ -456,11 +464,28 @@ TYPED_TEST(FlowTableTest, CountsOfEndpointsThatEndedGoWithTheirLastFlow) {
         this->put(Stage::established, key, 1s, 8);
     }
     for (const std::uint32_t endpoint_id : {7U, 8U, 9U}) {
-        have(endpoint_id);
+        this->set_count(endpoint_id, 1);
     }
     nat::FlowSweeper sweeper(this->datapath(), {.has = [](std::uint32_t id) { return id == 7; }});
     this->walk(sweeper);
     EXPECT_THAT(counted(), testing::UnorderedElementsAre(7U, 8U)) << "TCP flows of one that ended stay for a while";
+}
+
+// Or one that starts again and again would fill the table.
+TYPED_TEST(FlowTableTest, WhatEndedEndpointsHaveLeftGoesAtOnceIfItIsTooMuch) {
+    for (auto key : {this->forward(80), this->reverse(80)}) {
+        key.proto = IPPROTO_TCP;
+        this->put(Stage::established, key, 1s, 8);
+    }
+    nat::FlowSweeper sweeper(this->datapath(), {.has = [](std::uint32_t id) { return id == 7; }});
+    this->set_count(7, 1U << 20U);
+    this->set_count(8, 1);
+    this->walk(sweeper);
+    EXPECT_THAT(this->flows(), Not(IsEmpty()));
+    this->set_count(8, 1U << 20U);
+    nat::FlowSweeper next(this->datapath(), {.has = [](std::uint32_t id) { return id == 7; }});
+    this->walk(next);
+    EXPECT_THAT(this->flows(), IsEmpty());
 }
 
 // What a machine with less memory, or another version, made: it is in use, and stays.

@@ -199,6 +199,8 @@ TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
     EXPECT_FALSE(is_echoed(containers));
     EXPECT_TRUE(is_echoed(hosts));
     EXPECT_EQ(counted("host-took-port"), 1U);
+    EXPECT_THAT(status().at("degraded").get<std::vector<std::string>>(),
+                Contains(AllOf(HasSubstr("container attacker"), HasSubstr("port-taken"))));
     EXPECT_EQ(flows_of_host(), 0) << "its socket is enough";
 }
 
@@ -243,6 +245,11 @@ TEST_F(HostFlowTest, AServiceOfTheHostsThatStartsLaterGetsItsClientsDatagrams) {
     ASSERT_EQ(::connect(containers.get(), client_address.get(), client_address.size), 0) << std::strerror(errno);
     ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);
     ASSERT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(containers); }));
+    {
+        const UniqueFd passing = socket_at(node(), remote_, SOCK_DGRAM, 50000);
+        EXPECT_EQ(::send(client.get(), "x", 1, 0), 1);
+        EXPECT_TRUE(receives(containers)) << "a resolver's socket for one question takes no port";
+    }
     const UniqueFd service = socket_at(node(), remote_, SOCK_DGRAM, 50000);
     EXPECT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(service); }));
     ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);

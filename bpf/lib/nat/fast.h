@@ -58,19 +58,12 @@ static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, cons
 	return bpf_map_lookup_elem(&flows6, &key6);
 }
 
-static __always_inline void nk_translate_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
-					       const struct nk_plain *p, const struct nk_addr *addr, __be16 port)
-{
-	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, side, addr,
-		     port);
-}
-
-static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_side side,
-					   const struct nk_plain *p, struct nk_flow *flow)
+static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_summed summed,
+					   enum nk_side side, const struct nk_plain *p, struct nk_flow *flow)
 {
 	if (p->tcp_flags & NK_TCP_FIN)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);
-	nk_translate_plain(skb, family, side, p, &flow->addr, flow->port);
+	nk_translate(skb, family, p->proto, summed, p->ip, &p->l4, side, &flow->addr, flow->port);
 }
 
 // The node's own prefix that it goes to. Read where it is: mostly the first word says that it is none. With host
@@ -85,11 +78,15 @@ static __always_inline const volatile struct nk_network *nk_destination_network(
 static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
 	const volatile struct nk_network *network;
+	enum nk_summed summed;
 	struct nk_flow *flow;
 	struct nk_plain p;
 
 	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || nk_begins_or_ends(&p) || skb->vlan_present ||
 	    nk_plain_type(&p) != skb->protocol || !nk_plain_len_is_right(skb, family, &p))
+		return NK_LONG_WAY;
+	summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p.proto);
+	if (summed == NK_SUMMED_WRONG)
 		return NK_LONG_WAY;
 	network = nk_destination_network(family, p.ip);
 	if (network)
@@ -99,7 +96,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 		return nk_fast_routed(skb, family, &p);
 	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu))
 		return NK_LONG_WAY;
-	nk_write_plain(skb, family, NK_SOURCE, &p, flow);
+	nk_write_plain(skb, family, summed, NK_SOURCE, &p, flow);
 	skb->tc_index = NK_TC_INDEX_TRANSLATED;
 	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
@@ -117,7 +114,8 @@ static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family
 	result = nk_flow_inbound(skb, &to);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? TCX_NEXT : NK_LONG_WAY;
-	nk_translate_plain(skb, family, NK_DESTINATION, p, &to.addr, to.port);
+	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, NK_DESTINATION,
+		     &to.addr, to.port);
 	return bpf_redirect_peer(to.ifindex, 0);
 }
 
@@ -153,6 +151,6 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return TCX_NEXT;
 	}
-	nk_write_plain(skb, family, NK_DESTINATION, &p, flow);
+	nk_write_plain(skb, family, nk_summed(skb, nk_plain_l4_offset(family)), NK_DESTINATION, &p, flow);
 	return bpf_redirect_peer(flow->ifindex, 0);
 }

@@ -3,6 +3,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/endpoint_drops.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_share.h"
 #include "lib/nat/host_socket.h"
@@ -34,8 +35,12 @@ static __noinline void nk_flow_answer(struct __sk_buff *skb, const struct nk_del
 	struct nk_flow *forward = nk_flow_find(to->family, &forward_key);
 	bool begins = to->tcp_flags & NK_TCP_SYN;
 
-	if (forward && nk_flow_is(to->family, forward, &to->key.daddr, to->key.dport, reverse->endpoint_id))
+	if (forward && nk_flow_is(to->family, forward, &to->key.daddr, to->key.dport, reverse->endpoint_id)) {
+		// A SYN is answered by one: anybody can send data.
+		if (forward->flags & NK_FLOW_SYN && !begins)
+			return;
 		nk_flow_note_answer(forward, begins);
+	}
 	nk_flow_note_answer(reverse, begins);
 	nk_count(skb, NK_EVENT_FLOW_ESTABLISHED);
 }
@@ -55,17 +60,26 @@ static __always_inline bool nk_begins_from_outside(const struct nk_delivery *to)
 	return to->key.proto == IPPROTO_TCP && nk_is_beginning(to->tcp_flags);
 }
 
-// Whether the host has opened a socket since the flow began that would receive this datagram: the host comes first, and
-// the flow is over. (A connection is told by its beginning.)
-static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_delivery *to, const struct nk_flow *flow)
+// How many ticks (nk_stamp) may be between two looks that find a socket of the host's.
+#define NK_HOST_SOCKET_TICKS 4
+
+// Whether the host has opened a socket since the flow began that would receive this datagram, and keeps it: then the
+// host comes first, and the flow is over. A resolver opens one for each question, with any port, and closes it at once:
+// so it has to be found twice. (A connection is told by its beginning.)
+static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_delivery *to, struct nk_flow *flow)
 {
 	const struct nk_flow6_key *key = &to->key;
+	__u32 stamp = nk_stamp(), found = flow->host_socket_stamp;
 
 	if (key->proto != IPPROTO_UDP ||
 	    !nk_host_has_socket(skb, to->family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
 		return false;
-	nk_flow_remove(to->family, key, flow);
+	flow->host_socket_stamp = stamp;
+	if (found == stamp || stamp - found > 2 * NK_HOST_SOCKET_TICKS)
+		return false;
+	nk_note_drop(flow->ifindex, NK_DROP_PORT_TAKEN, 0);
 	nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
+	nk_flow_remove(to->family, key, flow);
 	return true;
 }
 

@@ -221,6 +221,7 @@ static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk
 	struct nk_flow *flow = nk_flow_of_container(family, &leaving->key);
 
 	if (flow) {
+		nk_note_drop(flow->ifindex, NK_DROP_PORT_TAKEN, 0);
 		nk_flow_remove(family, &leaving->key, flow);
 		nk_count(skb, NK_EVENT_HOST_TOOK_PORT);
 	}

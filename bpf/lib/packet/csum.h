@@ -10,6 +10,7 @@ enum nk_summed {
 	NK_SUMMED_UNNECESSARY = 1,
 	NK_SUMMED_COMPLETE = 2, // skb->csum is the sum of the whole packet: it must follow every change
 	NK_SUMMED_PARTIAL = 3,	// the transport's field holds the pseudo header's sum only, uncomplemented
+	NK_SUMMED_WRONG,	// ours: the sum would be written where no checksum is
 };
 
 static __always_inline __u64 nk_csum_change(__u32 from, __u32 to)

@@ -16,6 +16,7 @@
 
 #include "lib/base.h"
 #include "lib/counters.h"
+#include "lib/endpoint.h"
 #include "lib/packet/edit.h"
 #include "lib/packet/fragment_id.h"
 #include "lib/nat/flow.h"
@@ -38,8 +39,8 @@ struct nk_fragmented {
 	__be16 port;	     // to write into the first fragment, if the stack makes it
 	__be16 sport;	     // as the first fragment had them
 	__be16 dport;
-	__be16 id; // to write; IPv4, forward
-	__u32 unused;
+	__be16 id;	   // to write; IPv4, forward
+	__u32 endpoint_id; // forward: whose packet it is
 };
 
 // Fragments of one packet travel together: an entry is of use for milliseconds, and is believed for 15 seconds (what
@@ -95,6 +96,7 @@ static __noinline __u16 nk_fragment_remember_out(const struct nk_masquerade *m, 
 	    .port = m->port,
 	    .sport = m->key.sport,
 	    .dport = m->key.dport,
+	    .endpoint_id = m->endpoint_id,
 	    .id = m->family == NK_IPV4 ? nk_fragment_new_id(m->key.daddr.word[0], m->endpoint_id) : 0,
 	};
 
@@ -119,12 +121,12 @@ static __noinline void nk_fragment_forget(const struct nk_flow6_key *flow_key, _
 }
 
 // A later fragment gets the ports of its first one, for the routing decision. False if that was not seen.
-static __noinline bool nk_fragment_ports(struct nk_flow6_key *flow_key, __u32 id)
+static __noinline bool nk_fragment_ports(struct nk_flow6_key *flow_key, __u32 id, __u32 endpoint_id)
 {
 	struct nk_fragment_key key = nk_fragment_key(flow_key, id);
 	struct nk_fragmented *known = nk_fragment_find(&key);
 
-	if (!known)
+	if (!known || known->endpoint_id != endpoint_id)
 		return false;
 	flow_key->sport = known->sport;
 	flow_key->dport = known->dport;
@@ -170,7 +172,7 @@ static __noinline bool nk_fragment_follow_out(struct __sk_buff *skb, struct nk_m
 	struct nk_fragmented *known = nk_fragment_find(&key);
 	__u32 uplink;
 
-	if (!known)
+	if (!known || known->endpoint_id != m->endpoint_id)
 		return false;
 	m->addr = known->addr;
 	m->port = known->id;
@@ -201,6 +203,16 @@ static __always_inline bool nk_is_first_of(struct nk_edit *edit, const struct nk
 	return nk_edit_load(edit, l4_offset + nk_port_offset(proto, NK_DESTINATION)) == known->dport;
 }
 
+// Whether the packet came to the stack from the container that has its source, and that one's program handed it over.
+// Anybody whose packets the host forwards can write that address and that identification.
+static __always_inline bool nk_was_handed_over(const struct __sk_buff *skb, const struct nk_fragment_key *key,
+					       const struct nk_fragmented *known)
+{
+	const struct nk_endpoint *source = nk_endpoint(NK_IPV4, &key->saddr);
+
+	return source && source->ifindex == skb->ingress_ifindex && source->id == known->endpoint_id;
+}
+
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
 // over (and to this uplink), it is translated. Nothing is written directly: that would make the kernel copy the headers
 // of every packet of the host's own. `ip_offset`: of its network header; 0 where the uplink has no other.
@@ -221,7 +233,7 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb, __u32 ip_offset)
 	key.daddr = nk_addr4(ip.daddr);
 	key.id = nk_fragment_id4(ip.id, ip.protocol);
 	known = nk_fragment_find(&key);
-	if (!known || known->ifindex != skb->ifindex)
+	if (!known || known->ifindex != skb->ifindex || !nk_was_handed_over(skb, &key, known))
 		return nk_drop(skb, NK_DROP_UNTRANSLATED);
 	addr = known->addr;
 	port = known->port;
@@ -240,5 +252,6 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb, __u32 ip_offset)
 	nk_edit_check(&edit, ip_offset + offsetof(struct iphdr, check),
 		      nk_edit_word(&edit, ip_offset + offsetof(struct iphdr, id), id));
 	nk_edit_ip(&edit, NK_IPV4, ip_offset, NK_SOURCE, &addr);
+	skb->tc_index = NK_TC_INDEX_TRANSLATED; // for the device below this one, which may be an uplink or a guard
 	return edit.failed ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <bpf/bpf_core_read.h>
+#include <linux/in.h>
+#include <linux/udp.h>
 
 #include "lib/base.h"
 #include "lib/packet/csum.h"
@@ -47,7 +49,8 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	__u8 ip_summed : 2;
-	__u16 csum_start; // from `head`
+	__u16 csum_start;  // from `head`
+	__u16 csum_offset; // from there
 	unsigned char *head;
 	unsigned char *data;
 } __attribute__((preserve_access_index));
@@ -64,6 +67,31 @@ static __always_inline enum nk_summed nk_summed(struct __sk_buff *skb, __u32 l4_
 	if (summed == NK_SUMMED_PARTIAL && kernel->head + kernel->csum_start != kernel->data + l4_offset)
 		return NK_SUMMED_NONE;
 	return summed;
+}
+
+// The same of what a container sends. It says itself where the device is to write the checksum (packet(7),
+// PACKET_VNET_HDR), which is done after all has been judged: that must not be a port or an address. Behind the first
+// eight bytes of the transport header there is nothing that anybody else minds.
+static __always_inline enum nk_summed nk_summed_by_container(struct __sk_buff *skb, __u32 l4_offset, __u8 proto)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	enum nk_summed summed = BPF_CORE_READ_BITFIELD(kernel, ip_summed);
+	__s64 start, place;
+
+	if (summed != NK_SUMMED_PARTIAL)
+		return summed;
+	start = (__s64)(kernel->head + kernel->csum_start) - (__s64)(kernel->data + l4_offset);
+	place = start + kernel->csum_offset;
+	if (place < (__s64)sizeof(struct udphdr) &&
+	    !(place == offsetof(struct udphdr, check) && (proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE)))
+		return NK_SUMMED_WRONG;
+	return start ? NK_SUMMED_NONE : NK_SUMMED_PARTIAL;
+}
+
+// A function of its own, for the callers' stack.
+static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offset, __u8 proto)
+{
+	return nk_summed_by_container(skb, l4_offset, proto) == NK_SUMMED_WRONG;
 }
 
 // Whether a socket sent it that is not of the host's network namespace.
