@@ -225,7 +225,7 @@ TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
         pins.push_back(pin.path().filename());
     }
     EXPECT_THAT(pins, UnorderedElementsAre("counters-2", "endpoint_drops", "endpoints4", "endpoints6", "flow_counts-2",
-                                           "flows4-2", "flows6-2", "fragment_ids-2", "fragments", "non_masquerade4",
+                                           "flows4-2", "flows6-2", "fragment_ids-2", "fragments-2", "non_masquerade4",
                                            "non_masquerade6", "port_tries"));
 }
 
