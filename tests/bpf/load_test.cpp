@@ -4,6 +4,9 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/format.h"
 #include "bpf/bpf_test.h"
 #include "bpf/flow_fixture.h"
