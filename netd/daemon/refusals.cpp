@@ -42,11 +42,10 @@ std::int64_t whole_seconds(std::chrono::nanoseconds age) {
 std::vector<std::string> describe_refusals(const Node& node) {
     std::vector<std::string> result;
     for (const datapath::EndpointDrop& drop : going_on(node, NK_DROPS_OF_HOST)) {
-        result.push_back(
-            formatted("the host, with other runtimes' containers, has more flows from masquerade ports than its share "
-                      "of the flow "
-                      "table: {} packets were not noted, the last {} s ago, and a container may get their answers",
-                      drop.packets, whole_seconds(drop.age)));
+        result.push_back(formatted(
+            "the host, with other runtimes' containers, has more flows from masquerade ports than its share "
+            "of the flow table: {} packets were not noted, the last {} s ago, and a container may get their answers",
+            drop.packets, whole_seconds(drop.age)));
     }
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         for (const datapath::EndpointDrop& drop : going_on(node, endpoint.record.host_ifindex)) {

@@ -166,11 +166,11 @@ public:
     // Shares out among so many endpoints, from now on, what all have in common: the flow maps, the host's neighbours.
     void share_out(std::size_t endpoints) const;
     [[nodiscard]] FlowShares flow_shares(IpFamily family) const;
-    // Which endpoints' flows are counted, by their id; those that have ended too.
     struct FlowCount {
         std::uint32_t endpoint_id = 0;
         nk_flow_counts flows{};
     };
+    // Of all endpoints whose flows are counted; those that have ended too.
     [[nodiscard]] Result<std::vector<FlowCount>> flow_counts() const;
     [[nodiscard]] Result<void> forget_flow_count(std::uint32_t endpoint_id) const;
     // Answers each: whether a socket of the container has this connection (bpf/owner_sockets.bpf.c). In the calling

@@ -128,8 +128,8 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
         if (!has_owner_ended() && !due) {
             return schedule_.until_the_next_question();
         }
-        walk_.emplace();
-        NK_TRY(look_at_ownerless());
+        const std::array<bool, 2> too_many = NK_TRY(ownerless_are_too_many());
+        walk_.emplace().ownerless_are_too_many = too_many;
     }
     if (auto done = work(lifetimes, now); !done) {
         walk_.reset();
@@ -166,26 +166,27 @@ Result<void> FlowSweeper::measure() {
 
 // What ended endpoints have left may have an eighth of what there is in shares: whoever starts one container after
 // another must not fill the table with it.
-Result<void> FlowSweeper::look_at_ownerless() {
+Result<std::array<bool, 2>> FlowSweeper::ownerless_are_too_many() const {
     constexpr std::uint64_t kPart = 8;
     std::array<std::uint64_t, 2> ownerless{};
     for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
-        if (endpoint_id != NK_HOST_ID && !owners_.has(endpoint_id)) {
+        if (has_ended(endpoint_id)) {
             ownerless[0] += flows.flows4;
             ownerless[1] += flows.flows6;
         }
     }
+    std::array<bool, 2> too_many{};
     for (std::size_t i = 0; i < maps_.size(); i++) {
         const std::uint64_t in_shares = datapath_->flow_map(maps_.at(i).family).capacity / 4;
-        walk_->ownerless_are_too_many.at(i) = ownerless.at(i) > in_shares / kPart;
+        too_many.at(i) = ownerless.at(i) > in_shares / kPart;
     }
-    return {};
+    return too_many;
 }
 
 // Of endpoints that have ended, when there are no flows of them any more.
 Result<void> FlowSweeper::forget_counts() const {
     for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
-        if (endpoint_id != NK_HOST_ID && !walk_->owners.contains(endpoint_id) && !owners_.has(endpoint_id)) {
+        if (has_ended(endpoint_id) && !walk_->owners.contains(endpoint_id)) {
             NK_TRY(datapath_->forget_flow_count(endpoint_id));
         }
     }

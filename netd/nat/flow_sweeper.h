@@ -96,7 +96,10 @@ private:
     template <typename Key>
     [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                                   const nk_flow& other) const;
-    [[nodiscard]] Result<void> look_at_ownerless();
+    [[nodiscard]] bool has_ended(std::uint32_t endpoint_id) const {
+        return endpoint_id != NK_HOST_ID && !owners_.has(endpoint_id);
+    }
+    [[nodiscard]] Result<std::array<bool, 2>> ownerless_are_too_many() const;
     [[nodiscard]] Result<void> forget_counts() const;
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>

@@ -147,6 +147,10 @@ json DaemonTest::status() const {
     return call({.operation = ipc::Operation::status}).value();
 }
 
+std::vector<std::string> DaemonTest::degraded() const {
+    return status().at("degraded").get<std::vector<std::string>>();
+}
+
 json DaemonTest::endpoints() const {
     return call({.operation = ipc::Operation::endpoint_list}).value().at("endpoints");
 }

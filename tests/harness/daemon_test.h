@@ -58,6 +58,8 @@ protected:
     [[nodiscard]] Result<nlohmann::json> detach(const std::string& id) const;
     // Throws where the daemon does not answer.
     [[nodiscard]] nlohmann::json status() const;
+    // What status says that is not as it should be, a sentence each.
+    [[nodiscard]] std::vector<std::string> degraded() const;
     [[nodiscard]] nlohmann::json endpoints() const;
     [[nodiscard]] std::string log() const;
 

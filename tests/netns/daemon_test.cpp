@@ -52,7 +52,7 @@ protected:
     [[nodiscard]] bool comes_true(const std::function<bool()>& condition) const {
         return eventually(condition) && call({.operation = ipc::Operation::endpoint_list}).has_value();
     }
-    [[nodiscard]] std::string degraded() const { return status().at("degraded").dump(); }
+    [[nodiscard]] std::string degraded_text() const { return status().at("degraded").dump(); }
 };
 
 TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
@@ -95,9 +95,9 @@ TEST_F(DaemonLifeTest, AContainerWhosePairWasDeletedIsNamed) {
     ASSERT_TRUE(attach(web, "web"));
     node().run("ip link del " + host_name_of("web"));
     EXPECT_TRUE(eventually([&] { return endpoints().empty(); }));
-    EXPECT_THAT(degraded(), HasSubstr("container web has no network"));
+    EXPECT_THAT(degraded_text(), HasSubstr("container web has no network"));
     ASSERT_TRUE(detach("web"));
-    EXPECT_THAT(degraded(), Not(HasSubstr("web")));
+    EXPECT_THAT(degraded_text(), Not(HasSubstr("web")));
 }
 
 TEST_F(DaemonLifeTest, AContainerThatEndsIsGivenBackAndNotCalledCutOff) {
@@ -106,7 +106,7 @@ TEST_F(DaemonLifeTest, AContainerThatEndsIsGivenBackAndNotCalledCutOff) {
         ASSERT_TRUE(attach(web, "web"));
     }
     EXPECT_TRUE(eventually([&] { return endpoints().empty(); }));
-    EXPECT_THAT(degraded(), Not(HasSubstr("web")));
+    EXPECT_THAT(degraded_text(), Not(HasSubstr("web")));
 }
 
 TEST_F(DaemonLifeTest, LostNotificationsAreMadeUpFor) {
@@ -153,7 +153,7 @@ TEST_F(DaemonLifeTest, ThatItFellBackToVethIsNamed) {
     if (link::netkit_supported().value()) {
         GTEST_SKIP() << "this kernel has netkit";
     }
-    EXPECT_THAT(degraded(), HasSubstr("fell back to veth: this kernel has no netkit devices"));
+    EXPECT_THAT(degraded_text(), HasSubstr("fell back to veth: this kernel has no netkit devices"));
 }
 
 TEST_F(DaemonLifeTest, AForeignProgramBeforeItsOwnIsNamed) {
@@ -163,8 +163,8 @@ TEST_F(DaemonLifeTest, AForeignProgramBeforeItsOwnIsNamed) {
     ASSERT_EQ(bpf_prog_attach_opts(theirs.get(), up0, BPF_TCX_INGRESS, &before), 0);
     // The kernel tells nobody of programs: they are seen at the next look.
     node().run("ip link set up0 alias changed");
-    EXPECT_TRUE(eventually([&] { return degraded().contains("uplink up0: the program theirs"); }));
-    EXPECT_THAT(degraded(), HasSubstr("runs before netkitd's at ingress"));
+    EXPECT_TRUE(eventually([&] { return degraded_text().contains("uplink up0: the program theirs"); }));
+    EXPECT_THAT(degraded_text(), HasSubstr("runs before netkitd's at ingress"));
 }
 
 TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNumber) {
@@ -193,11 +193,11 @@ TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNu
 }
 
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
-    EXPECT_THAT(degraded(), Not(HasSubstr("there is no uplink")));
+    EXPECT_THAT(degraded_text(), Not(HasSubstr("there is no uplink")));
     node().run("ip route del default");
-    EXPECT_TRUE(eventually([&] { return degraded().contains("there is no uplink"); }));
+    EXPECT_TRUE(eventually([&] { return degraded_text().contains("there is no uplink"); }));
     node().run("ip route add default via 198.51.100.2");
-    EXPECT_TRUE(eventually([&] { return !degraded().contains("there is no uplink"); }));
+    EXPECT_TRUE(eventually([&] { return !degraded_text().contains("there is no uplink"); }));
 }
 
 TEST_F(DaemonTest, AHostThatTurnedIpv6OffIsNamed) {

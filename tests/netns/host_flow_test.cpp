@@ -199,8 +199,7 @@ TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
     EXPECT_FALSE(is_echoed(containers));
     EXPECT_TRUE(is_echoed(hosts));
     EXPECT_EQ(counted("host-took-port"), 1U);
-    EXPECT_THAT(status().at("degraded").get<std::vector<std::string>>(),
-                Contains(AllOf(HasSubstr("container attacker"), HasSubstr("port-taken"))));
+    EXPECT_THAT(degraded(), Contains(AllOf(HasSubstr("container attacker"), HasSubstr("port-taken"))));
     EXPECT_EQ(flows_of_host(), 0) << "its socket is enough";
 }
 
@@ -269,7 +268,6 @@ TEST_F(HostFlowTest, WhatIsNotNotedOfTheHostsIsNamed) {
             flood_ports(stop, socket, remote_);
         });
     }
-    const auto degraded = [&] { return status().at("degraded").get<std::vector<std::string>>(); };
     const auto names_the_host = Contains(AllOf(HasSubstr("the host"), HasSubstr("share of the flow table")));
     EXPECT_TRUE(eventually([&] { return testing::Matches(names_the_host)(degraded()); }))
         << testing::PrintToString(degraded());

@@ -75,12 +75,7 @@ bool look_up(const NetworkNamespace& from, const Address& resolver) {
     return false;
 }
 
-class StarvationTest : public DaemonTest {
-protected:
-    [[nodiscard]] std::vector<std::string> degraded() const {
-        return status().at("degraded").get<std::vector<std::string>>();
-    }
-};
+class StarvationTest : public DaemonTest {};
 
 TEST_F(StarvationTest, WhoFillsTheFlowTableTakesNoConnectionFromOthersAndIsNamed) {
     ASSERT_TRUE(start());
@@ -161,11 +156,11 @@ void scan(const std::stop_token& stop, const NetworkNamespace& from) {
     }
 }
 
-// The kernel's table has room for 1024 (net.ipv4.neigh.default.gc_thresh3), the host's own neighbours among them.
 // Whether the scanner calls its packets copies of our own (NK_TC_INDEX_COPY in bpf/abi.h).
 class ScanTest : public StarvationTest, public testing::WithParamInterface<bool> {};
 INSTANTIATE_TEST_SUITE_P(Marked, ScanTest, testing::Bool());
 
+// The kernel's table has room for 1024 (net.ipv4.neigh.default.gc_thresh3), the host's own neighbours among them.
 TEST_P(ScanTest, WhoScansALinkLeavesTheHostsNeighbourTableToOthers) {
     node().run("ip addr add 100.64.0.1/16 dev up0");
     outside().run(

@@ -42,7 +42,7 @@ struct {
 	__type(value, struct nk_fragment_sequence);
 } fragment_ids SEC(".maps");
 
-// A search for a block, and what it has found; NK_FRAGMENT_BLOCKS is none.
+// A search for a block, and what it has found: `free` and `own` mean something if there are any.
 struct nk_block_search {
 	struct nk_fragment_sequence *sequence;
 	__u64 now_ns;
