@@ -18,6 +18,8 @@
 namespace netkitd::datapath {
 namespace {
 
+using std::chrono::nanoseconds;
+
 // An entry of a former table, as this version has it.
 template <typename Key>
 class Entry {
@@ -48,11 +50,13 @@ public:
         if (!present) {
             return insert(flows.insert_program);
         }
-        if (present->last_seen_ns >= value_.last_seen_ns || !is_same_flow(*present)) {
+        const bool is_newer = present->last_seen_ns < value_.last_seen_ns;
+        const bool has_reply = (value_.flags & ~present->flags & NK_FLOW_ANSWERED) != 0;
+        if (!is_same_flow(*present) || (!is_newer && !has_reply)) {
             return 0;
         }
-        nk_flow value = value_;
-        value.flags |= present->flags & NK_FLOW_ANSWERED;
+        nk_flow value = is_newer ? value_ : *present;
+        value.flags |= (present->flags | value_.flags) & NK_FLOW_ANSWERED;
         return bpf_map_update_elem(flows.map, &key_, &value, BPF_EXIST) == 0 ? 0 : errno;
     }
     [[nodiscard]] bool is_forward() const { return key_.direction == NK_FLOW_FORWARD; }
@@ -108,43 +112,82 @@ Result<bool> take(const Entry<Key>& entry, const NewFlows& flows) {
 
 // A layout that grew at its end is converted like this; what the former had no room for is zero. The way that it
 // remembers is asked for anew.
-nk_flow converted(std::span<const std::byte> former, bool answered) {
+nk_flow converted(std::span<const std::byte> former, FormerFlows::Kind kind) {
     nk_flow flow{};
     std::memcpy(&flow, former.data(), std::min(sizeof(flow), former.size()));
     flow.stamp = 0;
-    flow.flags |= answered ? std::uint32_t{NK_FLOW_ANSWERED} : 0;
+    flow.flags |= kind == FormerFlows::Kind::flows_with_a_reply ? std::uint32_t{NK_FLOW_ANSWERED} : 0;
     return flow;
 }
 
+// In the first version a connection that kept its port had no forward half before its first reply: its reverse half
+// knew the uplink. Without it the next SYN might get another port, and the remote would have two connections.
 template <typename Key>
-Result<std::uint64_t> take_all(const FormerFlows& former, const NewFlows& flows, std::chrono::nanoseconds since) {
-    std::uint64_t no_room = 0;
-    if (former.info.key_size != sizeof(Key)) {
-        return fail(ErrorKind::internal, "take over map {}: its keys have another size", former.info.name);
-    }
-    // The halves that have the ports first.
-    for (const nk_flow_direction direction : {NK_FLOW_REVERSE, NK_FLOW_FORWARD}) {
-        const auto visit = [&](std::span<const std::byte> key, std::span<const std::byte> value) -> Result<void> {
-            Key typed_key{};
-            std::memcpy(&typed_key, key.data(), sizeof(typed_key));
-            const nk_flow flow = converted(value, former.answered);
-            const bool is_older = std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since.count());
-            if (typed_key.direction == direction && !is_older) {
-                no_room += NK_TRY(take(Entry<Key>(typed_key, flow), flows)) ? 0U : 1U;
-            }
-            return {};
-        };
-        NK_TRY(for_each_entry(former.map, former.info, visit));
-    }
-    return no_room;
+Entry<Key> forward_half(const Key& key, const nk_flow& reverse) {
+    nk_flow forward = reverse;
+    forward.addr = widen(key).daddr;
+    forward.port = key.dport;
+    forward.flags &= NK_FLOW_SYN;
+    forward.ifindex = reverse.uplink_ifindex;
+    return {other_key(key, reverse), forward};
 }
+
+template <typename Key>
+class Takeover {
+public:
+    Takeover(const FormerFlows& former, const NewFlows& flows, nanoseconds since)
+        : former_(former), flows_(flows), since_(since) {}
+
+    // How many there was no room for.
+    [[nodiscard]] Result<std::uint64_t> all() {
+        if (former_.info.key_size != sizeof(Key)) {
+            return fail(ErrorKind::internal, "take over map {}: its keys have another size", former_.info.name);
+        }
+        // The halves that have the ports first.
+        for (const nk_flow_direction direction : {NK_FLOW_REVERSE, NK_FLOW_FORWARD}) {
+            const auto visit = [&](std::span<const std::byte> bytes, std::span<const std::byte> value) {
+                Key key{};
+                std::memcpy(&key, bytes.data(), sizeof(key));
+                return key.direction == direction ? visit_one(key, converted(value, former_.kind)) : Result<void>{};
+            };
+            NK_TRY(for_each_entry(former_.map, former_.info, visit));
+        }
+        return no_room_;
+    }
+
+private:
+    [[nodiscard]] Result<void> visit_one(const Key& key, nk_flow flow) {
+        if (std::cmp_less(std::max(flow.last_seen_ns, flow.created_ns), since_.count())) {
+            return {};
+        }
+        const bool is_reverse = key.direction == NK_FLOW_REVERSE;
+        const Entry<Key> forward = forward_half(key, flow);
+        if (is_reverse) {
+            flow.host_socket_stamp = 0;
+        }
+        NK_TRY(take_one(Entry<Key>(key, flow)));
+        if (is_reverse && former_.kind == FormerFlows::Kind::flows_without_a_reply) {
+            NK_TRY(take_one(forward));
+        }
+        return {};
+    }
+    [[nodiscard]] Result<void> take_one(const Entry<Key>& entry) {
+        no_room_ += NK_TRY(take(entry, flows_)) ? 0U : 1U;
+        return {};
+    }
+
+    const FormerFlows& former_;
+    const NewFlows& flows_;
+    nanoseconds since_;
+    std::uint64_t no_room_ = 0;
+};
 
 }  // namespace
 
 Result<std::uint64_t> take_over_flows(IpFamily family, const FormerFlows& former, const NewFlows& flows,
                                       std::chrono::nanoseconds since) {
-    return family == IpFamily::v4 ? take_all<nk_flow4_key>(former, flows, since)
-                                  : take_all<nk_flow6_key>(former, flows, since);
+    return family == IpFamily::v4 ? Takeover<nk_flow4_key>(former, flows, since).all()
+                                  : Takeover<nk_flow6_key>(former, flows, since).all();
 }
 
 }  // namespace netkitd::datapath

@@ -21,8 +21,9 @@ namespace netkitd::datapath {
 struct FormerFlows {
     int map = -1;
     const bpf_map_info& info;
-    // The first version had flows with a reply in a table of their own, this one, and did not say so of each.
-    bool answered = false;
+    // The first version had flows with a reply in a table of their own, and did not say so of each.
+    enum class Kind { any_flows, flows_with_a_reply, flows_without_a_reply };
+    Kind kind = Kind::any_flows;
 };
 
 // Where they go: the family's table, and the program `insert_flows`, which counts what it inserts. Borrowed.

@@ -32,12 +32,13 @@ constexpr auto kCopied =
 struct FlowTable {
     std::string_view name;
     IpFamily family;
-    bool answered;  // in the first version
+    FormerFlows::Kind kind_in_first;
 };
-constexpr auto kFlows = std::to_array<FlowTable>({{"flows4", IpFamily::v4, true},
-                                                  {"flows6", IpFamily::v6, true},
-                                                  {"flows4_new", IpFamily::v4, false},
-                                                  {"flows6_new", IpFamily::v6, false}});
+constexpr auto kFlows =
+    std::to_array<FlowTable>({{"flows4", IpFamily::v4, FormerFlows::Kind::flows_with_a_reply},
+                              {"flows6", IpFamily::v6, FormerFlows::Kind::flows_with_a_reply},
+                              {"flows4_new", IpFamily::v4, FormerFlows::Kind::flows_without_a_reply},
+                              {"flows6_new", IpFamily::v6, FormerFlows::Kind::flows_without_a_reply}});
 // It is made anew with the flows.
 constexpr const char* kFlowCounts = "flow_counts";
 
@@ -195,8 +196,9 @@ bool Upgrade::is_newest(const FormerMap& former, std::string_view map) const {
 Result<std::uint64_t> Upgrade::take_over(const netkitd_bpf& skeleton, const FormerMap& former,
                                          nanoseconds since) const {
     const auto* const table = std::ranges::find(kFlows, former.pin.map, &FlowTable::name);
-    const FormerFlows flows{
-        .map = former.fd.get(), .info = former.info, .answered = former.pin.version == 1 && table->answered};
+    const FormerFlows flows{.map = former.fd.get(),
+                            .info = former.info,
+                            .kind = former.pin.version == 1 ? table->kind_in_first : FormerFlows::Kind::any_flows};
     return take_over_flows(table->family, flows, new_flows(skeleton, table->family), since);
 }
 

@@ -18,6 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using datapath::other_key;
+using Kind = datapath::FormerFlows::Kind;
 
 constexpr std::uint32_t kWeb = 1;
 constexpr std::uint32_t kDb = 2;
@@ -74,12 +75,12 @@ private:
 
 class FlowTakeoverTest : public BpfTest {
 protected:
-    [[nodiscard]] std::uint64_t take(bool answered = false) {
+    [[nodiscard]] std::uint64_t take(Kind kind = Kind::any_flows) {
         bpf_map_info info{};
         std::uint32_t size = sizeof(info);
         EXPECT_EQ(bpf_map_get_info_by_fd(former.fd(), &info, &size), 0);
         const auto no_room =
-            datapath::take_over_flows(IpFamily::v4, {.map = former.fd(), .info = info, .answered = answered},
+            datapath::take_over_flows(IpFamily::v4, {.map = former.fd(), .info = info, .kind = kind},
                                       {.map = node().flow_map(false), .insert_program = node().insert_flows_program()},
                                       std::chrono::nanoseconds(kCopiedAt));
         EXPECT_TRUE(no_room) << no_room.error().message();
@@ -127,11 +128,35 @@ TEST_F(FlowTakeoverTest, WhatHadAReplyInTheFirstVersionHasOne) {
     EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, 0U);
     former.put(forward(kWeb, 50000, kLater + 1));
     former.put(reverse(kWeb, 50000, kLater + 1));
-    EXPECT_EQ(take(true), 0U);
+    EXPECT_EQ(take(Kind::flows_with_a_reply), 0U);
     EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, NK_FLOW_ANSWERED);
     former.put(reverse(kWeb, 50000, kLater + 2));
     EXPECT_EQ(take(), 0U);
     EXPECT_EQ(find(reverse(kWeb, 50000, kLater))->flags, NK_FLOW_ANSWERED) << "it was moved while we looked";
+}
+
+// Its connections that kept their port began with the half that leads back alone, which knew the uplink.
+TEST_F(FlowTakeoverTest, WhatHadNoReplyInTheFirstVersionGetsItsHalfThatLeadsOut) {
+    Half half = reverse(kWeb, 50000, kLater);
+    half.value.flags = NK_FLOW_SYN;
+    half.value.uplink_ifindex = 7;
+    former.put(half);
+    EXPECT_EQ(take(Kind::flows_without_a_reply), 0U);
+    const auto made = find(forward(kWeb, 50000, kLater));
+    ASSERT_TRUE(made);
+    EXPECT_TRUE(has(forward(kWeb, 50000, kLater)));
+    EXPECT_EQ(made->port, htons(50000));
+    EXPECT_EQ(made->addr.word[0], kTranslated);
+    EXPECT_EQ(made->ifindex, 7U);
+    EXPECT_EQ(made->flags, NK_FLOW_SYN);
+    EXPECT_EQ(find(half)->host_socket_stamp, 0U) << "it is another number now";
+    EXPECT_EQ(node().flow_counts(kWeb).flows4, 1U);
+    // Its reply came while we looked; what leads out was not touched since.
+    half.value.last_seen_ns = kLater + 1;
+    former.put(half);
+    former.put(forward(kWeb, 50000, kLater));
+    EXPECT_EQ(take(Kind::flows_with_a_reply), 0U);
+    EXPECT_EQ(find(forward(kWeb, 50000, kLater))->flags & NK_FLOW_ANSWERED, NK_FLOW_ANSWERED);
 }
 
 // A former version's way in remembered what the way out is.

@@ -3,6 +3,7 @@
 // whose programs know nothing of upgrades. Traffic is counted packet by packet.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -70,6 +71,14 @@ protected:
                std::ranges::none_of(std::filesystem::directory_iterator(pins()), [](const auto& entry) {
                    return entry.path().filename().string().starts_with("upgrade");
                });
+    }
+
+    // Of the one flow that there is.
+    [[nodiscard]] int only_translated_port() {
+        const auto flows = call({.operation = ipc::Operation::flow_list});
+        EXPECT_TRUE(flows);
+        EXPECT_EQ(flows->at("flows").size(), 1U) << flows->dump();
+        return flows->at("flows").at(0).at("translated_port");
     }
 
     const char* former_ = NETKITD_PROGRAM;
@@ -174,6 +183,32 @@ TEST_P(UpgradeFromTest, LosesNothingUnderTraffic) {
     EXPECT_GT(connections.sent, 10U);
     EXPECT_EQ(connections.came_back, connections.sent);
     EXPECT_EQ(connections.failed, 0U);
+}
+
+// A connection whose SYN is not answered before the upgrade goes on from the same port: with another, its remote would
+// have two. (The first version had one half of it alone where it kept its port, which may be of another's home today.)
+TEST_P(UpgradeFromTest, AConnectionThatIsBeingMadeKeepsItsPort) {
+    constexpr std::uint16_t kPort = 65000;
+    outside().run(
+        "nft add table inet silent && "
+        "nft 'add chain inet silent in { type filter hook input priority 0; }' && "
+        "nft add rule inet silent in tcp dport 7 drop");
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    const EchoServer echo(outside(), "198.51.100.2");
+    const Address to = echo_at("198.51.100.2");
+    const UniqueFd socket = socket_in(web.netns(), to, SOCK_STREAM | SOCK_NONBLOCK);
+    const Address local = with_port(echo_at("0.0.0.0"), kPort);
+    ASSERT_EQ(::bind(socket.get(), local.get(), local.size), 0);
+    ASSERT_EQ(::connect(socket.get(), to.get(), to.size), -1);
+    ASSERT_EQ(errno, EINPROGRESS);
+    const int before = only_translated_port();
+    upgrade();
+    outside().run("nft delete table inet silent");
+    pollfd wait{.fd = socket.get(), .events = POLLOUT, .revents = 0};
+    constexpr int kPatienceMs = 30'000;
+    ASSERT_EQ(::poll(&wait, 1, kPatienceMs), 1);
+    EXPECT_EQ(only_translated_port(), before);
 }
 
 // A migration that is cut short at any instant is finished by the next start.
