@@ -137,7 +137,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
 struct nk_endpoint {
 	__u32 ifindex;	   // the host's end: netkit primary or veth
 	__u32 id;	   // the daemon's endpoint number, never reused while flows of it exist
-	__u32 unused;	   // zero
+	__u32 home;	   // which of the homes of the pool it has (lib/nat/ports.h); modulo how many there are
 	__u32 device_mode; // enum nk_device_mode
 	__u8 peer_mac[6];  // the container's end; zero in L3 netkit mode
 	__u8 host_mac[6];  // the host's end; zero in L3 netkit mode
@@ -183,9 +183,9 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow6_key) == 40, "nk_flow6_key");
 
 // What this half has seen; the other half has its own. A lifetime follows from both (netd/nat/flows.h).
 enum nk_flow_flag {
-	NK_FLOW_SYN = 1 << 0,	   // a SYN, or SCTP's INIT, went this way
-	NK_FLOW_FIN = 1 << 1,	   // a FIN went this way
-	NK_FLOW_RST = 1 << 2,	   // a RST, or SCTP's ABORT, was seen, either way (written to both halves)
+	NK_FLOW_SYN = 1 << 0, // a SYN, or SCTP's INIT, went this way
+	NK_FLOW_FIN = 1 << 1, // a FIN went this way
+	NK_FLOW_RST = 1 << 2, // a RST, or SCTP's ABORT: the container's is written to both halves, the other to its own
 	NK_FLOW_ANSWERED = 1 << 3, // a reply was seen that was no RST (written to both halves)
 };
 
@@ -197,7 +197,7 @@ struct nk_flow {
 	__u16 mtu;	     // forward: of the route, as far as 16 bits go; reverse: zero
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
-	__u32 endpoint_id;   // owner: nk_endpoint.id, or NK_HOST_ID
+	__u32 endpoint_id;   // owner: nk_endpoint.id, NK_HOST_ID or NK_HOST_ANSWERS_ID
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
 	// is; reverse: zero before the first reply.
 	__u32 stamp;
@@ -217,6 +217,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 // Owner of the host's own flows, and of those of other NATs on it: no endpoint has this number. Such a flow is a
 // reverse half alone, with nothing to write (lib/nat/host_flow.h).
 #define NK_HOST_ID 0
+// Owner of those flows of the host's that answer what anybody may send: they have a share of their own.
+#define NK_HOST_ANSWERS_ID 0xffffffff
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
 //

@@ -272,6 +272,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	m->wire_len = nk_wire_len(skb, &out->ip, &out->l4);
 	m->endpoint_id = out->source->id;
 	m->endpoint_ifindex = out->source->ifindex;
+	m->home = out->source->home;
 	m->network_flags = out->network ? out->network->flags : 0;
 	if (m->network_flags & NK_NETWORK_FIXED_SOURCE)
 		m->network_source = nk_network_addr(&out->network->source);

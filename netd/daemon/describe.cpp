@@ -105,7 +105,7 @@ json describe_flow(const nat::Flow& flow, const std::string& container) {
             {"state", nat::to_string(flow.state)},
             {"age_ms", milliseconds(flow.age)},
             {"idle_ms", milliseconds(flow.idle)},
-            {"endpoint", flow.endpoint_id},
+            {"endpoint", nat::is_of_host(flow.endpoint_id) ? NK_HOST_ID : flow.endpoint_id},
             {"container", container}};
 }
 

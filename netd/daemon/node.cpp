@@ -102,7 +102,7 @@ Result<void> Node::restore_endpoints() {
     NK_TRY(manager_->restore());
     // Numbers begin anew: what is left of others' flows must not pass for theirs.
     NK_TRY(flows().flush(
-        {.owner = [this](std::uint32_t id) { return id != NK_HOST_ID && !manager_->endpoints().contains(id); }}));
+        {.owner = [this](std::uint32_t id) { return !nat::is_of_host(id) && !manager_->endpoints().contains(id); }}));
     return {};
 }
 

@@ -170,6 +170,9 @@ Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& se
                            .protocol = selection.protocol,
                            .destination = selection.destination,
                            .destination_port = selection.port};
+    if (selection.hosts) {
+        filter.owner = nat::is_of_host;
+    }
     if (selection.endpoint) {
         filter.endpoint_id = NK_TRY(find_endpoint(node, *selection.endpoint))->record.id;
     }
@@ -186,8 +189,13 @@ Result<json> list_flows(const Node& node, const ipc::FlowSelection& selection) {
 }
 
 Result<json> flush_flows(const Node& node, const ipc::FlowSelection& selection) {
+    if (selection.hosts) {
+        return fail(ErrorKind::refused,
+                    "the host's own flows, and those of other NATs on it, only say which ports are taken: they end by "
+                    "themselves, and are never flushed");
+    }
     nat::FlowFilter filter = NK_TRY(filter_of(node, selection));
-    filter.owner = [](std::uint32_t endpoint_id) { return endpoint_id != NK_HOST_ID; };  // the host's are none of ours
+    filter.owner = [](std::uint32_t endpoint_id) { return !nat::is_of_host(endpoint_id); };
     const std::uint64_t flushed = NK_TRY(node.flows().flush(filter));
     log(LogLevel::notice, "{} masqueraded flows flushed on request", flushed);
     return json{{"flushed", flushed}};

@@ -190,6 +190,7 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
     nk_endpoint wire{};
     wire.ifindex = endpoint.host_ifindex;
     wire.id = endpoint.id;
+    wire.home = endpoint.home;
     wire.device_mode = to_wire(endpoint.device_mode);
     std::ranges::copy(endpoint.peer_mac.bytes, std::begin(wire.peer_mac));
     std::ranges::copy(endpoint.host_mac.bytes, std::begin(wire.host_mac));
@@ -199,6 +200,7 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
 EndpointEntry from_wire(const IpAddr& address, const nk_endpoint& wire) {
     EndpointEntry endpoint{.address = address,
                            .id = wire.id,
+                           .home = wire.home,
                            .host_ifindex = wire.ifindex,
                            .device_mode = from_wire(static_cast<nk_device_mode>(wire.device_mode)),
                            .peer_mac = {},

@@ -49,6 +49,7 @@ struct NodeSettings {
 struct EndpointEntry {
     IpAddr address;
     std::uint32_t id = 0;
+    std::uint32_t home = 0;
     std::uint32_t host_ifindex = 0;
     link::DeviceMode device_mode{};
     link::MacAddr peer_mac;

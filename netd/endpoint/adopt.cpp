@@ -32,6 +32,7 @@ std::optional<EndpointRecord> record_of(const link::Device& device, const std::v
         }
         (entry.address.is_v4() ? record.ipv4 : record.ipv6) = entry.address;
         record.id = entry.id;
+        record.home = entry.home;
         record.device_mode = entry.device_mode;
         record.host_mac = entry.host_mac;
         record.peer_mac = entry.peer_mac;

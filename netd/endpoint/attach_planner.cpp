@@ -20,6 +20,7 @@ Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNe
     const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
     AttachPlan result = NK_TRY(without_addresses(request, network, netns.cookie));
     NK_TRY(take_addresses(result, request.options, network, netns, predecessor, undo));
+    result.record.home = take_home(request.container_id, undo);
     if (predecessor != nullptr) {
         result.predecessor = predecessor->record;
     }
@@ -127,6 +128,15 @@ Result<void> AttachPlanner::take_addresses(AttachPlan& plan, const AttachOptions
     record.ipv4 = NK_TRY_CONTEXT(options.ipv4 ? "io.netkitd.ipv4" : formatted("network {}", network.name),
                                  take_address(network.ipv4, options.ipv4, predecessor, undo));
     return {};
+}
+
+std::uint32_t AttachPlanner::take_home(const std::string& container_id, UndoStack& undo) {
+    const std::uint32_t home = homes_.take(container_id, settings_.config.masquerade_ports);
+    undo.push("give back the home", [&homes = homes_, home, container_id]() -> Result<void> {
+        homes.give_back(home, container_id);
+        return {};
+    });
+    return home;
 }
 
 Result<IpAddr> AttachPlanner::take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,

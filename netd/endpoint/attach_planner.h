@@ -1,5 +1,5 @@
-// What a new endpoint is going to be: checks what is asked for, and takes the addresses. Nothing of the kernel is
-// changed yet (attach.h does that).
+// What a new endpoint is going to be: checks what is asked for, and takes addresses and a home. Nothing of the kernel
+// is changed yet (attach.h does that).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
+#include "endpoint/homes.h"
 #include "endpoint/plumbing.h"
 #include "store/store.h"
 
@@ -21,11 +22,11 @@ namespace netkitd {
 
 class AttachPlanner {
 public:
-    // Borrows all for its life, the pools for that of the undo stack too.
-    AttachPlanner(const EndpointSettings& settings, Store& store, Plumbing& plumbing, AddressPools& pools)
-        : settings_(settings), store_(store), plumbing_(plumbing), pools_(pools) {}
+    // Borrows all for its life, the pools and homes for that of the undo stack too.
+    AttachPlanner(const EndpointSettings& settings, Store& store, Plumbing& plumbing, AddressPools& pools, Homes& homes)
+        : settings_(settings), store_(store), plumbing_(plumbing), pools_(pools), homes_(homes) {}
 
-    // `predecessor`: the container's endpoint in another netns, or null. `undo` gives the addresses back.
+    // `predecessor`: the container's endpoint in another netns, or null. `undo` gives back what was taken.
     [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, ContainerNetns& netns,
                                           const Endpoint* predecessor, UndoStack& undo);
 
@@ -43,6 +44,7 @@ private:
     [[nodiscard]] Result<void> take_addresses(AttachPlan& plan, const AttachOptions& options,
                                               const NetworkConfig& network, ContainerNetns& netns,
                                               const Endpoint* predecessor, UndoStack& undo);
+    [[nodiscard]] std::uint32_t take_home(const std::string& container_id, UndoStack& undo);
     // The `wanted` address, or any; `undo` gives it back.
     [[nodiscard]] Result<IpAddr> take_address(const IpPrefix& prefix, const std::optional<IpAddr>& wanted,
                                               const Endpoint* predecessor, UndoStack& undo);
@@ -51,6 +53,7 @@ private:
     Store& store_;
     Plumbing& plumbing_;
     AddressPools& pools_;
+    Homes& homes_;
 };
 
 }  // namespace netkitd

@@ -16,6 +16,7 @@ std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& reco
     for (const IpAddr& address : record.addresses()) {
         entries.push_back({.address = address,
                            .id = record.id,
+                           .home = record.home,
                            .host_ifindex = record.host_ifindex,
                            .device_mode = record.device_mode,
                            .peer_mac = record.peer_mac,

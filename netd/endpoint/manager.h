@@ -19,6 +19,7 @@
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
+#include "endpoint/homes.h"
 #include "endpoint/member_processes.h"
 #include "endpoint/plumbing.h"
 #include "endpoint/process_watch.h"
@@ -110,6 +111,7 @@ private:
     Store& store_;
     Plumbing& plumbing_;
     AddressPools pools_;
+    Homes homes_;
     MemberProcesses processes_;
     PairSizes pair_sizes_;
     EndpointTable endpoints_;

@@ -205,6 +205,11 @@ Result<void> read_filter_key(const std::string& key, const json& value, FlowSele
             return fail(ErrorKind::invalid, "filter.port must be a port");
         }
         flows.port = value.get<std::uint16_t>();
+    } else if (key == "hosts") {
+        if (!value.is_boolean()) {
+            return fail(ErrorKind::invalid, "filter.hosts must be true or false");
+        }
+        flows.hosts = value.get<bool>();
     } else {
         return fail(ErrorKind::invalid, "filter has no key {}", quote(key));
     }
@@ -242,6 +247,9 @@ json flows_json(const FlowSelection& flows) {
     }
     if (flows.port) {
         filter["port"] = *flows.port;
+    }
+    if (flows.hosts) {
+        filter["hosts"] = true;
     }
     return filter;
 }

@@ -51,6 +51,7 @@ struct FlowSelection {
     std::optional<std::uint8_t> protocol{};
     std::optional<IpPrefix> destination{};
     std::optional<std::uint16_t> port{};  // the destination's
+    bool hosts = false;                   // of the host and other NATs on it alone; flow_list
 
     [[nodiscard]] bool is_everything() const { return *this == FlowSelection(); }
     bool operator==(const FlowSelection&) const = default;

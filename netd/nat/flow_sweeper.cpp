@@ -93,7 +93,7 @@ template <typename Key>
 nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, const FlowEntry<Key>& entry) const {
     // A name that was asked for and told: the port is for the next one (RFC 4787, REQ-5 c).
     constexpr nanoseconds kLookUp = 3s;
-    if (entry.value.endpoint_id == NK_HOST_ID) {
+    if (is_of_host(entry.value.endpoint_id)) {
         return hosts_life(lifetimes, state, entry);
     }
     if (!owners_.has(entry.value.endpoint_id)) {
@@ -116,8 +116,10 @@ nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const Flow
 template <typename Key>
 nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                 const nk_flow& other) const {
-    const FlowState state = flow_state(entry.key.proto, entry.value.flags, other.flags);
-    const nk_flow& forward = entry.key.direction == NK_FLOW_FORWARD ? entry.value : other;
+    const bool is_forward = entry.key.direction == NK_FLOW_FORWARD;
+    const nk_flow& forward = is_forward ? entry.value : other;
+    const nk_flow& reverse = is_forward ? other : entry.value;
+    const FlowState state = flow_state(entry.key.proto, forward.flags, reverse.flags);
     return nanoseconds(forward.last_seen_ns) + life(lifetimes, state, entry);
 }
 
@@ -240,7 +242,7 @@ Result<void> FlowSweeper::spare_connected(std::vector<EndedFlow<Key>>& ended, co
     for (const EndedFlow<Key>& flow : ended) {
         const std::uint32_t owner = flow.entry.value.endpoint_id;
         const auto [place, is_new] = netns_ids.try_emplace(owner);
-        if (is_new && owner != NK_HOST_ID && owners_.has(owner)) {
+        if (is_new && !is_of_host(owner) && owners_.has(owner)) {
             place->second = owners_.netns_id(owner);
         }
         const std::uint8_t proto = place->second ? kept_by_socket(lifetimes, flow, now) : std::uint8_t{0};

@@ -97,7 +97,7 @@ private:
     [[nodiscard]] std::chrono::nanoseconds end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                                   const nk_flow& other) const;
     [[nodiscard]] bool has_ended(std::uint32_t endpoint_id) const {
-        return endpoint_id != NK_HOST_ID && !owners_.has(endpoint_id);
+        return !is_of_host(endpoint_id) && !owners_.has(endpoint_id);
     }
     [[nodiscard]] Result<std::array<bool, 2>> ownerless_are_too_many() const;
     [[nodiscard]] Result<void> forget_counts() const;

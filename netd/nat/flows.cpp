@@ -57,7 +57,7 @@ Result<void> walk(int map, const FlowFilter& filter, Handle handle) {
 template <typename Key>
 Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forward, nanoseconds now) {
     const nanoseconds idle = since(now, reverse.value.last_seen_ns);
-    const bool is_hosts = reverse.value.endpoint_id == NK_HOST_ID;
+    const bool is_hosts = is_of_host(reverse.value.endpoint_id);
     return {.protocol = reverse.key.proto,
             .source = to_address(is_hosts ? reverse.key.daddr : address_in<Key>(reverse.value)),
             .source_port = ntohs(is_hosts ? reverse.key.dport : reverse.value.port),
@@ -65,7 +65,12 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
             .destination_port = ntohs(reverse.key.sport),
             .translated = to_address(reverse.key.daddr),
             .translated_port = ntohs(reverse.key.dport),
-            .state = flow_state(reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
+            // Of the host's, what it sent itself.
+            .state = flow_state(reverse.key.proto,
+                                forward    ? forward->flags
+                                : is_hosts ? reverse.value.flags
+                                           : 0,
+                                reverse.value.flags),
             .age = since(now, reverse.value.created_ns),
             .idle = forward ? std::min(idle, since(now, forward->last_seen_ns)) : idle,
             .endpoint_id = reverse.value.endpoint_id};
@@ -127,10 +132,14 @@ FlowState flow_state(std::uint8_t protocol, std::uint32_t forward_flags, std::ui
     if (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) {
         const bool forward_fin = (forward_flags & NK_FLOW_FIN) != 0;
         const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;
-        if (((forward_flags | reverse_flags) & NK_FLOW_RST) != 0 || (forward_fin && reverse_fin)) {
+        const bool forward_rst = (forward_flags & NK_FLOW_RST) != 0;
+        const bool reverse_rst = (reverse_flags & NK_FLOW_RST) != 0;
+        // Anybody can send a reset: of itself it is no more than that end's FIN.
+        const bool is_reset = forward_rst || (reverse_rst && (forward_fin || !answered));
+        if (is_reset || (forward_fin && reverse_fin)) {
             return FlowState::closed;
         }
-        if (answered && (forward_fin || reverse_fin)) {
+        if (answered && (forward_fin || reverse_fin || reverse_rst)) {
             return FlowState::half_closed;
         }
     }

@@ -33,11 +33,16 @@ struct Flow {
     FlowState state{};
     std::chrono::nanoseconds age{};
     std::chrono::nanoseconds idle{};  // of the direction that was used last
-    std::uint32_t endpoint_id = 0;    // NK_HOST_ID: of the host, or of another NAT on it
+    std::uint32_t endpoint_id = 0;    // is_of_host(): of the host, or of another NAT on it
 };
 
 // CLOCK_MONOTONIC, which flows' stamps are of (bpf_ktime_get_ns(), bpf-helpers(7)).
 [[nodiscard]] std::chrono::nanoseconds monotonic_now();
+
+// Whether a flow with that owner is no container's.
+[[nodiscard]] constexpr bool is_of_host(std::uint32_t endpoint_id) {
+    return endpoint_id == NK_HOST_ID || endpoint_id == NK_HOST_ANSWERS_ID;
+}
 
 // What the two halves say together.
 [[nodiscard]] FlowState flow_state(std::uint8_t protocol, std::uint32_t forward_flags, std::uint32_t reverse_flags);

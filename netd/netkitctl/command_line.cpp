@@ -28,7 +28,7 @@ Commands:
                            attach a network namespace, as the hook does for a container
   detach --id ID           undo it
   flow list [FILTER]...    masqueraded flows
-  flow flush FILTER...     forget them: their connections may end; --all for every flow
+  flow flush FILTER...     forget them: their connections may end; --all for every flow of containers
   doctor                   what this host lacks, and how to get it (asks no daemon)
 
 Exit status: 0 done, 1 refused or failed, 2 usage.
@@ -51,7 +51,8 @@ cxxopts::Options describe() {
         ("endpoint", "of this container (the first characters of its id are enough), or of this endpoint", cxxopts::value<std::string>(), "ID")
         ("proto", "tcp, udp, icmp, …", cxxopts::value<std::string>(), "NAME")
         ("dst", "to these addresses: 198.51.100.0/24, 198.51.100.7:443, [2001:db8::/32]:443", cxxopts::value<std::string>(), "PREFIX[:PORT]")
-        ("all", "flow flush: every flow");
+        ("host", "flow list: those of the host itself and of other NATs on it, which are never flushed")
+        ("all", "flow flush: every flow of containers");
     options.add_options("hidden")
         ("words", "", cxxopts::value<std::vector<std::string>>());
     // clang-format on
@@ -138,6 +139,7 @@ Result<void> check_options(const Form& form, const cxxopts::ParseResult& parsed)
     for (const char* option : {"endpoint", "proto", "dst"}) {
         NK_TRY(check(option, form.takes_flows, false));
     }
+    NK_TRY(check("host", form.takes_flows && !form.takes_all, false));
     NK_TRY(check("all", form.takes_all, false));
     return check("annotation", form.takes_netns, false);
 }
@@ -185,6 +187,10 @@ Result<ipc::FlowSelection> parse_selection(const cxxopts::ParseResult& parsed) {
     if (parsed.count("endpoint") > 0) {
         flows.endpoint = parsed["endpoint"].as<std::string>();
         NK_TRY_CONTEXT("--endpoint", ipc::check_id(*flows.endpoint));
+    }
+    flows.hosts = parsed.count("host") > 0;
+    if (flows.hosts && flows.endpoint) {
+        return fail(ErrorKind::invalid, "--host and --endpoint: no flow is of both");
     }
     if (parsed.count("proto") > 0) {
         const auto& name = parsed["proto"].as<std::string>();

@@ -68,6 +68,11 @@ CREATE TABLE networks (
     R"(
 ALTER TABLE node ADD COLUMN written_by TEXT NOT NULL DEFAULT '';
 )",
+    // An endpoint's home followed from its number.
+    R"(
+ALTER TABLE endpoints ADD COLUMN home INTEGER NOT NULL DEFAULT 0 CHECK (home BETWEEN 0 AND 4294967295);
+UPDATE endpoints SET home = id % 256;
+)",
 #ifdef NETKITD_NEXT_VERSION  // of the upgrade tests
     R"(
 ALTER TABLE endpoints ADD COLUMN next_version TEXT;

@@ -120,6 +120,7 @@ Result<EndpointRecord> endpoint_in(const Statement& row) {
     record.host_ifindex = static_cast<std::uint32_t>(row.integer(9));
     record.host_mac = mac_in(row, 10);
     record.peer_mac = mac_in(row, 11);
+    record.home = static_cast<std::uint32_t>(row.integer(13));
     record.created = Clock::time_point(duration_cast<Clock::duration>(std::chrono::nanoseconds(row.integer(12))));
     return record;
 }
@@ -129,7 +130,7 @@ Result<void> insert_row(sqlite3* database, const EndpointRecord& record) {
     Statement insert = NK_TRY(Statement::prepare(
         database,
         "INSERT INTO endpoints (id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, "
-        "host_name, host_ifindex, host_mac, peer_mac, created_ns) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+        "host_name, host_ifindex, host_mac, peer_mac, created_ns, home) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
     return insert.bind(std::int64_t{record.id})
         .bind(std::bit_cast<std::int64_t>(record.netns_cookie))
         .bind(std::string_view(record.network))
@@ -143,6 +144,7 @@ Result<void> insert_row(sqlite3* database, const EndpointRecord& record) {
         .bind(std::span(record.host_mac.bytes))
         .bind(std::span(record.peer_mac.bytes))
         .bind(std::chrono::duration_cast<nanoseconds>(record.created.time_since_epoch()).count())
+        .bind(std::int64_t{record.home})
         .run();
 }
 
@@ -294,7 +296,7 @@ Result<std::vector<EndpointRecord>> Store::endpoints() {
     Statement rows = NK_TRY(
         Statement::prepare(database_.get(),
                            "SELECT id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, host_name, "
-                           "host_ifindex, host_mac, peer_mac, created_ns FROM endpoints ORDER BY id"));
+                           "host_ifindex, host_mac, peer_mac, created_ns, home FROM endpoints ORDER BY id"));
     std::vector<EndpointRecord> records;
     while (NK_TRY(rows.step())) {
         EndpointRecord record = NK_TRY_CONTEXT("read an endpoint from the state database", endpoint_in(rows));

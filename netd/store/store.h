@@ -38,7 +38,8 @@ struct Member {
 };
 
 struct EndpointRecord {
-    std::uint32_t id = 0;  // never reused, also across restarts
+    std::uint32_t id = 0;    // never reused, also across restarts
+    std::uint32_t home = 0;  // which of the pool's (endpoint/homes.h)
     std::uint64_t netns_cookie = 0;
     std::string network;
     std::string interface_name;  // in the container

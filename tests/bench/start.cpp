@@ -99,12 +99,13 @@ Result<void> timed(Figures& figures, const std::string& name, const std::functio
 const std::map<std::string, std::string> kAnnotations{{"io.netkitd.network", "default"}};
 
 Result<void> attach_by_socket(const Container& container, Figures& figures) {
-    ipc::Request request{.operation = ipc::Operation::attach,
-                         .id = container.id(),
-                         .pid = container.pid(),
-                         .annotations = kAnnotations,
-                         .netns = UniqueFd(::open(container.netns().c_str(), O_RDONLY | O_CLOEXEC)),
-                         .pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, container.pid(), 0)))};
+    ipc::Request request;
+    request.operation = ipc::Operation::attach;
+    request.id = container.id();
+    request.pid = container.pid();
+    request.annotations = kAnnotations;
+    request.netns = UniqueFd(::open(container.netns().c_str(), O_RDONLY | O_CLOEXEC));
+    request.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, container.pid(), 0)));
     return timed(figures, "attach", [&]() -> Result<void> {
         const json reply = NK_TRY(ipc::call(std::string(ipc::kDefaultSocketPath), request, kDeadline));
         figures["own"].push_back(reply.at("own_time_us").get<double>() / 1000);

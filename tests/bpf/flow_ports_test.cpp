@@ -142,7 +142,7 @@ protected:
     HomeTest() { options.flow_entries = 65536; }
 
     static std::uint16_t home_of(std::uint32_t endpoint_id) {
-        return static_cast<std::uint16_t>(kFirstHome + endpoint_id % 256 * NK_HOME_PORTS);
+        return static_cast<std::uint16_t>(kFirstHome + (endpoint_id + kFirstEndpointsHome) % 256 * NK_HOME_PORTS);
     }
     void take(std::uint16_t first, std::uint16_t last, std::uint32_t endpoint_id, std::uint8_t protocol = IPPROTO_TCP,
               std::uint16_t remote_port = 443) {

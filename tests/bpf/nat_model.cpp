@@ -67,10 +67,11 @@ void note_sent(NatModel::State& state, const Sent& sent) {
 void note_received(NatModel::State& state, const Sent& sent) {
     if (sent.rst) {
         // Refused is not answered. SCTP's ABORT is not believed.
-        state.reset = state.reset || sent.protocol == IPPROTO_TCP;
+        state.remote_reset = state.remote_reset || sent.protocol == IPPROTO_TCP;
         return;
     }
     state.reset = state.reset && (state.answered || !sent.syn);
+    state.remote_reset = state.remote_reset && (state.answered || !sent.syn);
     state.answered = state.answered || sent.syn || !state.began;
     state.remote_ended = state.remote_ended || (sent.fin && !sent.syn);
 }

@@ -85,8 +85,9 @@ public:
         bool stale = false;            // of a container that is gone
         bool container_ended = false;  // by a FIN
         bool remote_ended = false;
-        bool reset = false;
-        [[nodiscard]] bool closed() const { return reset || (container_ended && remote_ended); }
+        bool reset = false;         // by the container
+        bool remote_reset = false;  // so it seems: anybody can send that
+        [[nodiscard]] bool closed() const { return reset || remote_reset || (container_ended && remote_ended); }
     };
     [[nodiscard]] const State* find(const Conversation& conversation) const;
     // Its container is the host.

@@ -63,8 +63,9 @@ std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatM
     const bool forward = key.direction == NK_FLOW_FORWARD;
     const std::uint16_t port = ntohs(forward ? value.port : key.dport);
     const bool ended = (value.flags & NK_FLOW_FIN) != 0;
+    const bool is_reset = state.reset || (!forward && state.remote_reset);
     const bool ends_agree = ended == (forward ? state.container_ended : state.remote_ended) &&
-                            ((value.flags & NK_FLOW_RST) != 0) == state.reset &&
+                            ((value.flags & NK_FLOW_RST) != 0) == is_reset &&
                             ((value.flags & NK_FLOW_ANSWERED) != 0) == state.answered;
     if (port == state.port && value.endpoint_id == id && ends_agree) {
         return "";
@@ -72,7 +73,7 @@ std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatM
     return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}{}",
                      forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
                      state.container_ended ? "ended by the container " : "",
-                     state.remote_ended ? "ended by the remote " : "", state.reset ? "reset " : "",
+                     state.remote_ended ? "ended by the remote " : "", is_reset ? "reset " : "",
                      state.answered ? "answered" : "");
 }
 

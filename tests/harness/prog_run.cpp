@@ -565,6 +565,7 @@ Result<void> TestNode::add_endpoint(std::string_view address, std::string_view d
     nk_endpoint endpoint{};
     endpoint.ifindex = if_nametoindex(std::string(device).c_str());
     endpoint.id = id;
+    endpoint.home = id + kFirstEndpointsHome;
     endpoint.device_mode = mode;
     if (mode != NK_DEVICE_NETKIT) {
         std::ranges::copy(kContainerMac, endpoint.peer_mac);

@@ -59,6 +59,9 @@ struct Flow {
 // Whether a reply was seen (NK_FLOW_ANSWERED).
 enum class Stage { fresh, established };
 
+// Of the endpoint with number zero; of others, as many more.
+inline constexpr std::uint32_t kFirstEndpointsHome = 7;
+
 struct RunOptions {
     std::uint32_t gso_size = 0;
     std::uint32_t mark = 0;

@@ -1,14 +1,19 @@
 #include "harness/traffic.h"
 
 #include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
 #include <linux/tcp.h>
 #include <netdb.h>
+#include <netinet/ip6.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
+#include <span>
 
 #include "base/format.h"
 #include "harness/wait.h"
@@ -45,6 +50,19 @@ void echo(int connection) {
             if (now <= 0) {
                 return;
             }
+        }
+    }
+}
+
+void echo_datagrams(int socket, const std::stop_token& stop) {
+    std::array<char, 2048> buffer{};
+    while (!stop.stop_requested()) {
+        sockaddr_storage from{};
+        socklen_t size = sizeof(from);
+        auto* peer = reinterpret_cast<sockaddr*>(&from);
+        const ssize_t count = ::recvfrom(socket, buffer.data(), buffer.size(), 0, peer, &size);
+        if (count > 0) {
+            ::sendto(socket, buffer.data(), static_cast<std::size_t>(count), 0, peer, size);
         }
     }
 }
@@ -87,25 +105,56 @@ UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int ty
     return socket;
 }
 
-EchoServer::EchoServer(const NetworkNamespace& netns, const std::string& address)
-    : stream_(socket_in(netns, echo_at(address), SOCK_STREAM)),
-      datagrams_(socket_in(netns, echo_at(address), SOCK_DGRAM)) {
-    const Address local = echo_at(address);
+UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type) {
+    UniqueFd socket = socket_in(netns, local, type);
     const int on = 1;
-    ::setsockopt(stream_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    for (const UniqueFd* socket : {&stream_, &datagrams_}) {
-        EXPECT_EQ(::bind(socket->get(), local.get(), local.size), 0) << std::strerror(errno);
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    EXPECT_EQ(::bind(socket.get(), local.get(), local.size), 0) << std::strerror(errno);
+    return socket;
+}
+
+void send_raw(const NetworkNamespace& netns, const Packet& packet) {
+    const Bytes frame = packet.bytes();
+    const auto ip = std::span(frame).subspan(ETH_HLEN);
+    const bool is_v4 = ip.front() >> 4 == 4;
+    Address to{.storage = {}, .size = 0};
+    UniqueFd socket;
+    netns.inside(
+        [&] { socket = UniqueFd(::socket(is_v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)); });
+    if (is_v4) {
+        sockaddr_in name{};
+        name.sin_family = AF_INET;
+        std::memcpy(&name.sin_addr, ip.subspan(offsetof(iphdr, daddr)).data(), sizeof(name.sin_addr));
+        std::memcpy(&to.storage, &name, to.size = sizeof(name));
+    } else {
+        sockaddr_in6 name{};
+        name.sin6_family = AF_INET6;
+        std::memcpy(&name.sin6_addr, ip.subspan(offsetof(ip6_hdr, ip6_dst)).data(), sizeof(name.sin6_addr));
+        std::memcpy(&to.storage, &name, to.size = sizeof(name));
     }
+    EXPECT_EQ(::sendto(socket.get(), ip.data(), ip.size(), 0, to.get(), to.size), static_cast<ssize_t>(ip.size()))
+        << std::strerror(errno);
+}
+
+DatagramEcho::DatagramEcho(UniqueFd socket) : socket_(std::move(socket)) {
+    thread_ = std::jthread([fd = socket_.get()](const std::stop_token& stop) { echo_datagrams(fd, stop); });
+}
+
+DatagramEcho::~DatagramEcho() {
+    thread_.request_stop();
+    ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+EchoServer::EchoServer(const NetworkNamespace& netns, const std::string& address)
+    : stream_(socket_bound_to(netns, echo_at(address), SOCK_STREAM)),
+      datagrams_(socket_bound_to(netns, echo_at(address), SOCK_DGRAM)) {
     ::listen(stream_.get(), SOMAXCONN);
     acceptor_ = std::jthread([this](const std::stop_token& stop) { accept(stop); });
-    echoer_ = std::jthread([this](const std::stop_token& stop) { echo_datagrams(stop); });
 }
 
 EchoServer::~EchoServer() {
     acceptor_.request_stop();
-    echoer_.request_stop();
     ::shutdown(stream_.get(), SHUT_RDWR);
-    ::shutdown(datagrams_.get(), SHUT_RDWR);
 }
 
 void EchoServer::accept(const std::stop_token& stop) {
@@ -117,23 +166,8 @@ void EchoServer::accept(const std::stop_token& stop) {
     }
 }
 
-void EchoServer::echo_datagrams(const std::stop_token& stop) {
-    std::array<char, 2048> buffer{};
-    while (!stop.stop_requested()) {
-        sockaddr_storage from{};
-        socklen_t size = sizeof(from);
-        auto* peer = reinterpret_cast<sockaddr*>(&from);
-        const ssize_t count = ::recvfrom(datagrams_.get(), buffer.data(), buffer.size(), 0, peer, &size);
-        if (count > 0) {
-            ::sendto(datagrams_.get(), buffer.data(), static_cast<std::size_t>(count), 0, peer, size);
-        }
-    }
-}
-
 Mirror::Mirror(const NetworkNamespace& netns, const std::string& address)
-    : socket_(socket_in(netns, echo_at(address), SOCK_DGRAM)) {
-    const Address local = echo_at(address);
-    EXPECT_EQ(::bind(socket_.get(), local.get(), local.size), 0) << std::strerror(errno);
+    : socket_(socket_bound_to(netns, echo_at(address), SOCK_DGRAM)) {
     set_patience(socket_.get(), 100ms);
     thread_ = std::jthread([socket = socket_.get()](const std::stop_token& stop) {
         while (!stop.stop_requested()) {

@@ -11,6 +11,7 @@
 
 #include "base/unique_fd.h"
 #include "harness/netns.h"
+#include "harness/packet.h"
 
 namespace netkitd::test {
 
@@ -26,8 +27,23 @@ struct Address {
 [[nodiscard]] Address with_port(const Address& address, int port);
 // A socket of that netns, for any thread. Reads end after five seconds.
 [[nodiscard]] UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type);
+// The same with that address and port.
+[[nodiscard]] UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type);
 
-// Sends back whatever it gets, by TCP and UDP, on `address` in `netns`, until it is destroyed.
+// Sends back each datagram that the socket gets, until it is destroyed.
+class DatagramEcho {
+public:
+    explicit DatagramEcho(UniqueFd socket);
+    ~DatagramEcho();
+    DatagramEcho(const DatagramEcho&) = delete;
+    DatagramEcho& operator=(const DatagramEcho&) = delete;
+
+private:
+    UniqueFd socket_;
+    std::jthread thread_;
+};
+
+// The same by TCP and UDP, on the echo service's port of `address` in `netns`.
 class EchoServer {
 public:
     EchoServer(const NetworkNamespace& netns, const std::string& address);
@@ -37,13 +53,14 @@ public:
 
 private:
     void accept(const std::stop_token& stop);
-    void echo_datagrams(const std::stop_token& stop);
 
     UniqueFd stream_;
-    UniqueFd datagrams_;
+    DatagramEcho datagrams_;
     std::jthread acceptor_;
-    std::jthread echoer_;
 };
+
+// From that netns, as it is, whatever it says of its source; its Ethernet header is made anew.
+void send_raw(const NetworkNamespace& netns, const Packet& packet);
 
 // A datagram to every port of the address, over and over: each is a flow of its own.
 void flood_ports(const std::stop_token& stop, const UniqueFd& socket, const Address& to);

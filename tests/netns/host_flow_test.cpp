@@ -37,13 +37,12 @@ constexpr int port_of(int question) {
 }
 
 // Of that netns, bound to that port of any of its addresses.
-UniqueFd socket_at(const NetworkNamespace& netns, const Address& remote, int type, int port) {
-    UniqueFd socket = socket_in(netns, remote, type);
-    const Address local = with_port(echo_at("0.0.0.0"), port);
-    const int on = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    EXPECT_EQ(::bind(socket.get(), local.get(), local.size), 0) << port << ": " << std::strerror(errno);
-    return socket;
+UniqueFd socket_at(const NetworkNamespace& netns, int type, int port) {
+    return socket_bound_to(netns, with_port(echo_at("0.0.0.0"), port), type);
+}
+
+void bind_to_uplink(const UniqueFd& socket) {
+    EXPECT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, "up0", 3), 0) << std::strerror(errno);
 }
 
 // Whether what is sent there by the connected socket comes back; perhaps behind an answer to another's question, which
@@ -70,14 +69,14 @@ bool receives(const UniqueFd& socket) {
 
 // Asks once, from that port.
 bool asks(const NetworkNamespace& from, const Address& remote, int port) {
-    const UniqueFd socket = socket_at(from, remote, SOCK_DGRAM, port);
+    const UniqueFd socket = socket_at(from, SOCK_DGRAM, port);
     return ::connect(socket.get(), remote.get(), remote.size) == 0 && is_echoed(socket);
 }
 
 // Sends a datagram from each port that others will ask from.
 void ask_from_every_port(const NetworkNamespace& from, const Address& remote) {
     for (int question = 0; question < kQuestions; ++question) {
-        const UniqueFd socket = socket_at(from, remote, SOCK_DGRAM, port_of(question));
+        const UniqueFd socket = socket_at(from, SOCK_DGRAM, port_of(question));
         (void)::sendto(socket.get(), "x", 1, 0, remote.get(), remote.size);
     }
 }
@@ -139,9 +138,29 @@ protected:
     }
 
     [[nodiscard]] int flows_of_host() const {
-        const nlohmann::json flows = *call({.operation = ipc::Operation::flow_list});
-        return static_cast<int>(std::ranges::count_if(
-            flows.at("flows"), [](const nlohmann::json& flow) { return flow.at("endpoint") == 0; }));
+        ipc::Request hosts{.operation = ipc::Operation::flow_list};
+        hosts.flows.hosts = true;
+        const nlohmann::json flows = *call(std::move(hosts));
+        for (const nlohmann::json& flow : flows.at("flows")) {
+            EXPECT_EQ(flow.at("endpoint"), 0);
+        }
+        return static_cast<int>(flows.at("flows").size());
+    }
+    // Somebody outside asks that service of the host's from more ports than there are in a share; what answers them
+    // must not take what the host's own flows have.
+    void expect_answers_have_a_share_of_their_own(int port) const {
+        const Address service = with_port(echo_at("198.51.100.1"), port);
+        constexpr int kClients = 1000;
+        constexpr int kMostInAShare = 300;
+        for (int client = 0; client < kClients; ++client) {
+            const UniqueFd socket = socket_at(outside(), SOCK_DGRAM, 20000 + client);
+            ASSERT_EQ(::connect(socket.get(), service.get(), service.size), 0) << std::strerror(errno);
+            ASSERT_TRUE(is_echoed(socket)) << client;
+        }
+        EXPECT_GT(flows_of_host(), 0);
+        EXPECT_LT(flows_of_host(), kMostInAShare);
+        EXPECT_GT(counted("host-flow-refused"), 0U);
+        EXPECT_THAT(degraded(), testing::Not(Contains(HasSubstr("the host")))) << "nothing of its own was refused";
     }
 
     const NetworkNamespace other_;
@@ -189,11 +208,11 @@ TEST_F(HostFlowTest, APingOfTheHostsIsAnsweredWhoseIdAContainerHas) {
 
 TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
     const EchoServer echo(outside(), "198.51.100.2");
-    const UniqueFd containers = socket_at(attacker_.netns(), remote_, SOCK_STREAM, 50000);
+    const UniqueFd containers = socket_at(attacker_.netns(), SOCK_STREAM, 50000);
     ASSERT_EQ(::connect(containers.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
     ASSERT_TRUE(is_echoed(containers));
     outside().run("ss -K sport = 7 dport = 50000 || true");  // else it would answer the host's as that connection
-    const UniqueFd hosts = socket_at(node(), remote_, SOCK_STREAM, 50000);
+    const UniqueFd hosts = socket_at(node(), SOCK_STREAM, 50000);
     ASSERT_EQ(::connect(hosts.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
     EXPECT_TRUE(is_echoed(hosts));
     EXPECT_FALSE(is_echoed(containers));
@@ -206,8 +225,8 @@ TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
 // Sockets that are bound to a device are not found when a container's flow begins.
 TEST_F(HostFlowTest, ASocketThatIsBoundToADeviceGetsItsAnswers) {
     const EchoServer echo(outside(), "198.51.100.2");
-    const UniqueFd bound = socket_at(node(), remote_, SOCK_DGRAM, 50000);
-    ASSERT_EQ(::setsockopt(bound.get(), SOL_SOCKET, SO_BINDTODEVICE, "up0", 3), 0) << std::strerror(errno);
+    const UniqueFd bound = socket_at(node(), SOCK_DGRAM, 50000);
+    bind_to_uplink(bound);
     ASSERT_EQ(::connect(bound.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
     EXPECT_TRUE(is_echoed(bound));
     EXPECT_EQ(flows_of_host(), 1);
@@ -238,23 +257,38 @@ TEST_F(HostFlowTest, ARestartLeavesTheHostsFlowsToIt) {
 TEST_F(HostFlowTest, AServiceOfTheHostsThatStartsLaterGetsItsClientsDatagrams) {
     const Address client_address = with_port(remote_, 40001);
     const Address service_address = with_port(echo_at("198.51.100.1"), 50000);
-    const UniqueFd client = socket_at(outside(), service_address, SOCK_DGRAM, 40001);
+    const UniqueFd client = socket_at(outside(), SOCK_DGRAM, 40001);
     ASSERT_EQ(::connect(client.get(), service_address.get(), service_address.size), 0) << std::strerror(errno);
-    const UniqueFd containers = socket_at(attacker_.netns(), remote_, SOCK_DGRAM, 50000);
+    const UniqueFd containers = socket_at(attacker_.netns(), SOCK_DGRAM, 50000);
     ASSERT_EQ(::connect(containers.get(), client_address.get(), client_address.size), 0) << std::strerror(errno);
     ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);
     ASSERT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(containers); }));
     {
-        const UniqueFd passing = socket_at(node(), remote_, SOCK_DGRAM, 50000);
+        const UniqueFd passing = socket_at(node(), SOCK_DGRAM, 50000);
         EXPECT_EQ(::send(client.get(), "x", 1, 0), 1);
         EXPECT_TRUE(receives(containers)) << "a resolver's socket for one question takes no port";
     }
-    const UniqueFd service = socket_at(node(), remote_, SOCK_DGRAM, 50000);
+    const UniqueFd service = socket_at(node(), SOCK_DGRAM, 50000);
     EXPECT_TRUE(eventually([&] { return ::send(client.get(), "x", 1, 0) == 1 && receives(service); }));
     ASSERT_EQ(::send(containers.get(), "x", 1, 0), 1);
     EXPECT_EQ(::send(client.get(), "x", 1, 0), 1);
     EXPECT_TRUE(receives(service)) << "the container has another port now";
     EXPECT_EQ(counted("host-took-port"), 1U);
+}
+
+TEST_F(HostFlowTest, AnswersOfAServiceThatIsBoundToADeviceHaveAShareOfTheirOwn) {
+    UniqueFd socket = socket_at(node(), SOCK_DGRAM, 51000);
+    bind_to_uplink(socket);
+    const DatagramEcho service(std::move(socket));
+    expect_answers_have_a_share_of_their_own(51000);
+}
+
+TEST_F(HostFlowTest, AnswersOfAPublishedServiceHaveAShareOfTheirOwn) {
+    if (!add_nat_rule(node(), "prerouting priority dstnat", "iifname up0 udp dport 51000 dnat to 172.30.0.2:7")) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    const EchoServer service(other_, "172.30.0.2");
+    expect_answers_have_a_share_of_their_own(51000);
 }
 
 TEST_F(HostFlowTest, WhatIsNotNotedOfTheHostsIsNamed) {
@@ -264,7 +298,7 @@ TEST_F(HostFlowTest, WhatIsNotNotedOfTheHostsIsNamed) {
     // One port is not enough: such a flow is half as large as a container's.
     std::deque<std::jthread> floods;
     for (const int port : {50000, 50001, 50002}) {
-        floods.emplace_back([&, socket = socket_at(other_, remote_, SOCK_DGRAM, port)](const std::stop_token& stop) {
+        floods.emplace_back([&, socket = socket_at(other_, SOCK_DGRAM, port)](const std::stop_token& stop) {
             flood_ports(stop, socket, remote_);
         });
     }
@@ -281,9 +315,9 @@ TEST_F(HostFlowTest, APortThatAnotherRuntimePublishedIsReached) {
     const Address published = with_port(echo_at("198.51.100.1"), 50080);
     // A container has a flow with that port to where the client will connect from.
     const Address client_address = with_port(remote_, 40001);
-    const UniqueFd attacker = socket_at(attacker_.netns(), remote_, SOCK_STREAM, 50080);
+    const UniqueFd attacker = socket_at(attacker_.netns(), SOCK_STREAM, 50080);
     EXPECT_NE(::connect(attacker.get(), client_address.get(), client_address.size), 0) << "nobody listens there";
-    const UniqueFd client = socket_at(outside(), published, SOCK_STREAM, 40001);
+    const UniqueFd client = socket_at(outside(), SOCK_STREAM, 40001);
     ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
     EXPECT_TRUE(is_echoed(client));
 }
@@ -314,6 +348,27 @@ TEST_F(HostFlowTest, AMacvlansPacketsAreNotTheHosts) {
     EXPECT_TRUE(stranger.succeeds("ping -q -e 50001 -c 1 -W 5 -I 198.51.100.77 198.51.100.2"));
     EXPECT_FALSE(stranger.succeeds("ping -q -e 50000 -c 1 -W 1 -I 198.51.100.1 198.51.100.2")) << "a forged source";
     EXPECT_EQ(counted("host-took-port"), 0U);
+}
+
+// By a reset with the host's address it would end what keeps the port of a connection of the host's.
+TEST_F(HostFlowTest, AMacvlansResetEndsNothingOfTheHosts) {
+    if (!node().succeeds("ip link add mv0 link up0 type macvlan mode private")) {
+        GTEST_SKIP() << "this kernel has no macvlan";
+    }
+    const NetworkNamespace stranger;
+    node().run(formatted("ip link set mv0 netns {} && true", stranger.path()));
+    stranger.run("ip link set mv0 up; ip addr add 198.51.100.1/24 dev mv0");
+    const EchoServer echo(outside(), "198.51.100.2");
+    const UniqueFd hosts = socket_at(node(), SOCK_STREAM, 50000);
+    bind_to_uplink(hosts);
+    ASSERT_EQ(::connect(hosts.get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+    ASSERT_TRUE(is_echoed(hosts));
+    send_raw(stranger, Packet().ip("198.51.100.1", "198.51.100.2").tcp(50000, 7).rst());
+    ipc::Request request{.operation = ipc::Operation::flow_list};
+    request.flows.hosts = true;
+    const nlohmann::json flows = *call(std::move(request));
+    ASSERT_EQ(flows.at("flows").size(), 1U);
+    EXPECT_EQ(flows.at("flows")[0].at("state"), "established");
 }
 
 TEST_F(HostFlowTest, ARouterLetsResetsOfOthersThrough) {

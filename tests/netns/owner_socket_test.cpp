@@ -232,5 +232,30 @@ TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
     EXPECT_EQ(sweeper.removed(), 1U);
 }
 
+// Its socket is not found, and anybody can send a reset with the remote's address and any sequence number: then the
+// flow lives as long as one that is closed by half.
+TEST_P(OwnerSocketTest, AForgedResetDoesNotEndTheFlowOfASocketThatIsBoundToADevice) {
+    const EchoServer server(outside(), GetParam().outside);
+    const UniqueFd socket = connect(GetParam().outside, "eth0");
+    nat::FlowTable table(datapath());
+    ASSERT_TRUE(eventually([&] { return table.list(9)->flows.size() == 1; }));
+    const nat::Flow flow = table.list(9)->flows.front();
+    send_raw(outside(),
+             Packet().ip(GetParam().outside, flow.translated.to_string()).tcp(7, flow.translated_port).rst());
+    ASSERT_TRUE(eventually([&] { return table.list(9)->flows.front().state == nat::FlowState::half_closed; }));
+    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
+                                          .ended = [] { return 0; },
+                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
+    ASSERT_TRUE(sweeper.step({}));
+    const auto left_in = [&](std::chrono::seconds time) {
+        for (int steps = 0; steps < 10; ++steps) {
+            EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + time));
+        }
+        return table.list(9)->flows.size();
+    };
+    EXPECT_EQ(left_in(2min), 1U);
+    EXPECT_EQ(left_in(10min), 0U);
+}
+
 }  // namespace
 }  // namespace netkitd::test

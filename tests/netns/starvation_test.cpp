@@ -35,30 +35,6 @@ Address resolver_at(const std::string& text) {
     return with_port(echo_at(text), 53);
 }
 
-// Answers every datagram there at once.
-class Resolver {
-public:
-    Resolver(const NetworkNamespace& netns, const Address& address) : socket_(socket_in(netns, address, SOCK_DGRAM)) {
-        EXPECT_EQ(::bind(socket_.get(), address.get(), address.size), 0) << std::strerror(errno);
-        thread_ = std::jthread([this](const std::stop_token& stop) {
-            std::array<char, 16> data{};
-            while (!stop.stop_requested()) {
-                Address from{.storage = {}, .size = sizeof(sockaddr_storage)};
-                // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets' interface
-                auto* const name = reinterpret_cast<sockaddr*>(&from.storage);
-                const ssize_t size = ::recvfrom(socket_.get(), data.data(), data.size(), 0, name, &from.size);
-                if (size > 0) {
-                    (void)::sendto(socket_.get(), data.data(), static_cast<std::size_t>(size), 0, name, from.size);
-                }
-            }
-        });
-    }
-
-private:
-    UniqueFd socket_;
-    std::jthread thread_;
-};
-
 // Each from a port of its own, asked once more after a second without an answer.
 bool look_up(const NetworkNamespace& from, const Address& resolver) {
     const UniqueFd socket = socket_in(from, resolver, SOCK_DGRAM);
@@ -119,7 +95,7 @@ TEST_F(StarvationTest, WhoAsksForThousandsOfNamesTakesNoPortFromOthers) {
         ASSERT_TRUE(attach(containers[i], formatted("container-{}", i)));
     }
     const Address address = resolver_at("198.51.100.2");
-    const Resolver resolver(outside(), address);
+    const DatagramEcho resolver(socket_bound_to(outside(), address, SOCK_DGRAM));
     std::atomic<int> lost = 0;
     {
         std::vector<std::jthread> askers;
@@ -285,8 +261,8 @@ TEST_P(AttackTest, NothingOfTheOnlyOneThatDoesNotAttackIsDropped) {
     const std::array to{echo_at("198.51.100.2"), echo_at("2001:db8::2")};
     const EchoServer echo4(outside(), "198.51.100.2");
     const EchoServer echo6(outside(), "2001:db8::2");
-    const Resolver resolver4(outside(), with_port(to[0], 53));
-    const Resolver resolver6(outside(), with_port(to[1], 53));
+    const DatagramEcho resolver4(socket_bound_to(outside(), with_port(to[0], 53), SOCK_DGRAM));
+    const DatagramEcho resolver6(socket_bound_to(outside(), with_port(to[1], 53), SOCK_DGRAM));
     Tally before;
     std::jthread connection([&](const std::stop_token& stop) { transfer(stop, victim_.netns(), to[0], before); });
     std::array<int, 2> connected{};

@@ -25,7 +25,7 @@ TEST(FlowState, IsNewUntilAReplyWasSeen) {
     EXPECT_EQ(flow_state(IPPROTO_UDP, 0, 0), FlowState::fresh);
     EXPECT_EQ(flow_state(IPPROTO_UDP, kAnswered, kAnswered), FlowState::established);
     EXPECT_EQ(flow_state(IPPROTO_SCTP, NK_FLOW_SYN | kAnswered, NK_FLOW_SYN | kAnswered), FlowState::established);
-    EXPECT_EQ(flow_state(IPPROTO_SCTP, NK_FLOW_SYN | kAnswered, NK_FLOW_RST), FlowState::closed) << "ABORT";
+    EXPECT_EQ(flow_state(IPPROTO_SCTP, NK_FLOW_RST | kAnswered, NK_FLOW_RST | kAnswered), FlowState::closed) << "ABORT";
 }
 
 TEST(FlowState, ClosesByBothFinsOrOneReset) {
@@ -34,6 +34,13 @@ TEST(FlowState, ClosesByBothFinsOrOneReset) {
     EXPECT_EQ(tcp(NK_FLOW_FIN | kAnswered, NK_FLOW_FIN | kAnswered), FlowState::closed);
     EXPECT_EQ(tcp(NK_FLOW_RST | kAnswered, kAnswered), FlowState::closed);
     EXPECT_EQ(tcp(0, NK_FLOW_RST), FlowState::closed);
+}
+
+// Anybody can send one with the remote's address.
+TEST(FlowState, AResetFromOutsideAloneClosesAConnectionByHalf) {
+    EXPECT_EQ(tcp(kAnswered, NK_FLOW_RST | kAnswered), FlowState::half_closed);
+    EXPECT_EQ(tcp(kAnswered, NK_FLOW_RST | NK_FLOW_FIN | kAnswered), FlowState::half_closed);
+    EXPECT_EQ(tcp(NK_FLOW_FIN | kAnswered, NK_FLOW_RST | kAnswered), FlowState::closed);
 }
 
 TEST(FlowLifetime, KeepsIdleTcpForTwoHoursAndClosedOnesBriefly) {

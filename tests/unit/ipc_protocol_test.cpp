@@ -144,6 +144,8 @@ TEST(Request, WithoutDescriptorsIsRefusedByName) {
          "host bits"},
         {"port beyond", R"({"version":1,"op":"flow-list","filter":{"port":65536}})", "filter.port must be a port"},
         {"port as text", R"({"version":1,"op":"flow-list","filter":{"port":"443"}})", "filter.port must be a port"},
+        {"hosts as text", R"({"version":1,"op":"flow-list","filter":{"hosts":"yes"}})",
+         "filter.hosts must be true or false"},
         {"flush of nothing", R"({"version":1,"op":"flow-flush"})", "flow-flush needs a filter, or all"},
         {"flush of an empty filter", R"({"version":1,"op":"flow-flush","filter":{}})", "needs a filter, or all"},
         {"flush of all and some", R"({"version":1,"op":"flow-flush","all":true,"filter":{"port":53}})", "not both"},

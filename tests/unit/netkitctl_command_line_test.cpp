@@ -113,6 +113,8 @@ TEST(CommandLine, AMistakeIsNamedAndEndsWithStatus2) {
     refused({"flow", "flush"}, "say which flows, by --endpoint, --proto or --dst, or else --all");
     refused({"flow", "flush", "--all", "--proto", "tcp"}, "say which flows");
     refused({"flow", "list", "--all"}, "flow list takes no --all");
+    refused({"flow", "flush", "--host"}, "flow flush takes no --host");
+    refused({"flow", "list", "--host", "--endpoint", "web"}, "--host and --endpoint: no flow is of both");
     refused({"status", "--proto", "tcp"}, "status takes no --proto");
     refused({"flow", "list", "--proto", "tcp", "--proto", "udp"}, "--proto is there twice");
     refused({"flow", "list", "--proto", "TCP"}, "--proto: 'TCP' is none of tcp, udp, ");

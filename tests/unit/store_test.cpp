@@ -85,6 +85,7 @@ TEST_F(StoreTest, KeepsEverythingAboutAnEndpoint) {
     EndpointRecord full = endpoint(7);
     full.ipv6 = *IpAddr::parse("fd77::7");
     full.device_mode = link::DeviceMode::veth;
+    full.home = 255;
     full.host_mac.bytes = {0x02, 0, 0, 0, 0, 0x01};
     full.peer_mac.bytes = {0x02, 0, 0, 0, 0, 0xff};
     full.members = {{.container_id = "zzz-pause", .pid = 100, .pid_start_time = 0xffff'ffff'ffff'ffffULL},
@@ -397,6 +398,7 @@ TEST_F(StoreTest, EverySchemaIsBroughtToThisOne) {
         const auto endpoints = *store->endpoints();
         ASSERT_EQ(endpoints.size(), 1U);
         EXPECT_EQ(endpoints[0].address_text(), "10.77.0.2, fd6e:6b64::2");
+        EXPECT_EQ(endpoints[0].home, 7U);
         ASSERT_EQ(endpoints[0].members.size(), 1U);
         EXPECT_EQ(endpoints[0].members[0].container_id, "web");
         EXPECT_EQ(*store->next_endpoint_id(), 8U);

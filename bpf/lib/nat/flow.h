@@ -153,7 +153,7 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 
 static __always_inline bool nk_flow_is_hosts(const struct nk_flow *flow)
 {
-	return flow->endpoint_id == NK_HOST_ID;
+	return flow->endpoint_id == NK_HOST_ID || flow->endpoint_id == NK_HOST_ANSWERS_ID;
 }
 
 // NULL: the host's, or nobody's.
@@ -204,7 +204,7 @@ static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_
 	bool begins = nk_is_beginning(tcp_flags) && key->direction == NK_FLOW_FORWARD;
 	struct nk_flow *other = NULL;
 
-	if (begins || (tcp_flags & NK_TCP_RST)) {
+	if (begins || ((tcp_flags & NK_TCP_RST) && key->direction == NK_FLOW_FORWARD)) {
 		struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
 
 		other = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
@@ -228,7 +228,7 @@ static __always_inline void nk_flow_seen(enum nk_family family, const struct nk_
 					 __u64 now_ns, __u8 tcp_flags)
 {
 	flow->last_seen_ns = now_ns;
-	if (tcp_flags & (NK_TCP_SYN | NK_TCP_FIN | NK_TCP_RST))
+	if (tcp_flags & NK_TCP_STATE)
 		nk_flow_tcp(family, key, flow, tcp_flags);
 }
 

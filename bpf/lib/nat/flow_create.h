@@ -170,7 +170,7 @@ static __always_inline __be16 nk_port_candidate(const struct nk_masquerade *m, c
 {
 	__u32 wanted = bpf_ntohs(m->key.sport);
 
-	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(pool, wanted, m->endpoint_id)))
+	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(pool, wanted, m->home)))
 		return m->key.sport;
 	if (!attempt)
 		return bpf_htons(pool->first + nk_spread((__u64)m->endpoint_id << 16 | wanted) % pool->commons);
@@ -178,7 +178,7 @@ static __always_inline __be16 nk_port_candidate(const struct nk_masquerade *m, c
 		return bpf_htons(pool->first + (m->start + attempt) % pool->size);
 	if (!nk_is_home_try(pool, attempt))
 		return bpf_htons(pool->first + bpf_get_prandom_u32() % pool->commons);
-	return bpf_htons(nk_home(pool, m->endpoint_id) + (m->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
+	return bpf_htons(nk_home(pool, m->home) + (m->start + attempt * NK_HOME_STRIDE) % NK_HOME_PORTS);
 }
 
 // One try: 1 ends the search.

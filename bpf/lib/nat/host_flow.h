@@ -10,8 +10,9 @@
 //
 // The entry is a reverse half with nothing to write, of the endpoint NK_HOST_ID, which has a share of the table like
 // any other. It lives as long as nftables' own memory of it would, by packets either way; what comes from outside does
-// not change its flags. NK_FLOW_ANSWERED says here that the flow has gone on after its beginning. An answer to what
-// anybody may send (a SYN-ACK, a reset, an ICMP error) begins no flow, or outsiders could fill the host's share.
+// not change its flags. NK_FLOW_ANSWERED says here that the flow has gone on after its beginning. Or outsiders could
+// fill the host's share, an answer to what anybody may send begins no flow (a SYN-ACK, a reset, an ICMP error), or one
+// of NK_HOST_ANSWERS_ID (of a service that is published, or bound to a device).
 //
 // To a connection that somebody outside begins to a port of the pool where nobody listens, the host answers with a
 // reset. That must not leave: such a port may be a container's towards others, and its remote may be trying to connect
@@ -215,6 +216,20 @@ static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 p
 	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
 }
 
+// Whether somebody outside began: so says the host's table of connections; and so it may be where a socket for
+// datagrams has no one other end and is bound to a device. (Those that are bound to none need no entry.)
+static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, __u8 proto)
+{
+	struct bpf_sock *socket = skb->sk;
+
+	if (nk_ct_is_reply(skb))
+		return true;
+	if (!socket || proto != IPPROTO_UDP)
+		return false;
+	socket = bpf_sk_fullsock(socket);
+	return socket && socket->protocol == IPPROTO_UDP && !socket->dst_port;
+}
+
 static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk_family family,
 						  const struct nk_leaving *leaving)
 {
@@ -228,7 +243,7 @@ static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk
 	return 0;
 }
 
-static __always_inline long nk_host_flow_insert(enum nk_family family, const struct nk_leaving *leaving)
+static __always_inline long nk_host_flow_insert(enum nk_family family, const struct nk_leaving *leaving, __u32 owner)
 {
 	struct nk_flow *value = nk_half_place();
 
@@ -236,28 +251,30 @@ static __always_inline long nk_host_flow_insert(enum nk_family family, const str
 		return -1;
 	__builtin_memset(value, 0, sizeof(*value));
 	value->created_ns = bpf_ktime_get_coarse_ns();
-	value->endpoint_id = NK_HOST_ID;
+	value->endpoint_id = owner;
 	nk_host_flow_seen(leaving, value);
 	return nk_flow_insert(family, &leaving->key, value);
 }
 
 static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
 {
-	long error = nk_flow_may_begin(family, NK_HOST_ID) ? nk_host_flow_insert(family, leaving) : -1;
+	__u32 owner = nk_answers_anybody(skb, leaving->key.proto) ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
+	long error = nk_flow_may_begin(family, owner) ? nk_host_flow_insert(family, leaving, owner) : -1;
 
 	// A container may have begun one on another CPU since that was looked at; or the host has.
 	if (error == -NK_EEXIST) {
 		nk_host_flow_end_containers(skb, family, leaving);
-		error = nk_host_flow_insert(family, leaving);
+		error = nk_host_flow_insert(family, leaving, owner);
 		if (error == -NK_EEXIST)
 			return 0;
 	}
 	if (error) {
-		nk_note_drop(NK_DROPS_OF_HOST, NK_DROP_FLOW_SHARE, 0);
+		if (owner == NK_HOST_ID)
+			nk_note_drop(NK_DROPS_OF_HOST, NK_DROP_FLOW_SHARE, 0);
 		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
 		return 0;
 	}
-	nk_flow_count_one(family, NK_HOST_ID);
+	nk_flow_count_one(family, owner);
 	nk_count(skb, NK_EVENT_HOST_FLOW);
 	return 0;
 }
@@ -266,17 +283,22 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 						 const struct nk_leaving *leaving)
 {
 	struct nk_flow *flow = nk_flow_find(family, &leaving->key);
+	bool is_noted = flow && nk_flow_is_hosts(flow);
 	enum nk_sender sender;
 
-	if (flow && nk_flow_is_hosts(flow)) {
+	if (is_noted && !(leaving->tcp_flags & NK_TCP_STATE)) {
 		nk_host_flow_seen(leaving, flow);
 		return TCX_NEXT;
 	}
 	sender = nk_sender(skb);
-	if (sender == NK_SENDER_HOST && nk_resets_a_beginning(skb, leaving))
+	if (!is_noted && sender == NK_SENDER_HOST && nk_resets_a_beginning(skb, leaving))
 		return nk_drop(skb, NK_DROP_NO_FLOW);
-	if (!node.marking || !nk_leaves_as_host(skb, family, sender, leaving))
+	if (!(is_noted || node.marking) || !nk_leaves_as_host(skb, family, sender, leaving))
 		return TCX_NEXT;
+	if (is_noted) {
+		nk_host_flow_seen(leaving, flow);
+		return TCX_NEXT;
+	}
 	// To a port that the host serves a container's flow must not lead: whoever connects to it waits for the host.
 	if (flow && !(leaving->tcp_flags & NK_TCP_RST))
 		nk_host_flow_end_containers(skb, family, leaving);
@@ -311,6 +333,9 @@ static __always_inline bool nk_is_of_noted_host_flow(struct __sk_buff *skb, enum
 		if (l4 + sizeof(struct tcphdr) > end)
 			return false;
 		leaving.tcp_flags = ((const __u8 *)l4)[NK_TCP_FLAGS];
+		// Who sends it is to be asked.
+		if (leaving.tcp_flags & NK_TCP_STATE)
+			return false;
 	}
 	flow = nk_flow_find(family, &leaving.key);
 	if (!flow || !nk_flow_is_hosts(flow))

@@ -14,6 +14,7 @@ struct nk_masquerade {
 	__u32 wire_len; // of the largest frame that the packet becomes
 	__u32 endpoint_id;
 	__u32 endpoint_ifindex;
+	__u32 home;		       // nk_endpoint.home
 	__u32 network_flags;	       // enum nk_network_flag, of the container's network; 0 if it is not known
 	struct nk_addr network_source; // the network's own address, if it has one
 	__be16 port;		       // answer: to write as the source port, or the echo id

@@ -1,10 +1,10 @@
 // The node's ports that flows of containers may have. All others are the host's alone.
 //
 // The pool's first three quarters are the commons, where whoever comes first gets what he wants. The last quarter is
-// homes: each endpoint has a block of 16, which it shares with those only whose number has the same remainder. So
-// nobody, alone or with others, can use up all ports to a remote (a resolver, say): everybody has some of his own. The
-// containers' own local port range is the whole pool all the same, since a container that connects often needs many of
-// them (TIME_WAIT); a port of another's home is changed.
+// homes: each endpoint has a block of 16, its own as long as there are no more endpoints than blocks, and again when
+// its container starts again (netd/endpoint/homes.h). So nobody, alone or with others, can use up all ports to a remote
+// (a resolver, say): everybody has some of his own. The containers' own local port range is the whole pool all the
+// same, since a container that connects often needs many of them (TIME_WAIT); a port of another's home is changed.
 //
 // The daemon asks the same questions in netd/nat/ports.h, and both must give the same answers
 // (tests/bpf/ports_test.cpp).
@@ -44,16 +44,16 @@ static __always_inline struct nk_pool nk_pool(void)
 	return pool;
 }
 
-// The first port of an endpoint's home; there are some.
-static __always_inline __u32 nk_home(const struct nk_pool *pool, __u32 endpoint_id)
+// The first port of that home (nk_endpoint.home); there are some.
+static __always_inline __u32 nk_home(const struct nk_pool *pool, __u32 home)
 {
-	return pool->first + pool->commons + endpoint_id % pool->homes * NK_HOME_PORTS;
+	return pool->first + pool->commons + home % pool->homes * NK_HOME_PORTS;
 }
 
-// Whether this endpoint may have the port, in host order, if it is free.
-static __always_inline bool nk_may_have_port(const struct nk_pool *pool, __u32 port, __u32 endpoint_id)
+// Whether the endpoint with that home may have the port, in host order, if it is free.
+static __always_inline bool nk_may_have_port(const struct nk_pool *pool, __u32 port, __u32 home)
 {
 	if (port < pool->first || port >= pool->first + pool->size)
 		return false;
-	return port < pool->first + pool->commons || (pool->homes && port - nk_home(pool, endpoint_id) < NK_HOME_PORTS);
+	return port < pool->first + pool->commons || (pool->homes && port - nk_home(pool, home) < NK_HOME_PORTS);
 }

@@ -109,6 +109,7 @@ enum nk_tcp_flag {
 	NK_TCP_SYN = 1 << 1,
 	NK_TCP_RST = 1 << 2,
 	NK_TCP_ACK = 1 << 4,
+	NK_TCP_STATE = NK_TCP_FIN | NK_TCP_SYN | NK_TCP_RST, // of which the connection's state follows
 };
 
 // The first packet of a connection (SCTP: of an association).

@@ -53,6 +53,7 @@ struct sk_buff {
 	__u16 csum_offset; // from there
 	unsigned char *head;
 	unsigned char *data;
+	unsigned long _nfct;
 } __attribute__((preserve_access_index));
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym;
@@ -92,6 +93,24 @@ static __always_inline enum nk_summed nk_summed_by_container(struct __sk_buff *s
 static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offset, __u8 proto)
 {
 	return nk_summed_by_container(skb, l4_offset, proto) == NK_SUMMED_WRONG;
+}
+
+// include/linux/netfilter/nf_conntrack_common.h: enum ip_conntrack_info, and the bits of _nfct that hold it
+// (include/linux/skbuff.h, SKB_NFCT_PTRMASK).
+#define NK_CT_ESTABLISHED_REPLY 3
+#define NK_CT_RELATED_REPLY 4
+#define NK_CT_INFO 7
+
+// Whether the host's own table of connections, where it has one, says that the other end began.
+static __always_inline bool nk_ct_is_reply(struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	unsigned long info;
+
+	if (!bpf_core_field_exists(kernel->_nfct))
+		return false;
+	info = kernel->_nfct & NK_CT_INFO;
+	return info == NK_CT_ESTABLISHED_REPLY || info == NK_CT_RELATED_REPLY;
 }
 
 // Whether a socket sent it that is not of the host's network namespace.
