@@ -91,15 +91,16 @@ Host this_host(const std::string& socket_path) {
             .uplinks = uplinks_of_this_netns,
             .ipsec_policies = link::outbound_ipsec_policies,
             .forward_chains = link::forward_chains,
+            .chains_that_give_any_port = link::chains_that_give_any_port,
             .last_errors = [=] { return errors_of_daemon(socket_path); }};
 }
 
 std::vector<Finding> examine(const Host& host) {
-    return {check_superuser(host),    check_kernel(host),   check_netkit(host), check_btf(host),
-            check_bpffs(host),        check_ipv6(host),     check_jit(host),    check_unprivileged_bpf(host),
-            check_cgroup2(host),      check_runtimes(host), check_hook(host),   check_service(host),
-            check_name_servers(host), check_uplinks(host),  check_ipsec(host),  check_firewall(host),
-            check_last_errors(host)};
+    return {check_superuser(host),    check_kernel(host),     check_netkit(host), check_btf(host),
+            check_bpffs(host),        check_ipv6(host),       check_jit(host),    check_unprivileged_bpf(host),
+            check_cgroup2(host),      check_runtimes(host),   check_hook(host),   check_service(host),
+            check_name_servers(host), check_uplinks(host),    check_ipsec(host),  check_firewall(host),
+            check_other_nats(host),   check_last_errors(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

@@ -44,6 +44,8 @@ struct Host {
     // For what leaves.
     std::function<Result<std::uint32_t>()> ipsec_policies;
     std::function<Result<std::vector<link::ForwardChain>>()> forward_chains;
+    // Of the firewall: where packets that leave get any port.
+    std::function<Result<std::vector<std::string>>()> chains_that_give_any_port;
     // What the daemon could not do lately, "attach ID: why"; an error where none answers.
     std::function<Result<std::vector<std::string>>()> last_errors;
 };

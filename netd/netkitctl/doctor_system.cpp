@@ -195,6 +195,26 @@ Finding check_firewall(const Host& host) {
     return {.check = kCheck, .verdict = Verdict::ok, .text = "nothing is filtered that this host forwards", .fix = ""};
 }
 
+Finding check_other_nats(const Host& host) {
+    constexpr const char* kCheck = "other-nats";
+    const auto chains = host.chains_that_give_any_port();
+    if (!chains) {
+        return cannot_look(kCheck, chains.error());
+    }
+    if (chains->empty()) {
+        return {.check = kCheck, .verdict = Verdict::ok, .text = "no other NAT takes ports of the pool", .fix = ""};
+    }
+    return {
+        .check = kCheck,
+        .verdict = Verdict::warn,
+        .text = formatted("masquerade or SNAT without ports ({}): where it takes a port of the pool that a "
+                          "container's connection has, that connection is ended",
+                          join(*chains, {}, "; ")),
+        .fix =
+            "before it, give TCP and UDP ports outside `masquerade.ports`: `meta l4proto { tcp, udp } masquerade to "
+            ":32768-49151` in nftables, `-p tcp -j MASQUERADE --to-ports 32768-49151` in iptables, and for udp"};
+}
+
 Finding check_last_errors(const Host& host) {
     constexpr const char* kJournal = "journalctl -t netkit-hook -t netkitd";
     const auto answer = host.last_errors();

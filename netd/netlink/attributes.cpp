@@ -29,19 +29,38 @@ NetlinkAttributes::NetlinkAttributes(const nlmsghdr& message, std::size_t fixed_
     }
 }
 
-std::optional<std::span<const std::byte>> NetlinkAttributes::bytes(std::uint16_t type) const {
+void NetlinkAttributes::for_each(
+    const std::function<bool(std::uint16_t type, std::span<const std::byte> payload)>& visit) const {
     std::span<const std::byte> rest = attributes_;
     while (rest.size() >= kAttributeHeaderSize) {
         const auto* attribute = reinterpret_cast<const nlattr*>(rest.data());
-        if (!mnl_attr_ok(attribute, static_cast<int>(rest.size()))) {
-            return std::nullopt;
-        }
-        if (mnl_attr_get_type(attribute) == type) {
-            return rest.subspan(kAttributeHeaderSize, mnl_attr_get_payload_len(attribute));
+        if (!mnl_attr_ok(attribute, static_cast<int>(rest.size())) ||
+            !visit(mnl_attr_get_type(attribute),
+                   rest.subspan(kAttributeHeaderSize, mnl_attr_get_payload_len(attribute)))) {
+            return;
         }
         rest = rest.subspan(std::min<std::size_t>(rest.size(), netlink_align(mnl_attr_get_len(attribute))));
     }
-    return std::nullopt;
+}
+
+std::optional<std::span<const std::byte>> NetlinkAttributes::bytes(std::uint16_t type) const {
+    std::optional<std::span<const std::byte>> found;
+    for_each([&](std::uint16_t of, std::span<const std::byte> payload) {
+        if (of == type) {
+            found = payload;
+        }
+        return !found;
+    });
+    return found;
+}
+
+std::vector<NetlinkAttributes> NetlinkAttributes::list(std::uint16_t type) const {
+    std::vector<NetlinkAttributes> elements;
+    nested(type).for_each([&](std::uint16_t, std::span<const std::byte> payload) {
+        elements.emplace_back(payload);
+        return true;
+    });
+    return elements;
 }
 
 std::optional<std::uint8_t> NetlinkAttributes::u8(std::uint16_t type) const {

@@ -6,9 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/ip_addr.h"
 
@@ -30,8 +32,13 @@ public:
     [[nodiscard]] std::optional<IpAddr> address(std::uint16_t type) const;
     // Empty where the attribute is absent.
     [[nodiscard]] NetlinkAttributes nested(std::uint16_t type) const;
+    // The elements of a list, which have attributes themselves.
+    [[nodiscard]] std::vector<NetlinkAttributes> list(std::uint16_t type) const;
 
 private:
+    // Until it returns false.
+    void for_each(const std::function<bool(std::uint16_t type, std::span<const std::byte> payload)>& visit) const;
+
     std::span<const std::byte> attributes_;
 };
 

@@ -47,6 +47,7 @@ protected:
                  .uplinks = [] { return std::vector{uplink("eth0")}; },
                  .ipsec_policies = [] { return 0U; },
                  .forward_chains = [] { return std::vector<link::ForwardChain>(); },
+                 .chains_that_give_any_port = [] { return std::vector<std::string>(); },
                  .last_errors = [] { return std::vector<std::string>(); }};
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
@@ -249,6 +250,13 @@ TEST_F(DoctorTest, AFirewallThatContainersPassBy) {
     expect("firewall", Verdict::warn, "does not hold for containers", "isolated");
     chains(false, false);
     EXPECT_EQ(finding("firewall").verdict, Verdict::ok);
+}
+
+TEST_F(DoctorTest, AnotherNatThatTakesPortsOfThePool) {
+    host_.chains_that_give_any_port = [] { return std::vector<std::string>{"ip docker post", "ip6 nat POSTROUTING"}; };
+    expect("other-nats", Verdict::warn, "(ip docker post; ip6 nat POSTROUTING)", "masquerade to :32768-49151");
+    host_.chains_that_give_any_port = [] { return std::vector<std::string>(); };
+    EXPECT_EQ(finding("other-nats").verdict, Verdict::ok);
 }
 
 TEST_F(DoctorTest, WhatFailedLately) {
