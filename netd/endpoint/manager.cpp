@@ -56,7 +56,12 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     NK_TRY(store_.put_endpoint(updated));
     std::set<std::string> exited = endpoint.exited;
     exited.erase(request.container_id);
+    const Endpoint* const former = endpoints_.find_by_container(request.container_id);
+    const auto former_id = former == nullptr ? updated.id : former->record.id;
     endpoints_.put({.record = updated, .exited = std::move(exited)});
+    if (former_id != updated.id) {
+        leave(former_id, request.container_id);
+    }
     NK_TRY(processes_.watch(request.container_id, std::move(request.pidfd)));
     return AttachReply{.record = updated,
                        .network = place_of(updated, settings_.config),
@@ -77,10 +82,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     pair_sizes_.note_made(outcome.record.id, plan.sizes);
     endpoints_.put({.record = outcome.record});
     if (predecessor != nullptr) {
-        if (const auto dropped = drop_member(predecessor->record.id, request.container_id); !dropped) {
-            log(LogLevel::error, "{}: give back its former endpoint: {}", request.container_id,
-                dropped.error().message());
-        }
+        leave(predecessor->record.id, request.container_id);
     }
     if (const auto watched = processes_.watch(request.container_id, std::move(request.pidfd)); !watched) {
         log(LogLevel::error, "{}: {}", request.container_id, watched.error().message());
@@ -91,6 +93,12 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
                        .notes = std::move(plan.notes),
                        .kernel_wait = outcome.kernel_wait,
                        .existing = false};
+}
+
+void EndpointManager::leave(std::uint32_t former_id, const std::string& container_id) {
+    if (const auto dropped = drop_member(former_id, container_id); !dropped) {
+        log(LogLevel::error, "{}: give back its former endpoint: {}", container_id, dropped.error().message());
+    }
 }
 
 Result<void> EndpointManager::reconfigure(const Config& config) {

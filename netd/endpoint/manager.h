@@ -86,6 +86,8 @@ public:
 private:
     [[nodiscard]] Result<AttachReply> attach_new(AttachRequest request, ContainerNetns netns);
     [[nodiscard]] Result<AttachReply> join(Endpoint& endpoint, AttachRequest request);
+    // A container that has another endpoint now.
+    void leave(std::uint32_t former_id, const std::string& container_id);
 
     // restore.cpp
     [[nodiscard]] Result<std::vector<EndpointRecord>> recorded();

@@ -248,6 +248,23 @@ TEST_F(AttachTest, APodsContainersShareTheEndpointAndTheLastOneGivesItBack) {
     EXPECT_THAT(manager().endpoints(), IsEmpty());
 }
 
+// It is one container: what it had elsewhere is over.
+TEST_F(AttachTest, AContainerThatJoinsAnotherNamespacesEndpointGivesItsOwnBack) {
+    const ContainerNamespace first;
+    const ContainerNamespace second;
+    ASSERT_TRUE(attach(first, "web"));
+    ASSERT_TRUE(attach(second, "db"));
+    const auto joined = attach(second, "web");
+    ASSERT_TRUE(joined);
+    EXPECT_TRUE(joined->existing);
+    ASSERT_EQ(manager().endpoints().size(), 1U);
+    EXPECT_EQ(manager().endpoints().begin()->second.record.members.size(), 2U);
+    EXPECT_FALSE(first.succeeds("ip link show eth0"));
+    ASSERT_TRUE(manager().detach("db"));
+    ASSERT_TRUE(manager().detach("web"));
+    EXPECT_TRUE(manager().endpoints().empty());
+}
+
 TEST_F(AttachTest, APodsContainerThatAsksForSomethingElseIsRefused) {
     const Container pod;
     ASSERT_TRUE(attach(pod, "infra"));
