@@ -351,6 +351,32 @@ TEST_F(AttachTest, ARestartTakesUpWhatIsThere) {
     EXPECT_EQ(attach(db, "db")->record.ipv4->to_string(), "10.77.0.3");
 }
 
+TEST_F(AttachTest, AHomeStaysOverARestartAndIsGivenToTheSameContainerAgain) {
+    const Container web;
+    const Container db;
+    const Container other;
+    const auto home_of = [this](const Result<AttachReply>& reply) {
+        const auto entries = datapath().endpoints().value();
+        const auto entry = std::ranges::find(entries, reply->record.id, &datapath::EndpointEntry::id);
+        EXPECT_NE(entry, entries.end());
+        return entry->home;
+    };
+    const auto first = attach(web, "web");
+    const auto second = attach(db, "db");
+    const std::uint32_t home = home_of(first);
+    EXPECT_NE(home_of(second), home);
+    stop();
+    start();
+    EXPECT_EQ(home_of(first), home);
+    const auto third = attach(other, "other");
+    EXPECT_NE(home_of(third), home);
+    EXPECT_NE(home_of(third), home_of(second));
+    ASSERT_TRUE(manager().detach("web"));
+    ASSERT_TRUE(manager().detach("other"));
+    EXPECT_NE(home_of(attach(other, "another")), home);
+    EXPECT_EQ(home_of(attach(web, "web")), home);
+}
+
 TEST_F(AttachTest, RestartsLoseNoPacketOfAFlow) {
     const Container web;
     ASSERT_TRUE(attach(web, "web"));
