@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -144,17 +145,40 @@ Result<json> end(Node& node, const std::string& id, End how, std::string_view wh
     return json{{"id", id}, {"known", known}};
 }
 
-json list_endpoints(const Node& node) {
+using FlowCounts = std::map<std::uint32_t, nk_flow_counts>;
+
+// By endpoint.
+Result<FlowCounts> flow_counts(const Node& node) {
+    FlowCounts counts;
+    for (const auto& [endpoint_id, flows] : NK_TRY(node.datapath().flow_counts())) {
+        counts[endpoint_id] = flows;
+    }
+    return counts;
+}
+
+void add_flows(json& endpoint, const nk_flow_counts& flows) {
+    endpoint["flows4"] = flows.flows4;
+    endpoint["flows6"] = flows.flows6;
+}
+
+Result<json> list_endpoints(const Node& node) {
+    FlowCounts counts = NK_TRY(flow_counts(node));
     json list = json::array();
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         list.push_back(describe_endpoint(endpoint));
+        add_flows(list.back(), counts[id]);
     }
-    return {{"endpoints", std::move(list)}};
+    return json{{"endpoints", std::move(list)}};
 }
 
 Result<json> show_endpoint(const Node& node, const std::string& id) {
     const Endpoint* const endpoint = NK_TRY(find_endpoint(node, id));
-    return describe_endpoint_fully(*endpoint, NK_TRY(node.datapath().endpoint_drops(endpoint->record.host_ifindex)));
+    json shown =
+        describe_endpoint_fully(*endpoint, NK_TRY(node.datapath().endpoint_drops(endpoint->record.host_ifindex)));
+    add_flows(shown, NK_TRY(flow_counts(node))[endpoint->record.id]);
+    shown["flow_share4"] = node.datapath().flow_shares(IpFamily::v4).share;
+    shown["flow_share6"] = node.datapath().flow_shares(IpFamily::v6).share;
+    return shown;
 }
 
 std::string container_of(const Node& node, std::uint32_t endpoint_id) {

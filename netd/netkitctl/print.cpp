@@ -53,12 +53,14 @@ std::string duration(std::uint64_t milliseconds) {
 }  // namespace
 
 std::string print_endpoints(const json& list) {
-    Table table{">ID", "CONTAINER", "NETWORK", "IPV4", "IPV6", "INTERFACE", ">MTU", "MODE", "HOST END", "STATE"};
+    Table table{">ID",  "CONTAINER", "NETWORK",  "IPV4",  "IPV6",  "INTERFACE",
+                ">MTU", "MODE",      "HOST END", "STATE", ">FLOWS"};
     for (const json& endpoint : array_at(list, "endpoints")) {
         table.add({text_at(endpoint, "id"), containers(endpoint), text_at(endpoint, "network"),
                    text_at(endpoint, "ipv4"), text_at(endpoint, "ipv6"), text_at(endpoint, "interface"),
                    text_at(endpoint, "mtu"), text_at(endpoint, "device_mode"), text_at(endpoint, "host_interface"),
-                   text_at(endpoint, "state")});
+                   text_at(endpoint, "state"),
+                   formatted("{}", number_at(endpoint, "flows4") + number_at(endpoint, "flows6"))});
     }
     const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
     return table.empty() ? "No container is attached.\n" : table.to_string() + more;
@@ -81,6 +83,9 @@ std::string print_endpoint(const json& endpoint) {
     table.add({"Device mode", text_at(endpoint, "device_mode")});
     table.add({"Netns cookie", text_at(endpoint, "netns_cookie")});
     table.add({"Created", text_at(endpoint, "created")});
+    table.add({"Flows", formatted("{} of IPv4, {} of IPv6; {} and {} are its own whatever others do",
+                                  number_at(endpoint, "flows4"), number_at(endpoint, "flows6"),
+                                  number_at(endpoint, "flow_share4"), number_at(endpoint, "flow_share6"))});
     Table drops{"NAME", ">PACKETS", ">LAST", "MEANING"};
     for (const json& drop : array_at(endpoint, "drops")) {
         const std::string device = text_at(drop, "device");

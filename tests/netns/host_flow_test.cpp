@@ -222,6 +222,22 @@ TEST_F(HostFlowTest, AConnectionOfTheHostsEndsAContainersWithItsPort) {
     EXPECT_EQ(flows_of_host(), 0) << "its socket is enough";
 }
 
+// Who has how many, as whoever looks for the one that has most of them would ask.
+TEST_F(HostFlowTest, TheFlowsOfEachContainerAreShown) {
+    const ContainerProcess other;
+    ASSERT_TRUE(attach(other, "other"));
+    ask_from_every_port(attacker_.netns(), remote_);
+    const auto list = call({.operation = ipc::Operation::endpoint_list});
+    ASSERT_TRUE(list);
+    ASSERT_EQ(list->at("endpoints").size(), 2U);
+    EXPECT_EQ(list->at("endpoints")[0].at("flows4"), kQuestions);
+    EXPECT_EQ(list->at("endpoints")[1].at("flows4"), 0);
+    const auto shown = call({.operation = ipc::Operation::endpoint_show, .id = "attacker"});
+    ASSERT_TRUE(shown);
+    EXPECT_EQ(shown->at("flows4"), kQuestions);
+    EXPECT_GT(shown->at("flow_share4"), 0);
+}
+
 // Sockets that are bound to a device are not found when a container's flow begins.
 TEST_F(HostFlowTest, ASocketThatIsBoundToADeviceGetsItsAnswers) {
     const EchoServer echo(outside(), "198.51.100.2");

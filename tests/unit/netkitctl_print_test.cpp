@@ -162,11 +162,14 @@ TEST(PrintEndpoints, AreATableWithShortIds) {
                        {"mtu", 1500},
                        {"device_mode", "netkit"},
                        {"host_interface", "nk0000002a"},
-                       {"state", "ready"}}}}};
-    EXPECT_EQ(
-        print_endpoints(list),
-        "ID  CONTAINER              NETWORK  IPV4       IPV6          INTERFACE   MTU  MODE    HOST END    STATE\n"
-        " 1  4f7a0c0de1b2, by-hand  default  10.77.0.2  fd6e:6b64::2  eth0       1500  netkit  nk0000002a  ready\n");
+                       {"state", "ready"},
+                       {"flows4", 12},
+                       {"flows6", 30}}}}};
+    EXPECT_EQ(print_endpoints(list),
+              "ID  CONTAINER              NETWORK  IPV4       IPV6          INTERFACE   MTU  MODE    HOST END    STATE "
+              " FLOWS\n"
+              " 1  4f7a0c0de1b2, by-hand  default  10.77.0.2  fd6e:6b64::2  eth0       1500  netkit  nk0000002a  ready "
+              "    42\n");
     EXPECT_EQ(print_endpoints({{"endpoints", json::array()}}), "No container is attached.\n");
     json cut = list;
     cut["truncated"] = true;
@@ -178,7 +181,12 @@ TEST(PrintEndpoint, NamesEveryMemberInFull) {
         {{"id", 3},
          {"members", {{{"container", kId}, {"pid", 4242}}, {{"container", "by-hand"}, {"pid", nullptr}}}},
          {"ipv4", "10.77.0.2"},
-         {"ipv6", nullptr}});
+         {"ipv6", nullptr},
+         {"flows4", 12},
+         {"flows6", 30},
+         {"flow_share4", 256},
+         {"flow_share6", 64}});
+    EXPECT_THAT(text, HasSubstr("Flows         12 of IPv4, 30 of IPv6; 256 and 64 are its own whatever others do\n"));
     EXPECT_THAT(text, AllOf(HasSubstr(std::string("Container     ") + kId + ", pid 4242\n"),
                             HasSubstr("Container     by-hand, pid -\n"), HasSubstr("IPv6          -\n")));
 }
