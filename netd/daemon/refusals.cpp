@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <iterator>
+#include <map>
 #include <ranges>
 
 #include "abi.h"
@@ -37,6 +40,14 @@ std::int64_t whole_seconds(std::chrono::nanoseconds age) {
     return std::chrono::floor<std::chrono::seconds>(age).count();
 }
 
+std::string describe_drop(const EndpointRecord& record, const datapath::EndpointDrop& drop) {
+    const std::string device = link::device_name(drop.device_ifindex);
+    return formatted("container {} ({}): {} of its {}, the last {} s ago ({}): {}{}", first_container(record),
+                     record.host_name, drop.packets,
+                     drop.reason == NK_DROP_PORT_TAKEN ? "flows were ended" : "packets were dropped",
+                     whole_seconds(drop.age), drop.name, drop.text, device.empty() ? "" : formatted(" ({})", device));
+}
+
 }  // namespace
 
 std::vector<std::string> describe_refusals(const Node& node) {
@@ -47,16 +58,14 @@ std::vector<std::string> describe_refusals(const Node& node) {
             "of the flow table: {} packets were not noted, the last {} s ago, and a container may get their answers",
             drop.packets, whole_seconds(drop.age)));
     }
+    // Whoever has most of them first.
+    std::multimap<std::uint64_t, std::string, std::greater<>> of_containers;
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         for (const datapath::EndpointDrop& drop : going_on(node, endpoint.record.host_ifindex)) {
-            const std::string device = link::device_name(drop.device_ifindex);
-            result.push_back(formatted("container {} ({}): {} of its {}, the last {} s ago ({}): {}{}",
-                                       first_container(endpoint.record), endpoint.record.host_name, drop.packets,
-                                       drop.reason == NK_DROP_PORT_TAKEN ? "flows were ended" : "packets were dropped",
-                                       whole_seconds(drop.age), drop.name, drop.text,
-                                       device.empty() ? "" : formatted(" ({})", device)));
+            of_containers.emplace(drop.packets, describe_drop(endpoint.record, drop));
         }
     }
+    std::ranges::copy(of_containers | std::views::values, std::back_inserter(result));
     return result;
 }
 

@@ -82,10 +82,11 @@ Result<link::DeviceMode> AttachPlanner::device_mode(const AttachOptions& options
     return mode;
 }
 
+// Nor may it be that of an endpoint whose device is gone: its program's pin has that name, and goes with it.
 Result<std::string> AttachPlanner::free_host_name(const std::string& container_id) {
     for (std::uint32_t attempt = 0; attempt < kHostNameAttempts; ++attempt) {
         std::string name = host_device_name(container_id, attempt);
-        if (!NK_TRY(plumbing_.find_host_device(name))) {
+        if (!endpoints_.has_host_name(name) && !NK_TRY(plumbing_.find_host_device(name))) {
             return name;
         }
     }

@@ -23,8 +23,14 @@ namespace netkitd {
 class AttachPlanner {
 public:
     // Borrows all for its life, the pools and homes for that of the undo stack too.
-    AttachPlanner(const EndpointSettings& settings, Store& store, Plumbing& plumbing, AddressPools& pools, Homes& homes)
-        : settings_(settings), store_(store), plumbing_(plumbing), pools_(pools), homes_(homes) {}
+    AttachPlanner(const EndpointSettings& settings, Store& store, Plumbing& plumbing, const EndpointTable& endpoints,
+                  AddressPools& pools, Homes& homes)
+        : settings_(settings),
+          store_(store),
+          plumbing_(plumbing),
+          endpoints_(endpoints),
+          pools_(pools),
+          homes_(homes) {}
 
     // `predecessor`: the container's endpoint in another netns, or null. `undo` gives back what was taken.
     [[nodiscard]] Result<AttachPlan> plan(const AttachRequest& request, ContainerNetns& netns,
@@ -52,6 +58,7 @@ private:
     const EndpointSettings& settings_;
     Store& store_;
     Plumbing& plumbing_;
+    const EndpointTable& endpoints_;
     AddressPools& pools_;
     Homes& homes_;
 };

@@ -14,6 +14,7 @@ template <typename Visit>
 void EndpointTable::for_each_key(const EndpointRecord& record, const Visit& visit) {
     visit(by_netns_, record.netns_cookie);
     visit(by_device_, record.host_ifindex);
+    visit(by_host_name_, record.host_name);
     for (const Member& member : record.members) {
         visit(by_container_, member.container_id);
     }

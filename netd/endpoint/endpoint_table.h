@@ -38,6 +38,8 @@ public:
     [[nodiscard]] Endpoint* find_by_container(const std::string& id) { return find(by_container_, id); }
     [[nodiscard]] const Endpoint* find_by_container(const std::string& id) const;
     [[nodiscard]] const Endpoint* find_by_device(std::uint32_t host_ifindex) const;
+    // The device may be gone with its netns, and not known to be.
+    [[nodiscard]] bool has_host_name(const std::string& name) const { return by_host_name_.contains(name); }
     [[nodiscard]] bool has_address(const IpAddr& address) const { return by_address_.contains(address); }
 
 private:
@@ -56,6 +58,7 @@ private:
     ById by_id_;
     Index<std::uint64_t> by_netns_;
     Index<std::uint32_t> by_device_;
+    Index<std::string> by_host_name_;
     Index<std::string> by_container_;
     Index<IpAddr> by_address_;
 };

@@ -73,8 +73,8 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
 Result<AttachReply> EndpointManager::attach_new(AttachRequest request, ContainerNetns netns) {
     const Endpoint* predecessor = endpoints_.find_by_container(request.container_id);
     UndoStack undo;
-    AttachPlan plan =
-        NK_TRY(AttachPlanner(settings_, store_, plumbing_, pools_, homes_).plan(request, netns, predecessor, undo));
+    AttachPlan plan = NK_TRY(AttachPlanner(settings_, store_, plumbing_, endpoints_, pools_, homes_)
+                                 .plan(request, netns, predecessor, undo));
     AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, plan));
     undo.commit();
     processes_.note_attached(request.container_id);

@@ -80,7 +80,7 @@ Finding check_hook(const Host& host) {
     return {.check = "hook",
             .verdict = Verdict::missing,
             .text = formatted("there is no {}: runtimes don't tell netkitd about containers", kFiles[0]),
-            .fix = "install netkitd's hook (cmake --install), or name its directory: podman --hooks-dir DIR"};
+            .fix = "install netkitd's hook (cmake --install), or name its directory in containers.conf: hooks_dir"};
 }
 
 Finding check_service(const Host& host) {
@@ -211,8 +211,8 @@ Finding check_other_nats(const Host& host) {
                           "container's connection has, that connection is ended",
                           join(*chains, {}, "; ")),
         .fix =
-            "before it, give TCP and UDP ports outside `masquerade.ports`: `meta l4proto { tcp, udp } masquerade to "
-            ":32768-49151` in nftables, `-p tcp -j MASQUERADE --to-ports 32768-49151` in iptables, and for udp"};
+            "before it, give ports outside `masquerade.ports`: `meta l4proto { tcp, udp, icmp, ipv6-icmp } masquerade "
+            "to :32768-49151` in nftables, `-p tcp -j MASQUERADE --to-ports 32768-49151` in iptables, and for udp"};
 }
 
 Finding check_last_errors(const Host& host) {

@@ -120,7 +120,8 @@ std::string print_flows(const json& list) {
                    duration(number_at(flow, "age_ms")), duration(number_at(flow, "idle_ms")),
                    number_at(flow, "endpoint") == 0 ? "(host)" : short_id(text_at(flow, "container"))});
     }
-    const std::string more = is_true(list, "truncated") ? "There are more; the list is cut.\n" : "";
+    const std::string more =
+        is_true(list, "truncated") ? "There are more: --endpoint, --proto and --dst choose among them.\n" : "";
     return table.empty() ? "No masqueraded flow.\n" : table.to_string() + more;
 }
 

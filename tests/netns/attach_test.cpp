@@ -7,10 +7,12 @@
 
 #include "harness/full_disk.h"
 #include "harness/node_test.h"
+#include "harness/wait.h"
 
 namespace netkitd::test {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -282,6 +284,21 @@ TEST_F(AttachTest, ARestartedContainerHasItsNewEndpointBeforeTheOldOneGoes) {
     EXPECT_EQ(reply->record.ipv4->to_string(), "10.77.0.3");
     EXPECT_FALSE(first.succeeds("ip link show eth0"));
     EXPECT_THAT(manager().endpoints(), SizeIs(1));
+}
+
+// The kernel takes the pair with the namespace, and the daemon hears of it later: what it then gives back must not be
+// what the container's new endpoint has by that name.
+TEST_F(AttachTest, ARestartBeforeTheKernelsNoticeKeepsItsProgram) {
+    std::optional<ContainerNamespace> former(std::in_place);
+    const auto before = attach(*former, "web");
+    ASSERT_TRUE(before);
+    former.reset();
+    ASSERT_TRUE(eventually([&] { return !node().succeeds("ip link show " + before->record.host_name); }));
+    const Container web;
+    const auto after = attach(web, "web");
+    ASSERT_TRUE(after) << after.error().message();
+    EXPECT_THAT(*datapath().attached_endpoints(), ElementsAre(after->record.host_name));
+    EXPECT_TRUE(web.reaches("198.51.100.2"));
 }
 
 TEST_F(AttachTest, AStaticAddressInUseIsRefused) {

@@ -41,9 +41,9 @@ TEST_F(FirewallTest, SaysWhichChainsGiveAnyPort) {
     EXPECT_THAT(chains_that_give_any_port(), IsEmpty());
 }
 
-// As the documents and the doctor recommend it; the last rule is for ICMP.
+// As the documents and the doctor recommend it.
 TEST_F(FirewallTest, RulesThatNamePortsAreFine) {
-    node().run("nft add rule ip t c meta l4proto '{ tcp, udp }' masquerade to :32768-49151");
+    node().run("nft add rule ip t c meta l4proto '{ tcp, udp, icmp, ipv6-icmp }' masquerade to :32768-49151");
     node().run("nft add rule ip t c masquerade");
     node().run("nft 'table ip u { chain d { type nat hook postrouting priority 0; }; }'");
     node().run("nft add rule ip u d ip protocol tcp snat to 192.0.2.1:32768-49151");

@@ -197,7 +197,7 @@ TEST_F(DoctorTest, NoRuntime) {
 
 TEST_F(DoctorTest, NoHookFile) {
     fs::remove(root_ / kHookFile);
-    expect("hook", Verdict::missing, "there is no /usr/share/containers/oci/hooks.d/netkitd.json", "--hooks-dir");
+    expect("hook", Verdict::missing, "there is no /usr/share/containers/oci/hooks.d/netkitd.json", "hooks_dir");
     write("etc/containers/oci/hooks.d/netkitd.json", R"({"hook": {"path": "/usr/libexec/netkitd/netkit-hook"}})");
     EXPECT_EQ(finding("hook").verdict, Verdict::ok);
 }
