@@ -187,6 +187,7 @@ enum nk_flow_flag {
 	NK_FLOW_FIN = 1 << 1, // a FIN went this way
 	NK_FLOW_RST = 1 << 2, // a RST, or SCTP's ABORT: the container's is written to both halves, the other to its own
 	NK_FLOW_ANSWERED = 1 << 3, // a reply was seen that was no RST (written to both halves)
+	NK_FLOW_WITNESS = 1 << 4,  // forward: it began at a socket that can be looked up (lib/nat/owner_socket.h)
 };
 
 struct nk_flow {
@@ -201,7 +202,8 @@ struct nk_flow {
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
 	// is; reverse: zero before the first reply.
 	__u32 stamp;
-	// forward: the device that it comes from, and the way to the next hop
+	// forward: the device that it comes from, and the way to the next hop; of NK_HOST_ANSWERS_ID, the first is its
+	// number among those
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
@@ -217,8 +219,9 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 // Owner of the host's own flows, and of those of other NATs on it: no endpoint has this number. Such a flow is a
 // reverse half alone, with nothing to write (lib/nat/host_flow.h).
 #define NK_HOST_ID 0
-// Owner of those flows of the host's that answer what anybody may send: they have a share of their own.
+// Owner of those flows of the host's that answer what anybody may send: there are so many at most, the latest.
 #define NK_HOST_ANSWERS_ID 0xffffffff
+#define NK_HOST_ANSWERS 2048
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
 //

@@ -133,8 +133,8 @@ Result<void> AttachPlanner::take_addresses(AttachPlan& plan, const AttachOptions
 
 std::uint32_t AttachPlanner::take_home(const std::string& container_id, UndoStack& undo) {
     const std::uint32_t home = homes_.take(container_id, settings_.config.masquerade_ports);
-    undo.push("give back the home", [&homes = homes_, home, container_id]() -> Result<void> {
-        homes.give_back(home, container_id);
+    undo.push("give back the home", [&homes = homes_, home]() -> Result<void> {
+        homes.give_back(home);
         return {};
     });
     return home;

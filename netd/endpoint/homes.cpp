@@ -1,8 +1,7 @@
 #include "endpoint/homes.h"
 
 #include <algorithm>
-#include <iterator>
-#include <span>
+#include <ranges>
 #include <tuple>
 
 #include "abi.h"
@@ -13,25 +12,31 @@ std::uint32_t Homes::take(const std::string& container_id, const PortRange& pool
     const std::uint32_t ports = std::uint32_t{pool.last} - pool.first + 1;
     const std::size_t count = std::max<std::size_t>(NK_POOL_HOMES(ports), 1);
     homes_.resize(std::max(homes_.size(), count));
-    const std::span<Home> there(homes_.data(), count);
-    const auto its_own = [&](const Home& home) { return home.last_container == container_id; };
-    const auto rank = [&](const Home& home) {
-        return std::tuple(home.endpoints, !its_own(home), its_own(home) ? -home.given_back : home.given_back);
+    // Of a pool that was larger, a home is one of these now.
+    std::vector<std::uint32_t> endpoints(count);
+    for (std::size_t i = 0; i < homes_.size(); ++i) {
+        endpoints[i % count] += homes_[i].endpoints;
+    }
+    const auto rank = [&](std::size_t i) {
+        const Home& home = homes_[i];
+        const bool its_own = home.container == container_id;
+        return std::tuple(endpoints[i], !its_own, its_own ? -home.given_back : home.given_back);
     };
-    const auto best = std::ranges::min_element(there, {}, rank);
-    ++best->endpoints;
-    return static_cast<std::uint32_t>(std::distance(there.begin(), best));
+    const std::size_t best = std::ranges::min(std::views::iota(std::size_t{0}, count), {}, rank);
+    ++homes_[best].endpoints;
+    homes_[best].container = container_id;
+    return static_cast<std::uint32_t>(best);
 }
 
-void Homes::hold(std::uint32_t home) {
+void Homes::hold(std::uint32_t home, const std::string& container_id) {
     ++at(home).endpoints;
+    at(home).container = container_id;
 }
 
-void Homes::give_back(std::uint32_t home, const std::string& container_id) {
+void Homes::give_back(std::uint32_t home) {
     Home& given = at(home);
     given.endpoints -= std::min(given.endpoints, 1U);
     given.given_back = ++given_back_;
-    given.last_container = container_id;
 }
 
 // As the database has it, it may be any number.

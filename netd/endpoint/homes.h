@@ -17,14 +17,14 @@ public:
     // One of those that this pool has; where all are taken, one that few share.
     [[nodiscard]] std::uint32_t take(const std::string& container_id, const PortRange& pool);
     // Of an endpoint that is there already. Its pool may have been larger.
-    void hold(std::uint32_t home);
-    void give_back(std::uint32_t home, const std::string& container_id);
+    void hold(std::uint32_t home, const std::string& container_id);
+    void give_back(std::uint32_t home);
 
 private:
     struct Home {
         std::uint32_t endpoints = 0;
         std::uint64_t given_back = 0;  // counts up
-        std::string last_container = {};
+        std::string container = {};    // who took it last
     };
     [[nodiscard]] Home& at(std::uint32_t home);
 

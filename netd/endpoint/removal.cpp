@@ -65,7 +65,7 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     to_forget_.emplace(record.id, addresses);
     keep_first(result, forget_records());
     std::ranges::for_each(addresses, [this](const IpAddr& address) { pools_.release(address); });
-    homes_.give_back(record.home, first_container(record));
+    homes_.give_back(record.home);
     return with_context(result, formatted("give back endpoint {} of {}", record.id, first_container(record)));
 }
 

@@ -41,7 +41,7 @@ Result<void> EndpointManager::restore() {
         }
         const std::string what = formatted("take up endpoint {} ({})", record.id, record.host_name);
         NK_TRY_CONTEXT(what, reserve_addresses(record));
-        homes_.hold(record.home);
+        homes_.hold(record.home, first_container(record));
         processes_.watch_members(endpoints_.put({.record = record}));
         if (const auto taken_up = take_up(record); !taken_up) {
             // Its netns may have ended since the devices were listed; else resync() tries again, and says what is
@@ -81,7 +81,8 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     for (const IpAddr& address : addresses) {
         pools_.note_freed(address);
     }
-    homes_.give_back(record.home, first_container(record));
+    homes_.hold(record.home, first_container(record));
+    homes_.give_back(record.home);
     ++ended_;
     return plumbing_.forget_drops(record.host_ifindex);
 }

@@ -65,6 +65,13 @@ nanoseconds ownerless_life(const FlowLifetimes& lifetimes, FlowState state, cons
     return entry.key.proto == IPPROTO_TCP ? kConnection : std::min(life, kOthers);
 }
 
+// Whether it may be over for its other half, though it was seen just now itself: of what comes from outside, which
+// anybody can send, only this half knows that it ends.
+template <typename Key>
+bool may_seem_alive(const FlowEntry<Key>& entry) {
+    return entry.key.direction == NK_FLOW_REVERSE && (entry.value.flags & (NK_FLOW_FIN | NK_FLOW_RST)) != 0;
+}
+
 // `proto`: zero where the answer is no.
 template <typename Key>
 nk_socket_question question_about(const FlowEntry<Key>& entry, std::uint8_t proto, std::uint32_t netns_id) {
@@ -98,8 +105,8 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
     }
     if (!owners_.has(entry.value.endpoint_id)) {
         constexpr bool kV6 = std::is_same_v<Key, nk_flow6_key>;
-        const bool are_too_many = walk_ && walk_->ownerless_are_too_many.at(kV6 ? 1 : 0);
-        return are_too_many ? nanoseconds(0) : ownerless_life(lifetimes, state, entry);
+        const bool left_too_much = walk_ && walk_->too_much.at(kV6 ? 1 : 0).contains(entry.value.endpoint_id);
+        return left_too_much ? nanoseconds(0) : ownerless_life(lifetimes, state, entry);
     }
     const nanoseconds life = lifetime(lifetimes, state, entry.key.proto);
     return state == FlowState::established && is_look_up(entry) ? std::min(life, kLookUp) : life;
@@ -109,7 +116,8 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
 template <typename Key>
 nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry) const {
     const std::uint32_t flags = entry.value.flags;
-    return nanoseconds(entry.value.last_seen_ns) + life(lifetimes, flow_state(entry.key.proto, flags, flags), entry);
+    return lives_from(entry.value.endpoint_id, entry.value.last_seen_ns) +
+           life(lifetimes, flow_state(entry.key.proto, flags, flags), entry);
 }
 
 // A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
@@ -120,7 +128,7 @@ nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<
     const nk_flow& forward = is_forward ? entry.value : other;
     const nk_flow& reverse = is_forward ? other : entry.value;
     const FlowState state = flow_state(entry.key.proto, forward.flags, reverse.flags);
-    return nanoseconds(forward.last_seen_ns) + life(lifetimes, state, entry);
+    return lives_from(entry.value.endpoint_id, forward.last_seen_ns) + life(lifetimes, state, entry);
 }
 
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {
@@ -130,8 +138,8 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
         if (!has_owner_ended() && !due) {
             return schedule_.until_the_next_question();
         }
-        const std::array<bool, 2> too_many = NK_TRY(ownerless_are_too_many());
-        walk_.emplace().ownerless_are_too_many = too_many;
+        auto too_much = NK_TRY(who_left_too_much());
+        walk_.emplace().too_much = std::move(too_much);
     }
     if (auto done = work(lifetimes, now); !done) {
         walk_.reset();
@@ -141,7 +149,7 @@ Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanosecon
         return kBetweenSlices;
     }
     schedule_.walked(now, walk_->removed, walk_->next_end, lifetimes);
-    const Result<void> forgotten = forget_counts();
+    const Result<void> forgotten = forget_ended();
     walk_.reset();
     ++walks_;
     NK_TRY(forgotten);
@@ -167,26 +175,42 @@ Result<void> FlowSweeper::measure() {
 }
 
 // What ended endpoints have left may have an eighth of what there is in shares: whoever starts one container after
-// another must not fill the table with it.
-Result<std::array<bool, 2>> FlowSweeper::ownerless_are_too_many() const {
+// another must not fill the table with it. Nor may he cost others what they left: those who left most go first.
+Result<std::array<std::set<std::uint32_t>, 2>> FlowSweeper::who_left_too_much() const {
     constexpr std::uint64_t kPart = 8;
-    std::array<std::uint64_t, 2> ownerless{};
+    std::array<std::vector<std::pair<std::uint64_t, std::uint32_t>>, 2> left;  // how many flows, whose
     for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
         if (has_ended(endpoint_id)) {
-            ownerless[0] += flows.flows4;
-            ownerless[1] += flows.flows6;
+            left[0].emplace_back(flows.flows4, endpoint_id);
+            left[1].emplace_back(flows.flows6, endpoint_id);
         }
     }
-    std::array<bool, 2> too_many{};
+    std::array<std::set<std::uint32_t>, 2> too_much;
     for (std::size_t i = 0; i < maps_.size(); i++) {
-        const std::uint64_t in_shares = datapath_->flow_map(maps_.at(i).family).capacity / 4;
-        too_many.at(i) = ownerless.at(i) > in_shares / kPart;
+        const std::uint64_t most = datapath_->flow_map(maps_.at(i).family).capacity / 4 / kPart;
+        std::uint64_t all = 0;
+        std::ranges::for_each(left.at(i), [&](const auto& of_one) { all += of_one.first; });
+        std::ranges::sort(left.at(i), std::ranges::greater());
+        for (const auto& [flows, endpoint_id] : left.at(i)) {
+            if (all <= most) {
+                break;
+            }
+            too_much.at(i).insert(endpoint_id);
+            all -= flows;
+        }
     }
-    return too_many;
+    return too_much;
+}
+
+nanoseconds FlowSweeper::lives_from(std::uint32_t endpoint_id, std::uint64_t last_seen_ns) const {
+    const nanoseconds last_seen(last_seen_ns);
+    const auto ended = ended_since_.find(endpoint_id);
+    return ended == ended_since_.end() ? last_seen : std::max(last_seen, ended->second);
 }
 
 // Of endpoints that have ended, when there are no flows of them any more.
-Result<void> FlowSweeper::forget_counts() const {
+Result<void> FlowSweeper::forget_ended() {
+    std::erase_if(ended_since_, [this](const auto& of_one) { return !walk_->owners.contains(of_one.first); });
     for (const auto& [endpoint_id, flows] : NK_TRY(datapath_->flow_counts())) {
         if (has_ended(endpoint_id) && !walk_->owners.contains(endpoint_id)) {
             NK_TRY(datapath_->forget_flow_count(endpoint_id));
@@ -262,9 +286,13 @@ Result<std::size_t> FlowSweeper::sweep_some(const Map& map, const FlowLifetimes&
     const auto entries = NK_TRY(FlowWalk<Key>(fd).next(walk_->cursor));
     std::vector<EndedFlow<Key>> ended;
     for (const FlowEntry<Key>& entry : entries) {
-        walk_->owners.insert(entry.value.endpoint_id);
+        const std::uint32_t owner = entry.value.endpoint_id;
+        walk_->owners.insert(owner);
+        if (has_ended(owner)) {
+            ended_since_.try_emplace(owner, now);
+        }
         nanoseconds end = earliest_end(current, entry);
-        const auto other = end <= now ? find_other_half(fd, entry) : std::nullopt;
+        const auto other = end <= now || may_seem_alive(entry) ? find_other_half(fd, entry) : std::nullopt;
         if (other) {
             end = end_of(current, entry, *other);
         }

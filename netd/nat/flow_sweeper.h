@@ -5,8 +5,8 @@
 // has been idle long enough does it look at the other half. A TCP connection that its container's socket still has is
 // never over, whatever resets, FINs or silence seem to say: anybody can send those. A look-up of a name is over soon
 // after its answer, unless its socket is still open: its port is wanted for others. The host's own flows are
-// over when nftables would have forgotten them too. What ended containers have left keeps its ports for a while, unless
-// it is too much. When to walk is for the schedule to
+// over when nftables would have forgotten them too. What ended containers have left keeps its ports for a while from
+// their end on; where that is too much, it is over at once of those that left most. When to walk is for the schedule to
 // say; a walk is done a slice at a time, so that whoever waits for the daemon never waits for all of it.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -40,7 +41,7 @@ struct SweepWalk {
     FlowCursor cursor;
     std::set<std::uint32_t> owners;  // endpoint ids
     std::uint64_t removed = 0;
-    std::array<bool, 2> ownerless_are_too_many{};      // of each map
+    std::array<std::set<std::uint32_t>, 2> too_much;   // of each map: endpoints that ended and left too much
     std::optional<std::chrono::nanoseconds> next_end;  // when the first of those that were left is over
 };
 
@@ -99,8 +100,11 @@ private:
     [[nodiscard]] bool has_ended(std::uint32_t endpoint_id) const {
         return !is_of_host(endpoint_id) && !owners_.has(endpoint_id);
     }
-    [[nodiscard]] Result<std::array<bool, 2>> ownerless_are_too_many() const;
-    [[nodiscard]] Result<void> forget_counts() const;
+    [[nodiscard]] Result<std::array<std::set<std::uint32_t>, 2>> who_left_too_much() const;
+    // From when on a flow's life counts. Of an endpoint that has ended, its end, as far as that was seen: its
+    // connections may be alive for their other ends, however long they had been idle.
+    [[nodiscard]] std::chrono::nanoseconds lives_from(std::uint32_t endpoint_id, std::uint64_t last_seen_ns) const;
+    [[nodiscard]] Result<void> forget_ended();
     [[nodiscard]] Result<void> work(const FlowLifetimes& lifetimes, std::chrono::nanoseconds now);
     template <typename Key>
     [[nodiscard]] std::uint8_t kept_by_socket(const FlowLifetimes& lifetimes, const EndedFlow<Key>& flow,
@@ -117,6 +121,8 @@ private:
     const datapath::Datapath* datapath_;
     FlowOwners owners_;
     std::uint64_t ended_ = 0;  // owners, as of the last look
+    // When those whose flows are there were first seen to have ended.
+    std::map<std::uint32_t, std::chrono::nanoseconds> ended_since_;
     SweepSchedule schedule_;
     std::array<Map, 2> maps_{{{.name = "flows4", .family = IpFamily::v4}, {.name = "flows6", .family = IpFamily::v6}}};
     std::optional<SweepWalk> walk_;

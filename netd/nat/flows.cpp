@@ -134,8 +134,9 @@ FlowState flow_state(std::uint8_t protocol, std::uint32_t forward_flags, std::ui
         const bool reverse_fin = (reverse_flags & NK_FLOW_FIN) != 0;
         const bool forward_rst = (forward_flags & NK_FLOW_RST) != 0;
         const bool reverse_rst = (reverse_flags & NK_FLOW_RST) != 0;
-        // Anybody can send a reset: of itself it is no more than that end's FIN.
-        const bool is_reset = forward_rst || (reverse_rst && (forward_fin || !answered));
+        // Anybody can send a reset: where no socket can be asked, it is no more than that end's FIN.
+        const bool has_witness = (forward_flags & NK_FLOW_WITNESS) != 0;
+        const bool is_reset = forward_rst || (reverse_rst && (forward_fin || !answered || has_witness));
         if (is_reset || (forward_fin && reverse_fin)) {
             return FlowState::closed;
         }

@@ -76,7 +76,7 @@ TEST_P(HostFlowTest, WhatAnswersTheHostGoesToTheHost) {
         EXPECT_EQ(left.verdict, Verdict::pass) << name;
         EXPECT_EQ(left.packet, question.bytes()) << name;
         EXPECT_THAT(left.counted, ElementsAre(Pair("host-flow", 1))) << name;
-        EXPECT_EQ(count_of(NK_HOST_ID), ++count) << name;
+        EXPECT_EQ(count_of(NK_HOST_ID) + count_of(NK_HOST_ANSWERS_ID), ++count) << name;
         EXPECT_THAT(leave(question).counted, IsEmpty()) << name << " once more";
         const RunResult came = in(answer);
         EXPECT_EQ(came.verdict, Verdict::pass) << name;
@@ -180,6 +180,30 @@ TEST_P(HostFlowTest, AConnectionsStateIsWhatTheHostSent) {
     EXPECT_EQ(flags_of_the_only_entry(), NK_FLOW_SYN | NK_FLOW_ANSWERED | NK_FLOW_FIN | NK_FLOW_RST);
     leave(of_host().tcp(50000, 443).syn());
     EXPECT_EQ(flags_of_the_only_entry(), NK_FLOW_SYN) << "a new one";
+}
+
+class HostAnswersTest : public HostFlowTest {
+protected:
+    HostAnswersTest() { options.flow_entries = 2 * NK_HOST_ANSWERS; }
+};
+INSTANTIATE_TEST_SUITE_P(Family, HostAnswersTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+// Somebody outside may have begun it; he could fill the host's share with connections.
+TEST_P(HostAnswersTest, ConnectionsWhoseBeginningWasNotSeenAreSoManyAtMostAndTheOldestGivesWay) {
+    node().settings().flow_share4 = node().settings().flow_share6 = 1;
+    node().settings().flow_common4 = node().settings().flow_common6 = 0;
+    leave(of_host().tcp(50000, 443).syn());
+    constexpr std::uint16_t kMost = NK_HOST_ANSWERS;
+    for (std::uint16_t i = 0; i <= kMost; i++) {
+        ASSERT_THAT(leave(of_host().tcp(static_cast<std::uint16_t>(51000 + i), 443).ack()).counted,
+                    ElementsAre(Pair("host-flow", 1)));
+    }
+    EXPECT_EQ(count_of(NK_HOST_ID), 1U);
+    EXPECT_EQ(count_of(NK_HOST_ANSWERS_ID), kMost);
+    EXPECT_THAT(leave(of_host().tcp(51001, 443).ack()).counted, IsEmpty()) << "the second is there";
+    EXPECT_THAT(leave(of_host().tcp(51000, 443).ack()).counted, ElementsAre(Pair("host-flow", 1)))
+        << "the first is not";
 }
 
 TEST_P(HostFlowTest, DatagramsGoOnAfterTwoSeconds) {

@@ -88,7 +88,7 @@ bool has_connections(std::uint8_t protocol) {
 // What comes from outside says nothing of a flow of the host's.
 void note_sent_by_host(NatModel::State& state, const Sent& sent) {
     if (sent.syn && !sent.ack) {
-        state = {.port = state.port};
+        state = {.port = state.port, .answer = state.answer};
     }
     state.container_ended = state.container_ended || sent.fin;
     state.reset = state.reset || sent.rst;
@@ -278,6 +278,19 @@ NatModel::State& NatModel::begin(const Conversation& conversation, std::uint16_t
     return state;
 }
 
+void NatModel::begin_answer(const Conversation& conversation) {
+    answers_.emplace_back(conversation, ++answers_begun_);
+    if (answers_.size() > NK_HOST_ANSWERS) {
+        const auto& [oldest, number] = answers_.front();
+        if (const State* known = find(oldest); known != nullptr && known->answer == number) {
+            forget(oldest);
+        }
+        answers_.pop_front();
+    }
+    begin(conversation, conversation.port).answer = answers_begun_;
+    counts_[conversation.container]--;
+}
+
 int NatModel::entries_of(const Conversation& conversation) const {
     const State* known = find(conversation);
     return is_hosts(conversation) || (known != nullptr && known->left_over) ? 1 : 2;
@@ -343,7 +356,10 @@ std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Se
         if (owner && !sent.rst) {
             forget(*owner);
         }
-        if (!is_only_an_answer && !is_refused(c)) {
+        // Its beginning was not seen to leave.
+        if (!is_only_an_answer && has_connections(sent.protocol) && !sent.syn) {
+            begin_answer(c);
+        } else if (!is_only_an_answer && !is_refused(c)) {
             begin(c, c.port);
         }
     }
@@ -395,7 +411,7 @@ void NatModel::forget(const Conversation& conversation) {
     }
     owners_.erase(outside(conversation, found->second.port));
     count_entries(conversation, -entries_of(conversation));
-    if (!found->second.stale) {
+    if (!found->second.stale && found->second.answer == 0) {
         counts_[conversation.container]--;
     }
     conversations_.erase(found);

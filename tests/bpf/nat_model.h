@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -83,6 +84,7 @@ public:
         bool began = false;  // the container has sent a SYN: an answer is one, too
         bool answered = false;
         bool stale = false;            // of a container that is gone
+        std::uint32_t answer = 0;      // of the host's that answer somebody: its number among those
         bool container_ended = false;  // by a FIN
         bool remote_ended = false;
         bool reset = false;         // by the container
@@ -152,6 +154,8 @@ private:
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
     State& begin(const Conversation& conversation, std::uint16_t port);
+    // One that answers somebody; the oldest of those gives way.
+    void begin_answer(const Conversation& conversation);
     // Another container has begun the same connection.
     void leave_over(const Conversation& conversation);
 
@@ -167,7 +171,9 @@ private:
     void count_entries(const Conversation& conversation, int change) {
         (conversation.is_ipv6() ? entries6_ : entries4_) += static_cast<std::size_t>(change);
     }
-    std::size_t left_over_ = 0;  // ever
+    std::size_t left_over_ = 0;                                   // ever
+    std::deque<std::pair<Conversation, std::uint32_t>> answers_;  // of the host's, with their numbers
+    std::uint32_t answers_begun_ = 0;
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };

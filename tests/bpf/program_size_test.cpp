@@ -18,7 +18,7 @@ TEST_F(ProgramSizeTest, ProgramsStaySmall) {
     for (const auto& [program, limit] : {std::pair(Program::netkit_peer, 12500U),
                                          {Program::veth_ingress, 12500U},
                                          {Program::uplink_ingress, 7000U},
-                                         {Program::uplink_egress, 3400U}}) {
+                                         {Program::uplink_egress, 3800U}}) {
         const auto count = node().instruction_count(program);
         ASSERT_TRUE(count) << count.error().message();
         RecordProperty(std::string(to_string(program)), static_cast<int>(*count));

@@ -244,7 +244,8 @@ std::vector<VerdictCase> outgoing(const Net& net) {
         return row(name, Verdict::drop, {{"untranslated-source", 1}}, packet);
     };
     const Packet from_node = Packet().ip(net.node, net.remote).tcp(50000, 443);
-    VerdictCase refused = row("OfTheHostBeyondItsShare", Verdict::pass, {{"host-flow-refused", 1}}, from_node);
+    VerdictCase refused =
+        row("OfTheHostBeyondItsShare", Verdict::pass, {{"host-flow-refused", 1}}, Packet(from_node).syn());
     refused.prepare = [](TestNode& node) {
         node.settings().flow_share4 = node.settings().flow_share6 = 0;
         node.settings().flow_common4 = node.settings().flow_common6 = 0;

@@ -232,6 +232,31 @@ TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
     EXPECT_EQ(sweeper.removed(), 1U);
 }
 
+// Where its socket can be asked, the flow of a connection that its other end has reset is over soon.
+TEST_P(OwnerSocketTest, AResetOfTheOtherEndsEndsTheFlowWhoseSocketIsGone) {
+    const Address address = echo_at(GetParam().outside);
+    const UniqueFd listener = socket_bound_to(outside(), address, SOCK_STREAM);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+    UniqueFd socket = connect(GetParam().outside);
+    {
+        const UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        const linger reset{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(accepted.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    }
+    nat::FlowTable table(datapath());
+    EXPECT_TRUE(eventually([&] {
+        const auto flows = table.list(9)->flows;
+        return flows.size() == 1 && flows.front().state == nat::FlowState::closed;
+    }));
+    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
+                                          .ended = [] { return 0; },
+                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
+    for (int steps = 0; steps < 10; ++steps) {
+        EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + 15s));
+    }
+    EXPECT_EQ(table.list(9)->flows.size(), 0U);
+}
+
 // Its socket is not found, and anybody can send a reset with the remote's address and any sequence number: then the
 // flow lives as long as one that is closed by half.
 TEST_P(OwnerSocketTest, AForgedResetDoesNotEndTheFlowOfASocketThatIsBoundToADevice) {

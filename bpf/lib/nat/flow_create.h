@@ -227,7 +227,8 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	nk_route_remember(value, route, m->endpoint_ifindex);
 	value->addr = m->addr;
 	value->port = m->port;
-	value->flags = nk_flow_flags(m->tcp_flags) | (claim == NK_CLAIM_ANSWERED ? NK_FLOW_ANSWERED : 0);
+	value->flags = nk_flow_flags(m->tcp_flags) | (claim == NK_CLAIM_ANSWERED ? NK_FLOW_ANSWERED : 0) |
+		       (m->has_witness ? NK_FLOW_WITNESS : 0);
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
@@ -294,6 +295,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	if (keeps_port && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
 	m->start = m->now_ns;
+	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
 	search.may_begin = nk_flow_may_begin(m->family, m->endpoint_id);
 	if (!nk_port_try(0, &search) && !keeps_port && search.may_begin)
 		nk_search_port(&search);

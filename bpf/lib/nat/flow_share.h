@@ -41,7 +41,6 @@ static __always_inline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_i
 	return bpf_map_lookup_elem(&flow_counts, &endpoint_id);
 }
 
-// The answers to what anybody may send have their share alone, or whoever sends would take the common half.
 static __noinline bool nk_flow_may_begin(enum nk_family family, __u32 endpoint_id)
 {
 	struct nk_flow_counts *counts = nk_flow_counts_of(endpoint_id);
@@ -54,8 +53,6 @@ static __noinline bool nk_flow_may_begin(enum nk_family family, __u32 endpoint_i
 	count = *nk_flow_count(family, counts);
 	if (count < share)
 		return true;
-	if (endpoint_id == NK_HOST_ANSWERS_ID)
-		return false;
 	all = nk_flow_entries(family) / 2;
 	return all < common && count - share < NK_FLOW_GREED * (common - all);
 }

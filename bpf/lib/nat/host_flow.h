@@ -12,7 +12,8 @@
 // any other. It lives as long as nftables' own memory of it would, by packets either way; what comes from outside does
 // not change its flags. NK_FLOW_ANSWERED says here that the flow has gone on after its beginning. Or outsiders could
 // fill the host's share, an answer to what anybody may send begins no flow (a SYN-ACK, a reset, an ICMP error), or one
-// of NK_HOST_ANSWERS_ID (of a service that is published, or bound to a device).
+// of NK_HOST_ANSWERS_ID (of a service that is published, or bound to a device): of those there are so many, and the
+// oldest gives way to the next.
 //
 // To a connection that somebody outside begins to a port of the pool where nobody listens, the host answers with a
 // reset. That must not leave: such a port may be a container's towards others, and its remote may be trying to connect
@@ -180,14 +181,19 @@ static __always_inline void nk_host_flow_seen(const struct nk_leaving *leaving, 
 enum nk_sender {
 	NK_SENDER_HOST,
 	NK_SENDER_FORWARDED, // by the host, translated perhaps
-	NK_SENDER_STRANGER,  // of another netns, by a device on top of this one (macvlan)
+	NK_SENDER_CONTAINER, // the same, of a container of ours
+	NK_SENDER_STRANGER,  // of another netns or a virtual machine, by a device on top of this one (macvlan)
 };
 
 static __always_inline enum nk_sender nk_sender(struct __sk_buff *skb)
 {
-	if (skb->ingress_ifindex)
-		return NK_SENDER_FORWARDED;
-	return nk_has_socket_elsewhere(skb) ? NK_SENDER_STRANGER : NK_SENDER_HOST;
+	__u32 ifindex = skb->ingress_ifindex;
+
+	if (nk_is_of_another_stack(skb))
+		return NK_SENDER_STRANGER;
+	if (!ifindex)
+		return NK_SENDER_HOST;
+	return bpf_map_lookup_elem(&endpoint_drops, &ifindex) ? NK_SENDER_CONTAINER : NK_SENDER_FORWARDED;
 }
 
 // Whether something comes back to the host. Of what it only forwards, only if it has got an address of the host's; and
@@ -197,7 +203,7 @@ static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_fam
 {
 	long result;
 
-	if (sender != NK_SENDER_FORWARDED)
+	if (sender == NK_SENDER_HOST || sender == NK_SENDER_STRANGER)
 		return sender == NK_SENDER_HOST;
 	if (nk_is_uplink(skb->ingress_ifindex))
 		return false;
@@ -205,29 +211,73 @@ static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_fam
 	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
-// A socket that nk_host_has_socket() would find for the answer.
-static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 proto)
+// Whether somebody outside began: so says the host's table of connections, a connection whose beginning was not seen to
+// leave, and so it may be where a socket for datagrams has no one other end. (Where that is not bound to a device, no
+// entry is needed.) What a container has another NAT of the host's send is bounded like that, too.
+static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, enum nk_sender sender,
+					       const struct nk_leaving *leaving)
 {
 	struct bpf_sock *socket = skb->sk;
 
-	if (!socket || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+	if (sender == NK_SENDER_CONTAINER || nk_ct_is_reply(skb))
+		return true;
+	if (nk_has_connections(leaving->key.proto))
+		return !nk_is_beginning(leaving->tcp_flags);
+	if (!socket || !nk_has_ports(leaving->key.proto))
 		return false;
 	socket = bpf_sk_fullsock(socket);
-	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
+	return socket && socket->protocol == leaving->key.proto && !socket->dst_port;
 }
 
-// Whether somebody outside began: so says the host's table of connections; and so it may be where a socket for
-// datagrams has no one other end and is bound to a device. (Those that are bound to none need no entry.)
-static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, __u8 proto)
-{
-	struct bpf_sock *socket = skb->sk;
+// Where the entries of answers are, in the order in which they began. Each has its number in it.
+struct nk_host_answer {
+	struct nk_flow6_key key;
+	__u32 family;
+};
 
-	if (nk_ct_is_reply(skb))
-		return true;
-	if (!socket || proto != IPPROTO_UDP)
-		return false;
-	socket = bpf_sk_fullsock(socket);
-	return socket && socket->protocol == IPPROTO_UDP && !socket->dst_port;
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NK_HOST_ANSWERS);
+	__type(key, __u32);
+	__type(value, struct nk_host_answer);
+} host_answers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} host_answers_begun SEC(".maps");
+
+static __always_inline __u32 nk_answer_number(const struct nk_flow *flow)
+{
+	return flow->container_ifindex;
+}
+
+// Makes room for one more; its number. (Two CPUs at once may get one number: then the entry of one of them lives until
+// it is old.)
+static __noinline __u32 nk_host_answer_begins(enum nk_family family, const struct nk_flow6_key *key)
+{
+	__u32 zero = 0, place, number;
+	__u32 *begun = bpf_map_lookup_elem(&host_answers_begun, &zero);
+	struct nk_host_answer *answer;
+	enum nk_family former;
+	struct nk_flow *flow;
+
+	if (!begun)
+		return 0;
+	number = ++*begun;
+	place = number % NK_HOST_ANSWERS;
+	answer = bpf_map_lookup_elem(&host_answers, &place);
+	if (!answer)
+		return 0;
+	former = answer->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	flow = nk_flow_find(former, &answer->key);
+	if (flow && flow->endpoint_id == NK_HOST_ANSWERS_ID && nk_answer_number(flow) == number - NK_HOST_ANSWERS)
+		nk_flow_remove_reverse(former, &answer->key, NK_HOST_ANSWERS_ID);
+	answer->key = *key;
+	answer->family = family;
+	return number;
 }
 
 static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk_family family,
@@ -243,7 +293,8 @@ static __noinline int nk_host_flow_end_containers(struct __sk_buff *skb, enum nk
 	return 0;
 }
 
-static __always_inline long nk_host_flow_insert(enum nk_family family, const struct nk_leaving *leaving, __u32 owner)
+static __always_inline long nk_host_flow_insert(enum nk_family family, const struct nk_leaving *leaving, __u32 owner,
+						__u32 answer_number)
 {
 	struct nk_flow *value = nk_half_place();
 
@@ -252,25 +303,30 @@ static __always_inline long nk_host_flow_insert(enum nk_family family, const str
 	__builtin_memset(value, 0, sizeof(*value));
 	value->created_ns = bpf_ktime_get_coarse_ns();
 	value->endpoint_id = owner;
+	value->container_ifindex = answer_number;
 	nk_host_flow_seen(leaving, value);
 	return nk_flow_insert(family, &leaving->key, value);
 }
 
-static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving)
+static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving,
+					 enum nk_sender sender)
 {
-	__u32 owner = nk_answers_anybody(skb, leaving->key.proto) ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
-	long error = nk_flow_may_begin(family, owner) ? nk_host_flow_insert(family, leaving, owner) : -1;
+	bool is_answer = nk_answers_anybody(skb, sender, leaving);
+	__u32 owner = is_answer ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
+	__u32 number = is_answer ? nk_host_answer_begins(family, &leaving->key) : 0;
+	long error = -1;
 
+	if (is_answer || nk_flow_may_begin(family, NK_HOST_ID))
+		error = nk_host_flow_insert(family, leaving, owner, number);
 	// A container may have begun one on another CPU since that was looked at; or the host has.
 	if (error == -NK_EEXIST) {
 		nk_host_flow_end_containers(skb, family, leaving);
-		error = nk_host_flow_insert(family, leaving, owner);
+		error = nk_host_flow_insert(family, leaving, owner, number);
 		if (error == -NK_EEXIST)
 			return 0;
 	}
 	if (error) {
-		if (owner == NK_HOST_ID)
-			nk_note_drop(NK_DROPS_OF_HOST, NK_DROP_FLOW_SHARE, 0);
+		nk_note_drop(NK_DROPS_OF_HOST, NK_DROP_FLOW_SHARE, 0);
 		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
 		return 0;
 	}
@@ -299,11 +355,16 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 		nk_host_flow_seen(leaving, flow);
 		return TCX_NEXT;
 	}
+	// Another NAT's port for a container of ours is that one's problem.
+	if (flow && sender == NK_SENDER_CONTAINER) {
+		nk_note_drop(skb->ingress_ifindex, NK_DROP_PORT_TAKEN, 0);
+		return nk_drop(skb, NK_DROP_PORT_TAKEN);
+	}
 	// To a port that the host serves a container's flow must not lead: whoever connects to it waits for the host.
 	if (flow && !(leaving->tcp_flags & NK_TCP_RST))
 		nk_host_flow_end_containers(skb, family, leaving);
 	if (!nk_is_only_an_answer(leaving) && !nk_has_findable_socket(skb, leaving->key.proto))
-		nk_host_flow_begin(skb, family, leaving);
+		nk_host_flow_begin(skb, family, leaving, sender);
 	return TCX_NEXT;
 }
 

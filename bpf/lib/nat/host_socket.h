@@ -41,3 +41,14 @@ static __always_inline bool nk_host_has_socket(struct __sk_buff *skb, enum nk_fa
 	bpf_sk_release(socket);
 	return true;
 }
+
+// Whether the socket that sent it would be found by such a look-up, for the answer.
+static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 proto)
+{
+	struct bpf_sock *socket = skb->sk;
+
+	if (!socket || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return false;
+	socket = bpf_sk_fullsock(socket);
+	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
+}

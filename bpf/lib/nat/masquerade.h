@@ -19,6 +19,7 @@ struct nk_masquerade {
 	struct nk_addr network_source; // the network's own address, if it has one
 	__be16 port;		       // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
+	bool has_witness; // NK_FLOW_WITNESS
 	// Of the search for a port (flow_create.h); here because the stack has no room for it.
 	__u64 wish;
 	__u32 start;

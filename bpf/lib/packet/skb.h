@@ -38,11 +38,17 @@ struct net_device {
 } __attribute__((preserve_access_index));
 
 struct sock_common {
+	unsigned short skc_family;
 	possible_net_t skc_net;
 } __attribute__((preserve_access_index));
 
 struct sock {
 	struct sock_common __sk_common;
+	__u16 sk_type;
+} __attribute__((preserve_access_index));
+
+struct dst_entry {
+	struct net_device *dev;
 } __attribute__((preserve_access_index));
 
 struct sk_buff {
@@ -54,6 +60,7 @@ struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
 	unsigned long _nfct;
+	unsigned long _skb_refdst;
 } __attribute__((preserve_access_index));
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym;
@@ -113,13 +120,28 @@ static __always_inline bool nk_ct_is_reply(struct __sk_buff *skb)
 	return info == NK_CT_ESTABLISHED_REPLY || info == NK_CT_RELATED_REPLY;
 }
 
-// Whether a socket sent it that is not of the host's network namespace.
-static __always_inline bool nk_has_socket_elsewhere(struct __sk_buff *skb)
+// include/linux/skbuff.h, SKB_DST_PTRMASK
+#define NK_DST_MASK (~1UL)
+
+static __always_inline bool nk_has_route_elsewhere(const struct sk_buff *kernel)
+{
+	const struct dst_entry *dst = (const struct dst_entry *)(kernel->_skb_refdst & NK_DST_MASK);
+
+	return dst && BPF_CORE_READ(dst, dev, nd_net.net) != kernel->dev->nd_net.net;
+}
+
+// Whether the host's own stack did not make or route it: it comes of a socket of another network namespace, was routed
+// in one (whose devices have other numbers, so that skb->ingress_ifindex says nothing), or a tap that is no device of
+// its own sent it (macvtap: drivers/net/tap.c makes sockets of no family).
+static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb)
 {
 	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 	const struct sock *socket = kernel->sk;
 
-	return socket && socket->__sk_common.skc_net.net != kernel->dev->nd_net.net;
+	if (nk_has_route_elsewhere(kernel))
+		return true;
+	return socket && (socket->__sk_common.skc_net.net != kernel->dev->nd_net.net ||
+			  (!socket->__sk_common.skc_family && socket->sk_type));
 }
 
 // Whether the host routes by addresses alone: no policy rule was ever made beside the kernel's own, and the ports

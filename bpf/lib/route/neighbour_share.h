@@ -8,7 +8,8 @@
 // some of its own, the fewer the more endpoints there are. All together they keep to about half of what the kernel
 // begins to forget entries at (gc_thresh2, 512).
 //
-// What was taken comes back with time, so many milliseconds for each: a debt is the time until all of it has.
+// What is for all is counted anew every two seconds. What was taken of one's own comes back with time, so many
+// milliseconds for each: a debt is the time until all of it has.
 //
 // A next hop that is a router of the host's is not counted: of those there are few.
 #pragma once
@@ -16,15 +17,15 @@
 #include "lib/base.h"
 #include "lib/route/route.h"
 
-#define NK_NEIGHBOURS_FOR_ALL_NS 2000000000ULL // the largest debt; of one's own share:
-#define NK_NEIGHBOURS_OF_ONE_NS 1000000000ULL
+#define NK_NEIGHBOUR_EPOCH_NS 2000000000ULL
+#define NK_NEIGHBOURS_FOR_ALL ((__u32)(NK_NEIGHBOUR_EPOCH_NS / 1000000 / NK_NEIGHBOUR_INTERVAL_MS))
 #define NK_NEIGHBOUR_GREED 8
-#define NK_NEIGHBOUR_NS (NK_NEIGHBOUR_INTERVAL_MS * 1000000ULL)
+#define NK_NEIGHBOURS_OF_ONE_NS 1000000000ULL // the largest debt
 
-// When all that was taken has come back.
-struct nk_neighbour_debts {
-	__u64 of_all_ns; // of what is for all
-	__u64 of_own_ns;
+struct nk_neighbours_taken {
+	__u32 epoch;
+	__u32 of_all;	  // in that epoch, of what is for all
+	__u64 own_due_ns; // when all that was taken of one's own has come back
 };
 
 // By endpoint id, and of NK_HOST_ID for all endpoints together.
@@ -32,43 +33,44 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__type(value, struct nk_neighbour_debts);
+	__type(value, struct nk_neighbours_taken);
 } neighbour_shares SEC(".maps");
 
 // NULL: there is no room for it.
-static __always_inline struct nk_neighbour_debts *nk_neighbour_debts_of(__u32 owner)
+static __always_inline struct nk_neighbours_taken *nk_neighbours_taken_by(__u32 owner, __u32 epoch)
 {
-	struct nk_neighbour_debts *debts = bpf_map_lookup_elem(&neighbour_shares, &owner), none = {};
+	struct nk_neighbours_taken *taken = bpf_map_lookup_elem(&neighbour_shares, &owner), none = {.epoch = epoch};
 
-	if (debts)
-		return debts;
-	bpf_map_update_elem(&neighbour_shares, &owner, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&neighbour_shares, &owner);
-}
-
-static __always_inline __u64 nk_debt(__u64 back_ns, __u64 now_ns)
-{
-	return back_ns > now_ns ? back_ns - now_ns : 0;
+	if (!taken) {
+		bpf_map_update_elem(&neighbour_shares, &owner, &none, BPF_NOEXIST);
+		return bpf_map_lookup_elem(&neighbour_shares, &owner);
+	}
+	if (taken->epoch != epoch) {
+		taken->epoch = epoch;
+		taken->of_all = 0;
+	}
+	return taken;
 }
 
 static __noinline bool nk_take_neighbour(__u32 endpoint_id, __u64 now_ns)
 {
-	struct nk_neighbour_debts *all = nk_neighbour_debts_of(NK_HOST_ID), *one = nk_neighbour_debts_of(endpoint_id);
-	__u64 of_all, of_one, own;
+	__u32 epoch = now_ns / NK_NEIGHBOUR_EPOCH_NS;
+	struct nk_neighbours_taken *all = nk_neighbours_taken_by(NK_HOST_ID, epoch);
+	struct nk_neighbours_taken *one = nk_neighbours_taken_by(endpoint_id, epoch);
+	__u64 debt_ns;
 
 	if (!all || !one)
 		return false;
-	of_all = nk_debt(all->of_all_ns, now_ns);
-	of_one = nk_debt(one->of_all_ns, now_ns);
-	if (of_all < NK_NEIGHBOURS_FOR_ALL_NS && of_one <= NK_NEIGHBOUR_GREED * (NK_NEIGHBOURS_FOR_ALL_NS - of_all)) {
-		all->of_all_ns = now_ns + of_all + NK_NEIGHBOUR_NS;
-		one->of_all_ns = now_ns + of_one + NK_NEIGHBOUR_NS;
+	if (all->of_all < NK_NEIGHBOURS_FOR_ALL &&
+	    one->of_all <= NK_NEIGHBOUR_GREED * (NK_NEIGHBOURS_FOR_ALL - all->of_all)) {
+		all->of_all++;
+		one->of_all++;
 		return true;
 	}
-	own = nk_debt(one->of_own_ns, now_ns);
-	if (own > NK_NEIGHBOURS_OF_ONE_NS)
+	debt_ns = one->own_due_ns > now_ns ? one->own_due_ns - now_ns : 0;
+	if (debt_ns > NK_NEIGHBOURS_OF_ONE_NS)
 		return false;
-	one->of_own_ns = now_ns + own + node.neighbour_interval_ms * 1000000ULL;
+	one->own_due_ns = now_ns + debt_ns + node.neighbour_interval_ms * 1000000ULL;
 	return true;
 }
 
