@@ -66,10 +66,10 @@ nanoseconds ownerless_life(const FlowLifetimes& lifetimes, FlowState state, cons
 }
 
 // Whether it may be over for its other half, though it was seen just now itself: of what comes from outside, which
-// anybody can send, only this half knows that it ends.
+// anybody can send, only this half knows that it was reset.
 template <typename Key>
 bool may_seem_alive(const FlowEntry<Key>& entry) {
-    return entry.key.direction == NK_FLOW_REVERSE && (entry.value.flags & (NK_FLOW_FIN | NK_FLOW_RST)) != 0;
+    return entry.key.direction == NK_FLOW_REVERSE && (entry.value.flags & NK_FLOW_RST) != 0;
 }
 
 // `proto`: zero where the answer is no.

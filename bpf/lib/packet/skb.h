@@ -123,11 +123,13 @@ static __always_inline bool nk_ct_is_reply(struct __sk_buff *skb)
 // include/linux/skbuff.h, SKB_DST_PTRMASK
 #define NK_DST_MASK (~1UL)
 
-static __always_inline bool nk_has_route_elsewhere(const struct sk_buff *kernel)
+// What the host itself has made or forwarded has a route, and one of its own. A device on top of another one may have
+// dropped that of its namespace; what has neither a route nor a socket was not routed here.
+static __always_inline bool nk_has_no_route_here(const struct sk_buff *kernel)
 {
 	const struct dst_entry *dst = (const struct dst_entry *)(kernel->_skb_refdst & NK_DST_MASK);
 
-	return dst && BPF_CORE_READ(dst, dev, nd_net.net) != kernel->dev->nd_net.net;
+	return dst ? BPF_CORE_READ(dst, dev, nd_net.net) != kernel->dev->nd_net.net : !kernel->sk;
 }
 
 // Whether the host's own stack did not make or route it: it comes of a socket of another network namespace, was routed
@@ -138,7 +140,7 @@ static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb)
 	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 	const struct sock *socket = kernel->sk;
 
-	if (nk_has_route_elsewhere(kernel))
+	if (nk_has_no_route_here(kernel))
 		return true;
 	return socket && (socket->__sk_common.skc_net.net != kernel->dev->nd_net.net ||
 			  (!socket->__sk_common.skc_family && socket->sk_type));
