@@ -411,7 +411,8 @@ TEST_F(HostFlowTest, AMacvlansResetEndsNothingOfTheHosts) {
     behind.run(
         "ip addr add 172.31.0.2/24 dev eth0; ip route add default via 172.31.0.1; ip addr add 198.51.100.1/32 dev lo");
     send_raw(behind, Packet().ip("198.51.100.1", "198.51.100.2").tcp(50000, 7).rst());
-    EXPECT_TRUE(eventually([&] { return stranger.run("cat /sys/class/net/in0/statistics/rx_packets || true") != ""; }));
+    // ForwDatagrams (RFC 4293, proc_net(5)).
+    EXPECT_TRUE(eventually([&] { return stranger.succeeds("awk '/^Ip: [0-9]/ { exit !($7 > 0) }' /proc/net/snmp"); }));
     std::this_thread::sleep_for(200ms);
     ipc::Request request{.operation = ipc::Operation::flow_list};
     request.flows.hosts = true;

@@ -79,6 +79,19 @@ protected:
         EXPECT_EQ(::connect(socket.get(), address.get(), address.size), 0) << std::strerror(errno);
         return socket;
     }
+    // For whom all flows are web's.
+    [[nodiscard]] nat::FlowSweeper sweeper_of_web() {
+        return nat::FlowSweeper(datapath(), {.has = [](std::uint32_t) { return true; },
+                                             .ended = [] { return 0; },
+                                             .netns_id = [this](std::uint32_t) { return netns_id(web_); }});
+    }
+    // How many flows there are after what is due then. (A walk that is not due never comes.)
+    [[nodiscard]] std::size_t flows_left_in(std::chrono::seconds time, nat::FlowSweeper& sweeper) {
+        for (int steps = 0; steps < 10; ++steps) {
+            EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + time));
+        }
+        return nat::FlowTable(datapath()).list(9)->flows.size();
+    }
     // About a socket of web's.
     [[nodiscard]] nk_socket_question about(int socket) const {
         sockaddr_storage own{};
@@ -210,9 +223,7 @@ TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
     UniqueFd socket = connect(GetParam().outside);
     nat::FlowTable table(datapath());
     ASSERT_TRUE(eventually([&] { return table.list(9)->flows.size() == 1; }));
-    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
-                                          .ended = [] { return 0; },
-                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
+    nat::FlowSweeper sweeper = sweeper_of_web();
     ASSERT_TRUE(sweeper.step({}));
     const auto walk_in = [&](std::chrono::hours time) {
         const auto now = nat::monotonic_now() + time;
@@ -248,13 +259,8 @@ TEST_P(OwnerSocketTest, AResetOfTheOtherEndsEndsTheFlowWhoseSocketIsGone) {
         const auto flows = table.list(9)->flows;
         return flows.size() == 1 && flows.front().state == nat::FlowState::closed;
     }));
-    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
-                                          .ended = [] { return 0; },
-                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
-    for (int steps = 0; steps < 10; ++steps) {
-        EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + 15s));
-    }
-    EXPECT_EQ(table.list(9)->flows.size(), 0U);
+    nat::FlowSweeper sweeper = sweeper_of_web();
+    EXPECT_EQ(flows_left_in(15s, sweeper), 0U);
 }
 
 // Its socket is not found, and anybody can send a reset with the remote's address and any sequence number: then the
@@ -268,18 +274,10 @@ TEST_P(OwnerSocketTest, AForgedResetDoesNotEndTheFlowOfASocketThatIsBoundToADevi
     send_raw(outside(),
              Packet().ip(GetParam().outside, flow.translated.to_string()).tcp(7, flow.translated_port).rst());
     ASSERT_TRUE(eventually([&] { return table.list(9)->flows.front().state == nat::FlowState::half_closed; }));
-    nat::FlowSweeper sweeper(datapath(), {.has = [](std::uint32_t) { return true; },
-                                          .ended = [] { return 0; },
-                                          .netns_id = [&](std::uint32_t) { return netns_id(web_); }});
+    nat::FlowSweeper sweeper = sweeper_of_web();
     ASSERT_TRUE(sweeper.step({}));
-    const auto left_in = [&](std::chrono::seconds time) {
-        for (int steps = 0; steps < 10; ++steps) {
-            EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + time));
-        }
-        return table.list(9)->flows.size();
-    };
-    EXPECT_EQ(left_in(2min), 1U);
-    EXPECT_EQ(left_in(10min), 0U);
+    EXPECT_EQ(flows_left_in(2min, sweeper), 1U);
+    EXPECT_EQ(flows_left_in(10min, sweeper), 0U);
 }
 
 }  // namespace
