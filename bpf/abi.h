@@ -66,6 +66,7 @@ struct nk_network {
 NK_STATIC_ASSERT(sizeof(struct nk_network) == 72, "nk_network");
 
 struct nk_node {
+	__u64 host_netns_cookie; // SO_NETNS_COOKIE of the namespace whose devices have the programs
 	__u32 network4_count;
 	__u32 network6_count;
 	__u32 uplink_count;
@@ -96,8 +97,9 @@ struct nk_node {
 	__u32 mtus[NK_MAX_MTUS];
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
+	__u32 unused;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 76 + 16 + 64 + 32 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 76 + 16 + 64 + 32 + 4 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //

@@ -26,6 +26,7 @@
 #include "datapath/run_program.h"
 #include "datapath/slots.h"
 #include "datapath/upgrade.h"
+#include "netlink/netns.h"
 
 namespace netkitd::datapath {
 namespace {
@@ -259,12 +260,13 @@ Result<Datapath> Datapath::open(const std::string& directory, std::optional<link
     undo.push("unpin the maps that were made", [&] { return pins.unpin_maps_except(former_maps); });
     auto programs = std::make_unique<Programs>(NK_TRY(Programs::load(pins, upgrade, at_once)));
     NK_TRY(upgrade.copy(programs->base(), pins));
-    undo.commit();
     nk_node& node = programs->base().data_node->node;
+    node.host_netns_cookie = NK_TRY(link::current_netns_cookie());
     node.upgrading = upgrade.pending() ? 1 : 0;
     if (getrandom(node.secret, sizeof(node.secret), 0) != sizeof(node.secret)) {
         return fail_errno(errno, "get random numbers");
     }
+    undo.commit();
     Datapath datapath(std::move(programs), std::move(pins), std::make_unique<Upgrade>(std::move(upgrade)),
                       std::move(former_maps));
     datapath.share_out(0);

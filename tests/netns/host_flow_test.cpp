@@ -390,7 +390,6 @@ TEST_F(HostFlowTest, AMacvlansPacketsAreNotTheHosts) {
 // By a reset with the host's address it would end what keeps the port of a connection of the host's.
 TEST_F(HostFlowTest, AMacvlansResetEndsNothingOfTheHosts) {
     const NetworkNamespace stranger;
-    // Made there: one that is moved there has the guard's programs until the daemon hears of it.
     if (!node().succeeds(
             formatted("ip link add mv0 netns {} link up0 type macvlan mode private && true", stranger.path()))) {
         GTEST_SKIP() << "this kernel has no macvlan";
@@ -419,6 +418,25 @@ TEST_F(HostFlowTest, AMacvlansResetEndsNothingOfTheHosts) {
     const nlohmann::json flows = *call(std::move(request));
     ASSERT_EQ(flows.at("flows").size(), 1U);
     EXPECT_EQ(flows.at("flows")[0].at("state"), "established");
+}
+
+// It takes its programs with it: until the daemon hears of that, and for good while none runs.
+TEST_F(HostFlowTest, AnUplinkThatIsMovedAwayTakesNoPortsFromContainers) {
+    if (!node().succeeds("ip link add mv0 link up0 type macvlan mode private")) {
+        GTEST_SKIP() << "this kernel has no macvlan";
+    }
+    node().run("ip link set mv0 up; ip addr add 198.51.100.5/24 dev mv0; ip route add default dev mv0 metric 4000");
+    ASSERT_TRUE(eventually([&] { return status().at("uplinks").size() == 2; })) << log();
+    ASSERT_TRUE(attacker_.netns().succeeds("ping -q -e 50000 -c 1 -W 5 198.51.100.2"));
+    stop(SIGTERM);
+    const NetworkNamespace stranger;
+    node().run(formatted("ip link set mv0 netns {} && true", stranger.path()));
+    stranger.run("ip link set mv0 up; ip addr add 198.51.100.77/24 dev mv0; ip addr add 198.51.100.1/32 dev mv0");
+    EXPECT_TRUE(stranger.succeeds("ping -q -e 50001 -c 1 -W 5 -I 198.51.100.77 198.51.100.2"));
+    EXPECT_FALSE(stranger.succeeds("ping -q -e 50000 -c 1 -W 1 -I 198.51.100.1 198.51.100.2")) << "a forged source";
+    ASSERT_TRUE(start());
+    EXPECT_EQ(counted("host-took-port"), 0U);
+    EXPECT_EQ(flows_of_host(), 0);
 }
 
 TEST_F(HostFlowTest, ARouterLetsResetsOfOthersThrough) {

@@ -189,7 +189,7 @@ static __always_inline enum nk_sender nk_sender(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ingress_ifindex;
 
-	if (nk_is_of_another_stack(skb))
+	if (nk_is_of_another_stack(skb, node.host_netns_cookie))
 		return NK_SENDER_STRANGER;
 	if (!ifindex)
 		return NK_SENDER_HOST;

@@ -25,6 +25,7 @@ struct netns_ipv6 {
 } __attribute__((preserve_access_index));
 
 struct net {
+	__u64 net_cookie;
 	struct netns_ipv4 ipv4;
 	struct netns_ipv6 ipv6;
 } __attribute__((preserve_access_index));
@@ -132,15 +133,16 @@ static __always_inline bool nk_has_no_route_here(const struct sk_buff *kernel)
 	return dst ? BPF_CORE_READ(dst, dev, nd_net.net) != kernel->dev->nd_net.net : !kernel->sk;
 }
 
-// Whether the host's own stack did not make or route it: it comes of a socket of another network namespace, was routed
-// in one (whose devices have other numbers, so that skb->ingress_ifindex says nothing), or a tap that is no device of
-// its own sent it (macvtap: drivers/net/tap.c makes sockets of no family).
-static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb)
+// Whether the stack of the host, which has the `host_netns_cookie`, did not make or route it: its device has been moved
+// to another network namespace (it keeps its programs), it comes of a socket of another one, was routed in one (whose
+// devices have other numbers, so that skb->ingress_ifindex says nothing), or a tap that is no device of its own sent it
+// (macvtap: drivers/net/tap.c makes sockets of no family).
+static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb, __u64 host_netns_cookie)
 {
 	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 	const struct sock *socket = kernel->sk;
 
-	if (nk_has_no_route_here(kernel))
+	if (kernel->dev->nd_net.net->net_cookie != host_netns_cookie || nk_has_no_route_here(kernel))
 		return true;
 	return socket && (socket->__sk_common.skc_net.net != kernel->dev->nd_net.net ||
 			  (!socket->__sk_common.skc_family && socket->sk_type));
