@@ -47,9 +47,10 @@ NK_STATIC_ASSERT(sizeof(struct nk_addr) == 16, "nk_addr");
 enum nk_network_flag {
 	// Sources of this network leave an uplink translated, or to a `non_masquerade` prefix, or not at all.
 	NK_NETWORK_MASQUERADE = 1 << 0,
-	NK_NETWORK_ISOLATED = 1 << 1,	    // nothing goes to another network, nor comes from one
-	NK_NETWORK_FIXED_SOURCE = 1 << 2,   // masqueraded with `source` and no other address
-	NK_NETWORK_SOURCE_MISSING = 1 << 3, // which is not (yet) an address of the host
+	NK_NETWORK_ISOLATED = 1 << 1,	      // nothing goes to another network, nor comes from one
+	NK_NETWORK_FIXED_SOURCE = 1 << 2,     // masqueraded with `source` and no other address
+	NK_NETWORK_SOURCE_MISSING = 1 << 3,   // which is not (yet) an address of the host
+	NK_NETWORK_ACCEPT_FORWARDED = 1 << 4, // what the host's stack forwards gets in, whoever sent it
 };
 
 // A place that no network has: no unicast address begins like this.
@@ -97,9 +98,11 @@ struct nk_node {
 	__u32 mtus[NK_MAX_MTUS];
 	struct nk_network network4[NK_MAX_NETWORKS];
 	struct nk_network network6[NK_MAX_NETWORKS];
-	__u32 unused;
+	__u32 host_device; // ifindex of netkitd0, where the host's stack and the containers meet (lib/host_device.h)
+	__u8 host_device_mac[6];
+	__u16 unused;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 76 + 16 + 64 + 32 + 4 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 76 + 16 + 64 + 32 + 12 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -200,12 +203,12 @@ struct nk_flow {
 	__u16 mtu;	     // forward: of the route, as far as 16 bits go; reverse: zero
 	__u32 flags;	     // enum nk_flow_flag; 32 bits, so that both directions can set bits atomically
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
-	__u32 endpoint_id;   // owner: nk_endpoint.id, NK_HOST_ID or NK_HOST_ANSWERS_ID
+	__u32 endpoint_id;   // owner: nk_endpoint.id, NK_HOST_ID, NK_HOST_ANSWERS_ID, NK_HOST_ASKED_ID
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
 	// is; reverse: zero before the first reply.
 	__u32 stamp;
-	// forward: the device that it comes from, and the way to the next hop; of NK_HOST_ANSWERS_ID, the first is its
-	// number among those
+	// forward: the device that it comes from, and the way to the next hop; of NK_HOST_ANSWERS_ID
+	// and NK_HOST_ASKED_ID, the first is its number among those
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];
@@ -223,6 +226,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 #define NK_HOST_ID 0
 // Owner of those flows of the host's that answer what anybody may send: there are so many at most, the latest.
 #define NK_HOST_ANSWERS_ID 0xffffffff
+// Owner of those that somebody has only begun: there are as many.
+#define NK_HOST_ASKED_ID 0xfffffffe
 #define NK_HOST_ANSWERS 2048
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
@@ -277,13 +282,13 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the address to masquerade with is not there: the uplink's, or the network's own") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
-	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.<host end>.forwarding was turned off") \
+	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.netkitd0.forwarding was turned off") \
 	X(NK_DROP_TOO_BIG,            "too-big",             "segments larger than the path's MTU that may be fragmented: masquerade cannot") \
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
 	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or the host's reset from a port of the pool") \
-	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside to a container's own address") \
+	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside, or forwarded by the host, to a container's own address") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
 	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept") \
@@ -293,6 +298,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_FLOW_SHARE,         "flow-share",          "the container has more flows than its share of the flow table, and others need the rest") \
 	X(NK_DROP_NEIGHBOUR_SHARE,    "neighbour-share",     "the container sends to more unknown neighbours than its share: the host's neighbour table is for all") \
 	X(NK_DROP_PORT_TAKEN,         "port-taken",          "the host, or another NAT on it, sends from their port: keep those off the port pool (netd/README.md)") \
+	X(NK_DROP_NO_CONTAINER,       "no-container",        "to an address of a network that no container has: answered as unreachable") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.

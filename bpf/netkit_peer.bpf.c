@@ -1,7 +1,5 @@
 // What leaves a container through netkit. Attached as netkit's peer program; it runs in the host's namespace, with the
 // host's end (the primary) as its device.
-#include <linux/if_link.h>
-
 #include "lib/container.h"
 
 // bpf_redirect_peer() refuses to work here (net/core/filter.c: tc ingress only); the plain redirect to the primary
@@ -9,7 +7,5 @@
 SEC("netkit/peer")
 int netkit_peer(struct __sk_buff *skb)
 {
-	const struct nk_door door = {.pass = NETKIT_PASS, .peer = false};
-
-	return nk_from_container(skb, &door);
+	return nk_from_container(skb, false);
 }

@@ -1,6 +1,7 @@
 // All programs in one object, so that they share maps and configuration. The entry files are included, not linked:
 // libbpf 1.5's linker fails on a kernel function that two objects use.
 #include "flow_changes.bpf.c"
+#include "host.bpf.c"
 #include "map_counts.bpf.c"
 #include "netkit_peer.bpf.c"
 #include "owner_sockets.bpf.c"

@@ -4,7 +4,5 @@
 SEC("tcx/ingress")
 int veth_ingress(struct __sk_buff *skb)
 {
-	const struct nk_door door = {.pass = TCX_NEXT, .peer = true};
-
-	return nk_from_container(skb, &door);
+	return nk_from_container(skb, true);
 }

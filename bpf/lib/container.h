@@ -1,15 +1,17 @@
-// A packet that leaves a container: the same for every kind of device, but for the few things in `struct nk_door`.
+// A packet that leaves a container: the same for every kind of device. `peer`: bpf_redirect_peer() works there (it is
+// for tc ingress only).
 //
 // In order: is it IP (or a question to its link, neighbour.h), is it whole, is its source the container's own; then to
 // the host, to another container, or out by the host's routing, masqueraded where its network says so. A packet of an
 // established flow takes the way that the flow remembers (route.h). What the fast path cannot do is handed to the
-// host's stack (`door->pass`), which answers with the right ICMP error; a packet that was rewritten never is.
+// host's stack (host_device.h), which answers with the right ICMP error; a packet that was rewritten never is.
 #pragma once
 
 #include "lib/base.h"
 #include "lib/counters.h"
 #include "lib/endpoint_drops.h"
 #include "lib/endpoint.h"
+#include "lib/host_device.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_create.h"
 #include "lib/packet/fragment.h"
@@ -20,12 +22,8 @@
 #include "lib/nat/non_masquerade.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
+#include "lib/packet/unreachable.h"
 #include "lib/route/route.h"
-
-struct nk_door {
-	int pass;  // the verdict that hands the packet to the host's stack
-	bool peer; // bpf_redirect_peer() works here (it is for tc ingress only)
-};
 
 // Where this packet is in its way through the functions below.
 struct nk_out {
@@ -40,38 +38,43 @@ struct nk_out {
 };
 
 // What is in skb->tc_index (abi.h, base.h). A container writes there what it likes (tc-u32(8), classid), so that it is
-// cleared first. Functions of their own, or the compiler keeps a pointer to it, which the verifier refuses.
+// cleared first. A function of its own, or the compiler keeps a pointer to it, which the verifier refuses.
 static __noinline int nk_mark(struct __sk_buff *skb, __u32 mark)
 {
 	skb->tc_index = mark;
 	return 0;
 }
 
-static __noinline bool nk_is_copy(struct __sk_buff *skb)
-{
-	return skb->tc_index == NK_TC_INDEX_COPY;
-}
-
-static __always_inline int nk_to_stack(struct __sk_buff *skb, const struct nk_door *door, enum nk_counter event)
+static __noinline int nk_to_stack(struct __sk_buff *skb, enum nk_counter event)
 {
 	nk_count(skb, event);
-	return door->pass;
+	return nk_to_host(skb);
 }
 
-static __always_inline int nk_to_endpoint(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+static __always_inline int nk_to_endpoint(struct __sk_buff *skb, bool peer, const struct nk_out *out,
 					  const struct nk_endpoint *target)
 {
 	__u32 ifindex = target->ifindex;
 
 	if (out->ip.ttl <= 1)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	if (!nk_rewrite_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
 		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
-	return door->peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
+	return peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
+}
+
+// Back to who sent it, as an ICMP error.
+static __noinline int nk_answer_no_container(struct __sk_buff *skb, enum nk_family family)
+{
+	nk_note_drop(skb->ifindex, NK_DROP_NO_CONTAINER, 0);
+	if (nk_make_unreachable(skb, family) != NK_OK || !nk_swap_macs(skb))
+		return nk_drop(skb, NK_DROP_NO_CONTAINER);
+	nk_count(skb, NK_DROP_NO_CONTAINER);
+	return bpf_redirect(skb->ifindex, 0);
 }
 
 // To an address inside the node's own prefixes. Nothing in there is ever masqueraded.
-static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
+static __always_inline int nk_to_prefix(struct __sk_buff *skb, bool peer, const struct nk_out *out,
 					const volatile struct nk_network *network)
 {
 	const struct nk_endpoint *target;
@@ -79,11 +82,11 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, const struct nk_d
 	if (nk_isolated(out->ip.family, network, &out->key->saddr))
 		return nk_drop_sent(skb, NK_DROP_ISOLATED);
 	if (nk_is_gateway(out->ip.family, network, &out->key->daddr))
-		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
+		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
 	target = nk_endpoint(out->ip.family, &out->key->daddr);
 	if (!target)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_NO_ROUTE);
-	return nk_to_endpoint(skb, door, out, target);
+		return nk_answer_no_container(skb, out->ip.family);
+	return nk_to_endpoint(skb, peer, out, target);
 }
 
 // NK_OK, or why this packet cannot be masqueraded.
@@ -119,14 +122,15 @@ static __always_inline int nk_refuse(struct __sk_buff *skb, const struct nk_out 
 
 // The packet itself will wait for the next hop's address already translated; if there is no answer, the stack's error
 // is about the host's own address, and no use to the container. So the stack gets a copy as it was, which waits too: it
-// is answered with the right error, or ends at the uplink (uplink.h). In veth mode the copy meets this program once
-// more.
+// is answered with the right error, or ends at the uplink (uplink.h).
 NK_GLOBAL int nk_copy_to_stack(struct __sk_buff *skb)
 {
 	long error;
 
+	if (!nk_address_to_host(skb))
+		return 0;
 	skb->tc_index = NK_TC_INDEX_COPY;
-	error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	error = bpf_clone_redirect(skb, node.host_device, BPF_F_INGRESS);
 	if (!error)
 		nk_count(skb, NK_EVENT_STACK_NEIGHBOUR);
 	skb->tc_index = 0;
@@ -162,22 +166,15 @@ static __always_inline bool nk_may_have_next_hop(const struct nk_out *out)
 	       nk_may_ask_for_neighbour(out->ip.family, &out->key->daddr, out->route, out->source->id);
 }
 
-static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
-				      struct nk_masquerade *m)
+static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
-	bool may_go;
 	int result;
 
 	if (!nk_is_uplink(out->route->fib.ifindex))
 		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
 	if (out->ip.ttl <= 1)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
-	may_go = nk_may_have_next_hop(out);
-	// A copy counted once more: it may be a packet that the container calls one.
-	if (nk_is_copy(skb))
-		return may_go && out->route->result == BPF_FIB_LKUP_RET_NO_NEIGH ? door->pass
-										 : nk_drop(skb, NK_EVENT_COPY_ENDED);
-	if (!may_go)
+		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
+	if (!nk_may_have_next_hop(out))
 		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
 	if (out->masquerade) {
 		result = nk_masquerade(skb, out, m);
@@ -194,18 +191,17 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_doo
 // Hands a packet that may be fragmented, and has to be, to the stack as it is, when it is known what its fragments
 // are to be translated to; that is done where they leave (fragment.h). The segments of a large one have
 // identifications of their own, which are not known yet.
-static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
-					   struct nk_masquerade *m)
+static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
 	int result;
 
 	if (skb->gso_size || out->l4_result == NK_L4_ICMP_ERROR)
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (out->ip.ttl <= 1)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_TTL);
+		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	nk_mark(skb, NK_TC_INDEX_TOO_BIG);
 	if (out->ip.fragment & NK_FRAGMENT_LATER)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
+		return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
 	if (!nk_is_uplink(out->route->fib.ifindex))
@@ -216,25 +212,23 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 	if (result != NK_OK)
 		return nk_refuse(skb, out, result);
 	nk_fragment_remember_out(m, out->ip.id, out->route->fib.ifindex);
-	return nk_to_stack(skb, door, NK_EVENT_STACK_FRAGMENTS);
+	return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 }
 
 // The stack answers a packet that must not be fragmented; one that may be, it fragments and sends on as it is: right
 // for a routed network, but not for a masqueraded one.
-static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_door *door, const struct nk_out *out,
-				      struct nk_masquerade *m)
+static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_out *out, struct nk_masquerade *m)
 {
 	if (out->ip.family != NK_IPV4 || out->ip.whole)
-		return nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
+		return nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
 	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
 	if (!nk_may_have_next_hop(out))
 		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
-	return out->masquerade ? nk_let_fragment(skb, door, out, m) : nk_to_stack(skb, door, NK_EVENT_STACK_TOO_BIG);
+	return out->masquerade ? nk_let_fragment(skb, out, m) : nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 }
 
-static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out,
-				       struct nk_masquerade *m)
+static __always_inline int nk_by_route(struct __sk_buff *skb, struct nk_out *out, struct nk_masquerade *m)
 {
 	out->route = nk_route_of(skb, out->key, out->ip.family, m->class, m->wire_len);
 	if (!out->route)
@@ -242,14 +236,14 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	switch (out->route->result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		return nk_forward(skb, door, out, m);
+		return nk_forward(skb, out, m);
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
-		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
+		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
-		return nk_to_stack(skb, door, NK_EVENT_STACK_NO_ROUTE);
+		return nk_to_stack(skb, NK_EVENT_STACK_NO_ROUTE);
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return nk_too_big(skb, door, out, m);
+		return nk_too_big(skb, out, m);
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return nk_drop_sent(skb, NK_DROP_FORWARDING_OFF);
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
@@ -259,7 +253,7 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, const struct nk_do
 	}
 }
 
-static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_door *door, struct nk_out *out)
+static __always_inline int nk_to_outside(struct __sk_buff *skb, struct nk_out *out)
 {
 	struct nk_masquerade *m = nk_masquerade_place();
 
@@ -277,7 +271,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, const struct nk_
 	if (m->network_flags & NK_NETWORK_FIXED_SOURCE)
 		m->network_source = nk_network_addr(&out->network->source);
 	m->tcp_flags = out->l4.tcp_flags;
-	return nk_by_route(skb, door, out, m);
+	return nk_by_route(skb, out, m);
 }
 
 // A connection that was masqueraded before the configuration said otherwise stays so: its other end knows it by that
@@ -328,17 +322,14 @@ static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *
 	return true;
 }
 
-static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const struct nk_door *door,
-						enum nk_family family)
+static __always_inline int nk_from_container_ip(struct __sk_buff *skb, bool peer, enum nk_family family)
 {
 	struct nk_flow6_key key;
 	struct nk_out out = {.l4_result = NK_L4_UNSUPPORTED, .key = &key};
 	const volatile struct nk_network *network;
 	int result;
 
-	// In veth mode, our own copies come by.
-	if (!nk_is_copy(skb))
-		nk_mark(skb, 0);
+	nk_mark(skb, 0);
 	if (!nk_parse_ip(skb, family, &out.ip, &key))
 		return nk_drop_sent(skb, NK_DROP_MALFORMED);
 	if (nk_stays_on_link(family, &key))
@@ -356,13 +347,13 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, const str
 		return nk_refuse(skb, &out, result);
 	network = nk_network_of(family, &key.daddr);
 	if (network)
-		return nk_to_prefix(skb, door, &out, network);
+		return nk_to_prefix(skb, peer, &out, network);
 	if (nk_never_forwarded(family, &key.daddr))
-		return nk_to_stack(skb, door, NK_EVENT_STACK_HOST);
+		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
 	out.network = nk_network_of(family, &key.saddr);
 	if (!nk_find_ports(skb, &out))
 		return nk_drop_sent(skb, NK_DROP_FRAGMENT);
-	return nk_to_outside(skb, door, &out);
+	return nk_to_outside(skb, &out);
 }
 
 // Functions of their own, so that the variables of one don't count for the others' stack.
@@ -376,18 +367,14 @@ NK_GLOBAL int nk_fast_out6(struct __sk_buff *skb, bool peer)
 	return nk_fast_out(skb, NK_IPV6, peer);
 }
 
-NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, int pass, bool peer)
+NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, bool peer)
 {
-	const struct nk_door door = {.pass = pass, .peer = peer};
-
-	return nk_from_container_ip(skb, &door, NK_IPV4);
+	return nk_from_container_ip(skb, peer, NK_IPV4);
 }
 
-NK_GLOBAL int nk_from_container6(struct __sk_buff *skb, int pass, bool peer)
+NK_GLOBAL int nk_from_container6(struct __sk_buff *skb, bool peer)
 {
-	const struct nk_door door = {.pass = pass, .peer = peer};
-
-	return nk_from_container_ip(skb, &door, NK_IPV6);
+	return nk_from_container_ip(skb, peer, NK_IPV6);
 }
 
 // A VLAN tag would go out on the uplink with the packet, into a VLAN that is not the container's.
@@ -398,16 +385,15 @@ static __always_inline bool nk_is_what_it_says(struct __sk_buff *skb)
 	return header && !skb->vlan_present && header->h_proto == skb->protocol;
 }
 
-static __always_inline int nk_from_container(struct __sk_buff *skb, const struct nk_door *door)
+static __always_inline int nk_from_container(struct __sk_buff *skb, bool peer)
 {
 	int verdict;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		verdict = nk_fast_out4(skb, door->peer);
+		verdict = nk_fast_out4(skb, peer);
 		if (verdict != NK_LONG_WAY)
 			return verdict;
-		return nk_is_what_it_says(skb) ? nk_from_container4(skb, door->pass, door->peer)
-					       : nk_drop_sent(skb, NK_DROP_NOT_IP);
+		return nk_is_what_it_says(skb) ? nk_from_container4(skb, peer) : nk_drop_sent(skb, NK_DROP_NOT_IP);
 	}
 	if (skb->protocol != bpf_htons(ETH_P_IPV6))
 		return skb->protocol == bpf_htons(ETH_P_ARP) && nk_is_what_it_says(skb)
@@ -417,8 +403,8 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, const struct
 		return nk_drop_sent(skb, NK_DROP_NOT_IP);
 	if (!node.network6_count)
 		return nk_drop_sent(skb, NK_DROP_IPV6_DISABLED);
-	verdict = nk_fast_out6(skb, door->peer);
+	verdict = nk_fast_out6(skb, peer);
 	if (verdict != NK_LONG_WAY)
 		return verdict;
-	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_from_container6(skb, door->pass, door->peer);
+	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_from_container6(skb, peer);
 }

@@ -26,6 +26,7 @@ struct NetworkConfig {
     std::optional<IpPrefix> ipv6 = std::nullopt;
     std::optional<std::uint32_t> mtu = std::nullopt;  // kMinMtu … kMaxMtu; default: the smallest MTU of the uplinks
     bool isolated = false;  // reaches the host and the outside, but no other network, nor is it reached from one
+    bool accept_forwarded = false;  // what the host's stack forwards to its containers gets in, whoever sent it
     // The prefix is one of config/default_prefixes.h, and may be another of them: nobody asked for this one.
     bool any_ipv4 = false;
     bool any_ipv6 = false;

@@ -73,8 +73,8 @@ Result<std::vector<IpAddr>> read_dns(const ConfigObject& object) {
 Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& value, const std::string& path,
                                    bool masquerade) {
     NK_TRY_CONTEXT("networks", check_network_name(name));
-    const ConfigObject object =
-        NK_TRY(ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "masquerade", "dns"}));
+    const ConfigObject object = NK_TRY(
+        ConfigObject::of(value, path, {"ipv4", "ipv6", "mtu", "isolated", "accept_forwarded", "masquerade", "dns"}));
     std::optional<std::string> prefix = NK_TRY(object.string("ipv4"));
     if (!prefix && name == kDefaultNetwork) {
         prefix = kDefaultPrefixes4.front();
@@ -88,6 +88,7 @@ Result<NetworkConfig> read_network(const std::string& name, const ConfigJson& va
                           .ipv6 = NK_TRY(read_ipv6(object, name)),
                           .mtu = NK_TRY(object.number("mtu", kMinMtu, kMaxMtu)),
                           .isolated = NK_TRY(object.boolean("isolated")).value_or(false),
+                          .accept_forwarded = NK_TRY(object.boolean("accept_forwarded")).value_or(false),
                           .any_ipv4 = object.find("ipv4") == nullptr,
                           .any_ipv6 = object.find("ipv6") == nullptr && name == kDefaultNetwork,
                           .masquerade4 = {.enabled = masquerade},

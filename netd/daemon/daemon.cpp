@@ -79,15 +79,11 @@ void Daemon::read_monitor() {
         return;
     }
     bool network_changed = false;
-    std::set<std::uint32_t> forwarding_off;  // a new device says so several times
     for (const link::LinkEvent& event : *events) {
         network_changed = network_changed || concerns_network(event);
         switch (event.kind) {
             case link::LinkEvent::Kind::device_removed:
                 node_->device_removed(event.ifindex);
-                break;
-            case link::LinkEvent::Kind::forwarding_off:
-                forwarding_off.insert(event.ifindex);
                 break;
             case link::LinkEvent::Kind::overrun:
                 log(LogLevel::notice, "kernel notifications were lost: reading everything again");
@@ -96,6 +92,7 @@ void Daemon::read_monitor() {
             case link::LinkEvent::Kind::device_down:
             case link::LinkEvent::Kind::own_route_removed:
             case link::LinkEvent::Kind::address_removed:
+            case link::LinkEvent::Kind::forwarding_off:
                 repair_soon(event.ifindex);
                 break;
             case link::LinkEvent::Kind::device_changed:
@@ -104,9 +101,6 @@ void Daemon::read_monitor() {
             case link::LinkEvent::Kind::forwarding_off_everywhere:
                 break;
         }
-    }
-    for (const std::uint32_t ifindex : forwarding_off) {
-        node_->errors().record("repair forwarding", node_->endpoints().repair_forwarding(ifindex));
     }
     if (network_changed) {
         follow_network_soon();
@@ -124,8 +118,10 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
         case link::LinkEvent::Kind::device_down:
         case link::LinkEvent::Kind::address:
         case link::LinkEvent::Kind::address_removed:
-            // Putting the gateways on lo is announced too: following that would never end.
-            return event.ifindex != link::kLoopbackIfindex && !node_->endpoints().has_or_had_device(event.ifindex);
+            // What is done to netkitd0 is announced too: following that would never end. What others do to it is
+            // repaired.
+            return event.ifindex != node_->network().host_device() &&
+                   !node_->endpoints().has_or_had_device(event.ifindex);
         case link::LinkEvent::Kind::forwarding_off:
         case link::LinkEvent::Kind::own_route_removed:
             return false;
@@ -148,9 +144,10 @@ void Daemon::repair_soon(std::uint32_t ifindex) {
 }
 
 void Daemon::repair() {
-    // What the node itself has is on lo; a v4 prefix route has no device.
+    // What the node itself has is on netkitd0; an unreachable route has no device, or lo.
     const bool concerns_us = std::ranges::any_of(std::exchange(damaged_, {}), [this](std::uint32_t ifindex) {
-        return ifindex <= link::kLoopbackIfindex || node_->endpoints().has_device(ifindex);
+        return ifindex <= link::kLoopbackIfindex || ifindex == node_->network().host_device() ||
+               node_->endpoints().has_device(ifindex);
     });
     if (concerns_us) {
         resync();

@@ -37,13 +37,12 @@ Result<DeviceModeDecision> decide_device_mode(const Config& config) {
     return decision;
 }
 
-Node::Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
-           DeviceModeDecision device_mode)
+Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode)
     : host_(std::move(host)),
       store_(std::move(store)),
       datapath_(std::move(datapath)),
       device_mode_(std::move(device_mode)),
-      plumbing_(host_, std::move(sysctls), datapath_),
+      plumbing_(host_, datapath_),
       network_(host_, datapath_, store_),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
                            .count = [this] { return manager_->endpoints().size(); },
@@ -57,7 +56,6 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     Store store = NK_TRY(Store::look_at(options.store_path.value_or(config.store), NK_TRY(read_boot_id())));
     DeviceModeDecision device_mode = NK_TRY(decide_device_mode(config));
     link::Netlink host = NK_TRY(link::Netlink::open());
-    link::Sysctls sysctls = NK_TRY(link::Sysctls::open());
     // Before anything is changed: the programs would take containers of a network that is not there for strangers, and
     // after a refusal the version before starts again over what it left.
     Config settled = NK_TRY(settle(host, store, config));
@@ -69,12 +67,13 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
         return std::unexpected(std::move(kept).error());
     }
     std::unique_ptr<Node> node(
-        new Node(std::move(host), std::move(sysctls), std::move(store), std::move(datapath), std::move(device_mode)));
+        new Node(std::move(host), std::move(store), std::move(datapath), std::move(device_mode)));
     node->wanted_ = std::move(config);
     NK_TRY(node->sync_at_start(settled));
     EndpointSettings settings{.config = std::move(settled),
                               .modes = node->device_mode_.modes,
                               .uplink_mtu = node->network_.uplink_mtu(),
+                              .host_mtu = node->network_.host_mtu(),
                               .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
                               .no_ipv6 = node->network_.no_ipv6(),
                               .sizes = node->network_.big_tcp().pair_sizes()};
@@ -150,8 +149,9 @@ void Node::follow_network() {
     manager_->set_uplink_mtu(network_.uplink_mtu());
     manager_->set_host_prefixes(network_.host_prefixes());
     manager_->set_no_ipv6(network_.no_ipv6());
-    if (manager_->sizes() != network_.big_tcp().pair_sizes()) {
+    if (manager_->sizes() != network_.big_tcp().pair_sizes() || manager_->host_mtu() != network_.host_mtu()) {
         manager_->set_sizes(network_.big_tcp().pair_sizes());
+        manager_->set_host_mtu(network_.host_mtu());
         resync_endpoints();
     }
     end_flows_of_former_addresses(own);

@@ -84,8 +84,7 @@ private:
     [[nodiscard]] Result<void> replace_own_addresses(std::vector<IpAddr> own);
     void end_flows_outside_pool();
 
-    Node(link::Netlink host, link::Sysctls sysctls, Store store, datapath::Datapath datapath,
-         DeviceModeDecision device_mode);
+    Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceModeDecision device_mode);
 
     link::Netlink host_;
     Store store_;

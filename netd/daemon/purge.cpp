@@ -135,11 +135,11 @@ Result<void> purge(const Options& options, const Config& config) {
         }
         NK_TRY(state.store.keep());
         for (const link::Device& device : devices) {
-            if (device.is_host_end()) {
+            if (device.is_host_end() || device.is_of_host_device()) {
                 NK_TRY(link::remove_device(host, device.ifindex));
             }
         }
-        // The containers are cut off: now the uplinks may lose the guard and the safety net.
+        // The containers are cut off: now the uplinks may lose the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
         NK_TRY(remove_networks(state.store, config, host));
         NK_TRY(restore_host_changes(state.store, host));

@@ -72,7 +72,8 @@ json describe_networks(const EndpointManager& endpoints, bool ipv6) {
                             {"gateway6", nullptr},
                             {"in_use6", use6.in_use},
                             {"capacity6", use6.capacity},
-                            {"isolated", network.isolated}};
+                            {"isolated", network.isolated},
+                            {"accept_forwarded", network.accept_forwarded}};
         describe_network_masquerade(network.masquerade4, "4", description);
         describe_network_masquerade(network.masquerade6, "6", description);
         if (network.ipv6 && ipv6) {

@@ -34,6 +34,7 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr std::string_view kUplinkPrefix = "uplink-";
+constexpr std::string_view kHostDevicePin = "host-egress";
 
 std::string uplink_pin(std::uint32_t ifindex, std::string_view direction) {
     return formatted("{}{}-{}", kUplinkPrefix, ifindex, direction);
@@ -86,6 +87,7 @@ nk_network to_wire(const NodeNetwork& network) {
             .source = network.source ? to_nk_addr(*network.source) : nk_addr{},
             .flags = flag_if(network.masquerade, NK_NETWORK_MASQUERADE) |
                      flag_if(network.isolated, NK_NETWORK_ISOLATED) |
+                     flag_if(network.accept_forwarded, NK_NETWORK_ACCEPT_FORWARDED) |
                      flag_if(network.source.has_value(), NK_NETWORK_FIXED_SOURCE) |
                      flag_if(network.source_missing, NK_NETWORK_SOURCE_MISSING),
             .reserved = 0};
@@ -343,6 +345,8 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
                           settings.host);
     NK_TRY(non_masquerade.add());
     NK_TRY(host.add());
+    std::ranges::copy(settings.host_device_mac.bytes, node.host_device_mac);
+    publish(node.host_device, settings.host_device);
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
     write_uplinks(node.uplinks, node.uplink_count, settings.uplinks);
@@ -376,7 +380,8 @@ Result<void> Datapath::detach_endpoint(const std::string& host_name) {
 
 Result<std::vector<std::string>> Datapath::attached_endpoints() const {
     std::vector<std::string> names = NK_TRY(pins_.link_names());
-    std::erase_if(names, [](const std::string& name) { return name.starts_with(kUplinkPrefix); });
+    std::erase_if(names,
+                  [](const std::string& name) { return name.starts_with(kUplinkPrefix) || name == kHostDevicePin; });
     return names;
 }
 
@@ -457,6 +462,15 @@ Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_if
     }
     std::erase_if(drops, [](const EndpointDrop& drop) { return drop.packets == 0; });
     return drops;
+}
+
+Result<void> Datapath::attach_host_device(std::uint32_t ifindex) {
+    bpf_program* program = programs_->base().progs.host_egress;
+    const BpfLog log;
+    const auto took = pin_or_update(pins_.link(kHostDevicePin), *program, [&] {
+        return bpf_program__attach_tcx(program, static_cast<int>(ifindex), nullptr);
+    });
+    return took ? Result<void>() : std::unexpected(Error(took.error()).context(formatted("{}", link::kHostDeviceName)));
 }
 
 Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) {

@@ -32,11 +32,14 @@ struct NodeNetwork {
     IpAddr gateway;
     bool masquerade = true;
     bool isolated = false;
+    bool accept_forwarded = false;                // what the host's stack forwards gets in, whoever sent it
     std::optional<IpAddr> source = std::nullopt;  // to masquerade with, and no other
     bool source_missing = false;                  // it is not (yet) an address of the host
 };
 
 struct NodeSettings {
+    std::uint32_t host_device = 0;  // ifindex of netkitd0 (link/host_device.h), and its address
+    link::MacAddr host_device_mac = {};
     std::vector<NodeNetwork> networks;          // of both families
     std::vector<IpPrefix> non_masquerade = {};  // of both families
     std::vector<IpPrefix> host = {};            // of both families: the host's own, although in a network's prefix
@@ -138,6 +141,9 @@ public:
     [[nodiscard]] Result<std::vector<std::uint32_t>> devices_with_drops() const;
     // Those that happened. NK_DROPS_OF_HOST: of the host's packets, those whose flow was not noted.
     [[nodiscard]] Result<std::vector<EndpointDrop>> endpoint_drops(std::uint32_t host_ifindex) const;
+
+    // What the host sends to containers leaves by this device.
+    [[nodiscard]] Result<void> attach_host_device(std::uint32_t ifindex);
 
     // Both directions of one uplink. `name` may only be used in messages and pins, `ifindex` decides.
     [[nodiscard]] Result<void> attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind);

@@ -113,8 +113,8 @@ Result<Programs> Programs::load(const Pins& pins, const Upgrade& upgrade, std::v
     size_flow_maps(*skeleton, pins, upgrade);
     NK_TRY(upgrade.ask_for_memory(*skeleton));
     const auto& programs = skeleton->progs;
-    std::vector<bpf_program*> wanted{programs.map_counts, programs.owner_sockets, programs.remove_flows,
-                                     programs.insert_flows};
+    std::vector<bpf_program*> wanted{programs.host_egress, programs.map_counts, programs.owner_sockets,
+                                     programs.remove_flows, programs.insert_flows};
     for (const Part part : at_once) {
         std::ranges::copy(programs_of(*skeleton, part), std::back_inserter(wanted));
     }

@@ -96,23 +96,28 @@ private:
         return plumbing_.remove_entry(address);
     }
 
-    // Then it is of the same network too: networks do not overlap.
-    [[nodiscard]] bool takes_over_an_address() const {
-        return plan_.predecessor && std::ranges::any_of(record_.addresses(), [this](const IpAddr& address) {
-                   return plan_.predecessor->has(address);
-               });
+    [[nodiscard]] std::vector<NarrowRoute> routes_of(const EndpointRecord& record) const {
+        return narrow_routes(record, plan_.network, plan_.host_mtu);
     }
 
     Result<void> configure_host() {
-        if (takes_over_an_address()) {
-            undo_.push("restore the predecessor's route", [this] {
-                return plumbing_.configure_host_end(plan_.predecessor->host_name,
-                                                    host_end(*plan_.predecessor, plan_.network));
-            });
+        for (const NarrowRoute& route : routes_of(record_)) {
+            NK_TRY(plumbing_.add_host_route(route.container, route.mtu, route.gateway));
+            undo_.push("take back its route", [this, address = route.container] { return take_back_route(address); });
         }
         outcome_.record = record_;
-        return with_context(plumbing_.configure_host_end(record_.host_name, host_end(record_, plan_.network)),
-                            formatted("configure {}", record_.host_name));
+        return with_context(plumbing_.set_host_end_up(record_.host_ifindex), formatted("set {} up", record_.host_name));
+    }
+
+    Result<void> take_back_route(const IpAddr& address) {
+        if (plan_.predecessor) {
+            for (const NarrowRoute& former : routes_of(*plan_.predecessor)) {
+                if (former.container == address) {
+                    return plumbing_.add_host_route(former.container, former.mtu, former.gateway);
+                }
+            }
+        }
+        return plumbing_.remove_host_routes(address);
     }
 
     // Who is told that it is networked may send at once.

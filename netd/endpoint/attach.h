@@ -26,6 +26,7 @@ struct AttachPlan {
     NetworkPlace network;
     PortRange local_ports;
     link::SegmentSizes sizes;
+    std::uint32_t host_mtu = 0;  // of netkitd0
     // The same container's former endpoint. What both have of addresses (static ones) moves to this one.
     std::optional<EndpointRecord> predecessor;
     std::vector<std::string> notes;  // what the container does without

@@ -52,6 +52,7 @@ Result<AttachPlan> AttachPlanner::without_addresses(const AttachRequest& request
                       .network = place_in(network),
                       .local_ports = settings_.config.masquerade_ports,
                       .sizes = settings_.sizes,
+                      .host_mtu = settings_.host_mtu,
                       .predecessor = std::nullopt,
                       .notes = {}};
     EndpointRecord& record = result.record;

@@ -20,6 +20,7 @@ struct EndpointSettings {
     Config config;
     DeviceModes modes;
     std::uint32_t uplink_mtu = 1500;
+    std::uint32_t host_mtu = 1500;  // of netkitd0
     std::uint64_t host_netns_cookie = 0;
     std::string no_ipv6 = {};  // empty, or why this host has no IPv6
     link::SegmentSizes sizes = {};

@@ -25,21 +25,26 @@ std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& reco
     return entries;
 }
 
-link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network) {
-    return {.ifindex = record.host_ifindex,
-            .ipv4 = record.ipv4,
-            .gateway4 = network.gateway4,
-            .ipv6 = record.ipv6,
-            .gateway6 = network.gateway6,
-            .peer_mac = link::has_link_addresses(record.device_mode) ? std::optional(record.peer_mac) : std::nullopt};
+std::vector<NarrowRoute> narrow_routes(const EndpointRecord& record, const NetworkPlace& network,
+                                       std::uint32_t host_mtu) {
+    std::vector<NarrowRoute> routes;
+    if (record.mtu < host_mtu) {
+        for (const IpAddr& address : record.addresses()) {
+            routes.push_back({.container = address,
+                              .mtu = record.mtu,
+                              .gateway = address.is_v4() ? network.gateway4 : network.gateway6});
+        }
+    }
+    return routes;
 }
 
-link::HostEnd host_end_of(const EndpointRecord& record, const EndpointSettings& settings) {
-    link::HostEnd end = host_end(record, place_of(record, settings.config));
+std::vector<NarrowRoute> narrow_routes_of(const EndpointRecord& record, const EndpointSettings& settings) {
+    auto routes = narrow_routes(record, place_of(record, settings.config), settings.host_mtu);
     if (!settings.no_ipv6.empty()) {
-        end.ipv6 = end.gateway6 = std::nullopt;  // it was turned off since; its IPv4 shall go on
+        // It was turned off since; its IPv4 shall go on.
+        std::erase_if(routes, [](const NarrowRoute& route) { return !route.container.is_v4(); });
     }
-    return end;
+    return routes;
 }
 
 }  // namespace netkitd

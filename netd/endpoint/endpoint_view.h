@@ -8,7 +8,6 @@
 #include "config/network_config.h"
 #include "datapath/datapath.h"
 #include "endpoint/endpoint_settings.h"
-#include "link/configure.h"
 #include "store/store.h"
 
 namespace netkitd {
@@ -22,8 +21,16 @@ struct NetworkPlace {
 [[nodiscard]] NetworkPlace place_of(const EndpointRecord& record, const Config& config);
 
 [[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record);
-[[nodiscard]] link::HostEnd host_end(const EndpointRecord& record, const NetworkPlace& network);
+
+// A route of its own that the host needs to a container whose MTU is smaller than netkitd0's.
+struct NarrowRoute {
+    IpAddr container;
+    std::uint32_t mtu = 0;
+    std::optional<IpAddr> gateway;
+};
+[[nodiscard]] std::vector<NarrowRoute> narrow_routes(const EndpointRecord& record, const NetworkPlace& network,
+                                                     std::uint32_t host_mtu);
 // Of an endpoint that was made some time ago.
-[[nodiscard]] link::HostEnd host_end_of(const EndpointRecord& record, const EndpointSettings& settings);
+[[nodiscard]] std::vector<NarrowRoute> narrow_routes_of(const EndpointRecord& record, const EndpointSettings& settings);
 
 }  // namespace netkitd

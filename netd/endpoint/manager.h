@@ -55,12 +55,12 @@ public:
     // after lost notifications, when something was seen to be missing, and now and then.
     [[nodiscard]] Result<void> resync();
 
-    // Somebody turned forwarding off, on the host's end or everywhere: the endpoint needs it on its own device.
-    [[nodiscard]] Result<void> repair_forwarding(std::uint32_t host_ifindex);
-
     // Refused when an endpoint is in a network that the new configuration lacks or has with another prefix.
     [[nodiscard]] Result<void> reconfigure(const Config& config);
     void set_uplink_mtu(std::uint32_t mtu) { settings_.uplink_mtu = mtu; }
+    // Of netkitd0. What that means for running containers, the next resync() sees to.
+    void set_host_mtu(std::uint32_t mtu) { settings_.host_mtu = mtu; }
+    [[nodiscard]] std::uint32_t host_mtu() const { return settings_.host_mtu; }
     // What of the networks' prefixes is the host's: no container gets an address of it.
     void set_host_prefixes(const std::vector<IpPrefix>& prefixes) { pools_.set_host_prefixes(prefixes); }
     void set_no_ipv6(std::string reason) { settings_.no_ipv6 = std::move(reason); }
@@ -101,6 +101,7 @@ private:
     [[nodiscard]] Result<Found> look_at_kernel();
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
+    [[nodiscard]] Result<void> repair_routes(const EndpointRecord& record, const Found& found);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
 

@@ -14,38 +14,6 @@ constexpr const char* kLocalPorts = "ipv4/ip_local_port_range";
 // Of a new netns (inet_init_net() in net/ipv4/af_inet.c), as the kernel writes it. Anything else is somebody's choice.
 constexpr const char* kKernelsLocalPorts = "32768\t60999";
 
-std::string forwarding_sysctl(const std::string& host_name) {
-    return formatted("ipv4/conf/{}/forwarding", host_name);
-}
-
-std::string ipv6_sysctl(const std::string& host_name, std::string_view setting) {
-    return formatted("ipv6/conf/{}/{}", host_name, setting);
-}
-
-// `forwarding` for the datapath's route look-ups, `force_forwarding` for the stack; a kernel without the latter
-// forwards everywhere (node/ipv6_forwarding). Written only where it changes something: see there what else a write
-// does.
-Result<void> turn_on_forwarding6(const link::Sysctls& sysctls, const std::string& host_name) {
-    for (const char* setting : {"forwarding", "force_forwarding"}) {
-        const std::string sysctl = ipv6_sysctl(host_name, setting);
-        if (NK_TRY(sysctls.read_if_there(sysctl)) == "0") {
-            NK_TRY(sysctls.write(sysctl, "1"));
-        }
-    }
-    return {};
-}
-
-// Whatever the host's `default` says about new devices.
-Result<void> turn_on_ipv6(const link::Sysctls& sysctls, const std::string& host_name) {
-    const std::string disabled = ipv6_sysctl(host_name, "disable_ipv6");
-    if (NK_TRY(sysctls.read(disabled)) != "0") {
-        NK_TRY(sysctls.write(disabled, "0"));
-    }
-    // A container is no router of the host's.
-    NK_TRY(sysctls.write(ipv6_sysctl(host_name, "accept_ra"), "0"));
-    return turn_on_forwarding6(sysctls, host_name);
-}
-
 }  // namespace
 
 Result<ContainerNetns> KernelPlumbing::enter(int netns_fd) {
@@ -232,20 +200,21 @@ Result<std::map<std::uint32_t, PeerIdentity>> KernelPlumbing::identify_peers(
     return peers;
 }
 
-Result<bool> KernelPlumbing::forwards(const std::string& host_name, bool ipv6) {
-    bool all = NK_TRY(sysctls_.read(forwarding_sysctl(host_name))) == "1";
-    for (const char* setting : {"forwarding", "force_forwarding"}) {
-        all = all && (!ipv6 || NK_TRY(sysctls_.read_if_there(ipv6_sysctl(host_name, setting))) != "0");
-    }
-    return all;
+Result<void> KernelPlumbing::set_host_end_up(std::uint32_t host_ifindex) {
+    return link::set_device_up(host_, host_ifindex);
 }
 
-Result<void> KernelPlumbing::configure_host_end(const std::string& host_name, const link::HostEnd& end) {
-    NK_TRY(sysctls_.write(forwarding_sysctl(host_name), "1"));
-    if (end.ipv6) {
-        NK_TRY(turn_on_ipv6(sysctls_, host_name));
+Result<void> KernelPlumbing::add_host_route(const IpAddr& container, std::uint32_t mtu,
+                                            const std::optional<IpAddr>& gateway) {
+    const auto device = NK_TRY(link::find_device(host_, std::string(link::kHostDeviceName)));
+    if (!device) {
+        return fail(ErrorKind::unavailable, "{} is gone; it will be made again", link::kHostDeviceName);
     }
-    return link::configure_host_end(host_, end);
+    return link::add_host_route(host_, {.container = container, .ifindex = device->ifindex, .mtu = mtu}, gateway);
+}
+
+Result<void> KernelPlumbing::remove_host_routes(const IpAddr& container) {
+    return link::remove_host_routes(host_, container);
 }
 
 Result<std::set<link::HostRoute>> KernelPlumbing::host_routes() {

@@ -88,20 +88,21 @@ public:
     [[nodiscard]] virtual Result<std::map<std::uint32_t, PeerIdentity>> identify_peers(
         const std::vector<std::uint32_t>& host_ifindexes) = 0;
 
-    // Whether the host's end forwards, IPv6 too if it shall; not_found when it is gone.
-    [[nodiscard]] virtual Result<bool> forwards(const std::string& host_name, bool ipv6) = 0;
-    // Forwarding on the host's end alone (the stack answers TTL 1, too big, no route only with it), up, routes.
-    [[nodiscard]] virtual Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) = 0;
+    [[nodiscard]] virtual Result<void> set_host_end_up(std::uint32_t host_ifindex) = 0;
+    // By netkitd0, to a container whose MTU is smaller than that one's.
+    [[nodiscard]] virtual Result<void> add_host_route(const IpAddr& container, std::uint32_t mtu,
+                                                      const std::optional<IpAddr>& gateway) = 0;
+    // All to that address: of the first version, too. None is not an error.
+    [[nodiscard]] virtual Result<void> remove_host_routes(const IpAddr& container) = 0;
     [[nodiscard]] virtual Result<std::set<link::HostRoute>> host_routes() = 0;
     // Returns when the container's end, both ends being up, sends and receives.
     [[nodiscard]] virtual Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) = 0;
 };
 
-// The kernel itself. Borrows what the daemon owns; the sysctls are the host's.
+// The kernel itself. Borrows what the daemon owns.
 class KernelPlumbing final : public Plumbing {
 public:
-    KernelPlumbing(link::Netlink& host, link::Sysctls sysctls, datapath::Datapath& datapath)
-        : host_(host), sysctls_(std::move(sysctls)), datapath_(datapath) {}
+    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
 
     Result<ContainerNetns> enter(int netns_fd) override;
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
@@ -132,8 +133,10 @@ public:
     Result<bool> peer_has_processes(std::uint32_t host_ifindex) override;
     Result<std::map<std::uint32_t, PeerIdentity>> identify_peers(
         const std::vector<std::uint32_t>& host_ifindexes) override;
-    Result<bool> forwards(const std::string& host_name, bool ipv6) override;
-    Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override;
+    Result<void> set_host_end_up(std::uint32_t host_ifindex) override;
+    Result<void> add_host_route(const IpAddr& container, std::uint32_t mtu,
+                                const std::optional<IpAddr>& gateway) override;
+    Result<void> remove_host_routes(const IpAddr& container) override;
     Result<std::set<link::HostRoute>> host_routes() override;
     Result<void> await_container_end(ContainerNetns& netns, const link::ContainerEnd& end) override;
 
@@ -142,7 +145,6 @@ private:
     [[nodiscard]] Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex, std::uint32_t process);
 
     link::Netlink& host_;
-    link::Sysctls sysctls_;
     datapath::Datapath& datapath_;
 };
 

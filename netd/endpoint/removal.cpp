@@ -53,6 +53,9 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     Result<void> result;
     for (const IpAddr& address : addresses) {
         keep_first(result, plumbing_.remove_entry(address));
+        if (record.mtu < settings_.host_mtu) {
+            keep_first(result, plumbing_.remove_host_routes(address));
+        }
     }
     keep_first(result, plumbing_.remove_pair(record.host_ifindex));
     if (device && *device) {

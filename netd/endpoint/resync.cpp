@@ -75,33 +75,33 @@ Result<void> EndpointManager::repair(const EndpointRecord& record, const Found& 
         log(LogLevel::notice, "{} had lost its entry: put back", record.host_name);
     }
     NK_TRY(pair_sizes_.give(endpoints_.at(record.id), found.devices, settings_.sizes));
-    const link::HostEnd end = host_end_of(record, settings_);
     const auto device = std::ranges::find(found.devices, record.host_ifindex, &link::Device::ifindex);
-    const auto has_route = [&](const std::optional<IpAddr>& address) {
-        return !address || found.routes.contains({.container = *address, .ifindex = record.host_ifindex});
-    };
-    if (device != found.devices.end() && device->up && has_route(end.ipv4) && has_route(end.ipv6)) {
-        return {};
+    if (device != found.devices.end() && !device->up) {
+        NK_TRY(plumbing_.set_host_end_up(record.host_ifindex));
+        log(LogLevel::notice, "{} was down: set up again", record.host_name);
     }
-    NK_TRY(plumbing_.configure_host_end(record.host_name, end));
-    log(LogLevel::notice, "{} was down or had lost a route: put back", record.host_name);
-    return {};
+    return repair_routes(record, found);
 }
 
-Result<void> EndpointManager::repair_forwarding(std::uint32_t host_ifindex) {
-    const Endpoint* endpoint = endpoints_.find_by_device(host_ifindex);
-    if (endpoint == nullptr) {
-        return {};
+// What it has beside its network's, and shall not have, goes first: of the first version's, which led to its device.
+Result<void> EndpointManager::repair_routes(const EndpointRecord& record, const Found& found) {
+    const std::vector<NarrowRoute> wanted = narrow_routes_of(record, settings_);
+    for (const IpAddr& address : record.addresses()) {
+        std::vector<link::HostRoute> there;
+        std::ranges::copy_if(found.routes, std::back_inserter(there),
+                             [&](const link::HostRoute& route) { return route.container == address; });
+        const auto route = std::ranges::find(wanted, address, &NarrowRoute::container);
+        const bool is_right =
+            route == wanted.end() ? there.empty() : there.size() == 1 && there.front().mtu == route->mtu;
+        if (is_right) {
+            continue;
+        }
+        NK_TRY(plumbing_.remove_host_routes(address));
+        if (route != wanted.end()) {
+            NK_TRY(plumbing_.add_host_route(address, route->mtu, route->gateway));
+        }
     }
-    // A new device says "off" too, and by now it is on; one that is gone needs nothing.
-    const std::string& name = endpoint->record.host_name;
-    const link::HostEnd end = host_end_of(endpoint->record, settings_);
-    const auto on = plumbing_.forwards(name, end.ipv6.has_value());
-    if (on ? *on : on.error().kind() == ErrorKind::not_found) {
-        return {};
-    }
-    log(LogLevel::notice, "forwarding of {} was turned off: turned on again, its container needs it", name);
-    return plumbing_.configure_host_end(name, end);
+    return {};
 }
 
 // An attach that a kill cut short leaves a pair that nobody was told of; its container never started.
@@ -127,6 +127,11 @@ Result<void> EndpointManager::remove_strays(const Found& found) {
     for (const IpAddr& address : found.entries) {
         if (!addresses.contains(address)) {
             keep_first(result, plumbing_.remove_entry(address));
+        }
+    }
+    for (const link::HostRoute& route : found.routes) {
+        if (!addresses.contains(route.container)) {
+            keep_first(result, plumbing_.remove_host_routes(route.container));
         }
     }
     for (const std::uint32_t ifindex : found.drops) {

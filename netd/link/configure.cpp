@@ -2,7 +2,6 @@
 
 #include <linux/if.h>
 #include <linux/if_addr.h>
-#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
 #include "netlink/attributes.h"
@@ -14,6 +13,7 @@ namespace {
 // The worst metric that is documented for such a route (Documentation/networking/vrf.rst): any route of the same prefix
 // that somebody else made is preferred.
 constexpr std::uint32_t kUnreachableMetric = 4278198272;
+constexpr std::uint32_t kNetworkMetric = kUnreachableMetric - 1;
 constexpr std::uint16_t kCreateOrReplace = NLM_F_CREATE | NLM_F_REPLACE;
 constexpr std::uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -55,14 +55,11 @@ rtmsg route_message(const IpPrefix& prefix, std::uint8_t scope) {
 }
 
 // To one address that is on the link itself.
-NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address, const std::optional<IpAddr>& source) {
+NetlinkRequest add_link_route(std::uint32_t ifindex, const IpAddr& address) {
     const IpPrefix prefix = IpPrefix::single(address);
     NetlinkRequest request(RTM_NEWROUTE, kCreateOrReplace,
                            formatted("add route {} dev {}", prefix.to_string(), ifindex));
     request.put_struct(route_message(prefix, RT_SCOPE_LINK)).put_address(RTA_DST, address).put_u32(RTA_OIF, ifindex);
-    if (source) {
-        request.put_address(RTA_PREFSRC, *source);
-    }
     return request;
 }
 
@@ -76,40 +73,43 @@ NetlinkRequest add_default_route(std::uint32_t ifindex, const IpAddr& gateway) {
     return request;
 }
 
-NetlinkRequest add_neighbour(std::uint32_t ifindex, const IpAddr& address, const MacAddr& mac) {
-    NetlinkRequest request(RTM_NEWNEIGH, kCreateOrReplace,
-                           formatted("add neighbour {} {} dev {}", address.to_string(), mac.to_string(), ifindex));
-    ndmsg message{};
-    message.ndm_family = static_cast<std::uint8_t>(address.address_family());
-    message.ndm_ifindex = static_cast<int>(ifindex);
-    message.ndm_state = NUD_PERMANENT;
-    request.put_struct(message)
-        .put_address(NDA_DST, address)
-        .put_bytes(NDA_LLADDR, std::as_bytes(std::span(mac.bytes)));
-    return request;
-}
-
 void add_gateway(std::vector<NetlinkRequest>& batch, const ContainerEnd& end, const IpAddr& gateway) {
-    batch.push_back(add_link_route(end.ifindex, gateway, std::nullopt));
+    batch.push_back(add_link_route(end.ifindex, gateway));
     batch.push_back(add_default_route(end.ifindex, gateway));
 }
 
-void add_host_routes(std::vector<NetlinkRequest>& batch, const HostEnd& end) {
-    for (const auto& [container, gateway] : {std::pair(end.ipv4, end.gateway4), std::pair(end.ipv6, end.gateway6)}) {
-        if (!container) {
-            continue;
-        }
-        if (end.peer_mac) {
-            batch.push_back(add_neighbour(end.ifindex, *container, *end.peer_mac));
-        }
-        batch.push_back(add_link_route(end.ifindex, *container, gateway));
-    }
+// All containers are behind one next hop, whom nobody has to be asked about: the host keeps one neighbour for them all,
+// however many addresses somebody tries. Link-local, and on that device only (RFC 3927; RFC 4291, 2.5.6).
+IpAddr next_hop(IpFamily family) {
+    return *IpAddr::parse(family == IpFamily::v4 ? "169.254.1.1" : "fe80::1");
 }
 
-NetlinkRequest gateway_address(const IpAddr& gateway) {
+NetlinkRequest route_by_host_device(std::uint16_t type, std::uint16_t flags, std::uint32_t host_device,
+                                    const IpPrefix& prefix, std::string_view verb) {
+    NetlinkRequest request(type, flags, formatted("{} route {} dev {}", verb, prefix.to_string(), kHostDeviceName));
+    rtmsg route = route_message(prefix, RT_SCOPE_UNIVERSE);
+    route.rtm_flags = RTNH_F_ONLINK;
+    request.put_struct(route)
+        .put_address(RTA_DST, prefix.address())
+        .put_address(RTA_GATEWAY, next_hop(prefix.address().family()))
+        .put_u32(RTA_OIF, host_device);
+    return request;
+}
+
+NetlinkRequest network_route(std::uint16_t flags, std::uint32_t host_device, const IpPrefix& prefix,
+                             const std::optional<IpAddr>& gateway) {
+    NetlinkRequest request = route_by_host_device(RTM_NEWROUTE, flags, host_device, prefix, "add");
+    request.put_u32(RTA_PRIORITY, kNetworkMetric);
+    if (gateway) {
+        request.put_address(RTA_PREFSRC, *gateway);
+    }
+    return request;
+}
+
+NetlinkRequest gateway_address(std::uint32_t ifindex, const IpAddr& gateway) {
     // For packets from and to containers only, which ask for it: the host must not choose it as the source of its own
     // packets to elsewhere. For IPv4 scope host says that, for IPv6 a preferred lifetime of 0 (RFC 6724, rule 3).
-    NetlinkRequest request = add_address(kLoopbackIfindex, gateway, RT_SCOPE_HOST, kCreate);
+    NetlinkRequest request = add_address(ifindex, gateway, RT_SCOPE_HOST, kCreate);
     if (!gateway.is_v4()) {
         constexpr std::uint32_t kForever = 0xffffffff;  // INFINITY_LIFE_TIME in include/net/addrconf.h
         const ifa_cacheinfo lifetimes{.ifa_prefered = 0, .ifa_valid = kForever, .cstamp = 0, .tstamp = 0};
@@ -127,10 +127,13 @@ NetlinkRequest unreachable_route(std::uint16_t type, std::uint16_t flags, const 
     return request;
 }
 
-// What is there already is as it shall be: nobody else makes it.
-Result<void> create(Netlink& netlink, NetlinkRequest request) {
-    Result<void> created = netlink.transact(request);
-    return !created && created.error().system_error() == EEXIST ? Result<void>() : created;
+// What is there already is as it shall be: nobody else makes it. Whether it was not.
+Result<bool> create(Netlink& netlink, NetlinkRequest request) {
+    const Result<void> created = netlink.transact(request);
+    if (!created && created.error().system_error() != EEXIST) {
+        return std::unexpected(created.error());
+    }
+    return created.has_value();
 }
 
 // A removal of what is already gone is done. The kernel says ESRCH for routes, EADDRNOTAVAIL for addresses, and
@@ -150,10 +153,12 @@ std::optional<HostRoute> read_host_route(const nlmsghdr& message) {
     const NetlinkAttributes attributes(message, sizeof(rtmsg));
     const auto container = attributes.address(RTA_DST);
     const auto device = attributes.u32(RTA_OIF);
-    if (!container || !device || attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
+    if (!container || !device || !IpPrefix(*container, route->rtm_dst_len).is_single() ||
+        attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN) {
         return std::nullopt;
     }
-    return HostRoute{.container = *container, .ifindex = *device};
+    return HostRoute{
+        .container = *container, .ifindex = *device, .mtu = attributes.nested(RTA_METRICS).u32(RTAX_MTU).value_or(0)};
 }
 
 // ENOENT: the table does not exist before its first route. EOPNOTSUPP: a kernel without that family.
@@ -197,11 +202,33 @@ Result<void> take_loopback_down(Netlink& container) {
     return container.transact(request);
 }
 
-Result<void> configure_host_end(Netlink& host, const HostEnd& end) {
-    std::vector<NetlinkRequest> batch;
-    batch.push_back(set_up(end.ifindex));
-    add_host_routes(batch, end);
-    return host.transact(batch);
+Result<void> set_device_up(Netlink& host, std::uint32_t ifindex) {
+    NetlinkRequest request = set_up(ifindex);
+    return host.transact(request);
+}
+
+Result<void> add_host_route(Netlink& host, const HostRoute& route, const std::optional<IpAddr>& gateway) {
+    NetlinkRequest request =
+        route_by_host_device(RTM_NEWROUTE, kCreateOrReplace, route.ifindex, IpPrefix::single(route.container), "add");
+    if (gateway) {
+        request.put_address(RTA_PREFSRC, *gateway);
+    }
+    const auto metrics = request.start_nest(RTA_METRICS);
+    request.put_u32(RTAX_MTU, route.mtu);
+    request.end_nest(metrics);
+    return host.transact(request);
+}
+
+Result<void> remove_host_routes(Netlink& host, const IpAddr& container) {
+    const IpPrefix prefix = IpPrefix::single(container);
+    NetlinkRequest request(RTM_DELROUTE, 0, formatted("remove route {}", prefix.to_string()));
+    request.put_struct(route_message(prefix, RT_SCOPE_NOWHERE)).put_address(RTA_DST, container);
+    Result<void> removed = host.transact(request);
+    while (removed) {
+        removed = host.transact(request);
+    }
+    return removed.error().system_error() == ESRCH || removed.error().system_error() == EOPNOTSUPP ? Result<void>()
+                                                                                                   : removed;
 }
 
 Result<std::set<HostRoute>> list_host_routes(Netlink& host) {
@@ -220,26 +247,30 @@ Result<std::set<HostRoute>> list_host_routes(Netlink& host) {
     return routes;
 }
 
-Result<void> ensure_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway) {
-    NetlinkRequest lo_up = set_up(kLoopbackIfindex);
-    NK_TRY(host.transact(lo_up));
-    if (gateway) {
-        NK_TRY(create(host, gateway_address(*gateway)));
-    }
-    return create(host, unreachable_route(RTM_NEWROUTE, kCreate, prefix, "add"));
+Result<void> ensure_network(Netlink& host, std::uint32_t host_device, const IpPrefix& prefix,
+                            const std::optional<IpAddr>& gateway) {
+    // A route that was there without the gateway comes to have its address.
+    const bool is_new = gateway && NK_TRY(create(host, gateway_address(host_device, *gateway)));
+    NK_TRY(create(host, unreachable_route(RTM_NEWROUTE, kCreate, prefix, "add")));
+    NK_TRY(create(host, network_route(is_new ? kCreateOrReplace : kCreate, host_device, prefix, gateway)));
+    return {};
 }
 
 Result<void> remove_network(Netlink& host, const IpPrefix& prefix, const std::optional<IpAddr>& gateway) {
-    Result<void> route_removed = remove(host, unreachable_route(RTM_DELROUTE, 0, prefix, "remove"));
-    if (gateway) {
-        keep_first(route_removed, remove_gateway(host, *gateway));
+    Result<void> removed = remove(host, unreachable_route(RTM_DELROUTE, 0, prefix, "remove"));
+    const auto device = NK_TRY(find_device(host, std::string(kHostDeviceName)));
+    if (device) {
+        keep_first(removed, remove(host, route_by_host_device(RTM_DELROUTE, 0, device->ifindex, prefix, "remove")));
     }
-    return route_removed;
+    for (const std::uint32_t ifindex : {kLoopbackIfindex, device ? device->ifindex : kLoopbackIfindex}) {
+        keep_first(removed, gateway ? remove_gateway(host, ifindex, *gateway) : Result<void>());
+    }
+    return removed;
 }
 
-Result<void> remove_gateway(Netlink& host, const IpAddr& gateway) {
-    NetlinkRequest address(RTM_DELADDR, 0, formatted("remove address {} from lo", gateway.to_string()));
-    address.put_struct(address_message(kLoopbackIfindex, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
+Result<void> remove_gateway(Netlink& host, std::uint32_t ifindex, const IpAddr& gateway) {
+    NetlinkRequest address(RTM_DELADDR, 0, formatted("remove address {} from device {}", gateway.to_string(), ifindex));
+    address.put_struct(address_message(ifindex, gateway, RT_SCOPE_HOST)).put_address(IFA_LOCAL, gateway);
     return remove(host, std::move(address));
 }
 

@@ -21,6 +21,14 @@ std::uint32_t read_lower(const NetlinkAttributes& attributes, std::string_view k
     return elsewhere ? 0 : attributes.u32(IFLA_LINK).value_or(0);
 }
 
+MacAddr read_mac(const NetlinkAttributes& attributes) {
+    MacAddr mac;
+    if (const auto bytes = attributes.bytes(IFLA_ADDRESS); bytes && bytes->size() == mac.bytes.size()) {
+        std::ranges::copy(std::as_bytes(*bytes), std::as_writable_bytes(std::span(mac.bytes)).begin());
+    }
+    return mac;
+}
+
 std::optional<Device> read_device(const nlmsghdr& message) {
     const auto info = fixed_part<ifinfomsg>(message);
     if (message.nlmsg_type != RTM_NEWLINK || !info) {
@@ -39,6 +47,7 @@ std::optional<Device> read_device(const nlmsghdr& message) {
         .lower = read_lower(attributes, kind),
         .master = attributes.u32(IFLA_MASTER).value_or(0),
         .up = (info->ifi_flags & IFF_UP) != 0,
+        .mac = read_mac(attributes),
         .sizes = read_segment_sizes(attributes),
         .tso_max_size = attributes.u32(IFLA_TSO_MAX_SIZE).value_or(kLegacySegmentSize),
     };

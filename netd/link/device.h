@@ -40,6 +40,9 @@ inline constexpr std::uint32_t kLoopbackIfindex = 1;
 
 // IFLA_GROUP of the host's end of every pair ("nk"), there from its birth: what a kill leaves behind is known by it.
 inline constexpr std::uint32_t kDeviceGroup = 0x6e6b;
+// Of the host's device for its containers, and of the other end of that pair.
+inline constexpr std::string_view kHostDeviceName = "netkitd0";
+inline constexpr std::string_view kHostDevicePeerName = "netkitd0-peer";
 
 struct PairSpec {
     DeviceMode mode{};
@@ -48,6 +51,7 @@ struct PairSpec {
     int peer_netns = -1;     // the container's netns; the peer is born there, under its final name
     std::string peer_name;
     std::uint32_t mtu = 0;
+    bool is_barred = false;   // both ends are ours: of netkit, without a program nothing passes either way
     SegmentSizes sizes = {};  // of both ends
 };
 
@@ -76,13 +80,18 @@ struct Device {
     std::uint32_t lower = 0;          // what a VLAN, a macvlan, a tunnel stands on in the same netns, or 0
     std::uint32_t master = 0;         // the bond or bridge that it is a part of, or 0
     bool up = false;
+    MacAddr mac;  // zero where it has none of six bytes
     SegmentSizes sizes;
     std::uint32_t tso_max_size = kLegacySegmentSize;  // how large `sizes` may be for what it sends
 
     // One end of two, the other of which most often is a container's.
     [[nodiscard]] bool is_of_pair() const { return kind == "netkit" || kind == "veth"; }
-    // The host's end of a pair that create_pair() made.
-    [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && is_of_pair(); }
+    // Either end of netkitd0's pair (host_device.h).
+    [[nodiscard]] bool is_of_host_device() const {
+        return group == kDeviceGroup && is_of_pair() && (name == kHostDeviceName || name == kHostDevicePeerName);
+    }
+    // The host's end of a container's pair.
+    [[nodiscard]] bool is_host_end() const { return group == kDeviceGroup && is_of_pair() && !is_of_host_device(); }
 };
 [[nodiscard]] Result<std::vector<Device>> list_devices(Netlink& netlink);
 [[nodiscard]] Result<std::optional<Device>> find_device(Netlink& netlink, const std::string& name);

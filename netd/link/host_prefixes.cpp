@@ -22,6 +22,12 @@ std::string by_device(const DeviceNames& names, const std::optional<std::uint32_
     return name == names.end() ? "" : " by " + name->second;
 }
 
+// Version 0.1 had them on lo.
+bool may_have_gateways(std::uint32_t ifindex, const DeviceNames& names) {
+    const auto name = names.find(ifindex);
+    return ifindex == kLoopbackIfindex || (name != names.end() && name->second == kHostDeviceName);
+}
+
 // Every host has these on every link.
 bool is_link_local(const IpPrefix& prefix) {
     return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
@@ -49,8 +55,9 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
         return std::nullopt;
     }
     const IpPrefix prefix(*destination, route->rtm_dst_len);
-    // The kernel's own, to an IPv6 address of lo.
-    if (attributes.u32(RTA_OIF) == kLoopbackIfindex && prefix.is_single()) {
+    // The kernel's own, to an IPv6 address of lo or of netkitd0.
+    if (const auto device = attributes.u32(RTA_OIF);
+        device && prefix.is_single() && may_have_gateways(*device, names)) {
         return std::nullopt;
     }
     return HostPrefix{
@@ -70,7 +77,7 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
     for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
         for (const HostAddress& own : addresses) {
             const IpPrefix prefix = IpPrefix::single(own.address);
-            const bool is_gateway = ifindex == kLoopbackIfindex && std::ranges::contains(gateways, own.address);
+            const bool is_gateway = may_have_gateways(ifindex, names) && std::ranges::contains(gateways, own.address);
             if (!is_gateway && !is_link_local(prefix)) {
                 prefixes.push_back(
                     {.prefix = prefix,

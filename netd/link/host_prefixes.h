@@ -18,8 +18,8 @@ struct HostPrefix {
     auto operator<=>(const HostPrefix&) const = default;
 };
 
-// Without default routes, link-local ones, and what is netkitd's own: routes of kRouteProtocol, and `gateways` on lo.
-// Each once, single addresses first.
+// Without default routes, link-local ones, and what is netkitd's own: routes of kRouteProtocol, and `gateways` on lo or
+// netkitd0. Each once, single addresses first.
 [[nodiscard]] Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<const IpAddr> gateways);
 
 }  // namespace netkitd::link

@@ -52,6 +52,9 @@ void put_peer(NetlinkRequest& request, std::uint16_t type, const PairSpec& spec,
         .put_string(IFLA_IFNAME, spec.peer_name)
         .put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(spec.peer_netns))
         .put_u32(IFLA_MTU, spec.mtu);
+    if (spec.is_barred) {
+        request.put_u32(IFLA_GROUP, kDeviceGroup);
+    }
     put_segment_sizes(request, spec.sizes);
     if (spec.mode == DeviceMode::veth) {
         put_one_queue(request);
@@ -64,7 +67,7 @@ void put_peer(NetlinkRequest& request, std::uint16_t type, const PairSpec& spec,
 
 void put_netkit(NetlinkRequest& request, const PairSpec& spec, const Pair& pair) {
     request.put_u32(IFLA_NETKIT_MODE, has_link_addresses(spec.mode) ? NETKIT_L2 : NETKIT_L3)
-        .put_u32(IFLA_NETKIT_POLICY, NETKIT_PASS)
+        .put_u32(IFLA_NETKIT_POLICY, spec.is_barred ? NETKIT_DROP : NETKIT_PASS)
         .put_u32(IFLA_NETKIT_PEER_POLICY, NETKIT_DROP)
         .put_u32(IFLA_NETKIT_SCRUB, NETKIT_SCRUB_NONE)
         .put_u32(IFLA_NETKIT_PEER_SCRUB, NETKIT_SCRUB_DEFAULT);

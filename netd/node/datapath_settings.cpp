@@ -19,6 +19,7 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
                               .gateway = gateway_of(prefix),
                               .masquerade = masquerade.enabled,
                               .isolated = network.isolated,
+                              .accept_forwarded = network.accept_forwarded,
                               .source = masquerade.source,
                               .source_missing = std::ranges::any_of(missing, is_source)});
         }
@@ -28,10 +29,13 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
 
 }  // namespace
 
-Result<void> DatapathSettings::apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<IpPrefix>& host, const std::vector<link::Uplink>& uplinks,
+Result<void> DatapathSettings::apply(const Config& config, const link::HostDevice& device,
+                                     const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
+                                     const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
-    NK_TRY(datapath_.configure({.networks = networks_of(config, missing),
+    NK_TRY(datapath_.configure({.host_device = device.ifindex,
+                                .host_device_mac = device.mac,
+                                .networks = networks_of(config, missing),
                                 .non_masquerade = config.non_masquerade,
                                 .host = host,
                                 .uplinks = in_use,

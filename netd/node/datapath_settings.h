@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "datapath/datapath.h"
+#include "link/host_device.h"
 #include "link/uplink.h"
 #include "netlink/socket.h"
 #include "node/masquerade_sources.h"
@@ -22,8 +23,9 @@ public:
 
     // `in_use`: ifindexes of those of the uplinks that containers may send to.
     // `host`: prefixes that are the host's, although in a network's.
-    [[nodiscard]] Result<void> apply(const Config& config, const std::vector<MissingSource>& missing,
-                                     const std::vector<IpPrefix>& host, const std::vector<link::Uplink>& uplinks,
+    [[nodiscard]] Result<void> apply(const Config& config, const link::HostDevice& device,
+                                     const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
+                                     const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use);
     // Those whose port is not of the pool (any more): replies to it are not looked up. For when no program is left that
     // has the former pool.

@@ -38,7 +38,7 @@ Result<void> remove_former_networks(link::Netlink& host, Store& store, const std
 
 }  // namespace
 
-Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config& config,
+Result<void> sync_network_routes(link::Netlink& host, Store& store, std::uint32_t host_device, const Config& config,
                                  const std::vector<IpAddr>& others_gateways, bool ipv6) {
     const std::vector<NetworkRecord> made = NK_TRY(store.networks());
     NK_TRY(remove_former_networks(host, store, config.prefixes(), made));
@@ -53,10 +53,11 @@ Result<void> sync_network_routes(link::Netlink& host, Store& store, const Config
             }
             const bool is_others = std::ranges::contains(others_gateways, record.gateway);
             const std::string context = formatted("network {}", network.name);
-            NK_TRY_CONTEXT(
-                context, link::ensure_network(host, prefix, is_others ? std::nullopt : std::optional(record.gateway)));
+            NK_TRY_CONTEXT(context, link::ensure_network(host, host_device, prefix,
+                                                         is_others ? std::nullopt : std::optional(record.gateway)));
+            NK_TRY_CONTEXT(context, link::remove_gateway(host, link::kLoopbackIfindex, record.gateway));
             if (is_others) {
-                NK_TRY_CONTEXT(context, link::remove_gateway(host, record.gateway));
+                NK_TRY_CONTEXT(context, link::remove_gateway(host, host_device, record.gateway));
             }
         }
     }

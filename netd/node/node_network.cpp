@@ -1,5 +1,7 @@
 #include "node/node_network.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "node/network_routes.h"
 
@@ -10,6 +12,18 @@ Result<std::vector<link::HostPrefix>> list_host_prefixes(link::Netlink& host, St
     return link::list_host_prefixes(host, gateways(config, NK_TRY(store.networks())));
 }
 
+bool has_ipv6(const Config& config) {
+    return std::ranges::any_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); });
+}
+
+std::uint32_t largest_mtu(const Config& config, std::uint32_t uplink_mtu) {
+    std::uint32_t largest = 0;
+    for (const NetworkConfig& network : config.networks) {
+        largest = std::max(largest, network.mtu.value_or(uplink_mtu));
+    }
+    return largest;
+}
+
 }  // namespace
 
 NodeNetwork::NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store)
@@ -17,7 +31,7 @@ NodeNetwork::NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Stor
       store_(store),
       sources_(host),
       uplinks_(host, datapath),
-      guards_(host, datapath),
+      host_device_(host, datapath),
       settings_(host, datapath),
       ipv6_(host, store),
       ports_(store),
@@ -43,25 +57,30 @@ Result<void> NodeNetwork::sync(const Config& config) {
     host_prefixes_ = within_networks(config, host);
     gateways_of_links_ = gateways_on_links(config, host);
     known_host_prefixes_ = first_of_each_family(host_prefixes_, NK_MAX_HOST_PREFIXES);
+    NK_TRY(sources_.sync(config));
+    NK_TRY(uplinks_.discover(config.uplinks));
+    NK_TRY(big_tcp_.sync(config.big_tcp, uplinks_.all()));
+    host_mtu_ = largest_mtu(config, uplink_mtu());
+    NK_TRY(host_device_.sync(config, host_mtu_, big_tcp_.pair_sizes()));
     NK_TRY(sync_uplinks(config));
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
-    NK_TRY(sync_network_routes(host_, store_, config, gateways_of_links_, no_ipv6().empty()));
-    NK_TRY(ports_.sync(config.masquerade_ports));
-    return big_tcp_.sync(config.big_tcp, uplinks_.all());
+    NK_TRY(HostDevice::turn_on_forwarding(has_ipv6(config) && no_ipv6().empty()));
+    NK_TRY(sync_network_routes(host_, store_, host_device(), config, gateways_of_links_, no_ipv6().empty()));
+    return ports_.sync(config.masquerade_ports);
 }
 
 Result<void> NodeNetwork::sync_uplinks(const Config& config) {
-    NK_TRY(sources_.sync(config));
-    NK_TRY(uplinks_.discover(config.uplinks));
     // An uplink's programs know the networks before they see a packet: at a restart they replace programs that do, and
     // a reply that went up the host's stack for a moment would be answered with a reset. Containers send to an uplink
     // only when its programs are there.
-    NK_TRY(settings_.apply(config, sources_.missing(), known_host_prefixes_, uplinks_.all(), uplinks_.attached()));
+    const auto apply = [&](const std::vector<std::uint32_t>& in_use) {
+        return settings_.apply(config, host_device_.device(), sources_.missing(), known_host_prefixes_, uplinks_.all(),
+                               in_use);
+    };
+    NK_TRY(apply(uplinks_.attached()));
     uplinks_.attach();
-    NK_TRY(settings_.apply(config, sources_.missing(), known_host_prefixes_, uplinks_.all(), uplinks_.usable()));
-    // Before what is no uplink any more is detached: it may have to be guarded from now on.
-    NK_TRY(guards_.attach(config.uplinks, uplinks_.usable()));
-    return uplinks_.detach_former(guards_.devices());
+    NK_TRY(apply(uplinks_.usable()));
+    return uplinks_.detach_former();
 }
 
 }  // namespace netkitd

@@ -1,5 +1,5 @@
-// The node's share of the network, put together: gateways and prefix routes, the ports that masquerade owns, uplinks
-// and guards, each with a file of its own in this folder.
+// The node's share of the network, put together: the host's device for containers with gateways and prefix routes, the
+// ports that masquerade owns, and uplinks, each with a file of its own in this folder.
 //
 // sync() makes the kernel agree with the configuration and with what the host looks like now; it is called at start,
 // at a reload and, a moment later, for every kernel notification, and may be called any number of times.
@@ -16,7 +16,7 @@
 #include "netlink/socket.h"
 #include "node/big_tcp.h"
 #include "node/datapath_settings.h"
-#include "node/guards.h"
+#include "node/host_device.h"
 #include "node/ipv6_support.h"
 #include "node/masquerade_sources.h"
 #include "node/port_reservation.h"
@@ -47,6 +47,10 @@ public:
     [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const {
         return uplinks_.foreign_programs();
     }
+    // netkitd0's: the largest that a container has unless it asks for more.
+    [[nodiscard]] std::uint32_t host_mtu() const { return host_mtu_; }
+    // ifindex of netkitd0
+    [[nodiscard]] std::uint32_t host_device() const { return host_device_.device().ifindex; }
     [[nodiscard]] const BigTcp& big_tcp() const { return big_tcp_; }
     [[nodiscard]] const std::vector<MissingSource>& missing_sources() const { return sources_.missing(); }
     // Prefixes of networks that the host has got a use for since.
@@ -69,7 +73,8 @@ private:
     Store& store_;
     MasqueradeSources sources_;
     Uplinks uplinks_;
-    Guards guards_;
+    HostDevice host_device_;
+    std::uint32_t host_mtu_ = 0;
     DatapathSettings settings_;
     Ipv6Support ipv6_;
     PortReservation ports_;

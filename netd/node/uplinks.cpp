@@ -79,11 +79,11 @@ Result<void> Uplinks::attach_one(const link::Uplink& uplink) {
     return {};
 }
 
-Result<void> Uplinks::detach_former(const std::set<std::uint32_t>& guards) {
+Result<void> Uplinks::detach_former() {
     const std::vector<std::uint32_t> now = usable();
     std::erase_if(attached_, [&](std::uint32_t ifindex) { return !std::ranges::contains(now, ifindex); });
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
-        if (!std::ranges::contains(now, ifindex) && !guards.contains(ifindex)) {
+        if (!std::ranges::contains(now, ifindex)) {
             NK_TRY(datapath_.detach_uplink(ifindex));
         }
     }

@@ -28,8 +28,8 @@ public:
     void attach();
     // Why one of them, or several, did not get this daemon's programs: worth another attempt.
     [[nodiscard]] const Result<void>& failure() const { return failure_; }
-    // From what is no usable uplink any more, nor one of the `guards`.
-    [[nodiscard]] Result<void> detach_former(const std::set<std::uint32_t>& guards);
+    // From what is no usable uplink any more.
+    [[nodiscard]] Result<void> detach_former();
 
     // As of the last sync.
     [[nodiscard]] const std::vector<link::Uplink>& all() const { return uplinks_; }

@@ -125,12 +125,24 @@ path_host_with_netkitd() {
     client=()
 }
 
+# serve_in CONTAINER: where the traffic ends.
+serve_in() {
+    server4=$(ip -n "$1" -4 -json address show dev eth0 | jq -r '.[0].addr_info[0].local')
+    server6=$(ip -n "$1" -6 -json address show dev eth0 scope global | jq -r '.[0].addr_info[0].local // ""')
+    serve ip netns exec "$1"
+}
+
 path_container_container() {
     path_netkitd
     attach server io.netkitd.device-mode=netkit
-    server4=$(ip -n server -4 -json address show dev eth0 | jq -r '.[0].addr_info[0].local')
-    server6=$(ip -n server -6 -json address show dev eth0 scope global | jq -r '.[0].addr_info[0].local // ""')
-    serve ip netns exec server
+    serve_in server
+}
+
+# From the host itself, by netkitd0.
+path_host_container() {
+    path_netkitd
+    client=()
+    serve_in container
 }
 
 # --- what they are compared with ----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ VerdictCase masqueraded(std::string name, Packet packet, Packet becomes, Counted
     return row;
 }
 
-// Its packet leaves the container unchanged: dropped, or handed to the stack.
+// Its packet leaves the container unchanged: dropped, or handed to the stack by netkitd0.
 VerdictCase unchanged(std::string name, Verdict verdict, std::string counter, Packet packet,
                       std::string device = "nkweb") {
     VerdictCase row;
@@ -54,11 +54,28 @@ VerdictCase dropped(std::string name, std::string reason, Packet packet, std::st
 }
 
 VerdictCase to_stack(std::string name, std::string event, Packet packet, std::string device = "nkweb") {
-    return unchanged(std::move(name), Verdict::pass, std::move(event), std::move(packet), std::move(device));
+    return unchanged(std::move(name), Verdict::redirect, std::move(event), std::move(packet), std::move(device));
 }
 
 Packet web_to(const Net& net, std::string_view destination) {
     return Packet().ip(net.web, destination).tcp(50000, 443).syn();
+}
+
+// Where it has an Ethernet address.
+VerdictCase addressed_to_host_device(const Net& net) {
+    VerdictCase row = to_stack("ToTheGatewayByItsAddress", "stack-host", web_to(net, net.gateway));
+    row.packet.eth(kHostEndMac, kContainerMac);
+    row.becomes = Packet(row.packet).eth(kUplinkMac, kContainerMac);
+    row.prepare = [](TestNode& node) { std::ranges::copy(kUplinkMac, node.settings().host_device_mac); };
+    return row;
+}
+
+// It is told so, from where it wanted to.
+VerdictCase unreachable(std::string name, const Net& net) {
+    VerdictCase row = unchanged(std::move(name), Verdict::redirect, "no-container", web_to(net, net.nobody));
+    row.packet.eth(kHostEndMac, kContainerMac);
+    row.becomes = address_unreachable(net, net.nobody, net.web, row.packet, 20).eth(kContainerMac, kHostEndMac);
+    return row;
 }
 
 Packet from_web_udplite(const Net& net, std::uint16_t coverage) {
@@ -315,7 +332,7 @@ std::vector<VerdictCase> isolated_cases(const Net& net) {
         refused("ToAnIsolatedNetworksGateway", 1, Packet().ip(net.web, net.routed_gateway).echo_request(1)),
         refused("ToNobodyInAnotherNetwork", 0, web_to(net, net.routed_nobody)),
         allowed(to_own_network),
-        allowed(to_stack("ToNobodyInItsOwnNetwork", "stack-no-route", web_to(net, net.nobody))),
+        allowed(unreachable("ToNobodyInItsOwnNetwork", net)),
         allowed(to_stack("ToItsOwnGateway", "stack-host", Packet().ip(net.web, net.gateway).echo_request(1))),
         allowed(to_stack("ToTheNodeItself", "stack-host", web_to(net, net.node))),
         allowed(masqueraded("ToOutside", from_web(net), from_web(net).from(net.node, 50000))),
@@ -356,8 +373,9 @@ std::vector<VerdictCase> local_cases(const Net& net) {
         to_container("AnyProtocolToAnotherContainer", Packet().ip(net.web, net.db).protocol(kDccp)),
         to_container("EchoReplyToAnotherContainer", Packet().ip(net.web, net.db).echo_reply(1)),
         to_stack("TtlUsedUpTowardsAContainer", "stack-ttl", web_to(net, net.db).ttl(1)),
-        to_stack("ToAnAddressWithoutContainer", "stack-no-route", web_to(net, net.nobody)),
+        unreachable("ToAnAddressWithoutContainer", net),
         to_stack("ToTheGateway", "stack-host", Packet().ip(net.web, net.gateway).echo_request(1).ttl(1)),
+        addressed_to_host_device(net),
         to_stack("ToTheNodeItself", "stack-host", web_to(net, net.node)),
     };
 }
@@ -534,7 +552,7 @@ VerdictCase with_pool(VerdictCase row, std::uint16_t first, std::uint16_t last) 
 
 std::vector<VerdictCase> refused_routes(const Net& net) {
     VerdictCase forwarding_off = dropped("ForwardingIsOff", "forwarding-disabled", from_web(net));
-    const auto set_forwarding = [sysctl = net.sysctl_dir + "/conf/nkweb/forwarding"](const char* value) {
+    const auto set_forwarding = [sysctl = net.sysctl_dir + "/conf/netkitd0/forwarding"](const char* value) {
         const auto written = link::write_sysctl(sysctl, value);
         EXPECT_TRUE(written) << written.error().message();
     };

@@ -14,7 +14,7 @@ TEST_P(BothFamiliesTest, TheKnownWayStillChecksWhoSendsAndWhat) {
     establish();
     EXPECT_TRUE(knows_the_way());
     EXPECT_EQ(out_of_db(segment()).verdict, Verdict::drop);
-    EXPECT_EQ(out(segment().ttl(1)).verdict, Verdict::pass);
+    EXPECT_EQ(out(segment().ttl(1)).verdict, Verdict::redirect);
     EXPECT_EQ(out(segment().fragment(100, false)).verdict, Verdict::drop) << "its first one was not seen";
     EXPECT_EQ(out(segment().tcp_header_words(4)).verdict, Verdict::drop);
     EXPECT_EQ(out(segment().ip_total_length(39)).verdict, Verdict::drop);

@@ -147,7 +147,7 @@ TEST_P(RememberedRouteTest, IsNotWhereMultipathChoosesByPorts) {
 
 TEST_P(RememberedRouteTest, IsOfOneContainer) {
     EXPECT_EQ(source_of_new_flow(), net.node);
-    const std::string sysctl = net.sysctl_dir + "/conf/nkdb/forwarding";
+    const std::string sysctl = net.sysctl_dir + "/conf/netkitd0/forwarding";
     ASSERT_TRUE(link::write_sysctl(sysctl, "0"));
     EXPECT_THAT(out_of_db(Packet().ip(net.db, net.remote).tcp(50000, 443).syn()).counted,
                 Contains(Key("forwarding-disabled")));
@@ -158,7 +158,7 @@ TEST_P(RememberedRouteTest, DoesNotLetALargerPacketThrough) {
         return Packet().ip(net.web, net.special_route(6)).dont_fragment().udp(50000, 53).payload(size);
     };
     EXPECT_EQ(out(large(100)).verdict, Verdict::redirect);
-    EXPECT_EQ(out(large(1280)).verdict, Verdict::pass) << "the route's MTU is 1300";
+    EXPECT_EQ(out(large(1280)).verdict, Verdict::redirect) << "the route's MTU is 1300";
 }
 
 TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
@@ -166,7 +166,7 @@ TEST_F(FlowTest, ARememberedRouteIsOfOneTypeOfService) {
     NetnsTest::node().run("ip route add prohibit 198.51.100.1 tos 0x10");
     EXPECT_EQ(out(web_segment()).verdict, Verdict::redirect);
     const Packet of_another_flow = Packet().ip("10.77.0.2", "198.51.100.1").tcp(50001, 443);
-    EXPECT_EQ(out(Packet(of_another_flow).tos(0x10)).verdict, Verdict::pass);
+    EXPECT_EQ(out(Packet(of_another_flow).tos(0x10)).verdict, Verdict::redirect);
     EXPECT_EQ(out(of_another_flow).verdict, Verdict::redirect);
 }
 

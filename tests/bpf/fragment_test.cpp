@@ -30,9 +30,9 @@ constexpr std::array<std::uint16_t, 3> kOffsets{126, 189, 252};
 
 class FragmentTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
 protected:
-    // From the host's stack, which has it from web.
+    // From the host's stack, which has it from a container.
     RunResult leave(const Packet& packet, std::string_view uplink = "eth0") {
-        return run(Program::uplink_egress, uplink, packet, {.came_in_by = "nkweb"});
+        return run(Program::uplink_egress, uplink, packet, {.came_in_by = "netkitd0"});
     }
 
     [[nodiscard]] bool v4() const { return net.name == "V4"; }
@@ -256,7 +256,7 @@ protected:
     void hand_over() {
         node().settings().port_first = node().settings().port_last = 61000;
         const RunResult handed = out(Packet().ip(net.web, remote).identification(kId).udp(50000, 443).payload(2000));
-        EXPECT_EQ(handed.verdict, Verdict::pass);
+        EXPECT_EQ(handed.verdict, Verdict::redirect);
         EXPECT_EQ(handed.counted, (Counted{{"flow-created", 1}, {"port-changed", 1}, {"stack-fragments", 1}}));
     }
     void expect_untranslated(const Packet& packet, std::string_view uplink = "eth0") {
@@ -297,8 +297,8 @@ TEST_P(StackFragmentTest, OfEveryProtocol) {
     const auto ping = [&](const std::string& source, std::uint32_t id) {
         return Packet().ip(source, remote).identification(id).echo_request(50000).payload(1400);
     };
-    EXPECT_EQ(out(tcp(net.web, 7)).verdict, Verdict::pass);
-    EXPECT_EQ(out(ping(net.web, 8)).verdict, Verdict::pass);
+    EXPECT_EQ(out(tcp(net.web, 7)).verdict, Verdict::redirect);
+    EXPECT_EQ(out(ping(net.web, 8)).verdict, Verdict::redirect);
     expect_translated(tcp(net.web, 7), tcp(net.node, node_id));
     expect_translated(ping(net.web, 8), ping(net.node, static_cast<std::uint16_t>(node_id + 1)));
 }
@@ -307,14 +307,14 @@ TEST_P(StackFragmentTest, OfEveryProtocol) {
 TEST_P(StackFragmentTest, AnEchoReplyIsNotTakenForTheRequest) {
     const Packet big = Packet().ip(net.web, remote).identification(kId).echo_request(50000).payload(1400);
     const Packet reply = Packet().ip(net.web, remote).identification(kId).echo_reply(50000).payload(1400);
-    EXPECT_EQ(out(big).verdict, Verdict::pass);
+    EXPECT_EQ(out(big).verdict, Verdict::redirect);
     expect_untranslated(reply);
 }
 
 TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
     const Packet big = Packet().ip(net.web, remote).identification(kId).fragment(0, true).udp(50000, 443).payload(1400);
-    EXPECT_EQ(out(big).verdict, Verdict::pass);
-    EXPECT_EQ(out(later(net.web, remote, 176).payload(1400)).verdict, Verdict::pass);
+    EXPECT_EQ(out(big).verdict, Verdict::redirect);
+    EXPECT_EQ(out(later(net.web, remote, 176).payload(1400)).verdict, Verdict::redirect);
     EXPECT_EQ(describe(out(later(net.web, remote, 352)).packet),
               describe(forwarded(later(net.node, remote, 352, node_id)).bytes()))
         << "one that fits goes its own way, with the same identification";
@@ -324,7 +324,7 @@ TEST_P(StackFragmentTest, OfAPacketThatTheContainerHadFragmented) {
 // Whoever has the host forward its packets can write a container's address, and any identification.
 TEST_P(StackFragmentTest, NobodyElsesLeave) {
     hand_over();
-    for (const char* const device : {"", "eth1", "nkdb"}) {
+    for (const char* const device : {"", "eth1", "nkweb"}) {
         for (const Packet& packet : {first(net.web, remote, 50000, 443), later(net.web, remote, 126)}) {
             const RunResult refused = run(Program::uplink_egress, "eth0", packet, {.came_in_by = device});
             EXPECT_THAT(refused.counted, ElementsAre(Pair("untranslated-source", 1))) << device;

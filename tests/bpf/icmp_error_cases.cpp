@@ -318,7 +318,7 @@ std::vector<VerdictCase> untranslated(const Net& net) {
     const Packet to_db = error(net.web, net.db).quoting(quoted(net.db, net.web));
     const Packet to_remote = error(net.routed, net.remote).quoting(quoted(net.remote, net.routed));
     return {
-        row_of("ToTheHostAboutWhatItSent", "nkweb", Verdict::pass, {{"stack-host", 1}}, to_host),
+        row_of("ToTheHostAboutWhatItSent", "nkweb", Verdict::redirect, {{"stack-host", 1}}, to_host),
         goes_on("ToAnotherContainerAboutWhatItSent", "nkweb", to_db,
                 Packet(to_db).eth(kContainerMac, kHostEndMac).ttl(63)),
         goes_on("FromARoutedNetwork", "nkrouted", to_remote, forwarded(to_remote)),

@@ -69,9 +69,6 @@ void WorldPlayer::make_devices(const NetworkNamespace& home) {
     home.run(formatted("ip -batch - <<'EOF'\n{}EOF", commands));
     for (std::size_t i = 0; i < kDevices; i++) {
         devices_.push_back(formatted("nk{}", i));
-        for (const char* family : {"ipv4", "ipv6"}) {
-            succeed(link::write_sysctl(formatted("{}/conf/nk{}/forwarding", family, i), "1"));
-        }
     }
 }
 

@@ -46,6 +46,11 @@ struct IcmpType {
 // RFC 792: unreachable (port, frag needed, prohibited), time exceeded, parameter problem; RFC 4443 likewise.
 [[nodiscard]] const std::vector<IcmpType>& icmp_error_types(const Net& net);
 
+// What who asks for an address that no container has is told, by that address: `asked` is the packet, of which `quoted`
+// bytes behind the IP header come back.
+[[nodiscard]] Packet address_unreachable(const Net& net, std::string_view address, std::string_view told,
+                                         const Packet& asked, std::size_t quoted);
+
 // From web, as it sends them.
 [[nodiscard]] Packet from_web(const Net& net);
 [[nodiscard]] Packet from_web_udp(const Net& net);

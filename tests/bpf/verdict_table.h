@@ -26,6 +26,8 @@ struct VerdictCase {
     std::optional<Packet> becomes;
     RunOptions run;
     TestNode::Options node;
+    // It is cut: the kernel does not go on with the sum of a whole packet then (__skb_trim_rcsum()).
+    bool is_cut = false;
     // Fills flow maps or changes settings, which are as new for each row.
     std::function<void(TestNode&)> prepare;
     // Undoes what else `prepare` did.
@@ -48,6 +50,7 @@ struct VerdictTable {
 // From a container; each table for netkit_peer and for veth_ingress.
 [[nodiscard]] std::vector<VerdictTable> container_tables();
 [[nodiscard]] std::vector<VerdictTable> neighbour_tables();
+[[nodiscard]] std::vector<VerdictTable> to_container_tables();
 [[nodiscard]] std::vector<VerdictTable> uplink_tables();
 [[nodiscard]] std::vector<VerdictTable> icmp_error_tables();
 [[nodiscard]] std::vector<VerdictTable> all_tables();

@@ -91,6 +91,9 @@ protected:
         }
         shared_.use([&](TestNode& node) {
             for (const bool checksum_complete : {false, true}) {
+                if (checksum_complete && row_.is_cut) {
+                    continue;
+                }
                 SCOPED_TRACE(checksum_complete ? "CHECKSUM_COMPLETE" : "CHECKSUM_NONE");
                 node.reset(row_.node);
                 expect_row(node, program_, row_, checksum_complete);
@@ -160,10 +163,11 @@ TEST(Coverage, EveryProgramHasARowForEveryVerdict) {
             seen[table.program].insert(row.verdict);
         }
     }
-    const std::set all{Verdict::pass, Verdict::drop, Verdict::redirect};
-    EXPECT_EQ(seen[Program::netkit_peer], all);
-    EXPECT_EQ(seen[Program::veth_ingress], all);
-    EXPECT_EQ(seen[Program::uplink_ingress], all);
+    // What is for the host's stack goes there by netkitd0.
+    EXPECT_EQ(seen[Program::netkit_peer], (std::set{Verdict::drop, Verdict::redirect}));
+    EXPECT_EQ(seen[Program::veth_ingress], (std::set{Verdict::drop, Verdict::redirect}));
+    EXPECT_EQ(seen[Program::host_egress], (std::set{Verdict::drop, Verdict::redirect}));
+    EXPECT_EQ(seen[Program::uplink_ingress], (std::set{Verdict::pass, Verdict::drop, Verdict::redirect}));
     EXPECT_EQ(seen[Program::uplink_egress], (std::set{Verdict::pass, Verdict::drop}));
 }
 

@@ -133,8 +133,8 @@ void WireTest::SetUp() {
     if (IsSkipped() || HasFatalFailure()) {
         return;
     }
-    move_container("web", "nkweb", net.web, web);
-    move_container("db", "nkdb", net.db, db);
+    move_container("web", net.web, web);
+    move_container("db", net.db, db);
     NetnsTest::node().run(formatted("ip link set wire0 netns {}", outside.path()));
     // Without waiting for duplicates of its link-local address, from which it asks for ours.
     outside.run(
@@ -148,10 +148,15 @@ void WireTest::SetUp() {
     NetnsTest::node().run("ethtool -K eth0 rx off tx off; ip link show eth0");
     attach(Program::uplink_ingress, "eth0");
     attach(Program::uplink_egress, "eth0");
+    attach(Program::host_egress, "netkitd0");
+    std::ranges::copy(kHostEndMac, node().settings().host_device_mac);
+    NetnsTest::node().run(
+        "ip route replace 10.77.0.0/16 via 169.254.1.1 dev netkitd0 onlink;"
+        "ip route add 2001:db8:77::/64 via fe80::1 dev netkitd0 metric 7");
 }
 
-// As the daemon makes them: the host's end knows its neighbour, the container has to ask.
-void WireTest::move_container(const std::string& name, const std::string& host_end, const std::string& address,
+// As the daemon makes them: the container has to ask for its neighbour.
+void WireTest::move_container(const std::string& name, const std::string& address,
                               const NetworkNamespace& netns) const {
     const NetworkNamespace& host = NetnsTest::node();
     host.run(formatted("ip link set {} netns {}", name, netns.path()));
@@ -160,10 +165,6 @@ void WireTest::move_container(const std::string& name, const std::string& host_e
                   "ip addr add {1} dev eth0 $(echo {1} | grep -q : && echo nodad); ip route add {2} dev eth0;"
                   "ip route add default via {2}",
                   name, address, net.gateway));
-    host.run(
-        formatted("ip route add {0} dev {1}; "
-                  "ip neigh add {0} lladdr 02:00:00:00:77:01 dev {1} nud permanent",
-                  address, host_end));
 }
 
 void WireTest::attach(Program program, const std::string& device) {

@@ -57,9 +57,7 @@ protected:
     NetworkNamespace outside;
 
 private:
-    // With a neighbour that is known, as the daemon makes them.
-    void move_container(const std::string& name, const std::string& host_end, const std::string& address,
-                        const NetworkNamespace& netns) const;
+    void move_container(const std::string& name, const std::string& address, const NetworkNamespace& netns) const;
 };
 
 }  // namespace netkitd::test

@@ -183,11 +183,11 @@ hears() {
     "$@" socat -u "UDP4-RECV:5000,reuseaddr,ip-add-membership=239.1.1.1:$device" "CREATE:$scratch/heard.$device.$#" &
     background_pids+=($!)
 }
-hears "$(host_interface web)"
+hears netkitd0
 hears eth0 nsenter --net="/proc/$(pid_of db)/ns/net" --
 say_to_the_group() {
     in_container web socat -u - UDP4-DATAGRAM:239.1.1.1:5000 <<<hello
-    grep -q hello "$scratch/heard.$(host_interface web).0"
+    grep -q hello "$scratch/heard.netkitd0.0"
 }
 check "the host receives a container's multicast" wait_for 20 say_to_the_group
 equals "no other container does" '' "$(cat "$scratch/heard.eth0.3")"

@@ -56,14 +56,16 @@ check "the outside answers" in_container web ping -c 1 -W 10 "$far4"
 host_end=$(host_interface web)
 ip link add other type netkit
 udevadm settle
-contains "NetworkManager is told to leave the host's end alone" '^E: NM_UNMANAGED=1' \
-    "$(udevadm info "/sys/class/net/$host_end")"
-contains "udev too" '^E: ID_NET_LINK_FILE=.*/05-netkitd.link' "$(udevadm info "/sys/class/net/$host_end")"
+for device in "$host_end" netkitd0 netkitd0-peer; do
+    contains "NetworkManager is told to leave $device alone" '^E: NM_UNMANAGED=1' \
+        "$(udevadm info "/sys/class/net/$device")"
+    contains "udev too" '^E: ID_NET_LINK_FILE=.*/05-netkitd.link' "$(udevadm info "/sys/class/net/$device")"
+done
 equals "but not anybody else's netkit" '' "$(udevadm info /sys/class/net/other | grep -E 'NM_UNMANAGED|05-netkitd' || :)"
 routes() {
     ip route show proto 120
     ip -6 route show proto 120
-    ip address show dev lo
+    ip address show dev netkitd0
 }
 printf '%s\n' '[Match]' 'Name=*' '[Network]' 'KeepConfiguration=yes' 'LinkLocalAddressing=no' 'IPv6AcceptRA=no' \
     >/etc/systemd/network/50-all.network
@@ -71,6 +73,7 @@ before=$(routes)
 check "systemd-networkd starts, to manage all devices" systemctl start systemd-networkd.service
 check "it manages the uplink" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
 contains "it leaves the host's end alone" unmanaged "$(networkctl --no-legend list "$host_end")"
+contains "and netkitd0" unmanaged "$(networkctl --no-legend list netkitd0)"
 equals "what containers reach beside it" 'names=yes outside=yes host=yes other=yes' "$(what_is_reached)"
 check "it is restarted" systemctl restart systemd-networkd.service
 check "it manages the uplink again" wait_for 60 bash -c 'networkctl --no-legend list up0 | grep -q configured'
@@ -91,6 +94,7 @@ manages_the_uplink() {
 check "NetworkManager starts" systemctl start NetworkManager.service
 check "it manages the uplink" wait_for 60 manages_the_uplink
 contains "it leaves the host's end alone" unmanaged "$(nm_state "$host_end")"
+contains "and netkitd0" unmanaged "$(nm_state netkitd0)"
 equals "what containers reach beside it" 'names=yes outside=yes host=yes other=yes' "$(what_is_reached)"
 check "it is restarted" systemctl restart NetworkManager.service
 check "it manages the uplink again" wait_for 60 manages_the_uplink

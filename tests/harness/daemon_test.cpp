@@ -155,6 +155,17 @@ json DaemonTest::endpoints() const {
     return call({.operation = ipc::Operation::endpoint_list}).value().at("endpoints");
 }
 
+std::uint64_t DaemonTest::counted(std::string_view name) const {
+    const nlohmann::json now = status();
+    for (const auto& counter : now.at("counters")) {
+        if (counter.at("name") == name) {
+            return counter.at("packets").get<std::uint64_t>();
+        }
+    }
+    ADD_FAILURE() << "no counter " << name;
+    return 0;
+}
+
 std::string DaemonTest::log() const {
     return (std::ostringstream() << std::ifstream(scratch("log")).rdbuf()).str();
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -61,6 +62,8 @@ protected:
     // What status says that is not as it should be, a sentence each.
     [[nodiscard]] std::vector<std::string> degraded() const;
     [[nodiscard]] nlohmann::json endpoints() const;
+    // Packets, of one of status' counters.
+    [[nodiscard]] std::uint64_t counted(std::string_view name) const;
     [[nodiscard]] std::string log() const;
 
 private:

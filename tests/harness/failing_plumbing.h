@@ -108,11 +108,15 @@ public:
         return step("set_peer_sizes",
                     [&] { return kernel_.set_peer_sizes(process, netns_cookie, peer_ifindex, sizes); });
     }
-    Result<bool> forwards(const std::string& host_name, bool ipv6) override {
-        return step("forwards", [&] { return kernel_.forwards(host_name, ipv6); });
+    Result<void> set_host_end_up(std::uint32_t host_ifindex) override {
+        return step("set_host_end_up", [&] { return kernel_.set_host_end_up(host_ifindex); });
     }
-    Result<void> configure_host_end(const std::string& host_name, const link::HostEnd& end) override {
-        return step("configure_host_end", [&] { return kernel_.configure_host_end(host_name, end); });
+    Result<void> add_host_route(const IpAddr& container, std::uint32_t mtu,
+                                const std::optional<IpAddr>& gateway) override {
+        return step("add_host_route", [&] { return kernel_.add_host_route(container, mtu, gateway); });
+    }
+    Result<void> remove_host_routes(const IpAddr& container) override {
+        return step("remove_host_routes", [&] { return kernel_.remove_host_routes(container); });
     }
     Result<std::set<link::HostRoute>> host_routes() override {
         return step("host_routes", [&] { return kernel_.host_routes(); });

@@ -55,13 +55,13 @@ Result<void> NodeTest::try_start() {
     node.datapath = unwrap(datapath::Datapath::open(bpffs(), config_.device_mode));
     node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
     NK_TRY(node.network->sync(config_));
-    node.kernel =
-        std::make_unique<KernelPlumbing>(*node.host, std::move(*unwrap(link::Sysctls::open())), *node.datapath);
+    node.kernel = std::make_unique<KernelPlumbing>(*node.host, *node.datapath);
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointSettings settings{
         .config = config_,
         .modes = {.active = *config_.device_mode, .netkit_available = config_.device_mode == link::DeviceMode::netkit},
         .uplink_mtu = node.network->uplink_mtu(),
+        .host_mtu = node.network->host_mtu(),
         .host_netns_cookie = *link::current_netns_cookie(),
         .no_ipv6 = node.network->no_ipv6(),
         .sizes = node.network->big_tcp().pair_sizes()};

@@ -25,6 +25,7 @@
 #include "datapath/run_program.h"
 #include "link/sysctl.h"
 #include "netkitd.skel.h"
+#include "netlink/netns.h"
 
 namespace netkitd::test {
 namespace {
@@ -35,6 +36,9 @@ constexpr const char* kDevices = R"(
 link set lo up
 link add eth0 type veth peer name wire0
 link add eth1 type veth peer name wire1
+link add netkitd0 address 02:00:00:00:77:02 type veth peer name netkitd0-peer
+link set netkitd0 arp off up
+link set netkitd0-peer up
 link add nkweb type veth peer name web
 link add nkdb type veth peer name db
 link add nkrouted type veth peer name routed
@@ -50,10 +54,10 @@ link set nkrouted address 02:00:00:00:77:02 up
 link set routed up
 address add 203.0.113.2/24 dev eth0
 address add 2001:db8:113::2/64 dev eth0 nodad
-address add 10.77.0.1/32 dev lo
-address add 10.88.0.1/32 dev lo
-address add 2001:db8:77::1/128 dev lo nodad
-address add 2001:db8:88::1/128 dev lo nodad
+address add 10.77.0.1/32 dev netkitd0
+address add 10.88.0.1/32 dev netkitd0
+address add 2001:db8:77::1/128 dev netkitd0 nodad
+address add 2001:db8:88::1/128 dev netkitd0 nodad
 route add default via 203.0.113.1
 route add default via 2001:db8:113::1
 route add unreachable 10.77.0.0/16
@@ -106,6 +110,8 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.network6[1] = network("2001:db8:88::", "ffff:ffff:ffff:ffff::", "2001:db8:88::1", 0);
     node.network6_count = 2;
     node.routed6_count = 1;
+    node.host_netns_cookie = link::current_netns_cookie().value();
+    node.host_device = if_nametoindex("netkitd0");
     node.uplinks[0] = if_nametoindex("eth0");
     node.uplinks[1] = if_nametoindex("eth1");
     node.uplink_count = 2;
@@ -122,12 +128,13 @@ void configure(nk_node& node, const TestNode::Options& options) {
 }
 
 Result<void> set_up_network(const NetworkNamespace& home) {
-    home.run(formatted("ip -batch - <<'EOF'\n{}{}EOF", kDevices + 1, kSpecialRoutes + 1));
-    for (const char* device : {"nkweb", "nkdb", "nkrouted"}) {
-        NK_TRY(link::write_sysctl(formatted("ipv4/conf/{}/forwarding", device), "1"));
-        NK_TRY(link::write_sysctl(formatted("ipv6/conf/{}/forwarding", device), "1"));
-    }
-    return {};
+    // The kernel makes an IPv6 address its own a moment later (addrconf_dad_work() in net/ipv6/addrconf.c).
+    home.run(
+        formatted("ip -batch - <<'EOF'\n{}{}EOF\n"
+                  "until ip -6 route get 2001:db8:113::2 | grep -q ^local; do sleep 0.001; done",
+                  kDevices + 1, kSpecialRoutes + 1));
+    NK_TRY(link::write_sysctl("ipv4/conf/netkitd0/forwarding", "1"));
+    return link::write_sysctl("ipv6/conf/netkitd0/forwarding", "1");
 }
 
 nk_flow6_key key_of(const Flow& flow, nk_flow_direction direction) {
@@ -322,6 +329,8 @@ std::string_view to_string(Program program) {
             return "uplink_ingress";
         case Program::uplink_egress:
             return "uplink_egress";
+        case Program::host_egress:
+            return "host_egress";
     }
     return "?";
 }
@@ -540,6 +549,8 @@ bpf_program* TestNode::program(Program program) const {
             return skeleton_->progs.uplink_ingress;
         case Program::uplink_egress:
             return skeleton_->progs.uplink_egress;
+        case Program::host_egress:
+            return skeleton_->progs.host_egress;
     }
     return nullptr;
 }

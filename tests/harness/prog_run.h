@@ -34,7 +34,7 @@ struct bpf_program;
 
 namespace netkitd::test {
 
-enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress };
+enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress, host_egress };
 [[nodiscard]] std::string_view to_string(Program program);
 
 // `pass` is TCX_NEXT, and NETKIT_PASS in netkit_peer: the packet goes on to the host's stack (or out, on egress).

@@ -125,7 +125,7 @@ TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
     }
     EXPECT_THAT(failed, testing::IsSupersetOf({"enter", "container_takes_ipv6", "create_pair", "set_local_ports",
                                                "configure_container_end", "attach_program", "put_entry",
-                                               "configure_host_end", "await_container_end"}));
+                                               "set_host_end_up", "await_container_end"}));
     EXPECT_TRUE(web.reaches("198.51.100.2"));
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "harness/link_test.h"
+#include "link/host_device.h"
 #include "link/readiness.h"
 #include "netlink/monitor.h"
 
@@ -38,31 +39,35 @@ protected:
                 .ipv6 = ip("fd77::2"),
                 .gateway6 = ip("fd77::1")};
     }
-    [[nodiscard]] HostEnd host_end() const {
-        return {.ifindex = pair_.host_ifindex,
-                .ipv4 = ip("10.77.0.2"),
-                .gateway4 = ip("10.77.0.1"),
-                .ipv6 = ip("fd77::2"),
-                .gateway6 = ip("fd77::1"),
-                .peer_mac = pair_.peer_mac};
-    }
     void ensure_networks() {
-        ASSERT_TRUE(ensure_network(host_socket(), prefix("10.77.0.0/16"), ip("10.77.0.1")));
-        ASSERT_TRUE(ensure_network(host_socket(), prefix("fd77::/64"), ip("fd77::1")));
+        const auto device = ensure_host_device(host_socket(), DeviceMode::veth, 1500, {});
+        ASSERT_TRUE(device) << device.error().message();
+        host_device_ = device->ifindex;
+        for (const auto& [network, gateway] :
+             {std::pair("10.77.0.0/16", "10.77.0.1"), std::pair("fd77::/64", "fd77::1")}) {
+            const auto ensured = ensure_network(host_socket(), host_device_, prefix(network), ip(gateway));
+            ASSERT_TRUE(ensured) << ensured.error().message();
+        }
     }
+    [[nodiscard]] std::uint32_t host_device() const { return host_device_; }
+    [[nodiscard]] Result<void> set_host_end_up() { return set_device_up(host_socket(), pair_.host_ifindex); }
     void await_container(const std::optional<IpAddr>& ipv6 = ip("fd77::2")) {
         ASSERT_TRUE(await_readiness(container_socket(), pair_.peer_ifindex, ipv6, 5s));
     }
-    // What a program answers a container that asks (bpf/lib/neighbour.h); there is none here.
-    void answer_for_the_program() {
-        for (const char* gateway : {"10.77.0.1", "fd77::1"}) {
+    // Programs answer a container that asks, and lead the host's packets to it; there are none here.
+    void stand_in_for_the_programs() {
+        for (const auto& [gateway, address] : {std::pair("10.77.0.1", "10.77.0.2"), std::pair("fd77::1", "fd77::2")}) {
             container().run(
                 formatted("ip neigh replace {} lladdr {} dev eth0 nud permanent", gateway, pair_.host_mac.to_string()));
+            node().run(
+                formatted("ip neigh replace {0} lladdr {1} dev nk12ab34cd nud permanent;"
+                          "ip route replace {0} dev nk12ab34cd src {2}",
+                          address, pair_.peer_mac.to_string(), gateway));
         }
     }
     void expect_reachable_both_ways() {
         await_container();
-        answer_for_the_program();
+        stand_in_for_the_programs();
         EXPECT_TRUE(container().reaches("10.77.0.1"));
         EXPECT_TRUE(node().reaches("10.77.0.2"));
         EXPECT_TRUE(node().reaches("fd77::2"));
@@ -72,20 +77,21 @@ protected:
 
 private:
     Pair pair_;
+    std::uint32_t host_device_ = 0;
 };
 
 TEST_F(ConfigureTest, NodeAndContainerPingEachOtherOverIpv4AndIpv6) {
     ensure_networks();
     const Result<void> container_done = configure_container_end(container_socket(), container_end());
     ASSERT_TRUE(container_done) << container_done.error().message();
-    const Result<void> host_done = configure_host_end(host_socket(), host_end());
+    const Result<void> host_done = set_host_end_up();
     ASSERT_TRUE(host_done) << host_done.error().message();
     expect_reachable_both_ways();
 }
 
 TEST_F(ConfigureTest, TheOrderOfTheEndsDoesNotMatter) {
     ensure_networks();
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
+    ASSERT_TRUE(set_host_end_up());
     ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
     expect_reachable_both_ways();
 }
@@ -93,7 +99,7 @@ TEST_F(ConfigureTest, TheOrderOfTheEndsDoesNotMatter) {
 TEST_F(ConfigureTest, TheContainerHasAHostPrefixAddressAndADefaultRouteThroughTheGateway) {
     ensure_networks();
     ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
+    ASSERT_TRUE(set_host_end_up());
     EXPECT_THAT(
         container().run("ip addr show eth0"),
         AllOf(HasSubstr("inet 10.77.0.2/32 scope global eth0"), HasSubstr("inet6 fd77::2/128 scope global nodad"),
@@ -113,47 +119,27 @@ TEST_F(ConfigureTest, AnEndWhosePeerIsDownIsNotReadyAndWhatItWaitsForIsNamed) {
     const auto not_yet = await_readiness(container_socket(), container_end().ifindex, ip("fd77::2"), 20ms);
     ASSERT_FALSE(not_yet);
     EXPECT_THAT(not_yet.error().message(), HasSubstr("it has no carrier"));
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
+    ASSERT_TRUE(set_host_end_up());
     EXPECT_TRUE(await_readiness(container_socket(), container_end().ifindex, ip("fd77::2"), 5s));
     const auto strange = await_readiness(container_socket(), container_end().ifindex, ip("fd77::3"), 20ms);
     ASSERT_FALSE(strange);
     EXPECT_THAT(strange.error().message(), HasSubstr("not in the local table"));
 }
 
-TEST_F(ConfigureTest, TheHostNeverAsksForTheContainersAddress) {
-    ensure_networks();
-    ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-    // With no solicitations to send, only permanent neighbours can be reached (ip-sysctl.rst, mcast_solicit).
-    for (const char* family : {"ipv4", "ipv6"}) {
-        for (const char* probe : {"ucast_solicit", "mcast_solicit", "app_solicit"}) {
-            container().run(formatted("echo 0 > /proc/sys/net/{}/neigh/eth0/{}", family, probe));
-            node().run(formatted("echo 0 > /proc/sys/net/{}/neigh/nk12ab34cd/{}", family, probe));
-        }
-    }
-    expect_reachable_both_ways();
-    EXPECT_THAT(node().run("ip neigh show nud permanent"), AllOf(HasSubstr("10.77.0.2 "), HasSubstr("fd77::2 ")));
-}
-
 TEST_F(ConfigureTest, EitherFamilyWorksAlone) {
     ensure_networks();
     ContainerEnd end = container_end();
     end.ipv4 = end.gateway4 = std::nullopt;
-    HostEnd host = host_end();
-    host.ipv4 = host.gateway4 = std::nullopt;
     ASSERT_TRUE(configure_container_end(container_socket(), end));
-    ASSERT_TRUE(configure_host_end(host_socket(), host));
+    ASSERT_TRUE(set_host_end_up());
     await_container();
-    answer_for_the_program();
+    stand_in_for_the_programs();
     EXPECT_TRUE(node().reaches("fd77::2"));
     EXPECT_EQ(container().run("ip route show"), "");
 
     end = container_end();
     end.ipv6 = end.gateway6 = std::nullopt;
-    host = host_end();
-    host.ipv6 = host.gateway6 = std::nullopt;
     ASSERT_TRUE(configure_container_end(container_socket(), end));
-    ASSERT_TRUE(configure_host_end(host_socket(), host));
     EXPECT_TRUE(node().reaches("10.77.0.2"));
 }
 
@@ -161,8 +147,7 @@ TEST_F(ConfigureTest, EverythingMayBeDoneTwice) {
     for (int round = 0; round < 2; ++round) {
         ensure_networks();
         ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
-        ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-        ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
+        ASSERT_TRUE(set_host_end_up());
     }
     expect_reachable_both_ways();
     EXPECT_EQ(node().run("ip route show proto 120 | wc -l"), "2\n");
@@ -171,21 +156,49 @@ TEST_F(ConfigureTest, EverythingMayBeDoneTwice) {
     EXPECT_EQ(container().run("ip -6 addr show dev eth0 | grep -c inet"), "1\n");
 }
 
-TEST_F(ConfigureTest, AHostRouteThatWasDeletedByHandIsPutBack) {
+TEST_F(ConfigureTest, TheNodeTalksToContainersFromTheGatewayAddressByOneDeviceAndOneNeighbour) {
     ensure_networks();
-    ASSERT_TRUE(configure_container_end(container_socket(), container_end()));
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-    node().run("ip route del 10.77.0.2 && ip -6 route del fd77::2");
-    EXPECT_TRUE(container().cannot_reach("10.77.0.1"));
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-    expect_reachable_both_ways();
+    EXPECT_THAT(node().run("ip route get 10.77.0.2"), HasSubstr("via 169.254.1.1 dev netkitd0 src 10.77.0.1"));
+    EXPECT_THAT(node().run("ip route get fd77::2"), HasSubstr("via fe80::1 dev netkitd0 proto 120 src fd77::1"));
+    node().run("for i in $(seq 20); do ping -c 1 -W 0.01 10.77.1.$i & ping -c 1 -W 0.01 fd77::1:$i & done; wait");
+    EXPECT_EQ(node().run("ip neigh show dev netkitd0 nud all | grep -vc 'ff02:'"), "2\n");
 }
 
-TEST_F(ConfigureTest, TheNodeTalksToContainersFromTheGatewayAddress) {
+// As when a link of the host's has it for a while.
+TEST_F(ConfigureTest, AGatewayThatComesBackIsTheSourceAgain) {
     ensure_networks();
-    ASSERT_TRUE(configure_host_end(host_socket(), host_end()));
-    EXPECT_THAT(node().run("ip route get 10.77.0.2"), HasSubstr("dev nk12ab34cd src 10.77.0.1"));
-    EXPECT_THAT(node().run("ip route get fd77::2"), HasSubstr("dev nk12ab34cd proto 120 src fd77::1"));
+    for (const auto& [network, gateway, address] :
+         {std::tuple("10.77.0.0/16", "10.77.0.1", "10.77.0.2"), std::tuple("fd77::/64", "fd77::1", "fd77::2")}) {
+        ASSERT_TRUE(remove_gateway(host_socket(), host_device(), ip(gateway)));
+        ASSERT_TRUE(ensure_network(host_socket(), host_device(), prefix(network), std::nullopt));
+        EXPECT_THAT(node().run(formatted("ip route get {}", address)),
+                    AllOf(HasSubstr("dev netkitd0"), Not(HasSubstr(formatted("src {}", gateway)))));
+        ASSERT_TRUE(ensure_network(host_socket(), host_device(), prefix(network), ip(gateway)));
+        EXPECT_THAT(node().run(formatted("ip route get {}", address)), HasSubstr(formatted("src {}", gateway)));
+    }
+}
+
+TEST_F(ConfigureTest, ARouteToOneContainerHasItsMtu) {
+    ensure_networks();
+    ASSERT_TRUE(add_host_route(host_socket(), {.container = ip("10.77.0.2"), .ifindex = host_device(), .mtu = 1300},
+                               ip("10.77.0.1")));
+    ASSERT_TRUE(add_host_route(host_socket(), {.container = ip("fd77::2"), .ifindex = host_device(), .mtu = 1300},
+                               ip("fd77::1")));
+    EXPECT_THAT(node().run("ip route show 10.77.0.2"), HasSubstr("src 10.77.0.1 onlink mtu 1300"));
+    EXPECT_THAT(node().run("ip -6 route show fd77::2"), HasSubstr("src fd77::1 metric 1024 onlink mtu 1300"));
+    EXPECT_THAT(list_host_routes(host_socket()).value(), testing::SizeIs(2));
+    for (int round = 0; round < 2; ++round) {
+        EXPECT_TRUE(remove_host_routes(host_socket(), ip("10.77.0.2")));
+        EXPECT_TRUE(remove_host_routes(host_socket(), ip("fd77::2")));
+    }
+    EXPECT_THAT(list_host_routes(host_socket()).value(), testing::IsEmpty());
+}
+
+TEST_F(ConfigureTest, AHostDeviceOfSomebodyElsesIsLeftAloneAndNamed) {
+    node().run("ip link add netkitd0 type veth peer name theirs");
+    const auto device = ensure_host_device(host_socket(), DeviceMode::veth, 1500, {});
+    ASSERT_FALSE(device);
+    EXPECT_THAT(device.error().message(), HasSubstr("netkitd0 is somebody else's device, 'veth': rename it"));
 }
 
 TEST_F(ConfigureTest, AContainerWithoutIpv6FailsOnAnIpv6AddressByName) {
@@ -196,13 +209,13 @@ TEST_F(ConfigureTest, AContainerWithoutIpv6FailsOnAnIpv6AddressByName) {
                 AllOf(HasSubstr("add address fd77::2 to device"), HasSubstr("Permission denied")));
 }
 
-TEST_F(ConfigureTest, AnAddressWithoutAContainerIsUnreachableAndNeverFollowsTheDefaultRoute) {
+TEST_F(ConfigureTest, WithoutTheHostDeviceContainersAreUnreachableAndNothingFollowsTheDefaultRoute) {
     test::NetworkNamespace outside;
     test::connect(node(), "up0", outside, "eth0");
     node().run("ip addr add 192.0.2.1/24 dev up0 && ip route add default via 192.0.2.254");
     node().run("ip addr add 2001:db8::1/64 dev up0 nodad && ip -6 route add default via 2001:db8::ff");
     ensure_networks();
-    EXPECT_THAT(node().run("ip route show 10.77.0.0/16"), HasSubstr("unreachable 10.77.0.0/16 proto 120"));
+    node().run("ip link set netkitd0 down");
     EXPECT_THAT(node().run("ping -n -c 1 -W 2 10.77.3.3 || true"), HasSubstr("No route to host"));
     EXPECT_THAT(node().run("ping -n -c 1 -W 2 fd77::9 || true"), HasSubstr("No route to host"));
     ASSERT_TRUE(remove_network(host_socket(), prefix("10.77.0.0/16"), ip("10.77.0.1")));
@@ -221,7 +234,7 @@ TEST_F(ConfigureTest, TheGatewayAddressIsNoSourceOfTheNodesOwnTraffic) {
 }
 
 // The daemon does it after every change of a route: that must not be one.
-TEST_F(ConfigureTest, EnsuringANetworkAgainIsNoNewsButOnTheLoopbackDevice) {
+TEST_F(ConfigureTest, EnsuringANetworkAgainIsNoNewsButOnTheHostDevice) {
     ensure_networks();
     auto monitor = Monitor::open().value();
     ensure_networks();
@@ -229,7 +242,7 @@ TEST_F(ConfigureTest, EnsuringANetworkAgainIsNoNewsButOnTheLoopbackDevice) {
     ASSERT_TRUE(events);
     for (const LinkEvent& event : *events) {
         EXPECT_EQ(event.kind, LinkEvent::Kind::address) << static_cast<int>(event.kind);
-        EXPECT_EQ(event.ifindex, 1U);
+        EXPECT_EQ(event.ifindex, host_device());
     }
 }
 
@@ -240,7 +253,7 @@ TEST_F(ConfigureTest, RemovingANetworkLeavesNothingAndTwiceIsFine) {
         EXPECT_TRUE(remove_network(host_socket(), prefix("fd77::/64"), ip("fd77::1")));
     }
     EXPECT_EQ(node().run("ip route show; ip -6 route show proto 120"), "");
-    EXPECT_THAT(node().run("ip addr show lo"), AllOf(Not(HasSubstr("10.77.0.1")), Not(HasSubstr("fd77::1"))));
+    EXPECT_THAT(node().run("ip addr show"), AllOf(Not(HasSubstr("10.77.0.1")), Not(HasSubstr("fd77::1"))));
 }
 
 TEST_F(ConfigureTest, RemovingANetworkSparesARouteOfSomebodyElse) {

@@ -44,9 +44,9 @@ protected:
         const json shown = call({.operation = ipc::Operation::endpoint_show, .id = id}).value();
         return shown.at("host_interface").get<std::string>();
     }
-    // By something of the first container's that it misses; the last look has put it back.
+    // By something that it misses; the last look has put it back.
     void make_it_look_at_everything() const {
-        EXPECT_TRUE(eventually([this] { return node().succeeds("ip route del 10.77.0.2"); }));
+        EXPECT_TRUE(eventually([this] { return node().succeeds("ip route del 10.77.0.0/16 dev netkitd0"); }));
     }
     // And what the daemon was doing is done, as it answers.
     [[nodiscard]] bool comes_true(const std::function<bool()>& condition) const {
@@ -56,23 +56,27 @@ protected:
 };
 
 TEST_F(DaemonLifeTest, ItsContainersProgramIsLoadedBeforeTheFirstOneComes) {
-    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, that of the device mode, and those by
-    // which the daemon looks for sockets, removes flows and inserts them.
+    // Of the type that devices have (BPF_PROG_TYPE_SCHED_CLS): the uplink's two, that of the device mode, netkitd0's,
+    // and those by which the daemon looks for sockets, removes flows and inserts them.
     const std::string count =
         formatted("cat /proc/{}/fdinfo/* 2>/dev/null | grep -c 'prog_type:.*3$' || true", daemon_pid());
-    EXPECT_EQ(node().run(count), "6\n");
+    EXPECT_EQ(node().run(count), "7\n");
 }
 
 TEST_F(DaemonLifeTest, ARouteDeletedByHandIsBackAtOnce) {
     const ContainerProcess web;
     ASSERT_TRUE(attach(web, "web"));
-    node().run("ip route del 10.77.0.2");
-    EXPECT_TRUE(eventually([&] { return node().run("ip route show 10.77.0.2") != ""; }));
-    node().run("ip -6 route del fd6e:6b64::2");
-    EXPECT_TRUE(eventually([&] { return node().run("ip -6 route show fd6e:6b64::2") != ""; }));
-    node().run("ip addr del 10.77.0.1/32 dev lo");
+    node().run("ip route del 10.77.0.0/16 dev netkitd0");
+    EXPECT_TRUE(eventually([&] { return node().run("ip route show 10.77.0.0/16 dev netkitd0") != ""; }));
+    node().run("ip -6 route del fd6e:6b64::/64 dev netkitd0");
+    EXPECT_TRUE(eventually([&] { return node().run("ip -6 route show fd6e:6b64::/64 dev netkitd0") != ""; }));
+    node().run("ip addr del 10.77.0.1/32 dev netkitd0");
     EXPECT_TRUE(eventually([&] { return !web.netns().cannot_reach("10.77.0.1"); }));
-    node().run("ip link set " + host_name_of("web") + " down");
+    for (const std::string& device : {host_name_of("web"), std::string("netkitd0"), std::string("netkitd0-peer")}) {
+        node().run("ip link set " + device + " down");
+        EXPECT_TRUE(eventually([&] { return !web.netns().cannot_reach("10.77.0.1"); })) << device;
+    }
+    node().run("ip link del netkitd0");
     EXPECT_TRUE(eventually([&] { return !web.netns().cannot_reach("10.77.0.1"); }));
 }
 
@@ -119,7 +123,7 @@ TEST_F(DaemonLifeTest, LostNotificationsAreMadeUpFor) {
     // More than its socket holds while it does not read, then the ones that matter.
     node().run(
         "ip link add noise up type veth peer name other; seq 4000 | sed 's/.*/link set noise alias &/' | ip -batch -");
-    node().run("ip link del " + host_name + "; ip route del 10.77.0.3");
+    node().run("ip link del " + host_name + "; ip route del 10.77.0.0/16 dev netkitd0");
     signal(SIGCONT);
     EXPECT_TRUE(eventually([&] { return endpoints().size() == 1; }));
     EXPECT_TRUE(eventually([&] { return !db.netns().cannot_reach("10.77.0.1"); }));

@@ -60,11 +60,9 @@ TEST_F(Ipv6Test, AContainerGetsAnAddressAndADefaultRouteOfEitherFamily) {
                 AllOf(HasSubstr("inet6 fd6e:6b64::2/128 scope global nodad"), Not(HasSubstr("fe80"))));
     EXPECT_THAT(web.run("ip -6 route"), HasSubstr("default via fd6e:6b64::1 dev eth0"));
     const std::string& host_end = reply->record.host_name;
-    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"),
-                HasSubstr("dev " + host_end + " proto 120 src fd6e:6b64::1"));
+    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"), HasSubstr("dev netkitd0 proto 120 src fd6e:6b64::1"));
     EXPECT_THAT(node().run("ip -6 addr show dev " + host_end), Not(HasSubstr("inet6")));
-    EXPECT_THAT(node().run("ip -6 addr show dev lo"), HasSubstr("fd6e:6b64::1/128"));
-    EXPECT_THAT(node().run("ip -6 route show fd6e:6b64::/64"), HasSubstr("unreachable"));
+    EXPECT_THAT(node().run("ip -6 addr show dev netkitd0"), HasSubstr("fd6e:6b64::1/128"));
     EXPECT_THAT(*datapath().endpoints(),
                 Contains(Field(&datapath::EndpointEntry::address, *IpAddr::parse("fd6e:6b64::2"))));
     EXPECT_EQ(manager().pool_use("default", IpFamily::v6).in_use, 1U);
@@ -97,6 +95,12 @@ TEST_F(Ipv6Test, AContainerReachesTheHostOthersAndTheOutsideWhichDoesNotReachIt)
     }
 }
 
+// An entry of that address that leads to this endpoint's device.
+auto leads_to(const IpAddr& address, const EndpointRecord& record) {
+    return AllOf(Field(&datapath::EndpointEntry::address, address),
+                 Field(&datapath::EndpointEntry::host_ifindex, record.host_ifindex));
+}
+
 TEST_F(Ipv6Test, AStaticAddressIsGivenOnceAndMovesWithItsContainer) {
     const NetworkNamespace web;
     const NetworkNamespace db;
@@ -111,12 +115,10 @@ TEST_F(Ipv6Test, AStaticAddressIsGivenOnceAndMovesWithItsContainer) {
 
     const auto moved = attach(restarted, "web", with_address("fd6e:6b64::50"));
     ASSERT_TRUE(moved) << moved.error().message();
-    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::50"), HasSubstr("dev " + moved->record.host_name));
     EXPECT_FALSE(web.succeeds("ip link show eth0"));
-    EXPECT_THAT(
-        *datapath().endpoints(),
-        testing::UnorderedElementsAre(Field(&datapath::EndpointEntry::address, *moved->record.ipv4),
-                                      Field(&datapath::EndpointEntry::address, *IpAddr::parse("fd6e:6b64::50"))));
+    EXPECT_THAT(*datapath().endpoints(),
+                testing::UnorderedElementsAre(leads_to(*moved->record.ipv4, moved->record),
+                                              leads_to(*IpAddr::parse("fd6e:6b64::50"), moved->record)));
 }
 
 TEST_F(Ipv6Test, AStepThatFailsWhileAStaticAddressMovesLeavesItWhereItWas) {
@@ -132,7 +134,7 @@ TEST_F(Ipv6Test, AStepThatFailsWhileAStaticAddressMovesLeavesItWhereItWas) {
             break;
         }
         EXPECT_EQ(snapshot(second), before) << "after " << plumbing().failed().value_or("nothing") << " failed";
-        EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::50"), HasSubstr("dev " + former->record.host_name));
+        EXPECT_THAT(*datapath().endpoints(), Contains(leads_to(*IpAddr::parse("fd6e:6b64::50"), former->record)));
     }
 }
 
@@ -164,7 +166,7 @@ TEST_F(Ipv6Test, ANetworkWithoutAPrefixHasIpv4OnlyAndRefusesAnAddress) {
     ASSERT_TRUE(reply) << reply.error().message();
     EXPECT_EQ(reply->record.address_text(), "10.77.0.2");
     EXPECT_THAT(reply->notes, Not(Contains(HasSubstr("IPv4 only"))));
-    EXPECT_EQ(sysctl("ipv6/conf/" + reply->record.host_name + "/forwarding"), "0");
+    EXPECT_EQ(sysctl("ipv6/conf/netkitd0/forwarding"), "0");
 }
 
 TEST_F(Ipv6Test, AHostThatTurnedItOffServesIpv4AndSaysWhy) {
@@ -185,7 +187,7 @@ TEST_F(Ipv6Test, AHostThatTurnsItOffLaterKeepsItsContainersIpv4OverARestart) {
     EXPECT_TRUE(web.reaches("198.51.100.2"));
     set("ipv6/conf/all/disable_ipv6", "0");
     start();
-    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"), HasSubstr("dev nk"));
+    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"), HasSubstr("dev netkitd0"));
 }
 
 TEST_F(Ipv6Test, ADefaultOfNewDevicesDoesNotKeepItFromContainers) {
@@ -193,35 +195,32 @@ TEST_F(Ipv6Test, ADefaultOfNewDevicesDoesNotKeepItFromContainers) {
     const NetworkNamespace web;
     const auto reply = attach(web, "web");
     ASSERT_TRUE(reply) << reply.error().message();
-    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"), HasSubstr("dev " + reply->record.host_name));
+    EXPECT_THAT(node().run("ip -6 route get fd6e:6b64::2"), HasSubstr("dev netkitd0"));
 }
 
-TEST_F(Ipv6Test, OnlyTheEndpointsDeviceForwardsWhereTheKernelCanDoThat) {
+TEST_F(Ipv6Test, OnlyTheHostDeviceForwardsWhereTheKernelCanDoThat) {
     if (!*kernel_forwards_by_device()) {
         GTEST_SKIP() << "before Linux 6.17 there is no force_forwarding";
     }
     const NetworkNamespace web;
     const auto reply = attach(web, "web");
     ASSERT_TRUE(reply);
-    const std::string host_end = "ipv6/conf/" + reply->record.host_name;
+    const std::string host_end = "ipv6/conf/netkitd0";
     EXPECT_EQ(sysctl(host_end + "/forwarding"), "1");
     EXPECT_EQ(sysctl(host_end + "/force_forwarding"), "1");
     EXPECT_EQ(sysctl(host_end + "/accept_ra"), "0");
-    for (const char* other : {"all", "default", "up0", "lo"}) {
+    for (const std::string& other :
+         {std::string("all"), std::string("default"), std::string("up0"), std::string("lo"), reply->record.host_name}) {
         EXPECT_EQ(sysctl(formatted("ipv6/conf/{}/forwarding", other)), "0") << other;
         EXPECT_EQ(sysctl(formatted("ipv6/conf/{}/force_forwarding", other)), "0") << other;
     }
 }
 
 TEST_F(Ipv6Test, ForwardingThatIsTurnedOffIsTurnedOnAgain) {
-    const NetworkNamespace web;
-    const auto reply = attach(web, "web");
-    ASSERT_TRUE(reply);
-    const std::string forwarding = "ipv6/conf/" + reply->record.host_name + "/forwarding";
     set("ipv6/conf/all/forwarding", "0");
-    EXPECT_EQ(sysctl(forwarding), "0");
-    ASSERT_TRUE(manager().repair_forwarding(reply->record.host_ifindex));
-    EXPECT_EQ(sysctl(forwarding), "1");
+    EXPECT_EQ(sysctl("ipv6/conf/netkitd0/forwarding"), "0");
+    ASSERT_TRUE(network().sync(config_));
+    EXPECT_EQ(sysctl("ipv6/conf/netkitd0/forwarding"), "1");
 }
 
 // Why accept_ra=2 must be there first: what the kernel does otherwise.

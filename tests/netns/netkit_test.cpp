@@ -56,9 +56,6 @@ TEST_F(NetkitTest, ScrubsOnlyAtThePeerOrSaysThatTheKernelCannot) {
 
 TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
     const Pair pair = create().value();
-    ASSERT_TRUE(
-        ensure_network(host_socket(), IpPrefix::parse("10.77.0.0/16").value(), IpAddr::parse("10.77.0.1").value()));
-    ASSERT_TRUE(ensure_network(host_socket(), IpPrefix::parse("fd77::/64").value(), IpAddr::parse("fd77::1").value()));
     const auto ipv4 = IpAddr::parse("10.77.0.2").value();
     const auto gateway4 = IpAddr::parse("10.77.0.1").value();
     const auto ipv6 = IpAddr::parse("fd77::2").value();
@@ -71,13 +68,10 @@ TEST_F(NetkitTest, TakesAddressesAndRoutesAndLetsNothingOut) {
                                                                                         .gateway6 = gateway6,
                                                                                     });
     ASSERT_TRUE(container_done) << container_done.error().message();
-    const Result<void> host_done = configure_host_end(host_socket(), {.ifindex = pair.host_ifindex,
-                                                                      .ipv4 = ipv4,
-                                                                      .gateway4 = gateway4,
-                                                                      .ipv6 = ipv6,
-                                                                      .gateway6 = gateway6,
-                                                                      .peer_mac = std::nullopt});
-    ASSERT_TRUE(host_done) << host_done.error().message();
+    ASSERT_TRUE(set_device_up(host_socket(), pair.host_ifindex));
+    node().run(
+        "ip addr add 10.77.0.1/32 dev nk12ab34cd; ip addr add fd77::1/128 dev nk12ab34cd nodad;"
+        "ip route add 10.77.0.2 dev nk12ab34cd src 10.77.0.1; ip route add fd77::2 dev nk12ab34cd src fd77::1");
 
     // In reach of the node as far as routes go, but the peer's policy holds everything back.
     EXPECT_TRUE(container().cannot_reach("10.77.0.1"));

@@ -145,16 +145,6 @@ protected:
         }
         return count;
     }
-    [[nodiscard]] std::uint64_t counted(const std::string& name) const {
-        const json now = status();
-        for (const json& counter : now.at("counters")) {
-            if (counter.at("name") == name) {
-                return counter.at("packets").get<std::uint64_t>();
-            }
-        }
-        ADD_FAILURE() << "no counter " << name;
-        return 0;
-    }
     [[nodiscard]] Result<json> flush(const ipc::FlowSelection& flows, bool all = false) const {
         ipc::Request request{.operation = ipc::Operation::flow_flush};
         request.flows = flows;

@@ -79,7 +79,7 @@ protected:
     }
     // And those that the daemon runs itself.
     static std::vector<std::string> with_own(std::vector<std::string> programs) {
-        programs.insert(programs.end(), {"map_counts", "owner_sockets", "remove_flows", "insert_flows"});
+        programs.insert(programs.end(), {"host_egress", "map_counts", "owner_sockets", "remove_flows", "insert_flows"});
         return programs;
     }
     // Any device will do.

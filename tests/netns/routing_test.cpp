@@ -194,9 +194,8 @@ TEST_P(SourceTest, FollowsPolicyRules) {
         node().run(formatted("ip {} route del default {} metric 4000", family.option, family.via(1)));
     }
     ip(formatted("route add default {} table 100", net.via(1)));
-    for (const std::string& selector :
-         {std::string("iif ") + endpoints().at(0).at("host_interface").get<std::string>(), "from " + net.container,
-          "to " + net.remote, std::string("not fwmark 7"), std::string("ipproto udp dport 7")}) {
+    for (const std::string& selector : {std::string("iif netkitd0"), "from " + net.container, "to " + net.remote,
+                                        std::string("not fwmark 7"), std::string("ipproto udp dport 7")}) {
         SCOPED_TRACE(selector);
         ip(formatted("rule add {} lookup 100", selector));
         EXPECT_TRUE(comes_to_be_seen_as(net.node[1]));
@@ -278,8 +277,6 @@ protected:
     [[nodiscard]] std::string link_pins(std::uint32_t ifindex) const {
         return node().run(formatted("ls {}/*/links | grep '^uplink-{}-' || true", bpffs().string(), ifindex));
     }
-    // Its ingress program is attached last.
-    [[nodiscard]] bool is_guarded(std::uint32_t ifindex) const { return link_pins(ifindex).contains("ingress"); }
     [[nodiscard]] std::uint32_t ifindex(const std::string& name) const {
         return static_cast<std::uint32_t>(
             std::stoul(node().run(formatted("ip -j link show {} | jq .[0].ifindex", name))));
@@ -379,7 +376,6 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
         "ip addr add 192.0.2.130/30 dev wire; ip addr add 2001:db8:3::2/64 dev wire nodad;"
         "ip route add 10.77.0.0/16 via 192.0.2.129; ip route add fd6e:6b64::/64 via 2001:db8:3::1");
     ASSERT_TRUE(eventually([&] { return uplinks().contains("mac0"); }));
-    EXPECT_TRUE(eventually([&] { return is_guarded(ifindex("nic")); })) << log();
     EXPECT_FALSE(uplinks().contains("nic"));
     EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
     EXPECT_TRUE(second_.cannot_reach(net.container));
@@ -398,32 +394,11 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInByADeviceThatIsNoUplink) {
     second_.run(
         "ip addr add 192.0.2.130/30 dev wire; ip addr add 2001:db8:3::2/64 dev wire nodad;"
         "ip route add 10.77.0.0/16 via 192.0.2.129; ip route add fd6e:6b64::/64 via 2001:db8:3::1");
-    const std::uint32_t mac0 = ifindex("mac0");
-    EXPECT_TRUE(eventually([&] { return is_guarded(mac0); })) << log();
     EXPECT_EQ(uplinks(), (std::set<std::string>{"up0", "up1"}));
     EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
     EXPECT_TRUE(second_.cannot_reach(net.container));
     EXPECT_TRUE(eventually([&] { return dropped("unsolicited") > 0; }));
     EXPECT_EQ(dropped("no-uplink"), 0U) << "the container answered";
-    node().run("ip link del mac0");
-    EXPECT_TRUE(eventually([&] { return link_pins(mac0).empty(); }));
-}
-
-// A bridge of nothing but pairs is for another runtime's containers, which answer ours by it.
-TEST_P(TrafficTest, ABridgeIsGuardedWhileItHasAPortThatLeadsElsewhere) {
-    connect(node(), "pair0", second_, "wire");
-    node().run(
-        "ip link add br0 type bridge; ip link set pair0 master br0; ip link set br0 up;"
-        "ip link add link up1 name mac0 type macvlan mode bridge; ip link set mac0 up");
-    const std::uint32_t bridge = ifindex("br0");
-    const std::uint32_t card = ifindex("mac0");
-    EXPECT_TRUE(eventually([&] { return is_guarded(card); })) << log();
-    EXPECT_EQ(link_pins(bridge), "");
-    EXPECT_EQ(link_pins(ifindex("pair0")), "");
-    node().run("ip link set mac0 master br0");
-    EXPECT_TRUE(eventually([&] { return is_guarded(bridge) && link_pins(card).empty(); })) << log();
-    node().run("ip link set mac0 nomaster");
-    EXPECT_TRUE(eventually([&] { return link_pins(bridge).empty() && is_guarded(card); })) << log();
 }
 
 // What netkitd does not know how to send to: nothing is sent there, and `status` says why.
@@ -450,7 +425,6 @@ TEST_P(TrafficTest, MoreUplinksThanThereIsRoomForAreNamed) {
     EXPECT_THAT(degraded, testing::HasSubstr("mac15 is not used: there are more than 16 uplinks"));
     EXPECT_THAT(degraded, testing::Not(testing::HasSubstr("up1 is not used")));
     EXPECT_TRUE(status().at("last_errors").empty()) << status().at("last_errors");
-    EXPECT_TRUE(is_guarded(ifindex("mac16"))) << "the guard stands there";
     EXPECT_TRUE(web_.netns().reaches(net.remote));
 }
 

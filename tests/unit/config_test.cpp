@@ -47,6 +47,7 @@ TEST(Config, EveryKeyOfThisVersion) {
         {
             "networks": {
                 "web": {"ipv4": "10.80.0.0/24", "ipv6": "fd12:3456:789a::/64", "mtu": 1400, "isolated": true,
+                        "accept_forwarded": true,
                         "masquerade": {"ipv4": "192.0.2.7", "ipv6": true}},
                 "default": {"ipv4": "10.79.0.0/16", "ipv6": false}, /* in the order of the file */
                 "a": {"ipv4": "10.81.0.0/29", "masquerade": true}
@@ -77,6 +78,8 @@ TEST(Config, EveryKeyOfThisVersion) {
     EXPECT_EQ(config->uplinks, (std::vector<std::string>{"eth0", "wan.100"}));
     EXPECT_EQ(config->device_mode, link::DeviceMode::veth);
     EXPECT_TRUE(config->networks[0].isolated);
+    EXPECT_TRUE(config->networks[0].accept_forwarded);
+    EXPECT_FALSE(config->networks[1].accept_forwarded);
     EXPECT_EQ(config->networks[0].masquerade4.source->to_string(), "192.0.2.7");
     EXPECT_TRUE(config->networks[0].masquerade4.enabled);
     EXPECT_TRUE(config->networks[0].masquerade6.enabled);
@@ -110,8 +113,9 @@ TEST(Config, DefaultIsThereBesideOtherNetworks) {
 
 TEST(Config, AWrongKeyIsNamedWithItsPathAndTheRightOnes) {
     EXPECT_THAT(refusal(R"({"uplink": []})"), AllOf(HasSubstr("'uplink': no such key"), HasSubstr("uplinks")));
-    EXPECT_THAT(refusal(R"({"networks": {"web": {"ipv4": "10.80.0.0/24", "MTU": 1}}})"),
-                AllOf(HasSubstr("networks.web.'MTU'"), HasSubstr("ipv4, ipv6, mtu, isolated, masquerade")));
+    EXPECT_THAT(
+        refusal(R"({"networks": {"web": {"ipv4": "10.80.0.0/24", "MTU": 1}}})"),
+        AllOf(HasSubstr("networks.web.'MTU'"), HasSubstr("ipv4, ipv6, mtu, isolated, accept_forwarded, masquerade")));
     EXPECT_THAT(refusal(R"({"masquerade": {"enable": true}})"), HasSubstr("masquerade.'enable'"));
 }
 

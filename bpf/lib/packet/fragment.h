@@ -203,14 +203,15 @@ static __always_inline bool nk_is_first_of(struct nk_edit *edit, const struct nk
 	return nk_edit_load(edit, l4_offset + nk_port_offset(proto, NK_DESTINATION)) == known->dport;
 }
 
-// Whether the packet came to the stack from the container that has its source, and that one's program handed it over.
-// Anybody whose packets the host forwards can write that address and that identification.
+// Whether the packet came to the stack from the container that has its source, and that one's program handed it over:
+// by netkitd0, where nobody else's packets come in. Anybody whose packets the host forwards can write that address and
+// that identification.
 static __always_inline bool nk_was_handed_over(const struct __sk_buff *skb, const struct nk_fragment_key *key,
 					       const struct nk_fragmented *known)
 {
 	const struct nk_endpoint *source = nk_endpoint(NK_IPV4, &key->saddr);
 
-	return source && source->ifindex == skb->ingress_ifindex && source->id == known->endpoint_id;
+	return source && skb->ingress_ifindex == node.host_device && source->id == known->endpoint_id;
 }
 
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it
@@ -252,6 +253,6 @@ NK_GLOBAL int nk_fragment_of_stack(struct __sk_buff *skb, __u32 ip_offset)
 	nk_edit_check(&edit, ip_offset + offsetof(struct iphdr, check),
 		      nk_edit_word(&edit, ip_offset + offsetof(struct iphdr, id), id));
 	nk_edit_ip(&edit, NK_IPV4, ip_offset, NK_SOURCE, &addr);
-	skb->tc_index = NK_TC_INDEX_TRANSLATED; // for the device below this one, which may be an uplink or a guard
+	skb->tc_index = NK_TC_INDEX_TRANSLATED; // for the device below this one, which may be an uplink
 	return edit.failed ? nk_drop(skb, NK_DROP_UNTRANSLATED) : TCX_NEXT;
 }

@@ -112,6 +112,9 @@ enum nk_tcp_flag {
 	NK_TCP_STATE = NK_TCP_FIN | NK_TCP_SYN | NK_TCP_RST, // of which the connection's state follows
 };
 
+// Where they are in the header (RFC 9293, 3.1).
+#define NK_TCP_FLAGS 13
+
 // The first packet of a connection (SCTP: of an association).
 static __always_inline bool nk_is_beginning(__u8 tcp_flags)
 {

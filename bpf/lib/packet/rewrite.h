@@ -232,6 +232,19 @@ static __always_inline void nk_copy_mac(__u8 *to, const __u8 *from)
 	words[2] = values[2];
 }
 
+static __always_inline bool nk_swap_macs(struct __sk_buff *skb)
+{
+	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
+	__u8 source[ETH_ALEN];
+
+	if (!header)
+		return false;
+	nk_copy_mac(source, header->h_source);
+	nk_copy_mac(header->h_source, header->h_dest);
+	nk_copy_mac(header->h_dest, source);
+	return true;
+}
+
 static __always_inline bool nk_write_macs(struct __sk_buff *skb, const __u8 *destination, const __u8 *source)
 {
 	struct ethhdr *header = nk_header(skb, 0, sizeof(*header));

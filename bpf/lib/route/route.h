@@ -59,7 +59,7 @@ static __always_inline long nk_ask_fib4(struct __sk_buff *skb, const struct nk_f
 	fib->sport = key->sport;
 	fib->dport = key->dport;
 	fib->tot_len = wire_len;
-	fib->ifindex = skb->ifindex;
+	fib->ifindex = node.host_device;
 	fib->tos = tos;
 	fib->ipv4_src = key->saddr.word[0];
 	fib->ipv4_dst = key->daddr.word[0];
@@ -76,7 +76,7 @@ static __always_inline long nk_ask_fib6(struct __sk_buff *skb, const struct nk_f
 	fib->sport = key->sport;
 	fib->dport = key->dport;
 	fib->tot_len = wire_len;
-	fib->ifindex = skb->ifindex;
+	fib->ifindex = node.host_device;
 	fib->flowinfo = traffic_class;
 	__builtin_memcpy(fib->ipv6_src, &key->saddr, sizeof(fib->ipv6_src));
 	__builtin_memcpy(fib->ipv6_dst, &key->daddr, sizeof(fib->ipv6_dst));
@@ -271,7 +271,7 @@ static __always_inline struct nk_addr nk_route_source(struct __sk_buff *skb, enu
 static __noinline long nk_ask_way(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
 				  const struct nk_addr *daddr)
 {
-	struct bpf_fib_lookup fib = {.family = family, .ifindex = skb->ifindex};
+	struct bpf_fib_lookup fib = {.family = family, .ifindex = node.host_device};
 
 	if (family == NK_IPV4) {
 		fib.ipv4_src = key->saddr.word[0];

@@ -1,0 +1,34 @@
+// netkitd0, where the host's stack and the containers meet. The routes to the containers' prefixes lead to it, and its
+// egress program is the one way for what the host sends to a container (to_container.h). What a container sends to the
+// host, or its program hands to the stack, comes in there: from where the route to the container leads, so that a
+// strict rp_filter lets it in, and one device's `forwarding` serves for all.
+#pragma once
+
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/node.h"
+#include "lib/packet/parse.h"
+
+// What is not addressed to the device is somebody else's to the stack (eth_type_trans() in net/ethernet/eth.c). Written
+// with a helper: the host's own packets must not be copied for it.
+static __always_inline bool nk_address_to_host(struct __sk_buff *skb)
+{
+	const volatile __u16 *own = (const volatile __u16 *)node.host_device_mac;
+	const struct ethhdr *header = nk_header(skb, 0, sizeof(*header));
+	const __u16 mac[] = {own[0], own[1], own[2]};
+	const __u16 *is;
+
+	if (!header)
+		return false;
+	is = (const __u16 *)header->h_dest;
+	return (is[0] == mac[0] && is[1] == mac[1] && is[2] == mac[2]) ||
+	       !bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0);
+}
+
+// A function of its own: many ways lead here.
+static __noinline int nk_to_host(struct __sk_buff *skb)
+{
+	if (!nk_address_to_host(skb))
+		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
+	return bpf_redirect(node.host_device, BPF_F_INGRESS);
+}

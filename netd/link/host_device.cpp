@@ -1,0 +1,72 @@
+#include "link/host_device.h"
+
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+#include <optional>
+
+#include "base/quote.h"
+#include "netlink/netns.h"
+#include "netlink/request.h"
+
+namespace netkitd::link {
+namespace {
+
+Result<Device> find(Netlink& host, std::string_view name) {
+    const std::string text(name);
+    auto device = NK_TRY(find_device(host, text));
+    if (!device) {
+        return fail(ErrorKind::internal, "{} is gone again", name);
+    }
+    return std::move(*device);
+}
+
+// As long as its program is there nothing gets from one end to the other; netkit itself sees to it without one too.
+Result<void> create(Netlink& host, DeviceMode kind, std::uint32_t mtu, const SegmentSizes& sizes) {
+    const UniqueFd own = NK_TRY(open_netns("/proc/thread-self/ns/net"));
+    NK_TRY(create_pair(host, host,
+                       {.mode = kind,
+                        .host_name = std::string(kHostDeviceName),
+                        .host_alias = "netkitd: the host's way to its containers",
+                        .peer_netns = own.get(),
+                        .peer_name = std::string(kHostDevicePeerName),
+                        .mtu = mtu,
+                        .is_barred = true,
+                        .sizes = sizes}));
+    return {};
+}
+
+// No neighbour is asked for behind it.
+Result<void> set_up(Netlink& host, const Device& device, std::uint32_t mtu) {
+    if (device.up && device.mtu == mtu) {
+        return {};
+    }
+    NetlinkRequest request(RTM_SETLINK, 0, formatted("set {} up", device.name));
+    request.put_struct(device_message(device.ifindex, IFF_UP | IFF_NOARP)).put_u32(IFLA_MTU, mtu);
+    return host.transact(request);
+}
+
+}  // namespace
+
+Result<HostDevice> ensure_host_device(Netlink& host, DeviceMode kind, std::uint32_t mtu, const SegmentSizes& sizes) {
+    const auto there = NK_TRY(find_device(host, std::string(kHostDeviceName)));
+    if (there && !there->is_of_host_device()) {
+        return fail(ErrorKind::refused, "{} is somebody else's device, {}: rename it, netkitd needs the name",
+                    kHostDeviceName, there->kind.empty() ? "hardware" : quote(there->kind));
+    }
+    if (!there) {
+        NK_TRY(create(host, kind, mtu, sizes));
+    }
+    const Device peer = NK_TRY(find(host, kHostDevicePeerName));
+    const Device device = NK_TRY(find(host, kHostDeviceName));
+    for (const Device& end : {peer, device}) {
+        NK_TRY(set_up(host, end, mtu));
+        if (end.sizes != sizes) {
+            NK_TRY(set_segment_sizes(host, end.ifindex, sizes));
+        }
+    }
+    return HostDevice{.ifindex = device.ifindex, .mac = device.mac};
+}
+
+}  // namespace netkitd::link
