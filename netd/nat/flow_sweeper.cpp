@@ -116,8 +116,10 @@ nanoseconds FlowSweeper::life(const FlowLifetimes& lifetimes, FlowState state, c
 template <typename Key>
 nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry) const {
     const std::uint32_t flags = entry.value.flags;
+    // Of the host's, nothing is known of what comes back.
+    const std::uint32_t reverse_flags = is_of_host(entry.value.endpoint_id) ? 0 : flags;
     return lives_from(entry.value.endpoint_id, entry.value.last_seen_ns) +
-           life(lifetimes, flow_state(entry.key.proto, flags, flags), entry);
+           life(lifetimes, flow_state(entry.key.proto, flags, reverse_flags), entry);
 }
 
 // A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
@@ -203,9 +205,8 @@ Result<std::array<std::set<std::uint32_t>, 2>> FlowSweeper::who_left_too_much() 
 }
 
 nanoseconds FlowSweeper::lives_from(std::uint32_t endpoint_id, std::uint64_t last_seen_ns) const {
-    const nanoseconds last_seen(last_seen_ns);
     const auto ended = ended_since_.find(endpoint_id);
-    return ended == ended_since_.end() ? last_seen : std::max(last_seen, ended->second);
+    return ended == ended_since_.end() ? nanoseconds(last_seen_ns) : ended->second;
 }
 
 // Of endpoints that have ended, when there are no flows of them any more.

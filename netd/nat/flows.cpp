@@ -66,11 +66,8 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
             .translated = to_address(reverse.key.daddr),
             .translated_port = ntohs(reverse.key.dport),
             // Of the host's, what it sent itself.
-            .state = flow_state(reverse.key.proto,
-                                forward    ? forward->flags
-                                : is_hosts ? reverse.value.flags
-                                           : 0,
-                                reverse.value.flags),
+            .state = is_hosts ? flow_state(reverse.key.proto, reverse.value.flags, 0)
+                              : flow_state(reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
             .age = since(now, reverse.value.created_ns),
             .idle = forward ? std::min(idle, since(now, forward->last_seen_ns)) : idle,
             .endpoint_id = reverse.value.endpoint_id};

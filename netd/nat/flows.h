@@ -41,7 +41,7 @@ struct Flow {
 
 // Whether a flow with that owner is no container's.
 [[nodiscard]] constexpr bool is_of_host(std::uint32_t endpoint_id) {
-    return endpoint_id == NK_HOST_ID || endpoint_id == NK_HOST_ANSWERS_ID;
+    return endpoint_id == NK_HOST_ID || endpoint_id >= NK_HOST_ASKED_ID;
 }
 
 // What the two halves say together.

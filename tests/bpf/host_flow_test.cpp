@@ -118,17 +118,17 @@ TEST_P(HostFlowTest, WhoConnectsToAPortOfTheHostsReachesItWhateverFlowAContainer
     establish();
     EXPECT_EQ(in(to_node(net).tcp(443, 50000).syn()).verdict, Verdict::pass);
     EXPECT_EQ(in(reply()).verdict, Verdict::redirect) << "nobody has answered that yet";
-    EXPECT_THAT(leave(of_host().tcp(50000, 443).syn().ack()).counted, ElementsAre(Pair("host-took-port", 1)));
+    EXPECT_THAT(leave(of_host().tcp(50000, 443).syn().ack()).counted,
+                ElementsAre(Pair("host-flow", 1), Pair("host-took-port", 1)));
     EXPECT_EQ(in(reply()).verdict, Verdict::pass);
-    EXPECT_THAT(node().entries(), IsEmpty());
+    EXPECT_THAT(out(segment()).counted, Contains(Key("port-changed"))) << "nor gets a container it before it goes on";
 }
 
 // Or anybody could fill the host's share, and take containers' ports.
 TEST_P(HostFlowTest, WhatAnswersAnybodyBeginsNone) {
     establish();
     for (const Packet& packet :
-         {of_host().tcp(50000, 444).syn().ack(), of_host().tcp(50000, 443).rst(), of_host().sctp(50000, 443, kInitAck),
-          of_host().sctp(50000, 443, kAbort), of_host().echo_reply(50000),
+         {of_host().tcp(50000, 443).rst(), of_host().sctp(50000, 443, kAbort), of_host().echo_reply(50000),
           of_host().icmp(net.is_ipv6() ? 1 : 3, 1).quoting(reply())}) {
         const RunResult left = leave(packet);
         EXPECT_EQ(left.verdict, Verdict::pass);
@@ -204,6 +204,24 @@ TEST_P(HostAnswersTest, ConnectionsWhoseBeginningWasNotSeenAreSoManyAtMostAndThe
     EXPECT_THAT(leave(of_host().tcp(51001, 443).ack()).counted, IsEmpty()) << "the second is there";
     EXPECT_THAT(leave(of_host().tcp(51000, 443).ack()).counted, ElementsAre(Pair("host-flow", 1)))
         << "the first is not";
+}
+
+// Who begins connections to a service of the host's drives nobody out who goes on with his.
+TEST_P(HostAnswersTest, ConnectionsThatSomebodyHasOnlyBegunAreSoManyBesideThoseThatGoOn) {
+    const auto begun = [this](int port) { return of_host().tcp(static_cast<std::uint16_t>(port), 443).syn().ack(); };
+    leave(begun(50000));
+    EXPECT_EQ(count_of(NK_HOST_ASKED_ID), 1U);
+    leave(of_host().tcp(50000, 443).ack());
+    EXPECT_EQ(count_of(NK_HOST_ASKED_ID), 0U);
+    EXPECT_EQ(count_of(NK_HOST_ANSWERS_ID), 1U);
+    constexpr int kMost = NK_HOST_ANSWERS;
+    for (int i = 0; i <= kMost; i++) {
+        ASSERT_THAT(leave(begun(51000 + i)).counted, ElementsAre(Pair("host-flow", 1)));
+    }
+    EXPECT_EQ(count_of(NK_HOST_ASKED_ID), NK_HOST_ANSWERS);
+    EXPECT_EQ(count_of(NK_HOST_ANSWERS_ID), 1U);
+    EXPECT_THAT(leave(begun(51001)).counted, IsEmpty()) << "the second is there";
+    EXPECT_THAT(leave(begun(51000)).counted, ElementsAre(Pair("host-flow", 1))) << "the first is not";
 }
 
 TEST_P(HostFlowTest, DatagramsGoOnAfterTwoSeconds) {

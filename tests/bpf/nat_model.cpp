@@ -45,6 +45,14 @@ std::string expect_unchanged(const Sent& sent, const Seen& seen) {
     return compare(sent.frame(), seen.frame);
 }
 
+// By the container's program: it comes in at netkitd0.
+std::string expect_handed_to_stack(const Sent& sent, const Seen& seen) {
+    if (seen.verdict != Verdict::redirect) {
+        return "it was not handed to the host's stack";
+    }
+    return compare(sent.frame(), seen.frame);
+}
+
 std::string expect_drop(const Seen& seen, std::string_view reason) {
     if (seen.verdict != Verdict::drop || seen.drop != reason) {
         return formatted("it was not dropped as {}{}", reason,
@@ -88,7 +96,7 @@ bool has_connections(std::uint8_t protocol) {
 // What comes from outside says nothing of a flow of the host's.
 void note_sent_by_host(NatModel::State& state, const Sent& sent) {
     if (sent.syn && !sent.ack) {
-        state = {.port = state.port, .answer = state.answer};
+        state = {.port = state.port, .answer = state.answer, .is_asked = state.is_asked};
     }
     state.container_ended = state.container_ended || sent.fin;
     state.reset = state.reset || sent.rst;
@@ -116,7 +124,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         return later_out(conversation, sent, seen);
     }
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
-        return expect_unchanged(sent, seen);
+        return expect_handed_to_stack(sent, seen);
     }
     if (sent.is_fragment()) {
         translated_fragments_.erase(fragments(conversation, sent, true));  // another packet's with its identification
@@ -183,7 +191,7 @@ std::string NatModel::later_out(const Conversation& conversation, const Sent& se
         return expect_drop(seen, "fragment");
     }
     if (sent.ttl <= 1) {
-        return expect_unchanged(sent, seen);
+        return expect_handed_to_stack(sent, seen);
     }
     if (seen.verdict != Verdict::redirect) {
         return "it did not follow its first fragment";
@@ -278,16 +286,20 @@ NatModel::State& NatModel::begin(const Conversation& conversation, std::uint16_t
     return state;
 }
 
-void NatModel::begin_answer(const Conversation& conversation) {
-    answers_.emplace_back(conversation, ++answers_begun_);
-    if (answers_.size() > NK_HOST_ANSWERS) {
-        const auto& [oldest, number] = answers_.front();
-        if (const State* known = find(oldest); known != nullptr && known->answer == number) {
+void NatModel::begin_answer(const Conversation& conversation, bool is_asked) {
+    Answers& answers = answers_.at(is_asked ? 1 : 0);
+    answers.latest.emplace_back(conversation, ++answers.begun);
+    if (answers.latest.size() > NK_HOST_ANSWERS) {
+        const auto& [oldest, number] = answers.latest.front();
+        const State* known = find(oldest);
+        if (known != nullptr && known->answer == number && known->is_asked == is_asked) {
             forget(oldest);
         }
-        answers_.pop_front();
+        answers.latest.pop_front();
     }
-    begin(conversation, conversation.port).answer = answers_begun_;
+    State& state = begin(conversation, conversation.port);
+    state.answer = answers.begun;
+    state.is_asked = is_asked;
     counts_[conversation.container]--;
 }
 
@@ -350,16 +362,17 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
 std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Seen& seen) {
     const bool is_read = sent.extensions.empty() && sent.untranslatable.empty() && in_pool(c.port);
     const auto owner = is_read ? target(c, c.port) : std::nullopt;
-    const bool is_hosts_already = owner && is_hosts(*owner);
-    const bool is_only_an_answer = has_connections(sent.protocol) && (sent.rst || (sent.syn && sent.ack));
+    const bool goes_on = !sent.syn && !sent.rst;
+    const bool is_hosts_already = owner && is_hosts(*owner) && !(goes_on && find(*owner)->is_asked);
     if (is_read && !is_hosts_already) {
         if (owner && !sent.rst) {
             forget(*owner);
         }
-        // Its beginning was not seen to leave.
-        if (!is_only_an_answer && has_connections(sent.protocol) && !sent.syn) {
-            begin_answer(c);
-        } else if (!is_only_an_answer && !is_refused(c)) {
+        if (has_connections(sent.protocol) && sent.syn && sent.ack && !sent.rst) {
+            begin_answer(c, true);
+        } else if (has_connections(sent.protocol) && goes_on) {
+            begin_answer(c, false);  // its beginning was not seen to leave
+        } else if (!sent.rst && !is_refused(c)) {
             begin(c, c.port);
         }
     }
@@ -386,7 +399,7 @@ std::string NatModel::error_in(const Conversation& conversation, std::uint16_t p
 std::string NatModel::error_out(const Conversation& c, const SentError& error, const Seen& seen) const {
     const Sent& sent = error.sent;
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
-        return expect_unchanged(sent, seen);
+        return expect_handed_to_stack(sent, seen);
     }
     if (!sent.untranslatable.empty()) {
         return expect_drop(seen, sent.untranslatable);

@@ -85,6 +85,7 @@ public:
         bool answered = false;
         bool stale = false;            // of a container that is gone
         std::uint32_t answer = 0;      // of the host's that answer somebody: its number among those
+        bool is_asked = false;         // among those that somebody has only begun
         bool container_ended = false;  // by a FIN
         bool remote_ended = false;
         bool reset = false;         // by the container
@@ -155,7 +156,7 @@ private:
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
     State& begin(const Conversation& conversation, std::uint16_t port);
     // One that answers somebody; the oldest of those gives way.
-    void begin_answer(const Conversation& conversation);
+    void begin_answer(const Conversation& conversation, bool is_asked);
     // Another container has begun the same connection.
     void leave_over(const Conversation& conversation);
 
@@ -171,9 +172,12 @@ private:
     void count_entries(const Conversation& conversation, int change) {
         (conversation.is_ipv6() ? entries6_ : entries4_) += static_cast<std::size_t>(change);
     }
-    std::size_t left_over_ = 0;                                   // ever
-    std::deque<std::pair<Conversation, std::uint32_t>> answers_;  // of the host's, with their numbers
-    std::uint32_t answers_begun_ = 0;
+    std::size_t left_over_ = 0;  // ever
+    struct Answers {
+        std::deque<std::pair<Conversation, std::uint32_t>> latest;  // with their numbers
+        std::uint32_t begun = 0;
+    };
+    std::array<Answers, 2> answers_;  // of the host's: those that go on, and those that somebody has only begun
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };

@@ -31,7 +31,7 @@ std::optional<Flow> flow_of(const Conversation& c, const NatModel& model) {
 Conversation conversation_of(const nk_flow6_key& key, const nk_flow& value) {
     const IpFamily family = key.saddr.word[1] != 0 ? IpFamily::v6 : IpFamily::v4;
     const bool forward = key.direction == NK_FLOW_FORWARD;
-    const bool hosts = value.endpoint_id == NK_HOST_ID || value.endpoint_id == NK_HOST_ANSWERS_ID;
+    const bool hosts = value.endpoint_id == NK_HOST_ID || value.endpoint_id >= NK_HOST_ASKED_ID;
     return {.protocol = key.proto,
             .container = datapath::to_ip_addr(hosts     ? key.daddr
                                               : forward ? key.saddr

@@ -233,10 +233,11 @@ TYPED_TEST(FlowTableTest, ALookUpIsOverSoonAfterItsAnswer) {
 // Which has a reverse half alone, lives by what the host sent, and is nobody's who could end.
 TYPED_TEST(FlowTableTest, AFlowOfTheHostsIsListedAndSweptLikeOthers) {
     constexpr std::uint16_t kDomain = 53;
-    const auto is_kept = [&](Stage stage, std::uint16_t port, std::chrono::seconds idle, std::uint8_t protocol) {
+    const auto is_kept = [&](Stage stage, std::uint16_t port, std::chrono::seconds idle, std::uint8_t protocol,
+                             std::uint32_t flags = 0) {
         auto key = this->reverse(port);
         key.proto = protocol;
-        this->put(stage, key, idle - kFirstWalk, NK_HOST_ID);
+        this->put(stage, key, idle - kFirstWalk, NK_HOST_ID, flags);
         const auto flows = this->flows();
         EXPECT_THAT(flows, SizeIs(1));
         EXPECT_EQ(flows.at(0).source.to_string(), TypeParam::kNode);
@@ -253,6 +254,8 @@ TYPED_TEST(FlowTableTest, AFlowOfTheHostsIsListedAndSweptLikeOthers) {
     EXPECT_TRUE(is_kept(Stage::established, 1053, 400'000s, IPPROTO_TCP)) << "as long as nftables remembers it";
     EXPECT_FALSE(is_kept(Stage::established, 1053, 432'001s, IPPROTO_TCP));
     EXPECT_TRUE(is_kept(Stage::fresh, 1053, 110s, IPPROTO_TCP));
+    EXPECT_TRUE(is_kept(Stage::established, 1053, 239s, IPPROTO_TCP, NK_FLOW_FIN)) << "the other end may go on";
+    EXPECT_FALSE(is_kept(Stage::established, 1053, 241s, IPPROTO_TCP, NK_FLOW_FIN));
 }
 
 // Not at once: their other ends may go on for a while, so that their ports are not for others yet.
@@ -286,6 +289,7 @@ TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
         return left;
     };
     EXPECT_THAT(left_in(50s), testing::UnorderedElementsAre(1053, 1054, 1055, 80, 81)) << "idle for long or not";
+    this->put(Stage::established, this->reverse(1054), -60s, 8);  // whoever goes on sending from outside
     EXPECT_THAT(left_in(70s), testing::UnorderedElementsAre(1053, 80, 81));
     EXPECT_THAT(left_in(250s), testing::UnorderedElementsAre(1053));
 }
@@ -339,6 +343,7 @@ TYPED_TEST(FlowTableTest, UnderPressureEndedConnectionsGoEarly) {
         value.addr = wire<nk_addr>(forward ? TypeParam::kNode : TypeParam::kContainer);
         value.port = forward ? translated_port : own_port;
         value.flags = flags | NK_FLOW_ANSWERED;
+        value.endpoint_id = 7;
         ASSERT_EQ(bpf_map_update_elem(this->map(), &key, &value, BPF_ANY), 0);
     };
     for (std::uint32_t i = 0; i < count; ++i) {

@@ -128,16 +128,6 @@ protected:
         }
         return count;
     }
-    [[nodiscard]] std::uint64_t counted(std::string_view name) const {
-        const nlohmann::json now = status();
-        for (const auto& counter : now.at("counters")) {
-            if (counter.at("name") == name) {
-                return counter.at("packets").get<std::uint64_t>();
-            }
-        }
-        return 0;
-    }
-
     [[nodiscard]] int flows_of_host() const {
         ipc::Request hosts{.operation = ipc::Operation::flow_list};
         hosts.flows.hosts = true;
@@ -418,6 +408,64 @@ TEST_F(HostFlowTest, AMacvlansResetEndsNothingOfTheHosts) {
     const nlohmann::json flows = *call(std::move(request));
     ASSERT_EQ(flows.at("flows").size(), 1U);
     EXPECT_EQ(flows.at("flows")[0].at("state"), "established");
+}
+
+// Its port towards that client is the host's from its SYN-ACK on, however long the client is silent then.
+TEST_F(HostFlowTest, WhoHasOnlyConnectedToAServiceThatIsBoundToADeviceIsKnown) {
+    const UniqueFd service = socket_at(node(), SOCK_STREAM, 50000);
+    bind_to_uplink(service);
+    ASSERT_EQ(::listen(service.get(), 1), 0) << std::strerror(errno);
+    const Address host = with_port(echo_at("198.51.100.1"), 50000);
+    const UniqueFd client = socket_at(outside(), SOCK_STREAM, 20000);
+    ASSERT_EQ(::connect(client.get(), host.get(), host.size), 0) << std::strerror(errno);
+    EXPECT_EQ(flows_of_host(), 1);
+    send_raw(attacker_.netns(), Packet().ip("10.77.0.2", "198.51.100.2").tcp(50000, 20000).ack());
+    const UniqueFd serves(::accept4(service.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    ASSERT_EQ(::send(client.get(), "name", 4, 0), 4);
+    std::array<char, 16> data{};
+    EXPECT_EQ(::recv(serves.get(), data.data(), data.size(), 0), 4);
+    ASSERT_EQ(::send(serves.get(), "answer", 6, 0), 6);
+    EXPECT_EQ(::recv(client.get(), data.data(), data.size(), 0), 6);
+    EXPECT_EQ(flows_of_host(), 1);
+}
+
+// IPv6 has no martian sources: whoever has the host forward may write the host's own address.
+TEST_F(HostFlowTest, WhatTheHostForwardsWithItsAddressIsNotTheHosts) {
+    node().run(
+        "ip addr add 2001:db8::1/64 dev up0 nodad; ip route add default via 2001:db8::2;"
+        "ip addr add 2001:db8:30::1/64 dev docker0 nodad; sysctl -qw net.ipv6.conf.all.forwarding=1");
+    outside().run("ip addr add 2001:db8::2/64 dev eth0 nodad");
+    other_.run(
+        "ip addr add 2001:db8:30::2/64 dev eth0 nodad; ip addr add 2001:db8::1/128 dev lo nodad;"
+        "ip route add default via 2001:db8:30::1");
+    ASSERT_TRUE(eventually([&] { return attacker_.netns().succeeds("ping -q -e 50000 -c 1 -W 1 2001:db8::2"); }));
+    ASSERT_TRUE(other_.succeeds("ping -q -c 1 -W 5 -I 2001:db8:30::2 2001:db8:30::1"));
+    EXPECT_FALSE(other_.succeeds("ping -q -e 50000 -c 1 -W 1 -I 2001:db8::1 2001:db8::2")) << "a forged source";
+    EXPECT_FALSE(other_.succeeds("ping -q -e 50001 -c 1 -W 1 -I 2001:db8::1 2001:db8::2"));
+    EXPECT_EQ(counted("host-took-port"), 0U);
+    EXPECT_EQ(flows_of_host(), 0);
+}
+
+// An ipvlan routes in the host's namespace what its owner forwards, by no device that it came in by.
+TEST_F(HostFlowTest, AnIpvlansPacketsAreNotTheHosts) {
+    const NetworkNamespace stranger;
+    if (!node().succeeds(formatted("ip link add iv0 netns {} link up0 type ipvlan mode l3 && true", stranger.path()))) {
+        GTEST_SKIP() << "this kernel has no ipvlan";
+    }
+    const NetworkNamespace behind;
+    connect(stranger, "in0", behind, "eth0");
+    stranger.run(
+        "ip link set iv0 up; ip addr add 198.51.100.77/24 dev iv0; ip addr add 172.31.0.1/24 dev in0;"
+        "sysctl -qw net.ipv4.ip_forward=1");
+    behind.run(
+        "ip addr add 172.31.0.2/24 dev eth0; ip route add default via 172.31.0.1; ip addr add 198.51.100.1/32 dev lo");
+    const EchoServer echo(outside(), "198.51.100.2");
+    ASSERT_TRUE(asks(attacker_.netns(), remote_, 50000));
+    send_raw(behind, Packet().ip("198.51.100.1", "198.51.100.2").udp(50000, 7));
+    EXPECT_TRUE(eventually([&] { return stranger.succeeds("awk '/^Ip: [0-9]/ { exit !($7 > 0) }' /proc/net/snmp"); }));
+    std::this_thread::sleep_for(200ms);
+    EXPECT_EQ(counted("host-took-port"), 0U);
+    EXPECT_EQ(flows_of_host(), 0);
 }
 
 // It takes its programs with it: until the daemon hears of that, and for good while none runs.

@@ -153,7 +153,7 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 
 static __always_inline bool nk_flow_is_hosts(const struct nk_flow *flow)
 {
-	return flow->endpoint_id == NK_HOST_ID || flow->endpoint_id == NK_HOST_ANSWERS_ID;
+	return flow->endpoint_id == NK_HOST_ID || flow->endpoint_id >= NK_HOST_ASKED_ID;
 }
 
 // NULL: the host's, or nobody's.
@@ -195,7 +195,7 @@ static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow
 	flow->created_ns = other->created_ns = flow->last_seen_ns;
 	other->stamp = 0;
 	other->flags = 0;
-	flow->flags = NK_FLOW_SYN | (flow->flags & NK_FLOW_WITNESS);
+	flow->flags = NK_FLOW_SYN;
 }
 
 static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_key *key, struct nk_flow *flow,

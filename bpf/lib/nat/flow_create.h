@@ -349,6 +349,9 @@ static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade
 		return false;
 	}
 	nk_flow_use(m, route, flow);
+	// Used anew, by another socket perhaps.
+	if (nk_is_beginning(m->tcp_flags) && nk_has_findable_socket(skb, m->key.proto) && m->key.proto == IPPROTO_TCP)
+		__sync_fetch_and_or(&flow->flags, NK_FLOW_WITNESS);
 	return true;
 }
 

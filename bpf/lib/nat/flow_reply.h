@@ -8,6 +8,7 @@
 #include "lib/nat/flow_share.h"
 #include "lib/nat/host_socket.h"
 #include "lib/node.h"
+#include "lib/packet/skb.h"
 
 // A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
 struct nk_delivery {
@@ -71,7 +72,7 @@ static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_d
 	const struct nk_flow6_key *key = &to->key;
 	__u32 stamp = nk_stamp(), found = flow->host_socket_stamp;
 
-	if (key->proto != IPPROTO_UDP ||
+	if (key->proto != IPPROTO_UDP || nk_has_left_host(skb, node.host_netns_cookie) ||
 	    !nk_host_has_socket(skb, to->family, key->proto, &key->saddr, key->sport, &key->daddr, key->dport))
 		return false;
 	flow->host_socket_stamp = stamp;

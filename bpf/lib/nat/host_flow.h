@@ -11,9 +11,10 @@
 // The entry is a reverse half with nothing to write, of the endpoint NK_HOST_ID, which has a share of the table like
 // any other. It lives as long as nftables' own memory of it would, by packets either way; what comes from outside does
 // not change its flags. NK_FLOW_ANSWERED says here that the flow has gone on after its beginning. Or outsiders could
-// fill the host's share, an answer to what anybody may send begins no flow (a SYN-ACK, a reset, an ICMP error), or one
-// of NK_HOST_ANSWERS_ID (of a service that is published, or bound to a device): of those there are so many, and the
-// oldest gives way to the next.
+// fill the host's share, an answer to what anybody may send begins no flow (a reset, an ICMP error), or one of
+// NK_HOST_ANSWERS_ID (of a service that is published, or bound to a device): of those there are so many, and the oldest
+// gives way to the next. A SYN-ACK begins one of NK_HOST_ASKED_ID, of which there are as many; once the host sends
+// more, it is one of the others, which nobody drives out by beginning connections.
 //
 // To a connection that somebody outside begins to a port of the pool where nobody listens, the host answers with a
 // reset. That must not leave: such a port may be a container's towards others, and its remote may be trying to connect
@@ -34,7 +35,6 @@
 
 // RFC 9293, 3.1
 #define NK_TCP_SEQUENCE 4
-#define NK_TCP_FLAGS 13
 
 // How much later than its beginning a packet shows that a flow goes on, of a protocol without connections: as nftables
 // has it (net/netfilter/nf_conntrack_proto_udp.c).
@@ -140,12 +140,12 @@ static __always_inline bool nk_has_connections(__u8 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
 }
 
-// A reset, or the second step of a connection: an answer to whoever asks.
-static __always_inline bool nk_is_only_an_answer(const struct nk_leaving *leaving)
+// The second step of a connection: an answer to whoever asks.
+static __always_inline bool nk_is_second_step(const struct nk_leaving *leaving)
 {
 	const __u8 answer = NK_TCP_SYN | NK_TCP_ACK;
 
-	return leaving->tcp_flags & NK_TCP_RST || (leaving->tcp_flags & answer) == answer;
+	return (leaving->tcp_flags & answer) == answer;
 }
 
 // The stack's reset in answer to a SYN (RFC 9293, 3.10.7.1): its sequence number is zero.
@@ -191,24 +191,23 @@ static __always_inline enum nk_sender nk_sender(struct __sk_buff *skb)
 
 	if (nk_is_of_another_stack(skb, node.host_netns_cookie))
 		return NK_SENDER_STRANGER;
+	// What the host itself sends has a socket, its kernel's or a program's. What has none, and came in by no
+	// device, was routed here for a device on top of this one (ipvlan).
 	if (!ifindex)
-		return NK_SENDER_HOST;
-	return bpf_map_lookup_elem(&endpoint_drops, &ifindex) ? NK_SENDER_CONTAINER : NK_SENDER_FORWARDED;
+		return skb->sk ? NK_SENDER_HOST : NK_SENDER_STRANGER;
+	return ifindex == node.host_device ? NK_SENDER_CONTAINER : NK_SENDER_FORWARDED;
 }
 
-// Whether something comes back to the host. Of what it only forwards, only if it has got an address of the host's; and
-// not from an uplink to an uplink: anybody there may send with the host's own address.
+// Whether something comes back to the host. Of what it only forwards, only if it has given that an address of its own:
+// anybody may send with the host's.
 static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_family family, enum nk_sender sender,
 					      const struct nk_leaving *leaving)
 {
-	long result;
-
 	if (sender == NK_SENDER_HOST || sender == NK_SENDER_STRANGER)
 		return sender == NK_SENDER_HOST;
-	if (nk_is_uplink(skb->ingress_ifindex))
+	if (!nk_ct_translates(skb))
 		return false;
-	result = nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr);
-	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	return nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr) == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
 // Whether somebody outside began: so says the host's table of connections, a connection whose beginning was not seen to
@@ -219,8 +218,8 @@ static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, enum nk_se
 {
 	struct bpf_sock *socket = skb->sk;
 
-	if (sender == NK_SENDER_CONTAINER || nk_ct_is_reply(skb))
-		return true;
+	if (sender == NK_SENDER_CONTAINER || nk_ct_knows(skb))
+		return sender == NK_SENDER_CONTAINER || nk_ct_is_reply(skb);
 	if (nk_has_connections(leaving->key.proto))
 		return !nk_is_beginning(leaving->tcp_flags);
 	if (!socket || !nk_has_ports(leaving->key.proto))
@@ -229,7 +228,7 @@ static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, enum nk_se
 	return socket && socket->protocol == leaving->key.proto && !socket->dst_port;
 }
 
-// Where the entries of answers are, in the order in which they began. Each has its number in it.
+// Where the entries of answers are, in the order in which they began, of each owner its own. Each has its number in it.
 struct nk_host_answer {
 	struct nk_flow6_key key;
 	__u32 family;
@@ -237,14 +236,14 @@ struct nk_host_answer {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NK_HOST_ANSWERS);
+	__uint(max_entries, 2 * NK_HOST_ANSWERS);
 	__type(key, __u32);
 	__type(value, struct nk_host_answer);
 } host_answers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, __u32);
 } host_answers_begun SEC(".maps");
@@ -256,10 +255,10 @@ static __always_inline __u32 nk_answer_number(const struct nk_flow *flow)
 
 // Makes room for one more; its number. (Two CPUs at once may get one number: then the entry of one of them lives until
 // it is old.)
-static __noinline __u32 nk_host_answer_begins(enum nk_family family, const struct nk_flow6_key *key)
+static __noinline __u32 nk_host_answer_begins(enum nk_family family, const struct nk_flow6_key *key, __u32 owner)
 {
-	__u32 zero = 0, place, number;
-	__u32 *begun = bpf_map_lookup_elem(&host_answers_begun, &zero);
+	__u32 which = owner == NK_HOST_ASKED_ID, place, number;
+	__u32 *begun = bpf_map_lookup_elem(&host_answers_begun, &which);
 	struct nk_host_answer *answer;
 	enum nk_family former;
 	struct nk_flow *flow;
@@ -267,14 +266,14 @@ static __noinline __u32 nk_host_answer_begins(enum nk_family family, const struc
 	if (!begun)
 		return 0;
 	number = ++*begun;
-	place = number % NK_HOST_ANSWERS;
+	place = number % NK_HOST_ANSWERS + which * NK_HOST_ANSWERS;
 	answer = bpf_map_lookup_elem(&host_answers, &place);
 	if (!answer)
 		return 0;
 	former = answer->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
 	flow = nk_flow_find(former, &answer->key);
-	if (flow && flow->endpoint_id == NK_HOST_ANSWERS_ID && nk_answer_number(flow) == number - NK_HOST_ANSWERS)
-		nk_flow_remove_reverse(former, &answer->key, NK_HOST_ANSWERS_ID);
+	if (flow && flow->endpoint_id == owner && nk_answer_number(flow) == number - NK_HOST_ANSWERS)
+		nk_flow_remove_reverse(former, &answer->key, owner);
 	answer->key = *key;
 	answer->family = family;
 	return number;
@@ -308,15 +307,22 @@ static __always_inline long nk_host_flow_insert(enum nk_family family, const str
 	return nk_flow_insert(family, &leaving->key, value);
 }
 
+static __always_inline __u32 nk_host_flow_owner(struct __sk_buff *skb, enum nk_sender sender,
+						const struct nk_leaving *leaving)
+{
+	if (nk_is_second_step(leaving))
+		return NK_HOST_ASKED_ID;
+	return nk_answers_anybody(skb, sender, leaving) ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
+}
+
 static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family family, const struct nk_leaving *leaving,
 					 enum nk_sender sender)
 {
-	bool is_answer = nk_answers_anybody(skb, sender, leaving);
-	__u32 owner = is_answer ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
-	__u32 number = is_answer ? nk_host_answer_begins(family, &leaving->key) : 0;
+	__u32 owner = nk_host_flow_owner(skb, sender, leaving);
+	__u32 number = owner == NK_HOST_ID ? 0 : nk_host_answer_begins(family, &leaving->key, owner);
 	long error = -1;
 
-	if (is_answer || nk_flow_may_begin(family, NK_HOST_ID))
+	if (owner != NK_HOST_ID || nk_flow_may_begin(family, NK_HOST_ID))
 		error = nk_host_flow_insert(family, leaving, owner, number);
 	// A container may have begun one on another CPU since that was looked at; or the host has.
 	if (error == -NK_EEXIST) {
@@ -335,14 +341,20 @@ static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family f
 	return 0;
 }
 
+static __always_inline bool nk_is_only_asked(__u8 tcp_flags, const struct nk_flow *flow)
+{
+	return flow->endpoint_id == NK_HOST_ASKED_ID && !(tcp_flags & (NK_TCP_SYN | NK_TCP_RST));
+}
+
 static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_family family,
 						 const struct nk_leaving *leaving)
 {
 	struct nk_flow *flow = nk_flow_find(family, &leaving->key);
 	bool is_noted = flow && nk_flow_is_hosts(flow);
+	bool is_asked = is_noted && nk_is_only_asked(leaving->tcp_flags, flow);
 	enum nk_sender sender;
 
-	if (is_noted && !(leaving->tcp_flags & NK_TCP_STATE)) {
+	if (is_noted && !is_asked && !(leaving->tcp_flags & NK_TCP_STATE)) {
 		nk_host_flow_seen(leaving, flow);
 		return TCX_NEXT;
 	}
@@ -351,19 +363,21 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 		return nk_drop(skb, NK_DROP_NO_FLOW);
 	if (!(is_noted || node.marking) || !nk_leaves_as_host(skb, family, sender, leaving))
 		return TCX_NEXT;
-	if (is_noted) {
+	if (is_asked) {
+		// Who began it has gone on, or the host would not: it is noted anew, to last.
+		nk_flow_remove_reverse(family, &leaving->key, NK_HOST_ASKED_ID);
+		flow = NULL;
+	} else if (is_noted) {
 		nk_host_flow_seen(leaving, flow);
 		return TCX_NEXT;
 	}
 	// Another NAT's port for a container of ours is that one's problem.
-	if (flow && sender == NK_SENDER_CONTAINER) {
-		nk_note_drop(skb->ingress_ifindex, NK_DROP_PORT_TAKEN, 0);
+	if (flow && sender == NK_SENDER_CONTAINER)
 		return nk_drop(skb, NK_DROP_PORT_TAKEN);
-	}
 	// To a port that the host serves a container's flow must not lead: whoever connects to it waits for the host.
 	if (flow && !(leaving->tcp_flags & NK_TCP_RST))
 		nk_host_flow_end_containers(skb, family, leaving);
-	if (!nk_is_only_an_answer(leaving) && !nk_has_findable_socket(skb, leaving->key.proto))
+	if (!(leaving->tcp_flags & NK_TCP_RST) && !nk_has_findable_socket(skb, leaving->key.proto))
 		nk_host_flow_begin(skb, family, leaving, sender);
 	return TCX_NEXT;
 }
@@ -399,7 +413,7 @@ static __always_inline bool nk_is_of_noted_host_flow(struct __sk_buff *skb, enum
 			return false;
 	}
 	flow = nk_flow_find(family, &leaving.key);
-	if (!flow || !nk_flow_is_hosts(flow))
+	if (!flow || !nk_flow_is_hosts(flow) || nk_is_only_asked(leaving.tcp_flags, flow))
 		return false;
 	nk_host_flow_seen(&leaving, flow);
 	return true;

@@ -47,8 +47,9 @@ static __always_inline bool nk_has_findable_socket(struct __sk_buff *skb, __u8 p
 {
 	struct bpf_sock *socket = skb->sk;
 
-	if (!socket || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+	// That of a connection that is being made, or was over long ago, says this much.
+	if (!socket || (proto != IPPROTO_TCP && proto != IPPROTO_UDP) || socket->bound_dev_if)
 		return false;
 	socket = bpf_sk_fullsock(socket);
-	return !socket || (socket->protocol == proto && !socket->bound_dev_if);
+	return !socket || socket->protocol == proto;
 }

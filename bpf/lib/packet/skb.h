@@ -103,21 +103,44 @@ static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offse
 	return nk_summed_by_container(skb, l4_offset, proto) == NK_SUMMED_WRONG;
 }
 
-// include/linux/netfilter/nf_conntrack_common.h: enum ip_conntrack_info, and the bits of _nfct that hold it
-// (include/linux/skbuff.h, SKB_NFCT_PTRMASK).
+// include/linux/netfilter/nf_conntrack_common.h: enum ip_conntrack_info, the bits of _nfct that hold it
+// (include/linux/skbuff.h, SKB_NFCT_PTRMASK), and IPS_NAT_MASK of what nf_conn.status says.
 #define NK_CT_ESTABLISHED_REPLY 3
 #define NK_CT_RELATED_REPLY 4
-#define NK_CT_INFO 7
+#define NK_CT_INFO 7UL
+#define NK_CT_NAT (1UL << 4 | 1UL << 5)
 
-// Whether the host's own table of connections, where it has one, says that the other end began.
+struct nf_conn {
+	unsigned long status;
+} __attribute__((preserve_access_index));
+
+static __always_inline unsigned long nk_ct(const struct sk_buff *kernel)
+{
+	return bpf_core_field_exists(kernel->_nfct) ? kernel->_nfct : 0;
+}
+
+// Whether the host's table of connections, where it has one, knows the packet's.
+static __always_inline bool nk_ct_knows(struct __sk_buff *skb)
+{
+	return nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO;
+}
+
+// Whether the host translates the packet's connection. What is not to be told (the table came after the programs) may
+// be.
+static __always_inline bool nk_ct_translates(struct __sk_buff *skb)
+{
+	const struct nf_conn *connection = (const void *)(nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO);
+
+	if (!connection)
+		return false;
+	return !bpf_core_field_exists(connection->status) || BPF_CORE_READ(connection, status) & NK_CT_NAT;
+}
+
+// Whether it says that the other end began.
 static __always_inline bool nk_ct_is_reply(struct __sk_buff *skb)
 {
-	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
-	unsigned long info;
+	unsigned long info = nk_ct(bpf_cast_to_kern_ctx(skb)) & NK_CT_INFO;
 
-	if (!bpf_core_field_exists(kernel->_nfct))
-		return false;
-	info = kernel->_nfct & NK_CT_INFO;
 	return info == NK_CT_ESTABLISHED_REPLY || info == NK_CT_RELATED_REPLY;
 }
 
@@ -133,16 +156,23 @@ static __always_inline bool nk_has_no_route_here(const struct sk_buff *kernel)
 	return dst ? BPF_CORE_READ(dst, dev, nd_net.net) != kernel->dev->nd_net.net : !kernel->sk;
 }
 
-// Whether the stack of the host, which has the `host_netns_cookie`, did not make or route it: its device has been moved
-// to another network namespace (it keeps its programs), it comes of a socket of another one, was routed in one (whose
-// devices have other numbers, so that skb->ingress_ifindex says nothing), or a tap that is no device of its own sent it
-// (macvtap: drivers/net/tap.c makes sockets of no family).
+// A device that is moved to another network namespace keeps its programs: then they have nothing to do with the host.
+static __always_inline bool nk_has_left_host(struct __sk_buff *skb, __u64 host_netns_cookie)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+
+	return kernel->dev->nd_net.net->net_cookie != host_netns_cookie;
+}
+
+// Whether the host's stack did not make or route it: its device is elsewhere, it comes of a socket of another
+// namespace, was routed in one (whose devices have other numbers, so that skb->ingress_ifindex says nothing), or a tap
+// that is no device of its own sent it (macvtap: drivers/net/tap.c makes sockets of no family).
 static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb, __u64 host_netns_cookie)
 {
 	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 	const struct sock *socket = kernel->sk;
 
-	if (kernel->dev->nd_net.net->net_cookie != host_netns_cookie || nk_has_no_route_here(kernel))
+	if (nk_has_left_host(skb, host_netns_cookie) || nk_has_no_route_here(kernel))
 		return true;
 	return socket && (socket->__sk_common.skc_net.net != kernel->dev->nd_net.net ||
 			  (!socket->__sk_common.skc_family && socket->sk_type));
