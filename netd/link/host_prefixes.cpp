@@ -22,7 +22,7 @@ std::string by_device(const DeviceNames& names, const std::optional<std::uint32_
     return name == names.end() ? "" : " by " + name->second;
 }
 
-// Version 0.1 had them on lo.
+// The first version had them on lo.
 bool may_have_gateways(std::uint32_t ifindex, const DeviceNames& names) {
     const auto name = names.find(ifindex);
     return ifindex == kLoopbackIfindex || (name != names.end() && name->second == kHostDeviceName);

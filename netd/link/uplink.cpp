@@ -130,7 +130,7 @@ std::string why_unusable(const Device& device) {
     if (device.hardware_type != ARPHRD_ETHER && device.hardware_type != ARPHRD_NONE) {
         return formatted(
             "{} has packets of a kind that netkitd does not know (hardware type {}, linux/if_arp.h; Ethernet, "
-            "wireguard and tun it does): containers reach nothing by it, and it is not guarded",
+            "wireguard and tun it does): containers reach nothing by it",
             device.name, device.hardware_type);
     }
     return {};

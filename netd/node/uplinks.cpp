@@ -14,7 +14,7 @@ namespace {
 // RFC 1122 gives no smaller figure for Ethernet; used only while there is no uplink.
 constexpr std::uint32_t kMtuWithoutUplink = 1500;
 
-// The others of the host's default routes are guarded, but containers do not use them.
+// Containers do not use the others of the host's default routes.
 void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
     std::size_t usable = 0;
     for (link::Uplink& uplink : uplinks) {

@@ -167,7 +167,8 @@ TEST_P(HostDeviceTest, NorByAnIpvlan) {
     const std::uint64_t before = counted("unsolicited");
     expect_nobody_gets_in();
     EXPECT_TRUE(behind.cannot_reach(net.container));
-    EXPECT_GE(counted("unsolicited"), before + 3);
+    // The kernel itself routes nothing of IPv4's there.
+    EXPECT_GE(counted("unsolicited"), before + (v4 ? 0 : 3));
 }
 
 TEST_P(HostDeviceTest, WhereTheNetworkSaysSoWhatTheHostForwardsGetsIn) {

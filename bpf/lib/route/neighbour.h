@@ -3,8 +3,9 @@
 // place and sent back. No daemon is needed for it, nor an entry that somebody may flush.
 //
 // Only where the link has Ethernet addresses (abi.h, enum nk_device_mode). What is no question of the container's own
-// ends here too: the host's end has a permanent neighbour and asks nothing. What a frame says of its own sender's
-// Ethernet address is nobody's business: it is written anew before a packet gets anywhere.
+// ends here too: the host asks nothing, its packets get their Ethernet addresses at netkitd0 (to_container.h). What a
+// frame says of its own sender's Ethernet address is nobody's business: it is written anew before a packet gets
+// anywhere.
 #pragma once
 
 #include "lib/base.h"
