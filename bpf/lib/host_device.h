@@ -9,8 +9,8 @@
 #include "lib/node.h"
 #include "lib/packet/parse.h"
 
-// What is not addressed to the device is somebody else's to the stack (eth_type_trans() in net/ethernet/eth.c). Written
-// with a helper: the host's own packets must not be copied for it.
+// The stack ignores a frame with another device's Ethernet address (eth_type_trans() in net/ethernet/eth.c). A helper
+// writes it: a direct write would make the kernel copy the headers of the host's own packets.
 static __always_inline bool nk_address_to_host(struct __sk_buff *skb)
 {
 	const volatile __u16 *own = (const volatile __u16 *)node.host_device_mac;

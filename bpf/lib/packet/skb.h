@@ -125,8 +125,8 @@ static __always_inline bool nk_ct_knows(struct __sk_buff *skb)
 	return nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO;
 }
 
-// Whether the host translates the packet's connection. What is not to be told (the table came after the programs) may
-// be.
+// Whether the host translates the packet's connection. True as well where the programs can't tell: where the table came
+// after them.
 static __always_inline bool nk_ct_translates(struct __sk_buff *skb)
 {
 	const struct nf_conn *connection = (const void *)(nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO);

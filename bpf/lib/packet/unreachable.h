@@ -35,8 +35,8 @@ static __always_inline bool nk_is_to_be_told(enum nk_family family, __u8 proto, 
 	return nk_has_ports(proto);
 }
 
-// Cuts what is not quoted off, makes room for `headers` bytes before the IP header, and reads the quotation, of which
-// the IP header and the least are in `quote` already. How long it is, or 0.
+// Truncates the packet to the quotation, makes room for `headers` bytes before it, and reads all of it into `quote`,
+// which has the IP header and NK_QUOTED_LEAST bytes already. Returns its length, or 0 on failure.
 static __always_inline __u32 nk_quote(struct __sk_buff *skb, __u32 header_len, __u32 headers, void *quote)
 {
 	bool whole = skb->len >= ETH_HLEN + header_len + NK_QUOTED_MOST;
