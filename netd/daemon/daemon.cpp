@@ -92,8 +92,13 @@ void Daemon::read_monitor() {
             case link::LinkEvent::Kind::device_down:
             case link::LinkEvent::Kind::own_route_removed:
             case link::LinkEvent::Kind::address_removed:
-            case link::LinkEvent::Kind::forwarding_off:
                 repair_soon(event.ifindex);
+                break;
+            case link::LinkEvent::Kind::forwarding_off:
+                // A container's device says so when it is made, and needs none.
+                if (event.ifindex == node_->network().host_device()) {
+                    repair_soon(event.ifindex);
+                }
                 break;
             case link::LinkEvent::Kind::device_changed:
             case link::LinkEvent::Kind::address:

@@ -467,10 +467,10 @@ Result<std::vector<EndpointDrop>> Datapath::endpoint_drops(std::uint32_t host_if
 Result<void> Datapath::attach_host_device(std::uint32_t ifindex) {
     bpf_program* program = programs_->base().progs.host_egress;
     const BpfLog log;
-    const auto took = pin_or_update(pins_.link(kHostDevicePin), *program, [&] {
-        return bpf_program__attach_tcx(program, static_cast<int>(ifindex), nullptr);
-    });
-    return took ? Result<void>() : std::unexpected(Error(took.error()).context(formatted("{}", link::kHostDeviceName)));
+    NK_TRY_CONTEXT(std::string(link::kHostDeviceName), pin_or_update(pins_.link(kHostDevicePin), *program, [&] {
+                       return bpf_program__attach_tcx(program, static_cast<int>(ifindex), nullptr);
+                   }));
+    return {};
 }
 
 Result<void> Datapath::attach_uplink(const std::string& name, std::uint32_t ifindex, UplinkKind kind) {

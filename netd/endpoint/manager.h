@@ -19,6 +19,7 @@
 #include "endpoint/attach_request.h"
 #include "endpoint/endpoint_settings.h"
 #include "endpoint/endpoint_table.h"
+#include "endpoint/endpoint_view.h"
 #include "endpoint/homes.h"
 #include "endpoint/member_processes.h"
 #include "endpoint/plumbing.h"
@@ -102,6 +103,8 @@ private:
     [[nodiscard]] Result<void> give_back_vanished(const std::vector<link::Device>& devices);
     [[nodiscard]] Result<void> repair(const EndpointRecord& record, const Found& found);
     [[nodiscard]] Result<void> repair_routes(const EndpointRecord& record, const Found& found);
+    // All to that address, by the one of `wanted` that leads there, if one does.
+    [[nodiscard]] Result<void> replace_routes(const IpAddr& address, const std::vector<NarrowRoute>& wanted);
     [[nodiscard]] Result<void> remove_strays(const Found& found);
     [[nodiscard]] Result<void> forget_records();
 

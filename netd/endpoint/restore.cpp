@@ -101,11 +101,9 @@ Result<void> EndpointManager::take_up(const EndpointRecord& record) {
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
     // At once: by the first version's routes the host's packets would go past netkitd0, from where they are answered.
+    const std::vector<NarrowRoute> routes = narrow_routes_of(record, settings_);
     for (const IpAddr& address : record.addresses()) {
-        NK_TRY(plumbing_.remove_host_routes(address));
-    }
-    for (const NarrowRoute& route : narrow_routes_of(record, settings_)) {
-        NK_TRY(plumbing_.add_host_route(route.container, route.mtu, route.gateway));
+        NK_TRY(replace_routes(address, routes));
     }
     return plumbing_.set_host_end_up(record.host_ifindex);
 }

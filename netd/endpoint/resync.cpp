@@ -93,15 +93,17 @@ Result<void> EndpointManager::repair_routes(const EndpointRecord& record, const 
         const auto route = std::ranges::find(wanted, address, &NarrowRoute::container);
         const bool is_right =
             route == wanted.end() ? there.empty() : there.size() == 1 && there.front().mtu == route->mtu;
-        if (is_right) {
-            continue;
-        }
-        NK_TRY(plumbing_.remove_host_routes(address));
-        if (route != wanted.end()) {
-            NK_TRY(plumbing_.add_host_route(address, route->mtu, route->gateway));
+        if (!is_right) {
+            NK_TRY(replace_routes(address, wanted));
         }
     }
     return {};
+}
+
+Result<void> EndpointManager::replace_routes(const IpAddr& address, const std::vector<NarrowRoute>& wanted) {
+    NK_TRY(plumbing_.remove_host_routes(address));
+    const auto route = std::ranges::find(wanted, address, &NarrowRoute::container);
+    return route == wanted.end() ? Result<void>() : plumbing_.add_host_route(address, route->mtu, route->gateway);
 }
 
 // An attach that a kill cut short leaves a pair that nobody was told of; its container never started.

@@ -4,8 +4,6 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
-#include <optional>
-
 #include "base/quote.h"
 #include "netlink/netns.h"
 #include "netlink/request.h"
@@ -23,10 +21,11 @@ Result<Device> find(Netlink& host, std::string_view name) {
 }
 
 // As long as its program is there nothing gets from one end to the other; netkit itself sees to it without one too.
-Result<void> create(Netlink& host, DeviceMode kind, std::uint32_t mtu, const SegmentSizes& sizes) {
+Result<void> create(Netlink& host, std::optional<DeviceMode> wanted, std::uint32_t mtu, const SegmentSizes& sizes) {
+    const bool netkit = wanted ? is_netkit(*wanted) : NK_TRY(netkit_supported());
     const UniqueFd own = NK_TRY(open_netns("/proc/thread-self/ns/net"));
     NK_TRY(create_pair(host, host,
-                       {.mode = kind,
+                       {.mode = netkit ? DeviceMode::netkit : DeviceMode::veth,
                         .host_name = std::string(kHostDeviceName),
                         .host_alias = "netkitd: the host's way to its containers",
                         .peer_netns = own.get(),
@@ -49,14 +48,15 @@ Result<void> set_up(Netlink& host, const Device& device, std::uint32_t mtu) {
 
 }  // namespace
 
-Result<HostDevice> ensure_host_device(Netlink& host, DeviceMode kind, std::uint32_t mtu, const SegmentSizes& sizes) {
+Result<HostDevice> ensure_host_device(Netlink& host, std::optional<DeviceMode> wanted, std::uint32_t mtu,
+                                      const SegmentSizes& sizes) {
     const auto there = NK_TRY(find_device(host, std::string(kHostDeviceName)));
     if (there && !there->is_of_host_device()) {
         return fail(ErrorKind::refused, "{} is somebody else's device, {}: rename it, netkitd needs the name",
                     kHostDeviceName, there->kind.empty() ? "hardware" : quote(there->kind));
     }
     if (!there) {
-        NK_TRY(create(host, kind, mtu, sizes));
+        NK_TRY(create(host, wanted, mtu, sizes));
     }
     const Device peer = NK_TRY(find(host, kHostDevicePeerName));
     const Device device = NK_TRY(find(host, kHostDeviceName));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/result.h"
 #include "link/device.h"
@@ -17,8 +18,9 @@ struct HostDevice {
 };
 
 // Makes it if it is not there, gives it that MTU and those sizes, and sets it up. What is as it shall be is left alone.
-// Refused where another device has the name. `kind`: of a pair that is made.
-[[nodiscard]] Result<HostDevice> ensure_host_device(Netlink& host, DeviceMode kind, std::uint32_t mtu,
+// Refused where another device has the name. `wanted`: the mode of a pair that is made, of netkit or not; by default
+// that of netkit, where the kernel has it.
+[[nodiscard]] Result<HostDevice> ensure_host_device(Netlink& host, std::optional<DeviceMode> wanted, std::uint32_t mtu,
                                                     const SegmentSizes& sizes);
 
 }  // namespace netkitd::link

@@ -27,9 +27,7 @@ Result<void> apply(std::string_view family, std::string_view device, const Setti
 }  // namespace
 
 Result<void> HostDevice::sync(const Config& config, std::uint32_t mtu, const link::SegmentSizes& sizes) {
-    const bool netkit = !config.device_mode ? NK_TRY(link::netkit_supported()) : link::is_netkit(*config.device_mode);
-    device_ =
-        NK_TRY(link::ensure_host_device(host_, netkit ? link::DeviceMode::netkit : link::DeviceMode::veth, mtu, sizes));
+    device_ = NK_TRY(link::ensure_host_device(host_, config.device_mode, mtu, sizes));
     return datapath_.attach_host_device(device_.ifindex);
 }
 

@@ -1,8 +1,7 @@
-// netkitd0 and what belongs to it: that it forwards, its program, its gateways and the routes to the networks.
+// netkitd0 on this node: that it is there, with its program, and forwards. (Gateways and routes: network_routes.h.)
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "base/result.h"
 #include "config/config.h"

@@ -8,9 +8,13 @@
 
 namespace netkitd {
 
+bool has_ipv6(const Config& config) {
+    return std::ranges::any_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); });
+}
+
 Result<void> Ipv6Support::sync(const Config& config, const std::vector<link::Uplink>& uplinks) {
     obstacle_.clear();
-    if (std::ranges::none_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); })) {
+    if (!has_ipv6(config)) {
         return {};
     }
     obstacle_ = NK_TRY(why_no_ipv6());

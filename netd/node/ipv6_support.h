@@ -12,6 +12,9 @@
 
 namespace netkitd {
 
+// Whether a network has it.
+[[nodiscard]] bool has_ipv6(const Config& config);
+
 class Ipv6Support {
 public:
     // Borrows both for its life.

@@ -12,10 +12,6 @@ Result<std::vector<link::HostPrefix>> list_host_prefixes(link::Netlink& host, St
     return link::list_host_prefixes(host, gateways(config, NK_TRY(store.networks())));
 }
 
-bool has_ipv6(const Config& config) {
-    return std::ranges::any_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); });
-}
-
 std::uint32_t largest_mtu(const Config& config, std::uint32_t uplink_mtu) {
     std::uint32_t largest = 0;
     for (const NetworkConfig& network : config.networks) {
