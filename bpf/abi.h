@@ -31,7 +31,7 @@
 
 // Bounds of the node configuration; the daemon refuses a configuration that needs more.
 #define NK_MAX_NETWORKS 16
-#define NK_MAX_UPLINKS 16
+#define NK_MAX_UPLINKS 256
 #define NK_MAX_MTUS 8
 #define NK_MAX_NON_MASQUERADE 1024 // prefixes, of each family
 #define NK_MAX_HOST_PREFIXES 256   // that lie in a network's, of each family
@@ -70,7 +70,6 @@ struct nk_node {
 	__u64 host_netns_cookie; // SO_NETNS_COOKIE of the namespace whose devices have the programs
 	__u32 network4_count;
 	__u32 network6_count;
-	__u32 uplink_count;
 	__u16 port_first; // masquerade pool, inclusive, host order; also the pool of ICMP echo ids
 	__u16 port_last;
 	__u32 route_generation;	     // raised by the daemon whenever a route that a flow remembers may be another now
@@ -91,8 +90,7 @@ struct nk_node {
 	__u32 flow_common6;
 	// From one neighbour that an endpoint may have the host ask for to its next (lib/route/neighbour_share.h).
 	__u32 neighbour_interval_ms;
-	__u32 secret[4];	       // random; another one after each start (lib/hash.h)
-	__u32 uplinks[NK_MAX_UPLINKS]; // ifindex
+	__u32 secret[4]; // random; another one after each start (lib/hash.h)
 	// Below their device's, of routes (`mtu lock`) and of IPv6 on uplinks (as a router advertised): what the host's
 	// stack heeds when it forwards. One more than there is room for is counted: then any may be one.
 	__u32 mtus[NK_MAX_MTUS];
@@ -101,8 +99,9 @@ struct nk_node {
 	__u32 host_device; // ifindex of netkitd0, where the host's stack and the containers meet (lib/host_device.h)
 	__u8 host_device_mac[6];
 	__u16 unused;
+	__u32 unused2;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 76 + 16 + 64 + 32 + 12 + 2 * 16 * 72, "nk_node");
+NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 72 + 16 + 32 + 16 + 2 * 16 * 72, "nk_node");
 
 // ---- Destinations that are not masqueraded: maps `non_masquerade4` and `non_masquerade6`, by longest prefix ------
 //
@@ -279,7 +278,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_LINK_SCOPE,         "link-scope",          "ARP and IPv6 that ends at the link: multicast, link-local, probes, announcements") \
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment whose first one was not seen, or holds no ports") \
 	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP, UDP-Lite, SCTP, ICMP are)") \
-	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel") \
+	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel: answered as unreachable") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the address to masquerade with is not there: the uplink's, or the network's own") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
 	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.netkitd0.forwarding was turned off") \

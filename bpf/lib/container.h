@@ -64,13 +64,24 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, bool peer, cons
 }
 
 // Back to who sent it, as an ICMP error.
-static __noinline int nk_answer_no_container(struct __sk_buff *skb, enum nk_family family)
+static __noinline int nk_answer(struct __sk_buff *skb, enum nk_family family, enum nk_counter reason)
+{
+	if (nk_make_unreachable(skb, family, reason == NK_DROP_NO_UPLINK) != NK_OK || !nk_swap_macs(skb))
+		return nk_drop(skb, reason);
+	nk_count(skb, reason);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+static __always_inline int nk_answer_no_container(struct __sk_buff *skb, enum nk_family family)
 {
 	nk_note_drop(skb->ifindex, NK_DROP_NO_CONTAINER, 0);
-	if (nk_make_unreachable(skb, family) != NK_OK || !nk_swap_macs(skb))
-		return nk_drop(skb, NK_DROP_NO_CONTAINER);
-	nk_count(skb, NK_DROP_NO_CONTAINER);
-	return bpf_redirect(skb->ifindex, 0);
+	return nk_answer(skb, family, NK_DROP_NO_CONTAINER);
+}
+
+static __always_inline int nk_answer_no_uplink(struct __sk_buff *skb, const struct nk_out *out)
+{
+	nk_note_drop(skb->ifindex, NK_DROP_NO_UPLINK, out->route->fib.ifindex);
+	return nk_answer(skb, out->ip.family, NK_DROP_NO_UPLINK);
 }
 
 // To an address inside the node's own prefixes. Nothing in there is ever masqueraded.
@@ -170,8 +181,8 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_out
 {
 	int result;
 
-	if (!nk_is_uplink(out->route->fib.ifindex))
-		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
+	if (!nk_is_uplink(&out->route->fib.ifindex))
+		return nk_answer_no_uplink(skb, out);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	if (!nk_may_have_next_hop(out))
@@ -204,8 +215,8 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
-	if (!nk_is_uplink(out->route->fib.ifindex))
-		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
+	if (!nk_is_uplink(&out->route->fib.ifindex))
+		return nk_answer_no_uplink(skb, out);
 	result = nk_check_masquerade(out);
 	if (result == NK_OK)
 		result = nk_flow_outbound(skb, m, out->route);
@@ -247,7 +258,7 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, struct nk_out *out
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return nk_drop_sent(skb, NK_DROP_FORWARDING_OFF);
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		return nk_drop_no_uplink(skb, out->route->fib.ifindex);
+		return nk_answer_no_uplink(skb, out);
 	default:
 		return nk_drop_sent(skb, NK_DROP_ROUTE);
 	}

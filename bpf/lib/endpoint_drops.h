@@ -35,9 +35,3 @@ static __always_inline int nk_drop_sent(struct __sk_buff *skb, enum nk_counter r
 	nk_note_drop(skb->ifindex, reason, 0);
 	return nk_drop(skb, reason);
 }
-
-static __always_inline int nk_drop_no_uplink(struct __sk_buff *skb, __u32 route_ifindex)
-{
-	nk_note_drop(skb->ifindex, NK_DROP_NO_UPLINK, route_ifindex);
-	return nk_drop(skb, NK_DROP_NO_UPLINK);
-}

@@ -135,12 +135,3 @@ static __always_inline bool nk_isolated(enum nk_family family, const volatile st
 	own = nk_network_of(family, saddr);
 	return !own || ((own->flags | network->flags) & NK_NETWORK_ISOLATED);
 }
-
-static __always_inline bool nk_is_uplink(__u32 ifindex)
-{
-	for (__u32 i = 0; i < NK_MAX_UPLINKS && i < node.uplink_count; i++) {
-		if (node.uplinks[i] == ifindex)
-			return true;
-	}
-	return false;
-}

@@ -58,7 +58,7 @@ static __always_inline bool nk_may_enter(struct __sk_buff *skb, enum nk_family f
 static __always_inline int nk_no_container(struct __sk_buff *skb, enum nk_family family)
 {
 	nk_count(skb, NK_DROP_NO_CONTAINER);
-	if (nk_make_unreachable(skb, family) != NK_OK || !nk_address_to_host(skb))
+	if (nk_make_unreachable(skb, family, false) != NK_OK || !nk_address_to_host(skb))
 		return TCX_DROP;
 	return bpf_redirect(node.host_device, BPF_F_INGRESS);
 }

@@ -14,6 +14,7 @@
 #include "link/device.h"
 #include "netlink/socket.h"
 #include "node/host_changes.h"
+#include "node/policy_rules.h"
 #include "store/store.h"
 
 namespace netkitd {
@@ -142,6 +143,7 @@ Result<void> purge(const Options& options, const Config& config) {
         // The containers are cut off: now the uplinks may lose the safety net.
         NK_TRY(datapath::Pins::remove_all(options.bpffs_path));
         NK_TRY(remove_networks(state.store, config, host));
+        NK_TRY(remove_policy_rules(host));
         NK_TRY(restore_host_changes(state.store, host));
     }
     if (may_be_removed) {

@@ -255,6 +255,25 @@ json describe_name_servers(const link::ResolverSettings& host) {
     return {{"servers", describe_addresses(host.servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
+void describe_uplinks_not_used(const NodeNetwork& network, json& result) {
+    for (const link::Uplink& uplink : network.uplinks()) {
+        if (!uplink.usable()) {
+            result.push_back(formatted("uplink {} is not used: {}", uplink.name, uplink.unusable));
+        }
+    }
+    if (const auto& others = network.left_out_uplinks(); !others.empty()) {
+        result.push_back(formatted(
+            "{} devices that this host has routes by are beyond the {} uplinks that netkitd has room for, {} and "
+            "others: containers reach nothing by them; name those that they need in `uplinks`",
+            others.size(), NK_MAX_UPLINKS, others.front()));
+    }
+    if (std::ranges::none_of(network.uplinks(), &link::Uplink::usable)) {
+        result.push_back(
+            "there is no uplink: containers reach each other and this host only (give a device an address or a route, "
+            "or name devices in `uplinks`)");
+    }
+}
+
 // What works less well than it could, in words that say what to do.
 json describe_degraded(Node& node, const link::ResolverSettings& host) {
     json result = json::array();
@@ -298,18 +317,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                 program.uplink, program.name, program.id, program.direction, program.uplink));
         }
     }
-    bool usable_uplink = false;
-    for (const link::Uplink& uplink : node.network().uplinks()) {
-        usable_uplink = usable_uplink || uplink.usable();
-        if (!uplink.usable()) {
-            result.push_back(formatted("uplink {} is not used: {}", uplink.name, uplink.unusable));
-        }
-    }
-    if (!usable_uplink) {
-        result.push_back(
-            "there is no uplink: containers reach each other and this host only (add a default route, or name devices "
-            "in `uplinks`)");
-    }
+    describe_uplinks_not_used(node.network(), result);
     return result;
 }
 

@@ -189,6 +189,22 @@ std::vector<std::uint32_t> numbers_in(int map) {
     return numbers;
 }
 
+// What stays is found all the while. Programs read the map when a way is looked for.
+Result<void> write_uplinks(int map, const std::vector<std::uint32_t>& wanted) {
+    const std::uint8_t value = 1;
+    for (const std::uint32_t ifindex : wanted) {
+        if (bpf_map_update_elem(map, &ifindex, &value, BPF_ANY) != 0) {
+            return fail_errno(errno, "add device {} to the uplinks", ifindex);
+        }
+    }
+    for (const std::uint32_t ifindex : numbers_in(map)) {
+        if (!std::ranges::contains(wanted, ifindex)) {
+            bpf_map_delete_elem(map, &ifindex);
+        }
+    }
+    return {};
+}
+
 nk_endpoint to_wire(const EndpointEntry& endpoint) {
     nk_endpoint wire{};
     wire.ifindex = endpoint.host_ifindex;
@@ -345,11 +361,11 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
                           settings.host);
     NK_TRY(non_masquerade.add());
     NK_TRY(host.add());
+    NK_TRY(write_uplinks(bpf_map__fd(maps.uplinks), settings.uplinks));
     std::ranges::copy(settings.host_device_mac.bytes, node.host_device_mac);
     publish(node.host_device, settings.host_device);
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
-    write_uplinks(node.uplinks, node.uplink_count, settings.uplinks);
     write_mtus(node, settings.mtus);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;

@@ -1,5 +1,5 @@
-// The slots in the node's configuration (abi.h, nk_node): an array of networks for each family, and one of uplinks, of
-// which the first `count` are in use.
+// The slots in the node's configuration (abi.h, nk_node): an array of networks for each family, of which the first
+// `count` are in use.
 //
 // Packets look through them while they are written. So what stays keeps its slot and is found all the while, a slot is
 // taken or freed by one store, and what is new comes before what is no more goes, if there is room.
@@ -23,11 +23,5 @@ void publish(T& field, T value) {
 // not masqueraded.
 void write_networks(std::span<nk_network> slots, std::uint32_t& count, std::uint32_t& routed_count,
                     const std::vector<nk_network>& wanted);
-
-// In a free slot: what no device has for an index.
-inline constexpr std::uint32_t kNoUplink = 0xffffffff;
-
-// `wanted`: each an ifindex, at most as many as there are slots.
-void write_uplinks(std::span<std::uint32_t> slots, std::uint32_t& count, const std::vector<std::uint32_t>& wanted);
 
 }  // namespace netkitd::datapath

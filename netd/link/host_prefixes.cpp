@@ -28,11 +28,6 @@ bool may_have_gateways(std::uint32_t ifindex, const DeviceNames& names) {
     return ifindex == kLoopbackIfindex || (name != names.end() && name->second == kHostDeviceName);
 }
 
-// Every host has these on every link.
-bool is_link_local(const IpPrefix& prefix) {
-    return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
-}
-
 bool has_next_hop(const NetlinkAttributes& route) {
     return route.bytes(RTA_GATEWAY) || route.bytes(RTA_VIA) || route.bytes(RTA_MULTIPATH) || route.bytes(RTA_NH_ID);
 }
@@ -62,7 +57,7 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
     }
     return HostPrefix{
         .prefix = prefix,
-        .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes),
+        .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) && route->rtm_dst_len >= kShortestPart,
         .text = formatted("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
 }
 

@@ -44,6 +44,10 @@ Result<void> for_each_route(Netlink& host, std::uint32_t table, const std::funct
     return {};
 }
 
+bool is_link_local(const IpPrefix& prefix) {
+    return IpPrefix::parse("fe80::/10")->overlaps(prefix) || IpPrefix::parse("ff00::/8")->overlaps(prefix);
+}
+
 Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope) {
     NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
     request.put_struct(ifaddrmsg{});

@@ -18,6 +18,13 @@ namespace netkitd::link {
 [[nodiscard]] Result<void> for_each_route(Netlink& host, std::uint32_t table,
                                           const std::function<void(const nlmsghdr&)>& handle);
 
+// Who takes all traffic (a VPN) has routes shorter than this in place of a default one: 0.0.0.0/1 and 128.0.0.0/1,
+// ::/1 and 8000::/1, 2000::/3.
+inline constexpr std::uint8_t kShortestPart = 8;
+
+// Of IPv6, a link's own unicast or any multicast: every host has these on every link.
+[[nodiscard]] bool is_link_local(const IpPrefix& prefix);
+
 struct HostAddress {
     IpAddr address;
     bool deprecated = false;

@@ -1,6 +1,6 @@
-// Uplinks are read from all routing tables, as policy rules may lead to any: a unicast default route names its device
-// itself, through the next hops of a multipath route, or through a nexthop object (ip-nexthop(8)), which may be a group
-// of others.
+// Uplinks are read from all routing tables, as policy rules may lead to any: a unicast route names its device itself,
+// through the next hops of a multipath route, or through a nexthop object (ip-nexthop(8)), which may be a group of
+// others.
 #include "link/uplink.h"
 
 #include <linux/if_arp.h>
@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <map>
 #include <set>
 
 #include "base/parse_number.h"
@@ -25,10 +26,15 @@ namespace {
 
 using DeviceSet = std::set<std::uint32_t>;  // of ifindexes
 
-// The devices of default routes, and the ids of nexthop objects that stand for devices.
-struct DefaultRoutes {
+// The devices of routes, and the ids of nexthop objects that stand for devices.
+struct Ways {
     DeviceSet devices;
     std::set<std::uint32_t> nexthops;
+};
+
+struct Routes {
+    Ways any;
+    Ways by_default;
 };
 
 // rtnexthop structures one after the other, each with its length (linux/rtnetlink.h).
@@ -44,20 +50,32 @@ void read_multipath(std::span<const std::byte> hops, DeviceSet& devices) {
     }
 }
 
-void read_route(const nlmsghdr& message, DefaultRoutes& defaults) {
+void read_ways(const NetlinkAttributes& route, Ways& ways) {
+    if (const auto device = route.u32(RTA_OIF)) {
+        ways.devices.insert(*device);
+    }
+    if (const auto hops = route.bytes(RTA_MULTIPATH)) {
+        read_multipath(*hops, ways.devices);
+    }
+    if (const auto nexthop = route.u32(RTA_NH_ID)) {
+        ways.nexthops.insert(*nexthop);
+    }
+}
+
+void read_route(const nlmsghdr& message, Routes& routes) {
     const auto route = fixed_part<rtmsg>(message);
-    if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_dst_len != 0 || route->rtm_type != RTN_UNICAST) {
+    if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_type != RTN_UNICAST ||
+        (route->rtm_flags & RTM_F_CLONED) != 0) {
         return;
     }
     const NetlinkAttributes attributes(message, sizeof(rtmsg));
-    if (const auto device = attributes.u32(RTA_OIF)) {
-        defaults.devices.insert(*device);
+    const auto destination = attributes.address(RTA_DST);
+    if (destination && is_link_local(IpPrefix(*destination, route->rtm_dst_len))) {
+        return;
     }
-    if (const auto hops = attributes.bytes(RTA_MULTIPATH)) {
-        read_multipath(*hops, defaults.devices);
-    }
-    if (const auto nexthop = attributes.u32(RTA_NH_ID)) {
-        defaults.nexthops.insert(*nexthop);
+    read_ways(attributes, routes.any);
+    if (route->rtm_dst_len < kShortestPart) {
+        read_ways(attributes, routes.by_default);
     }
 }
 
@@ -106,13 +124,15 @@ std::uint32_t locked_mtu(const nlmsghdr& message) {
     return locked ? metrics.u32(RTAX_MTU).value_or(0) : 0;
 }
 
-Result<DeviceSet> devices_of_default_routes(Netlink& host) {
-    DefaultRoutes defaults;
-    NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, defaults); }));
-    for (const std::uint32_t nexthop : defaults.nexthops) {
-        NK_TRY(resolve_nexthop(host, nexthop, defaults.devices));
+Result<Routes> read_routes(Netlink& host) {
+    Routes routes;
+    NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, routes); }));
+    for (Ways* ways : {&routes.any, &routes.by_default}) {
+        for (const std::uint32_t nexthop : ways->nexthops) {
+            NK_TRY(resolve_nexthop(host, nexthop, ways->devices));
+        }
     }
-    return std::move(defaults.devices);
+    return routes;
 }
 
 // In the kernel's order, but what is on its way out (RFC 4862, deprecated) comes last.
@@ -126,11 +146,38 @@ std::vector<IpAddr> in_order_of_preference(std::vector<HostAddress> addresses) {
     return ordered;
 }
 
+// The kernel has no header of the link before these devices' packets, coming or going (of what it says has none, gre
+// and sit have one as they come in: drivers in net/ipv4, net/ipv6).
+bool has_no_link_header(const Device& device) {
+    return device.hardware_type == ARPHRD_NONE || device.hardware_type == ARPHRD_TUNNEL ||
+           device.hardware_type == ARPHRD_TUNNEL6;
+}
+
+using DevicesByIndex = std::map<std::uint32_t, Device>;
+
+// What it receives is its master's, unless that is a VRF, which keeps routing tables apart and nothing more.
+const Device* master_of(const Device& device, const DevicesByIndex& devices) {
+    const auto master = devices.find(device.master);
+    return master == devices.end() || master->second.kind == "vrf" ? nullptr : &master->second;
+}
+
+// Why packets that are sent there reach nobody, or nobody's packets come from there; else empty.
+std::string why_no_uplink(const Device& device, const DevicesByIndex& devices) {
+    if (device.hardware_type == ARPHRD_LOOPBACK || device.kind == "dummy" || device.kind == "ifb") {
+        return formatted("{} leads to nobody: containers reach nothing by it", device.name);
+    }
+    if (const Device* master = master_of(device, devices)) {
+        return formatted("{} is a part of {}: what comes in by it is that device's, which may be an uplink",
+                         device.name, master->name);
+    }
+    return {};
+}
+
 std::string why_unusable(const Device& device) {
-    if (device.hardware_type != ARPHRD_ETHER && device.hardware_type != ARPHRD_NONE) {
+    if (device.hardware_type != ARPHRD_ETHER && !has_no_link_header(device)) {
         return formatted(
             "{} has packets of a kind that netkitd does not know (hardware type {}, linux/if_arp.h; Ethernet, "
-            "wireguard and tun it does): containers reach nothing by it",
+            "wireguard, tun, ipip it does): containers reach nothing by it",
             device.name, device.hardware_type);
     }
     return {};
@@ -139,23 +186,41 @@ std::string why_unusable(const Device& device) {
 }  // namespace
 
 Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured) {
-    const DeviceSet chosen = configured.empty() ? NK_TRY(devices_of_default_routes(host)) : DeviceSet();
+    const Routes routes = NK_TRY(read_routes(host));
     AddressMap addresses = NK_TRY(list_addresses(host, RT_SCOPE_UNIVERSE));
+    DevicesByIndex devices;
+    for (Device& device : NK_TRY(list_devices(host))) {
+        devices.emplace(device.ifindex, std::move(device));
+    }
+    const auto leads_somewhere = [&](const Device& device) {
+        return device.up && (addresses.contains(device.ifindex) || routes.any.devices.contains(device.ifindex)) &&
+               why_no_uplink(device, devices).empty();
+    };
     std::vector<Uplink> uplinks;
-    for (const Device& device : NK_TRY(list_devices(host))) {
+    for (const auto& [ifindex, device] : devices) {
         const bool wanted =
-            configured.empty() ? chosen.contains(device.ifindex) : std::ranges::contains(configured, device.name);
-        if (wanted && !device.is_host_end()) {
-            uplinks.push_back({.ifindex = device.ifindex,
+            configured.empty() ? leads_somewhere(device) : std::ranges::contains(configured, device.name);
+        if (wanted && !device.is_host_end() && !device.is_of_host_device()) {
+            const std::string obstacle = why_no_uplink(device, devices);
+            uplinks.push_back({.ifindex = ifindex,
                                .name = device.name,
                                .mtu = device.mtu,
-                               .addresses = in_order_of_preference(addresses[device.ifindex]),
-                               .is_l3 = device.hardware_type == ARPHRD_NONE,
-                               .unusable = why_unusable(device)});
+                               .addresses = in_order_of_preference(addresses[ifindex]),
+                               .is_l3 = has_no_link_header(device),
+                               .is_way_out = routes.by_default.devices.contains(ifindex),
+                               .unusable = obstacle.empty() ? why_unusable(device) : obstacle});
         }
     }
-    std::ranges::sort(uplinks, {}, &Uplink::ifindex);
     return uplinks;
+}
+
+std::vector<Uplink> ways_out(const std::vector<Uplink>& uplinks) {
+    std::vector<Uplink> result;
+    std::ranges::copy_if(uplinks, std::back_inserter(result), &Uplink::usable);
+    if (std::ranges::any_of(result, &Uplink::is_way_out)) {
+        std::erase_if(result, [](const Uplink& uplink) { return !uplink.is_way_out; });
+    }
+    return result;
 }
 
 Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vector<Uplink>& uplinks) {

@@ -17,17 +17,22 @@ struct Uplink {
     std::string name;
     std::uint32_t mtu = 0;
     std::vector<IpAddr> addresses;  // global scope
-    bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun)
+    bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun, ipip)
+    bool is_way_out = false;        // a default route of any table leads by it, or what is in its place
     std::string unusable;           // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
 
     [[nodiscard]] bool usable() const { return unusable.empty(); }
     bool operator==(const Uplink&) const = default;
 };
 
-// `configured` empty: every device with a default route (of any table, unicast, v4 or v6). Otherwise those names; one
-// that does not exist yet is left out. Ours (kRouteProtocol's devices, names nk + 8 hex digits) are never uplinks.
-// Ordered by ifindex.
+// `configured` empty: every device that is up and has an address of global scope or a unicast route to others, of any
+// table, and whose packets are its own: no loopback or dummy device, none that is a part of a bond or bridge (a VRF's
+// count). Otherwise those names; one that does not exist yet is left out. Ours (either end of netkitd0's pair, the
+// host's ends of containers' pairs) are never uplinks. Ordered by ifindex.
 [[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
+
+// Those that the outside at large is reached by: the ways out, or all where there is none. Usable ones only.
+[[nodiscard]] std::vector<Uplink> ways_out(const std::vector<Uplink>& uplinks);
 
 // The MTUs below their device's that the kernel heeds when it forwards: of the main table's routes with a locked one,
 // and of IPv6 on these uplinks. Sorted, each once.

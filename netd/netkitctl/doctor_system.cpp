@@ -150,12 +150,12 @@ Finding check_uplinks(const Host& host) {
     if (uplinks->empty()) {
         return {.check = kCheck,
                 .verdict = Verdict::warn,
-                .text = "there is no default route: containers reach each other and this host only",
-                .fix = "add a default route, or name devices in `uplinks`"};
+                .text = "no device has an address or a route: containers reach each other and this host only",
+                .fix = "connect this host to a network"};
     }
     return {.check = kCheck,
             .verdict = Verdict::ok,
-            .text = "the outside is reached by " + join(*uplinks, &link::Uplink::name),
+            .text = "containers reach what this host does, by " + join(*uplinks, &link::Uplink::name),
             .fix = ""};
 }
 

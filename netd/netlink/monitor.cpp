@@ -1,5 +1,6 @@
 #include "netlink/monitor.h"
 
+#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -62,6 +63,14 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
     return LinkEvent{.kind = LinkEvent::Kind::own_route_removed, .ifindex = attributes.u32(RTA_OIF).value_or(0)};
 }
 
+std::optional<LinkEvent> read_rule(const nlmsghdr& message) {
+    if (NetlinkAttributes(message, sizeof(fib_rule_hdr)).u8(FRA_PROTOCOL).value_or(0) != kRouteProtocol) {
+        return LinkEvent{.kind = LinkEvent::Kind::route};
+    }
+    return message.nlmsg_type == RTM_NEWRULE ? std::nullopt
+                                             : std::optional(LinkEvent{.kind = LinkEvent::Kind::own_route_removed});
+}
+
 // Whether force_forwarding may have been turned off. The kernel announces its change, but (seen on 6.18) does not say
 // what it is now: the message names the device and nothing else.
 bool tells_of_force_forwarding(const NetlinkAttributes& attributes) {
@@ -112,6 +121,9 @@ std::optional<LinkEvent> read_event(const nlmsghdr& message) {
         case RTM_NEWROUTE:
         case RTM_DELROUTE:
             return read_route(message);
+        case RTM_NEWRULE:
+        case RTM_DELRULE:
+            return read_rule(message);
         case RTM_NEWNETCONF:
             return read_netconf(message);
         default:
@@ -144,7 +156,7 @@ Result<Monitor> Monitor::open() {
         return fail_errno(errno, "bind a netlink socket for events");
     }
     for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-                      RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF}) {
+                      RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE}) {
         if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
             return fail_errno(errno, "subscribe to rtnetlink group {}", group);
         }

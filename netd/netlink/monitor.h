@@ -17,8 +17,8 @@ struct LinkEvent {
         device_down,        // RTM_NEWLINK: `ifindex` was up and is not any more
         address,            // an address of `ifindex` is new or changed
         address_removed,    // an address of `ifindex` is gone
-        route,              // the main table or another's default route changed, other than by kRouteProtocol
-        own_route_removed,  // one of kRouteProtocol is gone: `ifindex` if it led to a device, else 0
+        route,              // the main table, another's default route, or a policy rule changed, by others
+        own_route_removed,  // a route or rule of kRouteProtocol is gone: `ifindex` if it led to a device, else 0
         forwarding_off,     // perhaps, of `ifindex`, by itself or with all others (ip_forward=0, conf.all.forwarding=0)
         forwarding_off_everywhere,  // net.ipv6.conf.all.forwarding was turned off
         overrun,                    // ENOBUFS: events were lost, everything must be read again

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "node/network_routes.h"
+#include "node/policy_rules.h"
 
 namespace netkitd {
 namespace {
@@ -55,13 +56,14 @@ Result<void> NodeNetwork::sync(const Config& config) {
     known_host_prefixes_ = first_of_each_family(host_prefixes_, NK_MAX_HOST_PREFIXES);
     NK_TRY(sources_.sync(config));
     NK_TRY(uplinks_.discover(config.uplinks));
-    NK_TRY(big_tcp_.sync(config.big_tcp, uplinks_.all()));
+    NK_TRY(big_tcp_.sync(config.big_tcp, link::ways_out(uplinks_.all())));
     host_mtu_ = largest_mtu(config, uplink_mtu());
     NK_TRY(host_device_.sync(config, host_mtu_, big_tcp_.pair_sizes()));
     NK_TRY(sync_uplinks(config));
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
     NK_TRY(HostDevice::turn_on_forwarding(has_ipv6(config) && no_ipv6().empty()));
     NK_TRY(sync_network_routes(host_, store_, host_device(), config, gateways_of_links_, no_ipv6().empty()));
+    NK_TRY(sync_policy_rules(host_, config, no_ipv6().empty()));
     return ports_.sync(config.masquerade_ports);
 }
 

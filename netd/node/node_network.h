@@ -40,8 +40,10 @@ public:
 
     // As of the last sync.
     [[nodiscard]] const std::vector<link::Uplink>& uplinks() const { return uplinks_.all(); }
+    // Names of devices that are none, although the host reaches others by them, as there are too many.
+    [[nodiscard]] const std::vector<std::string>& left_out_uplinks() const { return uplinks_.left_out(); }
     [[nodiscard]] const Result<void>& uplink_failure() const { return uplinks_.failure(); }
-    // What a container's interface gets when nothing else is asked for: the smallest MTU of the uplinks.
+    // What a container's interface gets when nothing else is asked for: the smallest MTU of the ways out.
     [[nodiscard]] std::uint32_t uplink_mtu() const { return uplinks_.mtu(); }
     // Programs of others on an uplink, beside netkitd's, as of the last sync.
     [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const {

@@ -10,12 +10,10 @@
 
 #include "base/join.h"
 #include "config/default_prefixes.h"
+#include "link/host_tables.h"
 
 namespace netkitd {
 namespace {
-
-// A VPN that takes all traffic has two routes of this length or shorter, instead of a default route.
-constexpr std::uint8_t kShortestRoute4 = 8;
 
 using IsInTheWay = std::function<bool(const IpPrefix& prefix, const link::HostPrefix& host)>;
 
@@ -28,7 +26,7 @@ bool hides(const IpPrefix& prefix, const link::HostPrefix& host) {
 // so of IPv6 a wide route says nothing.
 bool is_not_free(const IpPrefix& prefix, const link::HostPrefix& host) {
     return hides(prefix, host) ||
-           (prefix.address().is_v4() && host.prefix.length() >= kShortestRoute4 && prefix.overlaps(host.prefix));
+           (prefix.address().is_v4() && host.prefix.length() >= link::kShortestPart && prefix.overlaps(host.prefix));
 }
 
 const link::HostPrefix* find_in_the_way(const IpPrefix& prefix, const std::vector<link::HostPrefix>& host,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <ranges>
 
 #include "abi.h"
 #include "base/format.h"
@@ -14,17 +15,18 @@ namespace {
 // RFC 1122 gives no smaller figure for Ethernet; used only while there is no uplink.
 constexpr std::uint32_t kMtuWithoutUplink = 1500;
 
-// Containers do not use the others of the host's default routes.
-void leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
-    std::size_t usable = 0;
-    for (link::Uplink& uplink : uplinks) {
-        if (uplink.usable() && ++usable > NK_MAX_UPLINKS) {
-            uplink.unusable = formatted(
-                "there are more than {} uplinks: containers reach nothing by it; name those that they need "
-                "in `uplinks`",
-                NK_MAX_UPLINKS);
-        }
+// The ways out come first, then those that came first.
+std::vector<std::string> leave_out_what_has_no_room(std::vector<link::Uplink>& uplinks) {
+    std::vector<std::string> left_out;
+    if (uplinks.size() <= NK_MAX_UPLINKS) {
+        return left_out;
     }
+    std::ranges::stable_partition(uplinks, &link::Uplink::is_way_out);
+    std::ranges::transform(uplinks | std::views::drop(NK_MAX_UPLINKS), std::back_inserter(left_out),
+                           &link::Uplink::name);
+    uplinks.resize(NK_MAX_UPLINKS);
+    std::ranges::sort(uplinks, {}, &link::Uplink::ifindex);
+    return left_out;
 }
 
 datapath::UplinkKind kind_of(const link::Uplink& uplink) {
@@ -35,7 +37,7 @@ datapath::UplinkKind kind_of(const link::Uplink& uplink) {
 
 Result<void> Uplinks::discover(const std::vector<std::string>& configured) {
     uplinks_ = NK_TRY(link::discover_uplinks(host_, configured));
-    leave_out_what_has_no_room(uplinks_);
+    left_out_ = leave_out_what_has_no_room(uplinks_);
     return {};
 }
 
@@ -101,13 +103,8 @@ std::vector<std::uint32_t> Uplinks::usable() const {
 }
 
 std::uint32_t Uplinks::mtu() const {
-    std::uint32_t smallest = 0;
-    for (const link::Uplink& uplink : uplinks_) {
-        if (uplink.usable() && (smallest == 0 || uplink.mtu < smallest)) {
-            smallest = uplink.mtu;
-        }
-    }
-    return smallest == 0 ? kMtuWithoutUplink : smallest;
+    const std::vector<link::Uplink> ways = link::ways_out(uplinks_);
+    return ways.empty() ? kMtuWithoutUplink : std::ranges::min(ways, {}, &link::Uplink::mtu).mtu;
 }
 
 }  // namespace netkitd

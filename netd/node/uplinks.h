@@ -31,14 +31,16 @@ public:
     // From what is no usable uplink any more.
     [[nodiscard]] Result<void> detach_former();
 
-    // As of the last sync.
+    // As of the last sync, those that there was room for.
     [[nodiscard]] const std::vector<link::Uplink>& all() const { return uplinks_; }
+    // Names of the others.
+    [[nodiscard]] const std::vector<std::string>& left_out() const { return left_out_; }
     // Programs of others beside netkitd's, likewise.
     [[nodiscard]] const std::vector<datapath::ForeignProgram>& foreign_programs() const { return foreign_programs_; }
     // ifindexes
     [[nodiscard]] std::vector<std::uint32_t> usable() const;
     [[nodiscard]] std::vector<std::uint32_t> attached() const { return {attached_.begin(), attached_.end()}; }
-    // The smallest of the usable ones.
+    // The smallest of the ways out.
     [[nodiscard]] std::uint32_t mtu() const;
 
 private:
@@ -48,6 +50,7 @@ private:
     link::Netlink& host_;
     datapath::Datapath& datapath_;
     std::vector<link::Uplink> uplinks_;
+    std::vector<std::string> left_out_;
     std::vector<datapath::ForeignProgram> foreign_programs_;
     Result<void> failure_;
     std::set<std::uint32_t> attached_;  // those that have this daemon's programs

@@ -78,6 +78,16 @@ VerdictCase unreachable(std::string name, const Net& net) {
     return row;
 }
 
+// A way leads there that containers do not have.
+VerdictCase no_uplink(std::string name, const Net& net, std::string_view source, std::string_view destination,
+                      std::string device = "nkweb") {
+    VerdictCase row = unchanged(std::move(name), Verdict::redirect, "no-uplink",
+                                Packet().ip(source, destination).tcp(50000, 443).syn(), std::move(device));
+    row.packet.eth(kHostEndMac, kContainerMac);
+    row.becomes = no_route_to(net, destination, source, row.packet, 20).eth(kContainerMac, kHostEndMac);
+    return row;
+}
+
 Packet from_web_udplite(const Net& net, std::uint16_t coverage) {
     return Packet().ip(net.web, net.remote).udplite(50000, 443, coverage).payload("hello");
 }
@@ -221,7 +231,7 @@ std::vector<VerdictCase> routed_cases(const Net& net) {
         to_stack("RoutedTooBigIsForTheStack", "stack-too-big", routed_to(net, net.special_route(6)).payload(1400),
                  "nkrouted"),
         to_stack("RoutedTtlUsedUp", "stack-ttl", routed_to(net, net.remote).ttl(1), "nkrouted"),
-        dropped("RoutedToANonUplink", "no-uplink", routed_to(net, net.special_route(4)), "nkrouted"),
+        no_uplink("RoutedToANonUplink", net, net.routed, net.special_route(4), "nkrouted"),
     };
 }
 
@@ -584,15 +594,15 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         nk_node& settings = n.settings();
         settings.flow_share4 = settings.flow_share6 = settings.flow_common4 = settings.flow_common6 = 0;
     };
-    VerdictCase no_uplinks = dropped("NoUplinkConfigured", "no-uplink", from_web(net));
-    no_uplinks.prepare = [](TestNode& n) { n.settings().uplink_count = 0; };
+    VerdictCase no_uplinks = no_uplink("NoUplinkConfigured", net, net.web, net.remote);
+    no_uplinks.prepare = [](TestNode& n) { n.set_uplinks({}); };
     VerdictCase no_networks =
         dropped("NoNetworkConfiguredIsMasquerade", "fragment", from_web(net).fragment(100, false));
     no_networks.prepare = [](TestNode& n) { n.settings().network4_count = 0, n.settings().network6_count = 1; };
     return {
         dropped("Blackhole", "route", web_to(net, net.special_route(1))),
-        dropped("RouteToANonUplink", "no-uplink", web_to(net, net.special_route(4))),
-        dropped("RouteIntoATunnel", "no-uplink", web_to(net, net.special_route(5))),
+        no_uplink("RouteToANonUplink", net, net.web, net.special_route(4)),
+        no_uplink("RouteIntoATunnel", net, net.web, net.special_route(5)),
         dropped("UplinkLendsAGatewayAddress", "no-source-address", web_to(net, net.special_route(8))),
         forwarding_off,
         with_pool(dropped("PoolNotConfigured", "ports-exhausted", from_web(net)), 0, 0),

@@ -54,13 +54,27 @@ const std::vector<IcmpType>& icmp_error_types(const Net& net) {
     return net.is_ipv6() ? v6 : v4;
 }
 
-Packet address_unreachable(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
-                           std::size_t quoted) {
-    Packet error = Packet().ip(address, told).icmp(net.is_ipv6() ? 1 : 3, net.is_ipv6() ? 3 : 1).icmp_rest(0);
+namespace {
+
+Packet unreachable(const Net& net, std::uint8_t code, std::string_view address, std::string_view told,
+                   const Packet& asked, std::size_t quoted) {
+    Packet error = Packet().ip(address, told).icmp(net.is_ipv6() ? 1 : 3, code).icmp_rest(0);
     if (!net.is_ipv6()) {
         error.identification(0);
     }
     return error.quoting(asked, net.header_size + quoted);
+}
+
+}  // namespace
+
+Packet address_unreachable(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
+                           std::size_t quoted) {
+    return unreachable(net, net.is_ipv6() ? 3 : 1, address, told, asked, quoted);
+}
+
+Packet no_route_to(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
+                   std::size_t quoted) {
+    return unreachable(net, 0, address, told, asked, quoted);
 }
 
 Packet from_web(const Net& net) {

@@ -62,11 +62,15 @@ check "too big without DF is fragmented" wait_for 20 handed_over
 ip route delete "$far4"
 contains "traceroute shows the way" "^ *2  $far4 " "$(in_web busybox traceroute -n -w 10 -q 1 -m 3 "$far4" || :)"
 # A next hop that is not known is the stack's to find: it has a copy of the packet, which must not leave.
-before=$(counter neighbour-missing)
-ip neigh flush dev up0
-check "ping by a next hop that is to be found first" in_web ping -c 1 -W 10 "$far4"
-check "over IPv6 too" in_web ping -c 1 -W 10 "$far6"
-check "each is counted by name" test "$(counter neighbour-missing)" -ge $((before + 2))
+# The outside may ask for the node's address, and be known by that, in between.
+found_first() {
+    local before
+    before=$(counter neighbour-missing)
+    ip neigh flush dev up0
+    in_web ping -c 1 -W 10 "$1" && test "$(counter neighbour-missing)" -gt "$before"
+}
+check "ping by a next hop that is to be found first, which is counted by name" wait_for 20 found_first "$far4"
+check "over IPv6 too" wait_for 20 found_first "$far6"
 contains "of a neighbour that isn't there the stack tells" 'Unreachable' "$(in_web ping -c 1 -W 10 192.0.2.99 || :)"
 contains "over IPv6 too" 'Address unreachable' "$(in_web ping -c 1 -W 10 2001:db8:1::99 || :)"
 kill "${background_pids[-1]}"

@@ -29,8 +29,9 @@ podman rm lost >/dev/null
 container web -- sleep 1000 >/dev/null
 container db -- sleep 1000 >/dev/null
 ip link add other0 type veth peer name other1
-ip link set other0 up
-ip address add 203.0.113.1/24 dev other0
+ip link add bridge0 type bridge
+ip link set other0 up master bridge0
+ip route add 203.0.113.0/24 dev other0
 in_container web ping -c 3 -i 0.2 -W 1 203.0.113.9 >/dev/null 2>&1 || :
 id=$(podman inspect --format '{{.Id}}' web)
 contains "endpoint show has what was dropped of a container's packets" 'no-uplink +3 .*other0' "$(netkitctl endpoint show "$id")"
@@ -42,6 +43,7 @@ daemon_stop
 daemon_start
 contains "a restart does not forget it" 'no-uplink +3 ' "$(netkitctl endpoint show "$id")"
 ip link delete other0
+ip link delete bridge0
 
 nft add table ip filter
 nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'

@@ -104,6 +104,12 @@ void DaemonTest::signal(int signal) const {
     ::kill(daemon_, signal);
 }
 
+void DaemonTest::purge() const {
+    node().run(formatted("{} --purge --force --config {} --bpffs {} --store {} --socket {}", NETKITD_PROGRAM,
+                         scratch("netkitd.json"), bpffs().string(), scratch("state/state.db"),
+                         scratch("netkitd.sock")));
+}
+
 void DaemonTest::stop(int signal) {
     ASSERT_GT(daemon_, 0) << "it does not run";  // kill(0) would be to the tests themselves
     this->signal(signal);

@@ -50,6 +50,8 @@ protected:
     // Waits until it ends by itself: its exit status, or none if it does not, or a signal ended it.
     [[nodiscard]] std::optional<int> own_end();
     void signal(int signal) const;
+    // Where no daemon runs: `netkitd --purge`, whoever is attached.
+    void purge() const;
     [[nodiscard]] pid_t daemon_pid() const { return daemon_; }
 
     [[nodiscard]] Result<nlohmann::json> call(const ipc::Request& request,

@@ -112,9 +112,6 @@ void configure(nk_node& node, const TestNode::Options& options) {
     node.routed6_count = 1;
     node.host_netns_cookie = link::current_netns_cookie().value();
     node.host_device = if_nametoindex("netkitd0");
-    node.uplinks[0] = if_nametoindex("eth0");
-    node.uplinks[1] = if_nametoindex("eth1");
-    node.uplink_count = 2;
     node.mtus[0] = 1300;
     node.mtu_count = 1;
     node.marking = 1;
@@ -421,6 +418,7 @@ Result<TestNode> TestNode::create(const NetworkNamespace& home, const Options& o
     }
     TestNode node(std::move(skeleton), options);
     configure(node.settings(), options);
+    node.set_uplinks({"eth0", "eth1"});
     NK_TRY(node.add_endpoint("10.77.0.2", "nkweb", 1));
     NK_TRY(node.add_endpoint("10.77.0.3", "nkdb", 2));
     NK_TRY(node.add_endpoint("10.88.0.2", "nkrouted", 3));
@@ -437,6 +435,7 @@ std::uint16_t first_fragment_id(std::string_view destination) {
 void TestNode::reset(const Options& options) const {
     settings() = {};
     configure(settings(), options);
+    set_uplinks({"eth0", "eth1"});
     clear_array(*skeleton_->maps.next_hops, 1);
     clear_array(*skeleton_->maps.port_tries, libbpf_num_possible_cpus());
     clear_prefixes(*skeleton_->maps.non_masquerade4, IpFamily::v4);
@@ -498,6 +497,17 @@ Result<void> add_prefix(std::string_view text, const bpf_map* map4, const bpf_ma
 }
 
 }  // namespace
+
+void TestNode::set_uplinks(const std::vector<const char*>& devices) const {
+    const std::uint8_t value = 1;
+    clear_hash(*skeleton_->maps.uplinks);
+    for (const char* device : devices) {
+        const std::uint32_t ifindex = if_nametoindex(device);
+        if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.uplinks), &ifindex, &value, BPF_ANY) != 0) {
+            throw std::runtime_error(formatted("{} is not to be an uplink: {}", device, std::strerror(errno)));
+        }
+    }
+}
 
 Result<void> TestNode::add_non_masquerade(std::string_view text) const {
     return add_prefix(text, skeleton_->maps.non_masquerade4, skeleton_->maps.non_masquerade6,

@@ -117,6 +117,8 @@ public:
     // Packets, by the counter's name; only what is not zero.
     [[nodiscard]] std::map<std::string, std::uint64_t> counted() const;
 
+    // Those that containers send out by: eth0 and eth1 at first.
+    void set_uplinks(const std::vector<const char*>& devices) const;
     // A destination that is not masqueraded, like 198.51.100.0/24.
     [[nodiscard]] Result<void> add_non_masquerade(std::string_view text) const;
     // The host's, although in a network's prefix.

@@ -198,9 +198,9 @@ TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNu
 
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
     EXPECT_THAT(degraded_text(), Not(HasSubstr("there is no uplink")));
-    node().run("ip route del default");
+    node().run("ip link set up0 down");
     EXPECT_TRUE(eventually([&] { return degraded_text().contains("there is no uplink"); }));
-    node().run("ip route add default via 198.51.100.2");
+    node().run("ip link set up0 up && ip route add default via 198.51.100.2");
     EXPECT_TRUE(eventually([&] { return !degraded_text().contains("there is no uplink"); }));
 }
 

@@ -366,9 +366,7 @@ TEST_F(UpgradeTest, IsNotHeldUpByAProgramOfADeviceThatIsGone) {
 TEST_F(UpgradeTest, PurgeRemovesWhatAnyVersionMade) {
     upgrade();
     stop(SIGTERM);
-    node().run(formatted("{} --purge --config {} --bpffs {} --store {} --socket {}", NETKITD_PROGRAM,
-                         scratch("netkitd.json"), bpffs().string(), scratch("state/state.db"),
-                         scratch("netkitd.sock")));
+    purge();
     EXPECT_FALSE(std::filesystem::exists(pins()));
     EXPECT_FALSE(std::filesystem::exists(scratch("state/state.db")));
 }

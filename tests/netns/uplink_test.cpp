@@ -1,7 +1,10 @@
-// Which devices lead outside.
+// Which devices lead to others.
 #include "link/uplink.h"
 
 #include <gmock/gmock.h>
+
+#include <algorithm>
+#include <iterator>
 
 #include "harness/netns.h"
 #include "link/device.h"
@@ -38,26 +41,59 @@ protected:
         EXPECT_TRUE(uplinks) << uplinks.error().message();
         return uplinks.value_or(std::vector<Uplink>());
     }
-    [[nodiscard]] std::vector<std::string> names(const std::vector<std::string>& configured = {}) {
+    static std::vector<std::string> names_of(const std::vector<Uplink>& uplinks) {
         std::vector<std::string> names;
-        for (const Uplink& uplink : discover(configured)) {
-            names.push_back(uplink.name);
-        }
+        std::ranges::transform(uplinks, std::back_inserter(names), &Uplink::name);
         return names;
     }
+    [[nodiscard]] std::vector<std::string> names(const std::vector<std::string>& configured = {}) {
+        return names_of(discover(configured));
+    }
+    [[nodiscard]] std::vector<std::string> out() { return names_of(ways_out(discover())); }
+    [[nodiscard]] const test::NetworkNamespace& outside() const { return *outside_; }
 
 private:
     std::unique_ptr<test::NetworkNamespace> outside_;
     std::unique_ptr<Netlink> socket_;
 };
 
-TEST_F(UplinkTest, ThereIsNoneWithoutADefaultRoute) {
-    EXPECT_THAT(names(), IsEmpty());
-    add_wire("up0", 1);
+TEST_F(UplinkTest, IsWhateverIsUpAndHasAnAddress) {
+    test::connect(node(), "up0", outside(), "to-up0");
+    EXPECT_THAT(names(), IsEmpty()) << "each link has fe80::";
+    node().run("ip addr add 192.0.2.1/24 dev up0");
+    ASSERT_THAT(names(), ElementsAre("up0"));
+    EXPECT_FALSE(discover()[0].is_way_out);
+    node().run("ip link set up0 down");
     EXPECT_THAT(names(), IsEmpty());
 }
 
-TEST_F(UplinkTest, IsTheDeviceOfTheDefaultRouteWithItsGlobalAddresses) {
+TEST_F(UplinkTest, OrARouteToOthersOfAnyTable) {
+    test::connect(node(), "up0", outside(), "to-up0");
+    node().run("ip route add unreachable 198.51.100.0/24 table 100 && ip -6 route add fe80::/64 dev up0 table 100");
+    EXPECT_THAT(names(), IsEmpty());
+    node().run("ip route replace 198.51.100.0/24 dev up0 table 100");
+    EXPECT_THAT(names(), ElementsAre("up0"));
+}
+
+// The whole's packets pass its programs.
+TEST_F(UplinkTest, APartOfABridgeIsNone) {
+    add_wire("port0", 1);
+    node().run("ip link add br0 type bridge && ip link set br0 up && ip link set port0 master br0");
+    EXPECT_THAT(names(), IsEmpty());
+    node().run("ip addr add 203.0.113.1/24 dev br0");
+    EXPECT_THAT(names(), ElementsAre("br0"));
+    EXPECT_THAT(discover({"port0"}).at(0).unusable, HasSubstr("port0 is a part of br0"));
+}
+
+TEST_F(UplinkTest, WhatLeadsToNobodyIsNone) {
+    node().run("ip link add ifb9 type ifb && ip link set ifb9 up && ip addr add 203.0.113.1/24 dev ifb9");
+    EXPECT_THAT(names(), IsEmpty());
+    for (const char* device : {"ifb9", "lo"}) {
+        EXPECT_THAT(discover({device}).at(0).unusable, HasSubstr(formatted("{} leads to nobody", device)));
+    }
+}
+
+TEST_F(UplinkTest, HasItsGlobalAddressesAndMayBeTheWayOut) {
     add_wire("up0", 1);
     node().run("ip link set up0 mtu 1450 && ip route add default via 192.0.2.254");
     const auto uplinks = discover();
@@ -65,33 +101,36 @@ TEST_F(UplinkTest, IsTheDeviceOfTheDefaultRouteWithItsGlobalAddresses) {
     EXPECT_EQ(uplinks[0].name, "up0");
     EXPECT_EQ(uplinks[0].mtu, 1450U);
     EXPECT_EQ(uplinks[0].unusable, "");
+    EXPECT_TRUE(uplinks[0].is_way_out);
     // fe80:: is of link scope.
     EXPECT_THAT(uplinks[0].addresses,
                 ElementsAre(IpAddr::parse("192.0.2.1").value(), IpAddr::parse("2001:db8::1").value()));
 }
 
-TEST_F(UplinkTest, AnIpv6DefaultRouteIsEnough) {
+TEST_F(UplinkTest, AnIpv6DefaultRouteMakesAWayOut) {
     add_wire("up0", 1);
     node().run("ip -6 route add default via 2001:db8::ff");
-    EXPECT_THAT(names(), ElementsAre("up0"));
+    EXPECT_THAT(out(), ElementsAre("up0"));
 }
 
-TEST_F(UplinkTest, SeveralDefaultRoutesMakeSeveral) {
+TEST_F(UplinkTest, SeveralDefaultRoutesMakeSeveralWaysOut) {
     add_wire("up1", 1);
     add_wire("up0", 2);
+    add_wire("lan0", 3);
+    EXPECT_THAT(out(), ElementsAre("up1", "up0", "lan0")) << "without a default route, all of them";
     node().run("ip route add default via 192.0.2.254 dev up0 metric 200");
     node().run("ip route add default via 192.0.2.253 dev up1 metric 100");
-    EXPECT_THAT(names(), ElementsAre("up1", "up0"));  // in the order of their indexes
+    EXPECT_THAT(out(), ElementsAre("up1", "up0"));  // in the order of their indexes
 }
 
 TEST_F(UplinkTest, EveryNextHopOfAMultipathRouteIsOne) {
     add_wire("up0", 1);
     add_wire("up1", 2);
     node().run("ip route add default nexthop via 192.0.2.254 dev up0 nexthop via 192.0.2.253 dev up1");
-    EXPECT_THAT(names(), ElementsAre("up0", "up1"));
+    EXPECT_THAT(out(), ElementsAre("up0", "up1"));
     node().run("ip route del default");
     node().run("ip -6 route add default nexthop via 2001:db8::fe dev up0 nexthop via 2001:db8::ff dev up1");
-    EXPECT_THAT(names(), ElementsAre("up0", "up1"));
+    EXPECT_THAT(out(), ElementsAre("up0", "up1"));
 }
 
 TEST_F(UplinkTest, NexthopObjectsAndGroupsOfThemAreFollowed) {
@@ -101,27 +140,36 @@ TEST_F(UplinkTest, NexthopObjectsAndGroupsOfThemAreFollowed) {
     node().run("echo 0 > /proc/sys/net/ipv4/nexthop_compat_mode");
     node().run("ip nexthop add id 1 via 192.0.2.254 dev up0 && ip nexthop add id 2 via 192.0.2.253 dev up1");
     node().run("ip route add default nhid 2");
-    EXPECT_THAT(names(), ElementsAre("up1"));
+    EXPECT_THAT(out(), ElementsAre("up1"));
     node().run("ip nexthop add id 3 group 1/2 && ip route replace default nhid 3");
-    EXPECT_THAT(names(), ElementsAre("up0", "up1"));
+    EXPECT_THAT(out(), ElementsAre("up0", "up1"));
 }
 
 // What policy rules lead to, of a second provider or of wg-quick.
-TEST_F(UplinkTest, ADefaultRouteOfAnyTableIsEnough) {
+TEST_F(UplinkTest, ADefaultRouteOfAnyTableMakesOne) {
     add_wire("up0", 1);
     add_wire("up1", 2);
     node().run("ip route add default via 192.0.2.254 dev up0 table 100");
-    EXPECT_THAT(names(), ElementsAre("up0"));
+    EXPECT_THAT(out(), ElementsAre("up0"));
     node().run("ip -6 route add default via 2001:db8::ff dev up1 table 51820");
-    EXPECT_THAT(names(), ElementsAre("up0", "up1"));
+    EXPECT_THAT(out(), ElementsAre("up0", "up1"));
 }
 
-TEST_F(UplinkTest, RoutesThatRefuseOrLeadToSomeOnlyDoNotCount) {
+TEST_F(UplinkTest, SoDoBothHalvesOfAllThereIs) {
     add_wire("up0", 1);
-    node().run("ip route add 198.51.100.0/24 via 192.0.2.254 table 100");
+    add_wire("lan0", 2);
+    node().run("ip route add 0.0.0.0/1 dev up0 && ip route add 128.0.0.0/1 dev up0");
+    EXPECT_THAT(out(), ElementsAre("up0"));
+}
+
+TEST_F(UplinkTest, RoutesThatRefuseOrLeadToSomeOnlyMakeNoWayOut) {
+    add_wire("up0", 1);
+    add_wire("up1", 2);
+    node().run("ip route add 198.51.100.0/24 via 192.0.2.254 dev up0 table 100");
     node().run("ip route add unreachable default table 100 && ip -6 route add prohibit default table 100");
     node().run("ip route add unreachable default && ip -6 route add blackhole default");
-    EXPECT_THAT(names(), IsEmpty());
+    node().run("ip route add default via 192.0.2.253 dev up1 table 101");
+    EXPECT_THAT(out(), ElementsAre("up1"));
 }
 
 TEST_F(UplinkTest, ADeviceWithoutAnEthernetHeaderIsAnL3One) {
@@ -138,16 +186,9 @@ TEST_F(UplinkTest, ADeviceWithoutAnEthernetHeaderIsAnL3One) {
     EXPECT_EQ(uplinks[0].unusable + uplinks[1].unusable, "");
 }
 
-TEST_F(UplinkTest, TheLoopbackDeviceIsUnusable) {
-    const auto uplinks = discover({"lo"});
-    ASSERT_EQ(uplinks.size(), 1U);
-    EXPECT_THAT(uplinks[0].unusable, HasSubstr("lo has packets of a kind that netkitd does not know"));
-}
-
 TEST_F(UplinkTest, ConfiguredNamesAreTakenAsTheyAreAndMissingOnesLeftOut) {
     add_wire("up0", 1);
     add_wire("up1", 2);
-    node().run("ip route add default via 192.0.2.254 dev up0");
     EXPECT_THAT(names({"up1", "not-yet0"}), ElementsAre("up1"));
 }
 

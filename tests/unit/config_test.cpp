@@ -257,10 +257,10 @@ TEST(Config, UplinksAreDeviceNames) {
     EXPECT_THAT(refusal(R"({"uplinks": ["eth0", "../x"]})"), HasSubstr("uplinks[1]: '../x' is not an interface name"));
     EXPECT_THAT(refusal(R"({"uplinks": ["eth0", "eth1", "eth0"]})"), HasSubstr("eth0 is there twice"));
     std::string many = R"({"uplinks": ["e0")";
-    for (int i = 1; i < 17; ++i) {
+    for (int i = 1; i < 257; ++i) {
         many += formatted(R"(,"e{}")", i);
     }
-    EXPECT_THAT(refusal(many + "]}"), HasSubstr("uplinks: 17 devices; at most 16"));
+    EXPECT_THAT(refusal(many + "]}"), HasSubstr("uplinks: 257 devices; at most 256"));
 }
 
 TEST(Config, TheMasqueradePoolIsHighAndWideEnough) {

@@ -111,9 +111,9 @@ TEST_F(DoctorTest, NotRoot) {
 }
 
 TEST_F(DoctorTest, Uplinks) {
-    EXPECT_THAT(finding("uplinks").text, HasSubstr("reached by eth0"));
+    EXPECT_THAT(finding("uplinks").text, HasSubstr("by eth0"));
     host_.uplinks = [] { return std::vector<link::Uplink>(); };
-    expect("uplinks", Verdict::warn, "there is no default route", "`uplinks`");
+    expect("uplinks", Verdict::warn, "no device has an address or a route", "connect this host");
     host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("ppp0", "ppp0 has packets of a kind")}; };
     expect("uplinks", Verdict::warn, "ppp0 has packets of a kind", "ip rule add from");
     host_.uplinks = []() -> Result<std::vector<link::Uplink>> {

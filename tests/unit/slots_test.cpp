@@ -1,4 +1,4 @@
-// Networks and uplinks in the node's configuration: what programs find while they come, change and go.
+// Networks in the node's configuration: what programs find while they come, change and go.
 #include "datapath/slots.h"
 
 #include <gmock/gmock.h>
@@ -73,40 +73,10 @@ TEST_F(NetworkSlotsTest, OneOfTheSameAddressAndAnotherLengthIsAnotherOne) {
     EXPECT_EQ(slots_[1].mask.word[0], narrower.mask.word[0]);
 }
 
-class UplinkSlotsTest : public ::testing::Test {
-protected:
-    void write(const std::vector<std::uint32_t>& wanted) { write_uplinks(slots_, count_, wanted); }
-    // As programs see them: those below the count.
-    [[nodiscard]] std::vector<std::uint32_t> seen() const { return {slots_.begin(), slots_.begin() + count_}; }
-
-private:
-    std::array<std::uint32_t, 4> slots_{};
-    std::uint32_t count_ = 0;
-};
-
-TEST_F(UplinkSlotsTest, OneThatStaysKeepsItsSlot) {
-    write({5, 7});
-    EXPECT_THAT(seen(), ElementsAre(5, 7));
-    write({3, 5, 7});
-    EXPECT_THAT(seen(), ElementsAre(5, 7, 3));
-    write({3, 7});
-    EXPECT_THAT(seen(), ElementsAre(kNoUplink, 7, 3));
-    write({2, 7});
-    EXPECT_THAT(seen(), ElementsAre(2, 7));
-}
-
-TEST_F(UplinkSlotsTest, WithoutRoomWhatGoesMakesIt) {
-    write({1, 2, 3, 4});
-    write({3, 4, 5, 6});
-    EXPECT_THAT(seen(), ElementsAre(5, 6, 3, 4));
-}
-
-TEST_F(UplinkSlotsTest, AllMayGo) {
-    write({1, 2});
-    write({});
-    EXPECT_THAT(seen(), ElementsAre());
-    write({2});
-    EXPECT_THAT(seen(), ElementsAre(2));
+TEST_F(NetworkSlotsTest, WithoutRoomWhatGoesMakesIt) {
+    write({network("10.1.0.0"), network("10.2.0.0"), network("10.3.0.0")});
+    write({network("10.3.0.0"), network("10.4.0.0"), network("10.5.0.0")});
+    EXPECT_THAT(seen(), ElementsAre(address("10.4.0.0"), address("10.5.0.0"), address("10.3.0.0")));
 }
 
 }  // namespace

@@ -8,7 +8,9 @@
 #include "lib/packet/csum.h"
 #include "lib/packet/parse.h"
 
+#define NK_ICMP_NET_UNREACHABLE 0
 #define NK_ICMP_HOST_UNREACHABLE 1
+#define NK_ICMP6_NO_ROUTE 0
 #define NK_ICMP6_ADDRESS_UNREACHABLE 3
 #define NK_ERROR_TTL 64
 
@@ -53,11 +55,12 @@ static __always_inline int nk_put_first(struct __sk_buff *skb, const void *heade
 	return bpf_skb_store_bytes(skb, ETH_HLEN, headers, len, BPF_F_RECOMPUTE_CSUM) ? NK_DROP_REWRITE_FAILED : NK_OK;
 }
 
-static __noinline int nk_make_unreachable4(struct __sk_buff *skb)
+static __noinline int nk_make_unreachable4(struct __sk_buff *skb, bool no_route)
 {
 	struct nk_unreachable4 answer = {
 	    .ip = {.version = 4, .ihl = 5, .ttl = NK_ERROR_TTL, .protocol = IPPROTO_ICMP},
-	    .icmp = {.type = NK_ICMP_UNREACHABLE, .code = NK_ICMP_HOST_UNREACHABLE},
+	    .icmp = {.type = NK_ICMP_UNREACHABLE,
+		     .code = no_route ? NK_ICMP_NET_UNREACHABLE : NK_ICMP_HOST_UNREACHABLE},
 	};
 	__u32 quote[(sizeof(struct iphdr) + NK_QUOTED_MOST) / 4] = {};
 	const struct iphdr *asked = (const struct iphdr *)quote;
@@ -79,11 +82,11 @@ static __noinline int nk_make_unreachable4(struct __sk_buff *skb)
 	return nk_put_first(skb, &answer, sizeof(answer));
 }
 
-static __noinline int nk_make_unreachable6(struct __sk_buff *skb)
+static __noinline int nk_make_unreachable6(struct __sk_buff *skb, bool no_route)
 {
 	struct nk_unreachable6 answer = {
 	    .ip = {.version = 6, .hop_limit = NK_ERROR_TTL, .nexthdr = IPPROTO_ICMPV6},
-	    .icmp = {.type = NK_ICMP6_UNREACHABLE, .code = NK_ICMP6_ADDRESS_UNREACHABLE},
+	    .icmp = {.type = NK_ICMP6_UNREACHABLE, .code = no_route ? NK_ICMP6_NO_ROUTE : NK_ICMP6_ADDRESS_UNREACHABLE},
 	};
 	__u32 quote[(sizeof(struct ipv6hdr) + NK_QUOTED_MOST) / 4] = {};
 	const struct ipv6hdr *asked = (const struct ipv6hdr *)quote;
@@ -107,8 +110,9 @@ static __noinline int nk_make_unreachable6(struct __sk_buff *skb)
 	return nk_put_first(skb, &answer, sizeof(answer));
 }
 
-// NK_OK, or why there is none; then the packet may be only a part of what it was.
-NK_GLOBAL int nk_make_unreachable(struct __sk_buff *skb, int family)
+// `no_route`: nobody gets there from here; else only that address is not there. NK_OK, or why there is no answer; then
+// the packet may be only a part of what it was.
+NK_GLOBAL int nk_make_unreachable(struct __sk_buff *skb, int family, bool no_route)
 {
-	return family == NK_IPV4 ? nk_make_unreachable4(skb) : nk_make_unreachable6(skb);
+	return family == NK_IPV4 ? nk_make_unreachable4(skb, no_route) : nk_make_unreachable6(skb, no_route);
 }

@@ -14,6 +14,7 @@
 #include "lib/nat/masquerade.h"
 #include "lib/node.h"
 #include "lib/route/route.h"
+#include "lib/uplink_set.h"
 
 // Of eight equal next hops, each is found but for once in 5000 times.
 #define NK_WAY_TRIES 64
@@ -55,7 +56,7 @@ static __always_inline bool nk_route_by(struct __sk_buff *skb, const struct nk_m
 	    .uplink = uplink,
 	};
 
-	if (!search.network || !nk_is_uplink(uplink))
+	if (!search.network || !nk_is_uplink(&search.uplink))
 		return false;
 	route->key.container_ifindex = 0;
 	bpf_loop(NK_WAY_TRIES, nk_way_try, &search, 0);

@@ -17,6 +17,7 @@
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
 #include "lib/packet/skb.h"
+#include "lib/uplink_set.h"
 
 #define NK_MAX_U16 0xffff
 
@@ -252,7 +253,7 @@ static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_fl
 	if (nk_ask_source6(skb, key, traffic_class, route))
 		return;
 	nk_ask_fib(skb, key, traffic_class, wire_len, route);
-	if (nk_has_next_hop(route) && nk_is_uplink(route->fib.ifindex))
+	if (nk_has_next_hop(route) && nk_is_uplink(&route->fib.ifindex))
 		nk_ask_source6(skb, key, traffic_class, route);
 }
 

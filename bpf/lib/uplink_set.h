@@ -1,0 +1,18 @@
+// The devices that containers may send out by: those whose programs are there (netd/node/uplinks.h). Asked when a way
+// is looked for, not for each packet of a flow.
+#pragma once
+
+#include "lib/base.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * NK_MAX_UPLINKS); // all the old ones and all the new ones
+	__type(key, __u32);			 // ifindex
+	__type(value, __u8);			 // says nothing
+} uplinks SEC(".maps");
+
+// A pointer, to what need not be copied to the callers' stack.
+static __always_inline bool nk_is_uplink(const __u32 *ifindex)
+{
+	return bpf_map_lookup_elem(&uplinks, ifindex);
+}

@@ -1,0 +1,107 @@
+#include "link/policy_rules.h"
+
+#include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
+
+#include <array>
+#include <cerrno>
+
+#include "netlink/attributes.h"
+#include "netlink/request.h"
+#include "netlink/route_protocol.h"
+
+namespace netkitd::link {
+namespace {
+
+// fib_default_rules_init() in net/ipv4/fib_rules.c; of IPv6, fib6_rules_net_init().
+constexpr std::uint32_t kMainPreference = 0x7FFE;
+
+// Of VRFs: it is about what comes by one of their devices, or goes out by it.
+bool is_about_vrfs(const NetlinkAttributes& rule) {
+    return rule.u8(FRA_L3MDEV).value_or(0) != 0;
+}
+
+bool leads_past_main(const fib_rule_hdr& rule, const NetlinkAttributes& attributes) {
+    const std::uint32_t table = attributes.u32(FRA_TABLE).value_or(rule.table);
+    switch (rule.action) {
+        case FR_ACT_TO_TBL:
+            return !is_about_vrfs(attributes) && table != RT_TABLE_LOCAL && table != RT_TABLE_MAIN;
+        case FR_ACT_GOTO:
+        case FR_ACT_BLACKHOLE:
+        case FR_ACT_UNREACHABLE:
+        case FR_ACT_PROHIBIT:
+            return true;
+        default:
+            return false;
+    }
+}
+
+std::optional<PolicyRule> read_rule(const nlmsghdr& message) {
+    const auto rule = fixed_part<fib_rule_hdr>(message);
+    if (message.nlmsg_type != RTM_NEWRULE || !rule || (rule->family != AF_INET && rule->family != AF_INET6)) {
+        return std::nullopt;
+    }
+    const NetlinkAttributes attributes(message, sizeof(fib_rule_hdr));
+    const auto destination = attributes.address(FRA_DST);
+    const std::uint32_t preference = attributes.u32(FRA_PRIORITY).value_or(0);
+    if (preference >= kMainPreference) {
+        return std::nullopt;
+    }
+    return PolicyRule{.family = rule->family == AF_INET ? IpFamily::v4 : IpFamily::v6,
+                      .preference = preference,
+                      .to = destination ? std::optional(IpPrefix(*destination, rule->dst_len)) : std::nullopt,
+                      .is_ours = attributes.u8(FRA_PROTOCOL).value_or(0) == kRouteProtocol,
+                      .leads_past_main = leads_past_main(*rule, attributes)};
+}
+
+NetlinkRequest rule_request(std::uint16_t type, std::uint16_t flags, const MainTableRule& rule, std::string_view verb) {
+    NetlinkRequest request(
+        type, flags, formatted("{} the rule {} to {} lookup main", verb, rule.preference, rule.prefix.to_string()));
+    fib_rule_hdr header{};
+    header.family = rule.prefix.address().is_v4() ? AF_INET : AF_INET6;
+    header.dst_len = rule.prefix.length();
+    header.table = RT_TABLE_MAIN;
+    header.action = FR_ACT_TO_TBL;
+    request.put_struct(header)
+        .put_u32(FRA_PRIORITY, rule.preference)
+        .put_u8(FRA_PROTOCOL, kRouteProtocol)
+        .put_address(FRA_DST, rule.prefix.address());
+    return request;
+}
+
+Result<void> unless(Result<void> done, int expected) {
+    return !done && done.error().system_error() == expected ? Result<void>() : done;
+}
+
+}  // namespace
+
+Result<std::vector<PolicyRule>> list_policy_rules(Netlink& host) {
+    std::vector<PolicyRule> rules;
+    for (const int family : {AF_INET, AF_INET6}) {
+        NetlinkRequest request(RTM_GETRULE, NLM_F_DUMP, "list the policy rules");
+        fib_rule_hdr filter{};
+        filter.family = static_cast<std::uint8_t>(family);
+        request.put_struct(filter);
+        // EAFNOSUPPORT: a kernel without that family, or without rules of it (fib_nl_dumprule()).
+        NK_TRY(unless(host.query(request,
+                                 [&](const nlmsghdr& message) {
+                                     if (const auto rule = read_rule(message)) {
+                                         rules.push_back(*rule);
+                                     }
+                                 }),
+                      EAFNOSUPPORT));
+    }
+    return rules;
+}
+
+Result<void> add_rule(Netlink& host, const MainTableRule& rule) {
+    NetlinkRequest request = rule_request(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule, "add");
+    return unless(host.transact(request), EEXIST);
+}
+
+Result<void> remove_rule(Netlink& host, const MainTableRule& rule) {
+    NetlinkRequest request = rule_request(RTM_DELRULE, 0, rule, "remove");
+    return unless(host.transact(request), ENOENT);
+}
+
+}  // namespace netkitd::link

@@ -1,0 +1,37 @@
+// Policy rules of the host's (ip-rule(8)): which table a packet's way is looked for in. Those of others may lead past
+// the main table, where the routes to containers are (an exit node's: everything by the tunnel); ours lead there
+// before.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/ip_addr.h"
+#include "base/result.h"
+#include "netlink/socket.h"
+
+namespace netkitd::link {
+
+struct PolicyRule {
+    IpFamily family = IpFamily::v4;
+    std::uint32_t preference = 0;  // rules are asked in this order
+    std::optional<IpPrefix> to;    // the destinations that it is about; all
+    bool is_ours = false;          // by kRouteProtocol
+    bool leads_past_main = false;  // decides, or asks another table, before the main one is asked
+};
+
+// Of both families, those before the main table's.
+[[nodiscard]] Result<std::vector<PolicyRule>> list_policy_rules(Netlink& host);
+
+// That the main table is asked for the way to `prefix` once `preference` is reached.
+struct MainTableRule {
+    IpPrefix prefix;
+    std::uint32_t preference = 0;
+    auto operator<=>(const MainTableRule&) const = default;
+};
+// One that is there already is not an error, nor is one that is not there.
+[[nodiscard]] Result<void> add_rule(Netlink& host, const MainTableRule& rule);
+[[nodiscard]] Result<void> remove_rule(Netlink& host, const MainTableRule& rule);
+
+}  // namespace netkitd::link

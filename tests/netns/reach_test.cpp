@@ -1,0 +1,385 @@
+// A container reaches what its host reaches: a second card's network, a tunnel's prefixes, another runtime's bridge,
+// all without configuration; with the host's address on that device, and nobody gets in unasked.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/format.h"
+#include "harness/daemon_test.h"
+#include "harness/traffic.h"
+#include "harness/tun_wire.h"
+#include "harness/wait.h"
+
+namespace netkitd::test {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+struct Family {
+    std::string name;
+    std::string option;
+    std::string container;
+    std::string gateway;
+    std::string network;
+    std::string length;  // of addresses on a device
+    std::string node;    // on the device that a test is about
+    std::string other;   // behind it
+    std::string far;     // behind that, by a route
+    std::string far_route;
+    std::array<std::string, 2> halves;  // of all there is, as OpenVPN has them
+    std::string other_prefix;
+};
+const Family kV4{.name = "V4",
+                 .option = "-4",
+                 .container = "10.77.0.2",
+                 .gateway = "10.77.0.1",
+                 .network = "10.77.0.0/16",
+                 .length = "/24",
+                 .node = "192.0.2.1",
+                 .other = "192.0.2.2",
+                 .far = "203.0.113.7",
+                 .far_route = "203.0.113.0/24",
+                 .halves = {"0.0.0.0/1", "128.0.0.0/1"},
+                 .other_prefix = "192.0.2.0/24"};
+const Family kV6{.name = "V6",
+                 .option = "-6",
+                 .container = "fd6e:6b64::2",
+                 .gateway = "fd6e:6b64::1",
+                 .network = "fd6e:6b64::/64",
+                 .length = "/64 nodad",
+                 .node = "2001:db8:2::1",
+                 .other = "2001:db8:2::2",
+                 .far = "2001:db8:7::7",
+                 .far_route = "2001:db8:7::/64",
+                 .halves = {"::/1", "8000::/1"},
+                 .other_prefix = "2001:db8:2::/64"};
+
+// A daemon that runs, with a container; the host has its uplink up0 and forwards nothing.
+class ReachTest : public DaemonTest, public testing::WithParamInterface<Family> {
+protected:
+    void SetUp() override {
+        DaemonTest::SetUp();
+        if (IsSkipped()) {
+            return;
+        }
+        ASSERT_TRUE(start());
+        ASSERT_TRUE(attach(web_, "web"));
+    }
+    void configure(const std::string& json) {
+        std::ofstream(scratch("netkitd.json")) << json;
+        stop(SIGTERM);
+        ASSERT_TRUE(start()) << log();
+    }
+    // ip(8) of this family, on the node.
+    void ip(const std::string& command) const { node().run(formatted("ip {} {}", net.option, command)); }
+
+    // The addresses of both ends, and what is behind the other one.
+    void set_addresses(const std::string& device, const std::string& others_device) const {
+        ip(formatted("addr add {}{} dev {}", net.node, net.length, device));
+        other_.run(formatted("ip {0} addr add {1}{2} dev {3}; ip link set lo up; ip {0} addr add {4}{5} dev lo",
+                             net.option, net.other, net.length, others_device, net.far,
+                             net.option == "-4" ? "/32" : "/128"));
+    }
+    void add_card(const std::string& name) const {
+        connect(node(), name, other_, "eth0");
+        set_addresses(name, "eth0");
+    }
+    // As another runtime makes it, or libvirt: `other_` is a container of its, which has all its ways by the bridge.
+    void add_bridge(const std::string& name) const {
+        node().run(formatted("ip link add {} type bridge && ip link set {} up", name, name));
+        connect(node(), "port0", other_, "eth0");
+        node().run(formatted("ip link set port0 master {}", name));
+        set_addresses(name, "eth0");
+        other_.run(formatted("ip {} route add default via {}", net.option, net.node));
+    }
+
+    [[nodiscard]] std::vector<std::string> uplinks() const {
+        std::vector<std::string> names;
+        const nlohmann::json now = status();
+        for (const auto& uplink : now.at("uplinks")) {
+            names.push_back(uplink.at("name").get<std::string>());
+        }
+        return names;
+    }
+    [[nodiscard]] bool comes_to_be_an_uplink(const std::string& name) const {
+        return eventually([&] { return std::ranges::contains(uplinks(), name); });
+    }
+    // What whoever is there sees of a new flow.
+    [[nodiscard]] std::string seen_by(const std::string& mirror) const {
+        const Address to = echo_at(mirror);
+        return seen_as(socket_in(web_.netns(), to, SOCK_DGRAM).get(), to);
+    }
+    // By every kind of packet, with the host's address there.
+    void expect_reached(const std::string& device, const std::string& address) const {
+        SCOPED_TRACE(formatted("{} by {}", address, device));
+        ASSERT_TRUE(comes_to_be_an_uplink(device)) << log();
+        EXPECT_TRUE(web_.netns().reaches(address));
+        EXPECT_TRUE(web_.netns().succeeds(formatted("ping -c 1 -W 5 -s 4000 {}", address))) << "in fragments";
+        {
+            const EchoServer server(other_, address);
+            const Address to = echo_at(address);
+            const UniqueFd stream = socket_in(web_.netns(), to, SOCK_STREAM);
+            ASSERT_EQ(::connect(stream.get(), to.get(), to.size), 0) << std::strerror(errno);
+            std::array<char, 16> answer{};
+            ASSERT_EQ(::send(stream.get(), "hello", 5, 0), 5);
+            EXPECT_EQ(::recv(stream.get(), answer.data(), answer.size(), 0), 5);
+        }
+        {
+            const Mirror mirror(other_, address);
+            EXPECT_EQ(seen_by(address), net.node);
+        }
+        // Nobody listens there now: the error finds its way back.
+        const Address to = echo_at(address);
+        const UniqueFd refused = socket_in(web_.netns(), to, SOCK_DGRAM);
+        ASSERT_EQ(::connect(refused.get(), to.get(), to.size), 0);
+        ASSERT_EQ(::send(refused.get(), "hello", 5, 0), 5);
+        char byte = 0;
+        EXPECT_EQ(::recv(refused.get(), &byte, 1, 0), -1);
+        EXPECT_EQ(errno, ECONNREFUSED);
+    }
+    void expect_nobody_gets_in() const {
+        const std::uint64_t before = counted("unsolicited");
+        other_.run(formatted("ip {} route replace {} via {}", net.option, net.network, net.node));
+        EXPECT_TRUE(other_.cannot_reach(net.container));
+        EXPECT_GT(counted("unsolicited"), before);
+        other_.run(formatted("ip {} route del {}", net.option, net.network));
+    }
+
+    const Family net = GetParam();
+    const ContainerProcess web_;
+    const NetworkNamespace other_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, ReachTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(ReachTest, ASecondCardsNetworkAndWhatIsBehindIt) {
+    add_card("up1");
+    ip(formatted("route add {} via {}", net.far_route, net.other));
+    expect_reached("up1", net.other);
+    expect_reached("up1", net.far);
+    expect_nobody_gets_in();
+}
+
+TEST_P(ReachTest, ATunnelWithSomePrefixes) {
+    const TunWire wire(node(), "vpn0", other_, "vpn0");
+    set_addresses("vpn0", "vpn0");
+    ip(formatted("route add {} dev vpn0", net.far_route));
+    expect_reached("vpn0", net.other);
+    expect_reached("vpn0", net.far);
+    expect_nobody_gets_in();
+}
+
+// Two routes that are longer than the default one, which stays: OpenVPN's redirect-gateway def1.
+TEST_P(ReachTest, ATunnelWithBothHalvesOfAllThereIs) {
+    const TunWire wire(node(), "vpn0", other_, "vpn0");
+    set_addresses("vpn0", "vpn0");
+    ip(formatted("route add {} dev vpn0", net.halves.at(0)));
+    ip(formatted("route add {} dev vpn0", net.halves.at(1)));
+    expect_reached("vpn0", net.far);
+    EXPECT_TRUE(node().reaches(net.container));
+    EXPECT_TRUE(web_.netns().reaches(net.gateway));
+    expect_nobody_gets_in();
+}
+
+TEST_P(ReachTest, ContainersOnAnothersBridge) {
+    add_bridge("theirs0");
+    expect_reached("theirs0", net.other);
+    expect_nobody_gets_in();
+    EXPECT_THAT(uplinks(), Not(Contains("port0")));
+}
+
+TEST_P(ReachTest, ContainersOnAnothersBridgeGetInWhereTheyAreNotMasqueraded) {
+    add_bridge("theirs0");
+    configure(formatted(R"({{"masquerade": {{"non_masquerade_cidrs": ["{}"]}}}})", net.other_prefix));
+    ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
+    const EchoServer ours(web_.netns(), net.container);
+    const EchoServer theirs(other_, net.other);
+    EXPECT_TRUE(other_.reaches(net.container));
+    EXPECT_TRUE(web_.netns().reaches(net.other));
+    for (const auto& [from, to] : {std::pair(&other_, net.container), std::pair(&web_.netns(), net.other)}) {
+        const Address server = echo_at(to);
+        const UniqueFd stream = socket_in(*from, server, SOCK_STREAM);
+        ASSERT_EQ(::connect(stream.get(), server.get(), server.size), 0) << to << ": " << std::strerror(errno);
+        std::array<char, 16> answer{};
+        ASSERT_EQ(::send(stream.get(), "hello", 5, 0), 5);
+        EXPECT_EQ(::recv(stream.get(), answer.data(), answer.size(), 0), 5);
+    }
+}
+
+TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
+    add_card("up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    const EchoServer server(other_, net.other);
+    Tally tally;
+    {
+        const std::jthread traffic(
+            [&](const std::stop_token& stop) { transfer(stop, web_.netns(), echo_at(net.other), tally); });
+        ASSERT_TRUE(eventually([&] { return tally.came_back > 10; }));
+        node().run("ip link set up1 down && ip link set up1 name lan1 && ip link set lan1 up");
+        if (net.option == "-6") {
+            ip(formatted("addr add {}{} dev lan1", net.node, net.length));  // the kernel took it with the link
+        }
+        ASSERT_TRUE(comes_to_be_an_uplink("lan1"));
+        const std::uint64_t before = tally.came_back;
+        EXPECT_TRUE(eventually([&] { return tally.came_back > before + 10; }));
+    }
+    EXPECT_EQ(tally.failed, 0U);
+    node().run("ip link del lan1");
+    EXPECT_TRUE(eventually([&] { return uplinks() == std::vector<std::string>{"up0"}; }));
+}
+
+TEST_P(ReachTest, AnAddressThatChangesIsUsedAtOnce) {
+    add_card("up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    const Mirror mirror(other_, net.other);
+    EXPECT_TRUE(eventually([&] { return seen_by(net.other) == net.node; }));
+    const std::string second = net.node + "9";
+    ip(formatted("addr add {}{} dev up1", second, net.length));
+    ip(formatted("addr del {} dev up1", net.node + (net.option == "-4" ? "/24" : "/64")));
+    ip(formatted("addr replace {}{} dev up1", second, net.length));
+    EXPECT_TRUE(eventually([&] { return seen_by(net.other) == second; })) << seen_by(net.other);
+}
+
+// Where nothing can be sent, whoever sends is told.
+TEST_P(ReachTest, WhereADeviceIsNoUplinkThatIsSaidAtOnce) {
+    add_bridge("theirs0");
+    ip(formatted("route add {} dev port0", net.far_route));
+    const std::string told = net.option == "-4" ? "Destination Net Unreachable" : "No route";
+    EXPECT_TRUE(eventually(
+        [&] { return web_.netns().run(formatted("ping -n -c 1 -W 3 {} || true", net.far)).contains(told); }));
+    const Address to = echo_at(net.far);
+    const UniqueFd stream = socket_in(web_.netns(), to, SOCK_STREAM);
+    EXPECT_EQ(::connect(stream.get(), to.get(), to.size), -1);
+    EXPECT_EQ(errno, ENETUNREACH);
+    EXPECT_THAT(uplinks(), Not(Contains("port0")));
+    EXPECT_THAT(degraded(), Contains(testing::AllOf(HasSubstr("no-uplink"), HasSubstr("port0"))));
+}
+
+// Rules that send all there is by a tunnel, before the main table is asked: Tailscale's exit node.
+class ExitNodeTest : public ReachTest {
+protected:
+    void SetUp() override {
+        ReachTest::SetUp();
+        if (!IsSkipped()) {
+            rules_at_first_ = rules();
+            wire_.emplace(node(), "exit0", other_, "exit0");
+            set_addresses("exit0", "exit0");
+        }
+    }
+    void use_exit_node() const {
+        ip("route add default dev exit0 table 52");
+        ip("rule add preference 5270 lookup 52");
+    }
+    [[nodiscard]] std::string rules() const { return node().run(formatted("ip {} rule", net.option)); }
+    [[nodiscard]] bool host_and_container_reach_each_other() const {
+        return node().reaches(net.container) && web_.netns().reaches(net.gateway);
+    }
+
+    std::string rules_at_first_;
+
+private:
+    std::optional<TunWire> wire_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, ExitNodeTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(ExitNodeTest, CutsNeitherTheHostNorTheOutsideFromContainers) {
+    EXPECT_THAT(rules_at_first_, Not(HasSubstr(net.network))) << "without another's rule there is none of ours";
+    use_exit_node();
+    EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + net.container); })) << rules();
+    for (const char* strictness : {"0", "1"}) {
+        node().run(formatted("for f in all netkitd0; do sysctl -qw net.ipv4.conf.$f.rp_filter={}; done", strictness));
+        EXPECT_TRUE(host_and_container_reach_each_other()) << strictness;
+    }
+    expect_reached("exit0", net.far);
+    expect_nobody_gets_in();
+    stop(SIGKILL);
+    EXPECT_TRUE(host_and_container_reach_each_other()) << "without a daemon";
+    ASSERT_TRUE(start());
+    EXPECT_TRUE(host_and_container_reach_each_other());
+    ip("rule del preference 5270 lookup 52");
+    EXPECT_TRUE(eventually([&] { return rules() == rules_at_first_; })) << rules();
+}
+
+TEST_P(ExitNodeTest, OursIsBeforeTheFirstThatLeadsPastTheMainTable) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains("5269:"); })) << rules();
+    ip("rule add preference 100 lookup main suppress_prefixlength 0");
+    ip("rule add preference 5210 fwmark 0x80000 unreachable");
+    EXPECT_TRUE(eventually([&] { return rules().contains("5209:") && !rules().contains("5269:"); })) << rules();
+    node().run(formatted("ip {} rule flush protocol 120", net.option));
+    EXPECT_TRUE(eventually([&] { return rules().contains("5209:"); })) << "deleted by somebody: " << rules();
+}
+
+// As an address or a link of the host's always has.
+TEST_P(ExitNodeTest, WhatTheHostHasInAPrefixGoesFirst) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains("5269:"); })) << rules();
+    const bool v4 = net.option == "-4";
+    const std::string host = v4 ? "10.77.9.1" : "fd6e:6b64::9:1";
+    const std::string behind = v4 ? "10.77.9.2" : "fd6e:6b64::9:2";
+    const std::string length = v4 ? "/24" : "/112 nodad";
+    const NetworkNamespace neighbour;
+    connect(node(), "late0", neighbour, "eth0");
+    ip(formatted("addr add {}{} dev late0", host, length));
+    neighbour.run(formatted("ip addr add {}{} dev eth0", behind, length));
+    EXPECT_TRUE(node().reaches(behind));
+    EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + net.container); }));
+}
+
+TEST_P(ExitNodeTest, ItsRulesAreGoneWithAPurge) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains(net.network); })) << rules();
+    stop(SIGTERM);
+    purge();
+    EXPECT_THAT(rules(), Not(HasSubstr(net.network)));
+    EXPECT_THAT(rules(), HasSubstr("5270:"));
+}
+
+class ManyDevicesTest : public DaemonTest {};
+
+// Ports of a bridge, as those of another runtime's containers are.
+TEST_F(ManyDevicesTest, AThousandPortsOfABridgeAreNoUplinks) {
+    ASSERT_TRUE(start());
+    node().run(
+        "ip link add theirs0 type bridge && ip link set theirs0 up && ip addr add 192.0.2.1/24 dev theirs0; "
+        "for i in $(seq 1000); do echo link add port$i type veth peer name peer$i; echo link set port$i master "
+        "theirs0; "
+        "echo link set port$i up; done | ip -batch -");
+    EXPECT_TRUE(eventually([&] { return status().at("uplinks").size() == 2U; })) << status().at("uplinks");
+    const ContainerProcess web;
+    EXPECT_TRUE(attach(web, "web"));
+    EXPECT_EQ(node().run("ls " + (pins() / "links").string() + " | grep -c ^uplink-"), "4\n");
+}
+
+TEST_F(ManyDevicesTest, WaysOutComeFirstWhereThereAreMoreUplinksThanRoom) {
+    node().run(
+        "for i in $(seq 300); do echo link add lan$i type veth peer name peer$i; echo link set lan$i up; "
+        "echo addr add 192.0.$((i / 250 + 2)).$((i % 250 + 1))/32 dev lan$i; done | ip -batch -;"
+        "ip route add default dev lan300 metric 7");
+    ASSERT_TRUE(start()) << log();
+    const nlohmann::json now = status();
+    ASSERT_EQ(now.at("uplinks").size(), 256U);
+    EXPECT_EQ(now.at("uplinks").back().at("name"), "lan300");
+    EXPECT_THAT(degraded(), Contains(testing::AllOf(HasSubstr("45 devices"), HasSubstr("lan255"))));
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    EXPECT_TRUE(web.netns().reaches("198.51.100.2"));
+}
+
+}  // namespace
+}  // namespace netkitd::test
