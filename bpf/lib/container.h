@@ -181,7 +181,7 @@ static __always_inline int nk_forward(struct __sk_buff *skb, const struct nk_out
 {
 	int result;
 
-	if (!nk_is_uplink(&out->route->fib.ifindex))
+	if (!out->route->to_uplink)
 		return nk_answer_no_uplink(skb, out);
 	if (out->ip.ttl <= 1)
 		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
@@ -215,7 +215,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
-	if (!nk_is_uplink(&out->route->fib.ifindex))
+	if (!out->route->to_uplink)
 		return nk_answer_no_uplink(skb, out);
 	result = nk_check_masquerade(out);
 	if (result == NK_OK)

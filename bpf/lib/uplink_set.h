@@ -1,5 +1,5 @@
-// The devices that containers may send out by: those whose programs are there (netd/node/uplinks.h). Asked when a way
-// is looked for, not for each packet of a flow.
+// The devices that containers may send out by: those whose programs are there (netd/node/uplinks.h). Asked when the FIB
+// is.
 #pragma once
 
 #include "lib/base.h"

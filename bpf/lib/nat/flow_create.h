@@ -281,7 +281,7 @@ static __always_inline void nk_search_port(struct nk_port_search *search)
 static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
 	struct nk_port_search search = {.skb = skb, .m = m};
-	bool keeps_port = nk_keeps_port(m->key.proto);
+	struct nk_flow_counts *counts;
 	int result;
 
 	if (m->tcp_flags & NK_TCP_RST)
@@ -292,17 +292,18 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_NO_SOURCE;
 	if (!node.port_first || node.port_last < node.port_first)
 		return NK_DROP_PORTS_EXHAUSTED;
-	if (keeps_port && !nk_in_pool(m->key.sport))
+	if (nk_keeps_port(m->key.proto) && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
 	m->start = m->now_ns;
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
-	search.may_begin = nk_flow_may_begin(m->family, m->endpoint_id);
-	if (!nk_port_try(0, &search) && !keeps_port && search.may_begin)
+	counts = nk_flow_counts_of(m->endpoint_id);
+	search.may_begin = nk_flow_may_begin(m->family, counts);
+	if (!nk_port_try(0, &search) && !nk_keeps_port(m->key.proto) && search.may_begin)
 		nk_search_port(&search);
 	if (search.claim == NK_CLAIM_TAKEN || search.claim == NK_CLAIM_FAILED)
-		return nk_refused_claim(&search, keeps_port);
+		return nk_refused_claim(&search, nk_keeps_port(m->key.proto));
 	if (search.claim == NK_CLAIM_NEW)
-		nk_flow_count_one(m->family, m->endpoint_id);
+		nk_flow_count_one(m->family, counts);
 	result = nk_flow_insert_forward(m, route, search.claim);
 	if (result == NK_OK && search.claim == NK_CLAIM_NEW)
 		nk_count_new_flow(skb, &search);

@@ -30,7 +30,7 @@ static __always_inline __u32 *nk_flow_count(enum nk_family family, struct nk_flo
 }
 
 // NULL: there is no room for it.
-static __always_inline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_id)
+static __noinline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_id)
 {
 	struct nk_flow_counts *counts = bpf_map_lookup_elem(&flow_counts, &endpoint_id);
 	struct nk_flow_counts none = {};
@@ -41,9 +41,9 @@ static __always_inline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_i
 	return bpf_map_lookup_elem(&flow_counts, &endpoint_id);
 }
 
-static __noinline bool nk_flow_may_begin(enum nk_family family, __u32 endpoint_id)
+// `counts`: of whoever begins it, or NULL.
+static __noinline bool nk_flow_may_begin(enum nk_family family, struct nk_flow_counts *counts)
 {
-	struct nk_flow_counts *counts = nk_flow_counts_of(endpoint_id);
 	__u64 share = family == NK_IPV4 ? node.flow_share4 : node.flow_share6;
 	__u64 common = family == NK_IPV4 ? node.flow_common4 : node.flow_common6;
 	__u64 count, all;
@@ -59,13 +59,10 @@ static __noinline bool nk_flow_may_begin(enum nk_family family, __u32 endpoint_i
 
 // A reverse half was inserted: to be called in the run that did. A flow's other half comes and goes with it, and is not
 // counted.
-static __noinline int nk_flow_count_one(enum nk_family family, __u32 endpoint_id)
+static __always_inline void nk_flow_count_one(enum nk_family family, struct nk_flow_counts *counts)
 {
-	struct nk_flow_counts *counts = nk_flow_counts_of(endpoint_id);
-
 	if (counts)
 		__sync_fetch_and_add(nk_flow_count(family, counts), 1);
-	return 0;
 }
 
 // Takes it off again. Whether it was there.

@@ -320,9 +320,10 @@ static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family f
 {
 	__u32 owner = nk_host_flow_owner(skb, sender, leaving);
 	__u32 number = owner == NK_HOST_ID ? 0 : nk_host_answer_begins(family, &leaving->key, owner);
+	struct nk_flow_counts *counts = nk_flow_counts_of(owner);
 	long error = -1;
 
-	if (owner != NK_HOST_ID || nk_flow_may_begin(family, NK_HOST_ID))
+	if (owner != NK_HOST_ID || nk_flow_may_begin(family, counts))
 		error = nk_host_flow_insert(family, leaving, owner, number);
 	// A container may have begun one on another CPU since that was looked at; or the host has.
 	if (error == -NK_EEXIST) {
@@ -336,7 +337,7 @@ static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family f
 		nk_count(skb, NK_EVENT_HOST_FLOW_REFUSED);
 		return 0;
 	}
-	nk_flow_count_one(family, owner);
+	nk_flow_count_one(family, counts);
 	nk_count(skb, NK_EVENT_HOST_FLOW);
 	return 0;
 }

@@ -1,5 +1,5 @@
-// The short ways of plain packets that are not translated: between two containers of one network; out of a container
-// whose network is routed, or to where it is not masqueraded; and to a container of a routed network.
+// The short ways of plain packets that are not translated: between two containers of one network, or to the host; out
+// of a container whose network is routed, or to where it is not masqueraded; and to a container of a routed network.
 //
 // What is found out for one packet out is good for the next ones between the same two addresses, until the clock ticks
 // or the daemon says that something changed (route.h): that it is not masqueraded, whose its source is, the next hop.
@@ -7,6 +7,7 @@
 
 #include "lib/base.h"
 #include "lib/endpoint.h"
+#include "lib/host_device.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 #include "lib/route/route.h"
@@ -39,7 +40,8 @@ static __always_inline int nk_fast_routed(struct __sk_buff *skb, enum nk_family 
 	return nk_send_plain(p, route->fib.dmac, route->fib.smac, route->fib.ifindex);
 }
 
-// From one container to another of the same network, `network`. `peer`: bpf_redirect_peer() works here.
+// From one container to another of the same network, `network`, or to the host by that's gateway. `peer`:
+// bpf_redirect_peer() works here.
 static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p,
 					   const volatile struct nk_network *network, bool peer)
 {
@@ -50,6 +52,11 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 	if (nk_has_host_prefixes(family) || !source || source->ifindex != skb->ifindex ||
 	    !nk_network_holds(family, network, &saddr))
 		return NK_LONG_WAY;
+	if (nk_is_gateway(family, network, &daddr)) {
+		skb->tc_index = 0;
+		nk_count(skb, NK_EVENT_STACK_HOST);
+		return nk_to_host(skb);
+	}
 	target = nk_endpoint(family, &daddr);
 	if (!target)
 		return NK_LONG_WAY;

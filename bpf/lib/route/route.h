@@ -123,7 +123,8 @@ struct nk_route {
 	struct bpf_fib_lookup fib;
 	struct nk_addr source6;
 	bool source6_known;
-	__u8 unused[3];
+	bool to_uplink; // the way leads to one
+	__u8 unused[2];
 	struct nk_addr own;    // another address that was found to be the host's; unset if none was
 	struct nk_addr routed; // the container's, if a packet of it went this way with it; else unset (fast.h)
 };
@@ -139,6 +140,7 @@ static __noinline void nk_ask_fib(struct __sk_buff *skb, const struct nk_flow6_k
 {
 	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, wire_len, &route->fib)
 						     : nk_ask_fib6(skb, key, class, wire_len, 0, &route->fib);
+	route->to_uplink = nk_is_uplink(&route->fib.ifindex);
 }
 
 #define NK_ROUTES_BITS 8
@@ -253,7 +255,7 @@ static __noinline void nk_find_source6(struct __sk_buff *skb, const struct nk_fl
 	if (nk_ask_source6(skb, key, traffic_class, route))
 		return;
 	nk_ask_fib(skb, key, traffic_class, wire_len, route);
-	if (nk_has_next_hop(route) && nk_is_uplink(&route->fib.ifindex))
+	if (nk_has_next_hop(route) && route->to_uplink)
 		nk_ask_source6(skb, key, traffic_class, route);
 }
 
