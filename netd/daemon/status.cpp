@@ -45,6 +45,7 @@ json describe_uplinks(const NodeNetwork& network) {
                           {"foreign_programs", describe_foreign_programs(network, uplink.name)},
                           {"mtu", uplink.mtu},
                           {"addresses", describe_addresses(uplink.addresses)},
+                          {"way_out", uplink.is_way_out},
                           {"state", uplink.usable() ? "attached" : "unusable"},
                           {"reason", uplink.unusable}});
     }
@@ -255,7 +256,13 @@ json describe_name_servers(const link::ResolverSettings& host) {
     return {{"servers", describe_addresses(host.servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
-void describe_uplinks_not_used(const NodeNetwork& network, json& result) {
+void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std::string>& configured, json& result) {
+    for (const std::string& name : configured) {
+        if (!std::ranges::contains(network.uplinks(), name, &link::Uplink::name)) {
+            result.push_back(
+                formatted("uplink {} of the configuration is not there: it is used once a device has that name", name));
+        }
+    }
     for (const link::Uplink& uplink : network.uplinks()) {
         if (!uplink.usable()) {
             result.push_back(formatted("uplink {} is not used: {}", uplink.name, uplink.unusable));
@@ -317,7 +324,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                 program.uplink, program.name, program.id, program.direction, program.uplink));
         }
     }
-    describe_uplinks_not_used(node.network(), result);
+    describe_uplinks_not_used(node.network(), node.endpoints().config().uplinks, result);
     return result;
 }
 
@@ -333,6 +340,10 @@ Result<json> describe_status(Node& node) {
          {{"configured", mode.configured}, {"active", link::to_string(mode.modes.active)}, {"reason", mode.reason}}},
         {"attach_mode", link::is_netkit(mode.modes.active) ? "netkit" : "tcx"},
         {"host_routing", "bpf"},
+        {"host_device",
+         {{"name", link::kHostDeviceName},
+          {"ifindex", node.network().host_device()},
+          {"mtu", node.network().host_mtu()}}},
         {"masquerading", describe_masquerade(node)},
         {"services", "not available"},
         {"big_tcp", describe_big_tcp(node.network().big_tcp(), node.network().no_ipv6().empty())},

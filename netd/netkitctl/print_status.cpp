@@ -10,6 +10,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kIndent = "  ";
+// Of the devices in one line.
+constexpr std::size_t kMostNamed = 4;
 
 std::string section(std::string_view title, const Table& table) {
     return table.empty() ? "" : formatted("\n{}\n{}", title, table.to_string(kIndent));
@@ -21,8 +23,10 @@ std::string masquerading(const json& status) {
         return "off: the networks are routed";
     }
     const std::string but_not = text_at(masquerade, "non_masquerade_cidrs");
+    const std::size_t devices = array_at(masquerade, "devices").size();
     return formatted("{}{} through {}, ports {}", text_at(masquerade, "networks"),
-                     but_not == "-" ? "" : formatted(", but not to {},", but_not), text_at(masquerade, "devices"),
+                     but_not == "-" ? "" : formatted(", but not to {},", but_not),
+                     devices > kMostNamed ? formatted("{} uplinks", devices) : text_at(masquerade, "devices"),
                      text_at(masquerade, "ports"));
 }
 
@@ -54,6 +58,8 @@ std::string overview(const json& status) {
     table.add({"Device mode", formatted("{} (configured: {})", text_at(mode, "active"), text_at(mode, "configured"))});
     table.add({"Attach mode", text_at(status, "attach_mode")});
     table.add({"Host routing", text_at(status, "host_routing")});
+    const json& host_device = object_at(status, "host_device");
+    table.add({"Host device", formatted("{} (mtu {})", text_at(host_device, "name"), text_at(host_device, "mtu"))});
     table.add({"Masquerading", masquerading(status)});
     table.add({"Name servers", name_servers(status)});
     table.add({"Services", text_at(status, "services")});
@@ -75,7 +81,9 @@ std::string uplinks(const json& status) {
     for (const json& uplink : array_at(status, "uplinks")) {
         const std::string reason = text_at(uplink, "reason");
         table.add({text_at(uplink, "name"), text_at(uplink, "ifindex"), text_at(uplink, "mtu"),
-                   text_at(uplink, "addresses"), text_at(uplink, "state") + (reason == "-" ? "" : ": " + reason)});
+                   text_at(uplink, "addresses"),
+                   text_at(uplink, "state") + (is_true(uplink, "way_out") ? ", way out" : "") +
+                       (reason == "-" ? "" : ": " + reason)});
     }
     return section("Uplinks", table);
 }

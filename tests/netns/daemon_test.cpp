@@ -196,6 +196,16 @@ TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNu
     EXPECT_EQ(endpoints().size(), 3U);
 }
 
+TEST_F(DaemonLifeTest, AnUplinkOfTheConfigurationThatIsNotThereIsNamed) {
+    stop(SIGTERM);
+    std::ofstream(scratch("netkitd.json")) << R"({"uplinks": ["up0", "pu0"]})";
+    ASSERT_TRUE(start());
+    EXPECT_THAT(degraded_text(), HasSubstr("uplink pu0 of the configuration is not there"));
+    EXPECT_THAT(degraded_text(), Not(HasSubstr("uplink up0")));
+    node().run("ip link add pu0 type bridge");
+    EXPECT_TRUE(eventually([&] { return !degraded_text().contains("uplink pu0"); }));
+}
+
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
     EXPECT_THAT(degraded_text(), Not(HasSubstr("there is no uplink")));
     node().run("ip link set up0 down");

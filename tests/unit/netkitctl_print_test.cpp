@@ -44,13 +44,13 @@ json sample_status() {
     return json::parse(R"({
         "version": "0.1.0", "kernel": "6.12.57", "started": "2025-06-01T10:00:00Z", "boot_id": "x",
         "device_mode": {"configured": "auto", "active": "veth", "reason": "no netkit here"},
-        "attach_mode": "tcx", "host_routing": "bpf",
+        "attach_mode": "tcx", "host_routing": "bpf", "host_device": {"name": "netkitd0", "ifindex": 7, "mtu": 1500},
         "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535",
                          "non_masquerade_cidrs": []},
         "name_servers": {"servers": ["192.0.2.53", "2001:db8::53"], "file": "/etc/resolv.conf", "unreachable": []},
         "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
-                     "state": "attached", "reason": ""},
+                     "way_out": true, "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
                      "reason": "tun0 has packets of a kind"}],
         "networks": [{"name": "default", "ipv4": "10.77.0.0/16", "gateway4": "10.77.0.1", "in_use": 2, "capacity": 65533,
@@ -79,13 +79,14 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                                 "Device mode   veth (configured: auto)\n"
                                 "Attach mode   tcx\n"
                                 "Host routing  bpf\n"
+                                "Host device   netkitd0 (mtu 1500)\n"
                                 "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
                                 "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
                                 "Services      not available\n"
                                 "BIG TCP       off: the uplink eth0 is small\n"
                                 "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
-    EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached\n"));
+    EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached, way out\n"));
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has packets of a kind\n"));
     EXPECT_THAT(
         text,
@@ -103,6 +104,12 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     EXPECT_THAT(text, HasSubstr("  exhausted      2\n"));
     EXPECT_THAT(text, HasSubstr("  sysctl net/ipv4/ip_local_reserved_ports  -       49152-65535\n"));
     EXPECT_THAT(text, HasSubstr("2025-06-01T10:01:00Z  attach web  no address is left\n"));
+}
+
+TEST(PrintStatus, CountsUplinksThatAreTooManyForALine) {
+    json status = sample_status();
+    status["masquerading"]["devices"] = {"eth0", "eth1", "eth2", "eth3", "eth4"};
+    EXPECT_THAT(print_status(status), HasSubstr("Masquerading  10.77.0.0/16 through 5 uplinks, ports 49152-65535\n"));
 }
 
 TEST(PrintStatus, NamesWhereNothingIsMasqueraded) {
