@@ -215,23 +215,32 @@ protected:
         return sizes_of(node(), host_name_of(id)) == all_of(size) &&
                sizes_of(container.netns(), "eth0") == all_of(size);
     }
-    // How large the packets were, on average, that left by the uplink while so much was sent.
-    [[nodiscard]] std::uint64_t average_packet(const ContainerProcess& container, const std::string& server) const {
-        const auto sent = [this] {
-            const json link = json::parse(node().run("ip -statistics -json link show dev up0")).at(0);
-            return link.at("stats64").at("tx");
+    // How large the packets were, on average, that a device of `counting` sent while so much went from one to the
+    // other.
+    static std::uint64_t average_packet(const NetworkNamespace& from, const NetworkNamespace& to,
+                                        const std::string& server, const NetworkNamespace& counting,
+                                        const std::string& device, const std::string& way) {
+        const auto passed = [&] {
+            return json::parse(counting.run("ip -statistics -json link show dev " + device))
+                .at(0)
+                .at("stats64")
+                .at(way);
         };
         const bool v6 = server.contains(':');
-        outside().run(
+        to.run(
             formatted("socat -u {}:5001,reuseaddr OPEN:/dev/null >/dev/null 2>&1 & "
                       "until ss -tln | grep -q :5001; do sleep 0.05; done",
                       v6 ? "TCP6-LISTEN" : "TCP4-LISTEN"));
-        const json before = sent();
-        container.netns().run(formatted("socat -u -b 1048576 OPEN:/dev/zero,readbytes=104857600 TCP:{}:5001",
-                                        v6 ? "[" + server + "]" : server));
-        const json after = sent();
+        const json before = passed();
+        from.run(formatted("socat -u -b 1048576 OPEN:/dev/zero,readbytes=104857600 TCP:{}:5001",
+                           v6 ? "[" + server + "]" : server));
+        const json after = passed();
         return (after.at("bytes").get<std::uint64_t>() - before.at("bytes").get<std::uint64_t>()) /
                (after.at("packets").get<std::uint64_t>() - before.at("packets").get<std::uint64_t>());
+    }
+    // Of what leaves by the uplink.
+    [[nodiscard]] std::uint64_t average_packet(const ContainerProcess& container, const std::string& server) const {
+        return average_packet(container.netns(), outside(), server, node(), "up0", "tx");
     }
 };
 
@@ -249,6 +258,18 @@ TEST_F(BigTcpDaemonTest, PacketsLargerThan64KiBLeaveAContainerMasqueraded) {
                                             {"gro_ipv4_max_size", kBig}}));
     for (const char* server : {"198.51.100.2", "2001:db8:1::2"}) {
         EXPECT_GT(average_packet(web, server), 65536U) << server;
+    }
+}
+
+TEST_F(BigTcpDaemonTest, PacketsLargerThan64KiBGoBetweenHostAndContainer) {
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web"));
+    for (const char* server : {"10.77.0.2", "fd6e:6b64::2"}) {
+        EXPECT_GT(average_packet(node(), web.netns(), server, web.netns(), "eth0", "rx"), 65536U) << server;
+    }
+    for (const char* server : {"10.77.0.1", "fd6e:6b64::1"}) {
+        EXPECT_GT(average_packet(web.netns(), node(), server, web.netns(), "eth0", "tx"), 65536U) << server;
     }
 }
 
