@@ -172,6 +172,19 @@ std::uint64_t DaemonTest::counted(std::string_view name) const {
     return 0;
 }
 
+std::set<std::string> DaemonTest::uplinks() const {
+    std::set<std::string> names;
+    const json now = status();
+    for (const json& uplink : now.at("uplinks")) {
+        names.insert(uplink.at("name").get<std::string>());
+    }
+    return names;
+}
+
+bool DaemonTest::comes_to_be_an_uplink(const std::string& name) const {
+    return eventually([&] { return uplinks().contains(name); });
+}
+
 std::string DaemonTest::log() const {
     return (std::ostringstream() << std::ifstream(scratch("log")).rdbuf()).str();
 }

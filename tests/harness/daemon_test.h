@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,9 @@ protected:
     // What status says that is not as it should be, a sentence each.
     [[nodiscard]] std::vector<std::string> degraded() const;
     [[nodiscard]] nlohmann::json endpoints() const;
+    // Names.
+    [[nodiscard]] std::set<std::string> uplinks() const;
+    [[nodiscard]] bool comes_to_be_an_uplink(const std::string& name) const;
     // Packets, of one of status' counters.
     [[nodiscard]] std::uint64_t counted(std::string_view name) const;
     [[nodiscard]] std::string log() const;

@@ -113,6 +113,14 @@ UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, in
     return socket;
 }
 
+bool is_echoed(const NetworkNamespace& from, const std::string& address, int type) {
+    const Address server = echo_at(address);
+    const UniqueFd socket = socket_in(from, server, type);
+    std::array<char, 8> answer{};
+    return ::connect(socket.get(), server.get(), server.size) == 0 && ::send(socket.get(), "hello", 5, 0) == 5 &&
+           ::recv(socket.get(), answer.data(), answer.size(), 0) == 5;
+}
+
 void send_raw(const NetworkNamespace& netns, const Packet& packet) {
     const Bytes frame = packet.bytes();
     const auto ip = std::span(frame).subspan(ETH_HLEN);

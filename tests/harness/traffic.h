@@ -59,6 +59,9 @@ private:
     std::jthread acceptor_;
 };
 
+// Whether what is sent there comes back, by a connection or a datagram (SOCK_STREAM, SOCK_DGRAM).
+[[nodiscard]] bool is_echoed(const NetworkNamespace& from, const std::string& address, int type = SOCK_STREAM);
+
 // From that netns, as it is, whatever it says of its source; its Ethernet header is made anew.
 void send_raw(const NetworkNamespace& netns, const Packet& packet);
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <thread>
+#include <vector>
 
 #include "abi.h"
 #include "base/format.h"
@@ -474,7 +476,7 @@ TEST_F(HostFlowTest, AnUplinkThatIsMovedAwayTakesNoPortsFromContainers) {
         GTEST_SKIP() << "this kernel has no macvlan";
     }
     node().run("ip link set mv0 up; ip addr add 198.51.100.5/24 dev mv0; ip route add default dev mv0 metric 4000");
-    ASSERT_TRUE(eventually([&] { return status().at("uplinks").size() == 2; })) << log();
+    ASSERT_TRUE(comes_to_be_an_uplink("mv0")) << log();
     ASSERT_TRUE(attacker_.netns().succeeds("ping -q -e 50000 -c 1 -W 5 198.51.100.2"));
     stop(SIGTERM);
     const NetworkNamespace stranger;
@@ -485,6 +487,69 @@ TEST_F(HostFlowTest, AnUplinkThatIsMovedAwayTakesNoPortsFromContainers) {
     ASSERT_TRUE(start());
     EXPECT_EQ(counted("host-took-port"), 0U);
     EXPECT_EQ(flows_of_host(), 0);
+}
+
+// Its new owner's sockets are not the host's.
+TEST_F(HostFlowTest, NorDoesWhatComesInByItThenEndTheirFlows) {
+    const NetworkNamespace lan;
+    const NetworkNamespace owner;
+    connect(node(), "up1", lan, "eth0");
+    node().run("ip addr add 192.0.2.1/24 dev up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    const UniqueFd server = socket_bound_to(outside(), remote_, SOCK_DGRAM);
+    const UniqueFd client = socket_at(attacker_.netns(), SOCK_DGRAM, 50001);
+    ASSERT_EQ(::connect(client.get(), remote_.get(), remote_.size), 0);
+    ASSERT_EQ(::send(client.get(), "name", 4, 0), 4);
+    const Address translated = echo_at("198.51.100.1");
+    const Address client_seen = with_port(translated, 50001);
+    ASSERT_TRUE(receives(server));
+    ASSERT_EQ(::sendto(server.get(), "a", 1, 0, client_seen.get(), client_seen.size), 1);
+    ASSERT_TRUE(receives(client));
+
+    stop(SIGKILL);
+    node().run(formatted("ip link set up1 netns {} && true", owner.path()));
+    owner.run(
+        "ip link set lo up; ip link set up1 up; ip addr add 198.51.100.1/24 dev up1; "
+        "for f in all up1; do sysctl -qw net.ipv4.conf.$f.rp_filter=0; done");
+    lan.run("ip addr add 198.51.100.2/24 dev eth0");
+    const UniqueFd same = socket_bound_to(owner, client_seen, SOCK_DGRAM);
+    const UniqueFd forger = socket_bound_to(lan, remote_, SOCK_DGRAM);
+    // The host's sockets are asked about once in a while only.
+    int received = 0;
+    for (const auto until = std::chrono::steady_clock::now() + 3s; std::chrono::steady_clock::now() < until;) {
+        ASSERT_EQ(::sendto(forger.get(), "b", 1, 0, client_seen.get(), client_seen.size), 1);
+        received += receives(client) ? 1 : 0;
+    }
+    EXPECT_GT(received, 0) << "the programs that went with it see them";
+    ASSERT_EQ(::sendto(server.get(), "c", 1, 0, client_seen.get(), client_seen.size), 1);
+    EXPECT_TRUE(receives(client));
+}
+
+// Their beginning was not seen.
+TEST_F(HostFlowTest, ConnectionsFromBeforeTheDaemonAreNoAnswers) {
+    if (!masquerade_the_other()) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    stop(SIGTERM);
+    rlimit files{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
+    const UniqueFd listener = socket_bound_to(outside(), remote_, SOCK_STREAM);
+    ASSERT_EQ(::listen(listener.get(), SOMAXCONN), 0);
+    constexpr int kConnections = NK_HOST_ANSWERS + 100;
+    std::vector<UniqueFd> clients;
+    std::vector<UniqueFd> accepted;
+    for (int connection = 0; connection < kConnections; ++connection) {
+        clients.push_back(socket_at(other_, SOCK_STREAM, 50001 + connection));
+        ASSERT_EQ(::connect(clients.back().get(), remote_.get(), remote_.size), 0) << std::strerror(errno);
+        accepted.emplace_back(::accept(listener.get(), nullptr, nullptr));
+    }
+    ASSERT_TRUE(start());
+    for (const UniqueFd& client : clients) {
+        ASSERT_EQ(::send(client.get(), "x", 1, MSG_NOSIGNAL), 1);
+    }
+    EXPECT_TRUE(eventually([&] { return flows_of_host() == kConnections; })) << flows_of_host();
 }
 
 TEST_F(HostFlowTest, ARouterLetsResetsOfOthersThrough) {

@@ -105,15 +105,6 @@ protected:
         return addresses;
     }
 
-    [[nodiscard]] std::set<std::string> uplinks() const {
-        std::set<std::string> names;
-        const json now = status();
-        for (const json& uplink : now.at("uplinks")) {
-            names.insert(uplink.at("name").get<std::string>());
-        }
-        return names;
-    }
-
     // Traffic of every kind, from the container to `to_`.
     void begin() {
         for (std::size_t i = 0; i < kKinds.size(); i++) {
@@ -403,20 +394,6 @@ TEST_P(TrafficTest, AnUplinkOfAnUnknownKindIsNamed) {
     ip("route add default dev ppp0 metric 1");
     EXPECT_TRUE(eventually([&] { return status().at("degraded").dump().contains("ppp0 has packets of a kind"); }))
         << status().at("degraded");
-}
-
-// As of a host with many policy tables. Those that were there first stay.
-TEST_P(TrafficTest, MoreUplinksThanThereIsRoomForAreNamed) {
-    connect(node(), "nic", second_, "wire");
-    node().run(
-        "for i in $(seq 16); do ip link add link nic name mac$i type macvlan mode bridge; ip link set mac$i up;"
-        "ip -4 route add default dev mac$i table $((100 + i)); done");
-    EXPECT_TRUE(eventually([&] { return uplinks().size() == 18; }));
-    const std::string degraded = status().at("degraded").dump();
-    EXPECT_THAT(degraded, testing::HasSubstr("mac15 is not used: there are more than 16 uplinks"));
-    EXPECT_THAT(degraded, testing::Not(testing::HasSubstr("up1 is not used")));
-    EXPECT_TRUE(status().at("last_errors").empty()) << status().at("last_errors");
-    EXPECT_TRUE(web_.netns().reaches(net.remote));
 }
 
 // The remote does not know the connection under its new address, and says so at once.
