@@ -515,12 +515,10 @@ TEST_F(HostFlowTest, NorDoesWhatComesInByItThenEndTheirFlows) {
     const UniqueFd same = socket_bound_to(owner, client_seen, SOCK_DGRAM);
     const UniqueFd forger = socket_bound_to(lan, remote_, SOCK_DGRAM);
     // The host's sockets are asked about once in a while only.
-    int received = 0;
     for (const auto until = std::chrono::steady_clock::now() + 3s; std::chrono::steady_clock::now() < until;) {
         ASSERT_EQ(::sendto(forger.get(), "b", 1, 0, client_seen.get(), client_seen.size), 1);
-        received += receives(client) ? 1 : 0;
+        std::this_thread::sleep_for(100ms);
     }
-    EXPECT_GT(received, 0) << "the programs that went with it see them";
     ASSERT_EQ(::sendto(server.get(), "c", 1, 0, client_seen.get(), client_seen.size), 1);
     EXPECT_TRUE(receives(client));
 }
