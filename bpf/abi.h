@@ -36,6 +36,12 @@
 #define NK_MAX_NON_MASQUERADE 1024 // prefixes, of each family
 #define NK_MAX_HOST_PREFIXES 256   // that lie in a network's, of each family
 
+// What is said of an uplink: the value of map `uplinks`, by ifindex.
+enum nk_uplink_flag {
+	// A bridge of this host's own by which no default route leads: another runtime's containers, virtual machines.
+	NK_UPLINK_INNER_BRIDGE = 1 << 0,
+};
+
 // An IPv4 address uses the first word; the other three are zero.
 struct nk_addr {
 	__be32 word[4];
@@ -99,7 +105,8 @@ struct nk_node {
 	__u32 host_device; // ifindex of netkitd0, where the host's stack and the containers meet (lib/host_device.h)
 	__u8 host_device_mac[6];
 	__u16 unused;
-	__u32 unused2;
+	__u32
+	    suppressed6; // a policy rule suppresses IPv6 routes, which the FIB helper does not heed (lib/route/route.h)
 };
 NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 72 + 16 + 32 + 16 + 2 * 16 * 72, "nk_node");
 
@@ -298,6 +305,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_NEIGHBOUR_SHARE,    "neighbour-share",     "the container sends to more unknown neighbours than its share: the host's neighbour table is for all") \
 	X(NK_DROP_PORT_TAKEN,         "port-taken",          "the host, or another NAT on it, sends from their port: keep those off the port pool (netd/README.md)") \
 	X(NK_DROP_NO_CONTAINER,       "no-container",        "to an address of a network that no container has: answered as unreachable") \
+	X(NK_DROP_POLICY_RULE,        "policy-rule",         "an IPv6 policy rule suppresses routes (status): by which way, containers can't tell") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.

@@ -63,25 +63,29 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, bool peer, cons
 	return peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }
 
-// Back to who sent it, as an ICMP error.
-static __noinline int nk_answer(struct __sk_buff *skb, enum nk_family family, enum nk_counter reason)
+// Back to who sent it, as an ICMP error of its gateway's.
+static __noinline int nk_answer(struct __sk_buff *skb, enum nk_family family, enum nk_counter reason,
+				const volatile struct nk_network *network)
 {
-	if (nk_make_unreachable(skb, family, reason == NK_DROP_NO_UPLINK) != NK_OK || !nk_swap_macs(skb))
+	const struct nk_addr *gateway = network ? (const struct nk_addr *)&network->gateway : NULL;
+
+	if (nk_make_unreachable(skb, family, reason != NK_DROP_NO_CONTAINER, gateway) != NK_OK || !nk_swap_macs(skb))
 		return nk_drop(skb, reason);
 	nk_count(skb, reason);
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int nk_answer_no_container(struct __sk_buff *skb, enum nk_family family)
+static __always_inline int nk_answer_no_container(struct __sk_buff *skb, enum nk_family family,
+						  const volatile struct nk_network *network)
 {
 	nk_note_drop(skb->ifindex, NK_DROP_NO_CONTAINER, 0);
-	return nk_answer(skb, family, NK_DROP_NO_CONTAINER);
+	return nk_answer(skb, family, NK_DROP_NO_CONTAINER, network);
 }
 
 static __always_inline int nk_answer_no_uplink(struct __sk_buff *skb, const struct nk_out *out)
 {
 	nk_note_drop(skb->ifindex, NK_DROP_NO_UPLINK, out->route->fib.ifindex);
-	return nk_answer(skb, out->ip.family, NK_DROP_NO_UPLINK);
+	return nk_answer(skb, out->ip.family, NK_DROP_NO_UPLINK, out->network);
 }
 
 // To an address inside the node's own prefixes. Nothing in there is ever masqueraded.
@@ -96,7 +100,7 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, bool peer, const 
 		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
 	target = nk_endpoint(out->ip.family, &out->key->daddr);
 	if (!target)
-		return nk_answer_no_container(skb, out->ip.family);
+		return nk_answer_no_container(skb, out->ip.family, network);
 	return nk_to_endpoint(skb, peer, out, target);
 }
 
@@ -215,8 +219,6 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, const struct n
 		return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 	if (!nk_has_next_hop(out->route))
 		return nk_drop_sent(skb, NK_DROP_TOO_BIG);
-	if (!out->route->to_uplink)
-		return nk_answer_no_uplink(skb, out);
 	result = nk_check_masquerade(out);
 	if (result == NK_OK)
 		result = nk_flow_outbound(skb, m, out->route);
@@ -234,6 +236,8 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_out
 		return nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
 	nk_ask_fib(skb, out->key, m->class, out->route->fib.mtu_result, out->route);
+	if (nk_has_next_hop(out->route) && !out->route->to_uplink)
+		return nk_answer_no_uplink(skb, out);
 	if (!nk_may_have_next_hop(out))
 		return nk_refuse(skb, out, NK_DROP_NEIGHBOUR_SHARE);
 	return out->masquerade ? nk_let_fragment(skb, out, m) : nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
@@ -257,6 +261,9 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, struct nk_out *out
 		return nk_too_big(skb, out, m);
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return nk_drop_sent(skb, NK_DROP_FORWARDING_OFF);
+	case NK_WAY_SUPPRESSED:
+		nk_note_drop(skb->ifindex, NK_DROP_POLICY_RULE, 0);
+		return nk_answer(skb, out->ip.family, NK_DROP_POLICY_RULE, out->network);
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
 		return nk_answer_no_uplink(skb, out);
 	default:

@@ -7,7 +7,8 @@
 // through all of the stack), or by one that routes here for somebody else (ipvlan), and gets in only where nobody has
 // to have asked for it: to a routed network, from where the containers' own addresses are known, where the network says
 // so (`accept_forwarded`), or as a reply to what the container sent by one of the host's own NAT rules, whose table of
-// connections says so.
+// connections says so (of a connection that no rule translated it says nothing: anybody may begin one with a forged
+// source).
 #pragma once
 
 #include "lib/addr.h"
@@ -51,14 +52,39 @@ static __always_inline bool nk_is_of_host(struct __sk_buff *skb, enum nk_family 
 static __always_inline bool nk_may_enter(struct __sk_buff *skb, enum nk_family family, const void *ip,
 					 const struct nk_addr *saddr, const struct nk_addr *daddr)
 {
-	return nk_is_of_host(skb, family, ip) || nk_ct_is_reply(skb) || nk_may_be_forwarded(family, saddr, daddr);
+	return nk_is_of_host(skb, family, ip) || nk_ct_is_reply_to_rule(skb) ||
+	       nk_may_be_forwarded(family, saddr, daddr);
+}
+
+// When the last outsider was told, of each CPU its own.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} told_at_ns SEC(".maps");
+
+// One for each tick of the clock (some hundreds a second), as the kernel bounds its own (icmp_msgs_per_sec, ip-sysctl):
+// who asks may have forged whom to tell.
+static __always_inline bool nk_may_tell(struct __sk_buff *skb)
+{
+	__u64 now_ns = bpf_ktime_get_coarse_ns(), *last;
+	__u32 index = 0;
+
+	if (!skb->ingress_ifindex)
+		return true;
+	last = bpf_map_lookup_elem(&told_at_ns, &index);
+	if (!last || *last == now_ns)
+		return false;
+	*last = now_ns;
+	return true;
 }
 
 // Whoever asked is told at once. The error comes in where the route to its source leads.
 static __always_inline int nk_no_container(struct __sk_buff *skb, enum nk_family family)
 {
 	nk_count(skb, NK_DROP_NO_CONTAINER);
-	if (nk_make_unreachable(skb, family, false) != NK_OK || !nk_address_to_host(skb))
+	if (!nk_may_tell(skb) || nk_make_unreachable(skb, family, false, NULL) != NK_OK || !nk_address_to_host(skb))
 		return TCX_DROP;
 	return bpf_redirect(node.host_device, BPF_F_INGRESS);
 }

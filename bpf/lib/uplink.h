@@ -25,6 +25,8 @@
 #include "lib/nat/ports.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
+#include "lib/packet/skb.h"
+#include "lib/uplink_set.h"
 
 static __always_inline int nk_deliver(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_delivery *to)
 {
@@ -96,6 +98,14 @@ static __always_inline bool nk_was_asked_for(struct __sk_buff *skb, const struct
 	       (nk_find_non_masquerade(ip->family, &key->saddr) || nk_error_is_about_non_masquerade(skb, ip, key));
 }
 
+// What the host's stack knows more of, and the one way from there to containers judges then (to_container.h): whether a
+// network wants all that is forwarded, or a rule of the host's sent a container's packet to another runtime's
+// container, which answers.
+static __always_inline bool nk_may_be_stacks(struct __sk_buff *skb, const volatile struct nk_network *network)
+{
+	return network->flags & NK_NETWORK_ACCEPT_FORWARDED || nk_is_inner_bridge(skb->ifindex);
+}
+
 // To an address of the containers' own: routed to its container, whatever the stack would do with it. With its TTL used
 // up, it is for the stack to answer, if the host forwards.
 static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *key,
@@ -103,9 +113,10 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 {
 	const struct nk_endpoint *target;
 
-	if (nk_is_inside_source(ip->family, &key->saddr) ||
-	    (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key)))
+	if (nk_is_inside_source(ip->family, &key->saddr))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
+	if (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key))
+		return nk_may_be_stacks(skb, network) ? TCX_NEXT : nk_drop(skb, NK_DROP_UNSOLICITED);
 	// A tag leads to a VLAN device of the host, which may be an uplink itself.
 	if (nk_has_vlan(skb))
 		return TCX_NEXT;
@@ -202,6 +213,13 @@ static __always_inline int nk_uplink_in(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
+// What a rule of the host's sends on from a container to another runtime's, at the port that this publishes.
+static __always_inline bool nk_is_sent_by_rule(struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == node.host_device && nk_ct_translates(skb, NK_CT_DST_NAT) &&
+	       nk_is_inner_bridge(skb->ifindex);
+}
+
 // Behind a VLAN tag (`tagged`), or of IPv6, nothing was handed to the stack to be translated here. `ip`: the network
 // header, at `offset`.
 static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family family, __u32 offset, bool tagged,
@@ -217,7 +235,7 @@ static __always_inline int nk_check_source(struct __sk_buff *skb, enum nk_family
 	if (skb->tc_index == NK_TC_INDEX_COPY)
 		return nk_drop(skb, NK_EVENT_COPY_ENDED);
 	daddr = nk_copy_plain_addr(ip, family, NK_DESTINATION);
-	if (nk_is_non_masquerade(family, &daddr))
+	if (nk_is_non_masquerade(family, &daddr) || nk_is_sent_by_rule(skb))
 		return TCX_NEXT;
 	if (family == NK_IPV4 && !tagged && !skb->vlan_present)
 		return nk_fragment_of_stack(skb, offset);

@@ -8,11 +8,19 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2 * NK_MAX_UPLINKS); // all the old ones and all the new ones
 	__type(key, __u32);			 // ifindex
-	__type(value, __u8);			 // says nothing
+	__type(value, __u32);			 // enum nk_uplink_flag
 } uplinks SEC(".maps");
 
 // A pointer, to what need not be copied to the callers' stack.
 static __always_inline bool nk_is_uplink(const __u32 *ifindex)
 {
 	return bpf_map_lookup_elem(&uplinks, ifindex);
+}
+
+// Of the device that a packet came by, or leaves by.
+static __noinline bool nk_is_inner_bridge(__u32 ifindex)
+{
+	const __u32 *flags = bpf_map_lookup_elem(&uplinks, &ifindex);
+
+	return flags && *flags & NK_UPLINK_INNER_BRIDGE;
 }

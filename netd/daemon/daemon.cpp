@@ -19,7 +19,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kFollowDelay = 100ms;
+constexpr std::chrono::milliseconds kFollowDelay = 100ms;
+// A host with hundreds of thousands of routes, which change all the time, leaves the daemon time for others.
+constexpr std::chrono::milliseconds kFollowDelayMost = 10s;
+constexpr int kFollowShare = 5;
 constexpr std::chrono::seconds kResyncInterval = 60s;
 constexpr std::chrono::seconds kFirstRetry = 1s;
 
@@ -30,6 +33,7 @@ Daemon::Daemon(Options options, EventLoop loop, link::Monitor monitor)
       loop_(std::move(loop)),
       watcher_(loop_, [this](const std::string& id) { node_->endpoints().process_exited(id); }),
       monitor_(std::move(monitor)),
+      follow_delay_(kFollowDelay),
       retry_delay_(kFirstRetry) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config config) {
@@ -135,8 +139,12 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
 }
 
 void Daemon::follow_network_soon() {
-    soon(follow_timer_, [this] {
+    soon(follow_timer_, follow_delay_, [this] {
+        const auto begun = std::chrono::steady_clock::now();
         node_->follow_network();
+        const auto took =
+            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
+        follow_delay_ = std::clamp(kFollowShare * took, kFollowDelay, kFollowDelayMost);
         if (!node_->is_whole()) {
             plan_resync();
         }
@@ -145,7 +153,7 @@ void Daemon::follow_network_soon() {
 
 void Daemon::repair_soon(std::uint32_t ifindex) {
     damaged_.insert(ifindex);
-    soon(repair_timer_, [this] { repair(); });
+    soon(repair_timer_, kFollowDelay, [this] { repair(); });
 }
 
 void Daemon::repair() {
@@ -159,11 +167,11 @@ void Daemon::repair() {
     }
 }
 
-void Daemon::soon(EventSource& timer, std::function<void()> callback) {
+void Daemon::soon(EventSource& timer, std::chrono::milliseconds delay, std::function<void()> callback) {
     if (timer) {
         return;
     }
-    set(timer, kFollowDelay, [&timer, callback = std::move(callback)] {
+    set(timer, delay, [&timer, callback = std::move(callback)] {
         timer = {};
         callback();
     });

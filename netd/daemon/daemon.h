@@ -37,7 +37,7 @@ private:
     void repair_soon(std::uint32_t ifindex);
     void repair();
     // Sets `timer`, unless it is set.
-    void soon(EventSource& timer, std::function<void()> callback);
+    void soon(EventSource& timer, std::chrono::milliseconds delay, std::function<void()> callback);
     void set(EventSource& timer, std::chrono::milliseconds delay, std::function<void()> callback);
     void sweep_flows();
     // Looks at everything, and sets the timer for the next look.
@@ -54,6 +54,7 @@ private:
     std::set<std::uint32_t> damaged_;  // ifindexes
     EventSource monitor_source_;
     EventSource follow_timer_;
+    std::chrono::milliseconds follow_delay_;  // from a change to the look at it: longer where looking takes long
     EventSource repair_timer_;
     EventSource sweep_timer_;
     EventSource resync_timer_;

@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kGoesOn{60};
 bool is_for_want_of_something(std::uint32_t reason) {
     constexpr std::array kReasons{NK_DROP_NO_UPLINK,  NK_DROP_PORTS_EXHAUSTED, NK_DROP_FLOW_TABLE_FULL,
                                   NK_DROP_FLOW_SHARE, NK_DROP_NEIGHBOUR_SHARE, NK_DROP_SCTP_PORT,
-                                  NK_DROP_PORT_TAKEN};
+                                  NK_DROP_PORT_TAKEN, NK_DROP_POLICY_RULE};
     return std::ranges::contains(kReasons, reason);
 }
 
@@ -44,8 +44,8 @@ std::string describe_drop(const EndpointRecord& record, const datapath::Endpoint
     const std::string device = link::device_name(drop.device_ifindex);
     return formatted("container {} ({}): {} of its {}, the last {} s ago ({}): {}{}", first_container(record),
                      record.host_name, drop.packets,
-                     drop.reason == NK_DROP_PORT_TAKEN ? "flows were ended" : "packets were dropped",
-                     whole_seconds(drop.age), drop.name, drop.text, device.empty() ? "" : formatted(" ({})", device));
+                     drop.reason == NK_DROP_PORT_TAKEN ? "flows ended" : "packets dropped", whole_seconds(drop.age),
+                     drop.name, drop.text, device.empty() ? "" : formatted(" ({})", device));
 }
 
 }  // namespace

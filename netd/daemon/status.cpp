@@ -274,6 +274,12 @@ void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std
             "others: containers reach nothing by them; name those that they need in `uplinks`",
             others.size(), NK_MAX_UPLINKS, others.front()));
     }
+    if (const auto& rule = network.suppressing_rule6(); rule && network.no_ipv6().empty()) {
+        result.push_back(formatted(
+            "the policy rule {} of this host suppresses IPv6 routes (`ip -6 rule`), which the kernel does not heed for "
+            "containers: so as not to pass by a VPN, they reach nothing outside by IPv6 (policy-rule)",
+            *rule));
+    }
     if (std::ranges::none_of(network.uplinks(), &link::Uplink::usable)) {
         result.push_back(
             "there is no uplink: containers reach each other and this host only (give a device an address or a route, "

@@ -190,15 +190,14 @@ std::vector<std::uint32_t> numbers_in(int map) {
 }
 
 // What stays is found all the while. Programs read the map when a way is looked for.
-Result<void> write_uplinks(int map, const std::vector<std::uint32_t>& wanted) {
-    const std::uint8_t value = 1;
-    for (const std::uint32_t ifindex : wanted) {
-        if (bpf_map_update_elem(map, &ifindex, &value, BPF_ANY) != 0) {
+Result<void> write_uplinks(int map, const std::map<std::uint32_t, std::uint32_t>& wanted) {
+    for (const auto& [ifindex, flags] : wanted) {
+        if (bpf_map_update_elem(map, &ifindex, &flags, BPF_ANY) != 0) {
             return fail_errno(errno, "add device {} to the uplinks", ifindex);
         }
     }
     for (const std::uint32_t ifindex : numbers_in(map)) {
-        if (!std::ranges::contains(wanted, ifindex)) {
+        if (!wanted.contains(ifindex)) {
             bpf_map_delete_elem(map, &ifindex);
         }
     }
@@ -367,6 +366,7 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));
     write_networks(node.network6, node.network6_count, node.routed6_count, networks_of(settings, IpFamily::v6));
     write_mtus(node, settings.mtus);
+    publish(node.suppressed6, settings.suppressed6 ? 1U : 0U);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
     NK_TRY(non_masquerade.remove_others());

@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,11 +41,12 @@ struct NodeNetwork {
 struct NodeSettings {
     std::uint32_t host_device = 0;  // ifindex of netkitd0 (link/host_device.h), and its address
     link::MacAddr host_device_mac = {};
-    std::vector<NodeNetwork> networks;          // of both families
-    std::vector<IpPrefix> non_masquerade = {};  // of both families
-    std::vector<IpPrefix> host = {};            // of both families: the host's own, although in a network's prefix
-    std::vector<std::uint32_t> uplinks;         // ifindex
-    std::vector<std::uint32_t> mtus = {};       // abi.h, nk_node.mtus
+    std::vector<NodeNetwork> networks;               // of both families
+    std::vector<IpPrefix> non_masquerade = {};       // of both families
+    std::vector<IpPrefix> host = {};                 // of both families: the host's own, although in a network's prefix
+    std::map<std::uint32_t, std::uint32_t> uplinks;  // ifindex -> nk_uplink_flag
+    bool suppressed6 = false;                        // by a policy rule, routes of IPv6 (nk_node.suppressed6)
+    std::vector<std::uint32_t> mtus = {};            // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
 };

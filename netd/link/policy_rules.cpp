@@ -3,8 +3,9 @@
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "netlink/attributes.h"
 #include "netlink/request.h"
@@ -13,16 +14,12 @@
 namespace netkitd::link {
 namespace {
 
-// fib_default_rules_init() in net/ipv4/fib_rules.c; of IPv6, fib6_rules_net_init().
-constexpr std::uint32_t kMainPreference = 0x7FFE;
-
 // Of VRFs: it is about what comes by one of their devices, or goes out by it.
 bool is_about_vrfs(const NetlinkAttributes& rule) {
     return rule.u8(FRA_L3MDEV).value_or(0) != 0;
 }
 
-bool leads_past_main(const fib_rule_hdr& rule, const NetlinkAttributes& attributes) {
-    const std::uint32_t table = attributes.u32(FRA_TABLE).value_or(rule.table);
+bool decides_or_leads_elsewhere(const fib_rule_hdr& rule, const NetlinkAttributes& attributes, std::uint32_t table) {
     switch (rule.action) {
         case FR_ACT_TO_TBL:
             return !is_about_vrfs(attributes) && table != RT_TABLE_LOCAL && table != RT_TABLE_MAIN;
@@ -36,6 +33,13 @@ bool leads_past_main(const fib_rule_hdr& rule, const NetlinkAttributes& attribut
     }
 }
 
+// Each is -1 where nothing is (fib_nl_fill_rule() in net/core/fib_rules.c).
+bool suppresses(const NetlinkAttributes& rule) {
+    constexpr std::uint32_t kNothing = 0xffffffff;
+    return rule.u32(FRA_SUPPRESS_PREFIXLEN).value_or(kNothing) != kNothing ||
+           rule.u32(FRA_SUPPRESS_IFGROUP).value_or(kNothing) != kNothing;
+}
+
 std::optional<PolicyRule> read_rule(const nlmsghdr& message) {
     const auto rule = fixed_part<fib_rule_hdr>(message);
     if (message.nlmsg_type != RTM_NEWRULE || !rule || (rule->family != AF_INET && rule->family != AF_INET6)) {
@@ -44,14 +48,30 @@ std::optional<PolicyRule> read_rule(const nlmsghdr& message) {
     const NetlinkAttributes attributes(message, sizeof(fib_rule_hdr));
     const auto destination = attributes.address(FRA_DST);
     const std::uint32_t preference = attributes.u32(FRA_PRIORITY).value_or(0);
-    if (preference >= kMainPreference) {
-        return std::nullopt;
-    }
+    const std::uint32_t table = attributes.u32(FRA_TABLE).value_or(rule->table);
     return PolicyRule{.family = rule->family == AF_INET ? IpFamily::v4 : IpFamily::v6,
                       .preference = preference,
-                      .to = destination ? std::optional(IpPrefix(*destination, rule->dst_len)) : std::nullopt,
+                      .table = rule->action == FR_ACT_TO_TBL ? table : 0,
+                      .to = destination && (rule->flags & FIB_RULE_INVERT) == 0
+                                ? std::optional(IpPrefix(*destination, rule->dst_len))
+                                : std::nullopt,
                       .is_ours = attributes.u8(FRA_PROTOCOL).value_or(0) == kRouteProtocol,
-                      .leads_past_main = leads_past_main(*rule, attributes)};
+                      .leads_past_main = decides_or_leads_elsewhere(*rule, attributes, table),
+                      .suppresses = suppresses(attributes)};
+}
+
+// What comes after the main table has been asked does not lead past it; the last rule to it counts, as others may be
+// about some packets only.
+void only_before_main(std::vector<PolicyRule>& rules) {
+    std::map<IpFamily, std::uint32_t> main;
+    for (const PolicyRule& rule : rules) {
+        if (rule.table == RT_TABLE_MAIN && !rule.is_ours) {
+            main[rule.family] = std::max(main[rule.family], rule.preference);
+        }
+    }
+    for (PolicyRule& rule : rules) {
+        rule.leads_past_main = rule.leads_past_main && (main[rule.family] == 0 || rule.preference < main[rule.family]);
+    }
 }
 
 NetlinkRequest rule_request(std::uint16_t type, std::uint16_t flags, const MainTableRule& rule, std::string_view verb) {
@@ -91,6 +111,7 @@ Result<std::vector<PolicyRule>> list_policy_rules(Netlink& host) {
                                  }),
                       EAFNOSUPPORT));
     }
+    only_before_main(rules);
     return rules;
 }
 

@@ -16,12 +16,14 @@ namespace netkitd::link {
 struct PolicyRule {
     IpFamily family = IpFamily::v4;
     std::uint32_t preference = 0;  // rules are asked in this order
+    std::uint32_t table = 0;       // that it leads to, or 0
     std::optional<IpPrefix> to;    // the destinations that it is about; all
     bool is_ours = false;          // by kRouteProtocol
     bool leads_past_main = false;  // decides, or asks another table, before the main one is asked
+    bool suppresses = false;       // some of that table's routes
 };
 
-// Of both families, those before the main table's.
+// Of both families.
 [[nodiscard]] Result<std::vector<PolicyRule>> list_policy_rules(Netlink& host);
 
 // That the main table is asked for the way to `prefix` once `preference` is reached.

@@ -16,6 +16,7 @@
 #include "base/parse_number.h"
 #include "link/device.h"
 #include "link/host_tables.h"
+#include "link/policy_rules.h"
 #include "link/sysctl.h"
 #include "netlink/align.h"
 #include "netlink/attributes.h"
@@ -62,7 +63,10 @@ void read_ways(const NetlinkAttributes& route, Ways& ways) {
     }
 }
 
-void read_route(const nlmsghdr& message, Routes& routes) {
+// That a rule leads to.
+using Tables = std::set<std::pair<IpFamily, std::uint32_t>>;
+
+void read_route(const nlmsghdr& message, const Tables& tables, Routes& routes) {
     const auto route = fixed_part<rtmsg>(message);
     if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_type != RTN_UNICAST ||
         (route->rtm_flags & RTM_F_CLONED) != 0) {
@@ -74,7 +78,9 @@ void read_route(const nlmsghdr& message, Routes& routes) {
         return;
     }
     read_ways(attributes, routes.any);
-    if (route->rtm_dst_len < kShortestPart) {
+    const IpFamily family = route->rtm_family == AF_INET ? IpFamily::v4 : IpFamily::v6;
+    if (route->rtm_dst_len < kShortestPart &&
+        tables.contains({family, attributes.u32(RTA_TABLE).value_or(route->rtm_table)})) {
         read_ways(attributes, routes.by_default);
     }
 }
@@ -125,8 +131,14 @@ std::uint32_t locked_mtu(const nlmsghdr& message) {
 }
 
 Result<Routes> read_routes(Netlink& host) {
+    // A kernel without rules of a family asks the main table.
+    Tables tables{{IpFamily::v4, RT_TABLE_MAIN}, {IpFamily::v6, RT_TABLE_MAIN}};
+    for (const PolicyRule& rule : NK_TRY(list_policy_rules(host))) {
+        tables.insert({rule.family, rule.table});
+    }
     Routes routes;
-    NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, routes); }));
+    NK_TRY(
+        for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, tables, routes); }));
     for (Ways* ways : {&routes.any, &routes.by_default}) {
         for (const std::uint32_t nexthop : ways->nexthops) {
             NK_TRY(resolve_nexthop(host, nexthop, ways->devices));
@@ -185,7 +197,8 @@ std::string why_unusable(const Device& device) {
 
 }  // namespace
 
-Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured) {
+Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured,
+                                             const std::set<std::uint32_t>& known) {
     const Routes routes = NK_TRY(read_routes(host));
     AddressMap addresses = NK_TRY(list_addresses(host, RT_SCOPE_UNIVERSE));
     DevicesByIndex devices;
@@ -193,7 +206,8 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
         devices.emplace(device.ifindex, std::move(device));
     }
     const auto leads_somewhere = [&](const Device& device) {
-        return device.up && (addresses.contains(device.ifindex) || routes.any.devices.contains(device.ifindex)) &&
+        return (addresses.contains(device.ifindex) || routes.any.devices.contains(device.ifindex) ||
+                known.contains(device.ifindex)) &&
                why_no_uplink(device, devices).empty();
     };
     std::vector<Uplink> uplinks;
@@ -208,6 +222,7 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                                .addresses = in_order_of_preference(addresses[ifindex]),
                                .is_l3 = has_no_link_header(device),
                                .is_way_out = routes.by_default.devices.contains(ifindex),
+                               .is_bridge = device.kind == "bridge",
                                .unusable = obstacle.empty() ? why_unusable(device) : obstacle});
         }
     }

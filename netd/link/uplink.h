@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,18 +19,20 @@ struct Uplink {
     std::uint32_t mtu = 0;
     std::vector<IpAddr> addresses;  // global scope
     bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun, ipip)
-    bool is_way_out = false;        // a default route of any table leads by it, or what is in its place
-    std::string unusable;           // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
+    bool is_way_out = false;  // a default route leads by it, of a table that a rule leads to, or what is in its place
+    bool is_bridge = false;
+    std::string unusable;  // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
 
     [[nodiscard]] bool usable() const { return unusable.empty(); }
     bool operator==(const Uplink&) const = default;
 };
 
-// `configured` empty: every device that is up and has an address of global scope or a unicast route to others, of any
-// table, and whose packets are its own: no loopback or dummy device, none that is a part of a bond or bridge (a VRF's
-// count). Otherwise those names; one that does not exist yet is left out. Ours (either end of netkitd0's pair, the
-// host's ends of containers' pairs) are never uplinks. Ordered by ifindex.
-[[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured);
+// `configured` empty: every device that has an address of global scope or a unicast route to others, of any table, or
+// is one of `known`, and whose packets are its own: no loopback or dummy device, none that is a part of a bond or
+// bridge (a VRF's count). Otherwise those names; one that does not exist yet is left out. Ours (either end of
+// netkitd0's pair, the host's ends of containers' pairs) are never uplinks. Ordered by ifindex.
+[[nodiscard]] Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured,
+                                                           const std::set<std::uint32_t>& known = {});
 
 // Those that the outside at large is reached by: the ways out, or all where there is none. Usable ones only.
 [[nodiscard]] std::vector<Uplink> ways_out(const std::vector<Uplink>& uplinks);

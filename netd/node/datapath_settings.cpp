@@ -1,8 +1,11 @@
 #include "node/datapath_settings.h"
 
 #include <algorithm>
+#include <map>
 
+#include "abi.h"
 #include "base/log.h"
+#include "link/policy_rules.h"
 #include "nat/flows.h"
 #include "nat/ports.h"
 
@@ -27,18 +30,34 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
     return result;
 }
 
+std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>& in_use,
+                                                const std::vector<link::Uplink>& uplinks) {
+    std::map<std::uint32_t, std::uint32_t> flags;
+    for (const std::uint32_t ifindex : in_use) {
+        const auto uplink = std::ranges::find(uplinks, ifindex, &link::Uplink::ifindex);
+        const bool is_inner = uplink != uplinks.end() && uplink->is_bridge && !uplink->is_way_out;
+        flags.emplace(ifindex, is_inner ? NK_UPLINK_INNER_BRIDGE : 0);
+    }
+    return flags;
+}
+
 }  // namespace
 
 Result<void> DatapathSettings::apply(const Config& config, const link::HostDevice& device,
                                      const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
                                      const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
+    const auto rules = NK_TRY(link::list_policy_rules(host_));
+    const auto suppressing = std::ranges::find_if(
+        rules, [](const link::PolicyRule& rule) { return rule.suppresses && rule.family == IpFamily::v6; });
+    suppressing_rule6_ = suppressing == rules.end() ? std::nullopt : std::optional(suppressing->preference);
     NK_TRY(datapath_.configure({.host_device = device.ifindex,
                                 .host_device_mac = device.mac,
                                 .networks = networks_of(config, missing),
                                 .non_masquerade = config.non_masquerade,
                                 .host = host,
-                                .uplinks = in_use,
+                                .uplinks = flags_of(in_use, uplinks),
+                                .suppressed6 = suppressing_rule6_.has_value(),
                                 .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
                                 .port_first = config.masquerade_ports.first,
                                 .port_last = config.masquerade_ports.last}));

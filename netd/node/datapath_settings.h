@@ -30,10 +30,14 @@ public:
     // Those whose port is not of the pool (any more): replies to it are not looked up. For when no program is left that
     // has the former pool.
     [[nodiscard]] Result<void> end_flows_outside_pool();
+    // The preference of a policy rule that suppresses IPv6 routes, if there is one: containers go nowhere by IPv6 then
+    // (nk_node.suppressed6). As of the last apply().
+    [[nodiscard]] const std::optional<std::uint32_t>& suppressing_rule6() const { return suppressing_rule6_; }
 
 private:
     link::Netlink& host_;
     datapath::Datapath& datapath_;
+    std::optional<std::uint32_t> suppressing_rule6_;
     std::optional<PortRange> pool_;      // that the datapath has
     std::optional<PortRange> flows_of_;  // the pool that all flows are of
 };

@@ -22,11 +22,11 @@ Result<void> Ipv6Support::sync(const Config& config, const std::vector<link::Upl
         return {};
     }
     std::set<std::string> devices;
-    std::ranges::transform(uplinks, std::inserter(devices, devices.end()), &link::Uplink::name);
+    std::ranges::transform(link::ways_out(uplinks), std::inserter(devices, devices.end()), &link::Uplink::name);
     if (!config.uplinks.empty()) {
         // A default route may also lead out of a device that is no uplink.
-        std::ranges::transform(NK_TRY(link::discover_uplinks(host_, {})), std::inserter(devices, devices.end()),
-                               &link::Uplink::name);
+        std::ranges::transform(link::ways_out(NK_TRY(link::discover_uplinks(host_, {}))),
+                               std::inserter(devices, devices.end()), &link::Uplink::name);
     }
     NK_TRY(keep_default_routes(store_, devices));
     return NK_TRY(kernel_forwards_by_device()) ? Result<void>() : forward_everywhere(store_);

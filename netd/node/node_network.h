@@ -65,6 +65,9 @@ public:
     [[nodiscard]] std::size_t unknown_host_prefixes() const {
         return host_prefixes_.size() - known_host_prefixes_.size();
     }
+    [[nodiscard]] const std::optional<std::uint32_t>& suppressing_rule6() const {
+        return settings_.suppressing_rule6();
+    }
     // Empty, or why containers get no IPv6 on this host although a network has it.
     [[nodiscard]] const std::string& no_ipv6() const { return ipv6_.obstacle(); }
 

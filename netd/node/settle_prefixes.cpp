@@ -6,6 +6,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 
 #include "base/join.h"
@@ -135,6 +136,20 @@ std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<li
     return result;
 }
 
+namespace {
+
+// There may be tens of thousands.
+bool is_within(const std::set<IpPrefix>& prefixes, const IpPrefix& prefix) {
+    for (std::uint8_t length = 0; length < prefix.length(); ++length) {
+        if (prefixes.contains(IpPrefix(prefix.address(), length))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
 std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host) {
     const std::vector<IpPrefix> networks = config.prefixes();
     std::vector<link::HostPrefix> candidates;
@@ -146,12 +161,11 @@ std::vector<IpPrefix> within_networks(const Config& config, const std::vector<li
         return is_address ? 0 : candidate.prefix.length();
     });
     std::vector<IpPrefix> within;
+    std::set<IpPrefix> kept;
     for (const link::HostPrefix& candidate : candidates) {
         const IpPrefix& prefix = candidate.prefix;
-        const auto says_it_already = [&](const IpPrefix& kept) {
-            return kept == prefix || (!prefix.is_single() && kept.holds(prefix));
-        };
-        if (std::ranges::none_of(within, says_it_already)) {
+        if (!kept.contains(prefix) && (prefix.is_single() || !is_within(kept, prefix))) {
+            kept.insert(prefix);
             within.push_back(prefix);
         }
     }

@@ -36,7 +36,10 @@ datapath::UplinkKind kind_of(const link::Uplink& uplink) {
 }  // namespace
 
 Result<void> Uplinks::discover(const std::vector<std::string>& configured) {
-    uplinks_ = NK_TRY(link::discover_uplinks(host_, configured));
+    // A link that goes down and up loses routes and addresses for a moment, and its programs must not go with them:
+    // packets of containers' connections would come to the host, which resets them.
+    const auto attached = NK_TRY(datapath_.attached_uplinks());
+    uplinks_ = NK_TRY(link::discover_uplinks(host_, configured, {attached.begin(), attached.end()}));
     left_out_ = leave_out_what_has_no_room(uplinks_);
     return {};
 }

@@ -70,21 +70,22 @@ VerdictCase addressed_to_host_device(const Net& net) {
     return row;
 }
 
-// It is told so, from where it wanted to.
+// Its gateway tells it so.
 VerdictCase unreachable(std::string name, const Net& net) {
     VerdictCase row = unchanged(std::move(name), Verdict::redirect, "no-container", web_to(net, net.nobody));
     row.packet.eth(kHostEndMac, kContainerMac);
-    row.becomes = address_unreachable(net, net.nobody, net.web, row.packet, 20).eth(kContainerMac, kHostEndMac);
+    row.becomes = address_unreachable(net, net.gateway, net.web, row.packet, 20).eth(kContainerMac, kHostEndMac);
     return row;
 }
 
 // A way leads there that containers do not have.
 VerdictCase no_uplink(std::string name, const Net& net, std::string_view source, std::string_view destination,
                       std::string device = "nkweb") {
+    const std::string gateway = device == "nkweb" ? net.gateway : net.routed_gateway;
     VerdictCase row = unchanged(std::move(name), Verdict::redirect, "no-uplink",
                                 Packet().ip(source, destination).tcp(50000, 443).syn(), std::move(device));
     row.packet.eth(kHostEndMac, kContainerMac);
-    row.becomes = no_route_to(net, destination, source, row.packet, 20).eth(kContainerMac, kHostEndMac);
+    row.becomes = no_route_to(net, gateway, source, row.packet, 20).eth(kContainerMac, kHostEndMac);
     return row;
 }
 

@@ -56,9 +56,9 @@ const std::vector<IcmpType>& icmp_error_types(const Net& net) {
 
 namespace {
 
-Packet unreachable(const Net& net, std::uint8_t code, std::string_view address, std::string_view told,
-                   const Packet& asked, std::size_t quoted) {
-    Packet error = Packet().ip(address, told).icmp(net.is_ipv6() ? 1 : 3, code).icmp_rest(0);
+Packet unreachable(const Net& net, std::uint8_t code, std::string_view from, std::string_view told, const Packet& asked,
+                   std::size_t quoted) {
+    Packet error = Packet().ip(from, told).icmp(net.is_ipv6() ? 1 : 3, code).icmp_rest(0);
     if (!net.is_ipv6()) {
         error.identification(0);
     }
@@ -67,14 +67,14 @@ Packet unreachable(const Net& net, std::uint8_t code, std::string_view address, 
 
 }  // namespace
 
-Packet address_unreachable(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
+Packet address_unreachable(const Net& net, std::string_view from, std::string_view told, const Packet& asked,
                            std::size_t quoted) {
-    return unreachable(net, net.is_ipv6() ? 3 : 1, address, told, asked, quoted);
+    return unreachable(net, net.is_ipv6() ? 3 : 1, from, told, asked, quoted);
 }
 
-Packet no_route_to(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
+Packet no_route_to(const Net& net, std::string_view from, std::string_view told, const Packet& asked,
                    std::size_t quoted) {
-    return unreachable(net, 0, address, told, asked, quoted);
+    return unreachable(net, 0, from, told, asked, quoted);
 }
 
 Packet from_web(const Net& net) {

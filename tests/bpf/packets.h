@@ -46,11 +46,11 @@ struct IcmpType {
 // RFC 792: unreachable (port, frag needed, prohibited), time exceeded, parameter problem; RFC 4443 likewise.
 [[nodiscard]] const std::vector<IcmpType>& icmp_error_types(const Net& net);
 
-// What who asks for an address is told, by that address, when nobody has it, or no way leads there: `asked` is the
-// packet, of which `quoted` bytes behind the IP header come back.
-[[nodiscard]] Packet address_unreachable(const Net& net, std::string_view address, std::string_view told,
+// What who asks for an address is told when nobody has it, or no way leads there: `asked` is the packet, of which
+// `quoted` bytes behind the IP header come back.
+[[nodiscard]] Packet address_unreachable(const Net& net, std::string_view from, std::string_view told,
                                          const Packet& asked, std::size_t quoted);
-[[nodiscard]] Packet no_route_to(const Net& net, std::string_view address, std::string_view told, const Packet& asked,
+[[nodiscard]] Packet no_route_to(const Net& net, std::string_view from, std::string_view told, const Packet& asked,
                                  std::size_t quoted);
 
 // From web, as it sends them.

@@ -16,7 +16,7 @@ node_up
 container web -- httpd -f -p 8080 -h / >/dev/null
 web=$(address4 web)
 podman network create --ipv6 --subnet 10.90.0.0/24 --subnet fd90:90::/64 bridged >/dev/null
-podman run --detach --name theirs --network bridged busybox httpd -f -p 8080 -h / >/dev/null
+podman run --detach --name theirs --network bridged --publish 8888:8080 busybox httpd -f -p 8080 -h / >/dev/null
 theirs=$(podman inspect --format '{{.NetworkSettings.Networks.bridged.IPAddress}}' theirs)
 theirs6=$(podman inspect --format '{{.NetworkSettings.Networks.bridged.GlobalIPv6Address}}' theirs)
 bridge=$(podman network inspect --format '{{.NetworkInterface}}' bridged)
@@ -27,6 +27,8 @@ check "the bridge is an uplink by itself" wait_for 20 is_uplink "$bridge"
 check "a container reaches Podman's by ping" in_container web ping -c 1 -W 10 "$theirs"
 check "over IPv6 too" in_container web ping -c 1 -W 10 "$theirs6"
 check "by TCP" in_container web socat -T 10 - "TCP:$theirs:8080" <<<$'GET / HTTP/1.0\r\n\r\n'
+check "by the port that Podman publishes on the host" \
+    in_container web socat -T 10 - "TCP:$node4:8888" <<<$'GET / HTTP/1.0\r\n\r\n'
 refused "Podman's does not reach it" 1 in_container theirs ping -c 1 -W 2 "$web"
 check "both reach the outside: netkitd's" in_container web ping -c 1 -W 10 "$far4"
 check "Podman's" in_container theirs ping -c 1 -W 10 "$far4"

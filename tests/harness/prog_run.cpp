@@ -499,11 +499,11 @@ Result<void> add_prefix(std::string_view text, const bpf_map* map4, const bpf_ma
 }  // namespace
 
 void TestNode::set_uplinks(const std::vector<const char*>& devices) const {
-    const std::uint8_t value = 1;
+    const std::uint32_t flags = 0;
     clear_hash(*skeleton_->maps.uplinks);
     for (const char* device : devices) {
         const std::uint32_t ifindex = if_nametoindex(device);
-        if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.uplinks), &ifindex, &value, BPF_ANY) != 0) {
+        if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.uplinks), &ifindex, &flags, BPF_ANY) != 0) {
             throw std::runtime_error(formatted("{} is not to be an uplink: {}", device, std::strerror(errno)));
         }
     }

@@ -125,6 +125,37 @@ TEST_P(HostDeviceTest, NorWithAContainersAddress) {
     EXPECT_GT(counted("unsolicited"), before);
 }
 
+// As the other end of a connection that somebody else has begun in its name, by the host, which tracks it.
+TEST_P(HostDeviceTest, NorAsTheAnswerToAForgedPacket) {
+    if (!node().succeeds(
+            "nft 'add table inet theirs; add chain inet theirs f { type filter hook forward priority 0; }; "
+            "add rule inet theirs f ct state established counter'")) {
+        GTEST_SKIP() << "this kernel tracks no connections";
+    }
+    let_come(stranger_, "strange0");
+    node().run("for f in all strange0; do sysctl -qw net.ipv4.conf.$f.rp_filter=0; done");
+    const bool v4 = net.option == "-4";
+    const NetworkNamespace accomplice;
+    connect(node(), "strange1", accomplice, "eth0");
+    const std::string address = v4 ? "203.0.113.2" : "2001:db8:9::2";
+    node().run(formatted("ip addr add {} dev strange1", v4 ? "203.0.113.1/24" : "2001:db8:9::1/64 nodad"));
+    accomplice.run(formatted("ip addr add {0}{1} dev eth0; ip {2} route add default via {3}", address, net.length,
+                             net.option, v4 ? "203.0.113.1" : "2001:db8:9::1"));
+    stranger_.run(formatted("ip addr add {}{} dev lo; ip link set lo up; ip {} route add default via {}", net.container,
+                            v4 ? "/32" : "/128", net.option, net.node));
+    const UniqueFd forger = socket_bound_to(stranger_, with_port(echo_at(net.container), 5000), SOCK_DGRAM);
+    const UniqueFd other = socket_bound_to(accomplice, with_port(echo_at(address), 6000), SOCK_DGRAM);
+    const UniqueFd victim = socket_bound_to(web_.netns(), with_port(echo_at(net.container), 5000), SOCK_DGRAM);
+    const Address to_accomplice = with_port(echo_at(address), 6000);
+    const Address to_victim = with_port(echo_at(net.container), 5000);
+    for (int i = 0; i < 5; ++i) {
+        (void)::sendto(forger.get(), "x", 1, 0, to_accomplice.get(), to_accomplice.size);
+        (void)::sendto(other.get(), "y", 1, 0, to_victim.get(), to_victim.size);
+        pollfd wait{.fd = victim.get(), .events = POLLIN, .revents = 0};
+        EXPECT_EQ(::poll(&wait, 1, 200), 0);
+    }
+}
+
 TEST_P(HostDeviceTest, NorByATunnel) {
     const bool v4 = net.option == "-4";
     let_come(stranger_, "strange0");
@@ -177,7 +208,7 @@ TEST_P(HostDeviceTest, WhereTheNetworkSaysSoWhatTheHostForwardsGetsIn) {
     ASSERT_TRUE(start()) << log();
     let_come(stranger_, "strange0");
     const std::uint64_t before = counted("unsolicited");
-    // Answers go out by an uplink only.
+    // Its answers are of no flow.
     EXPECT_TRUE(stranger_.cannot_reach(net.container));
     EXPECT_EQ(counted("unsolicited"), before);
     EXPECT_TRUE(stranger_.cannot_reach(net.isolated));

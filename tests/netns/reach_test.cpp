@@ -100,7 +100,10 @@ protected:
     }
     // As another runtime makes it, or libvirt: `other_` is a container of its, which has all its ways by the bridge.
     void add_bridge(const std::string& name) const {
-        node().run(formatted("ip link add {} type bridge && ip link set {} up", name, name));
+        node().run(
+            formatted("ip link add {0} type bridge && ip link set {0} up && "
+                      "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+                      name));
         connect(node(), "port0", other_, "eth0");
         node().run(formatted("ip link set port0 master {}", name));
         set_addresses(name, "eth0");
@@ -272,6 +275,27 @@ TEST_P(ReachTest, ContainersOnAnothersBridgeGetInWhereTheyAreNotMasqueraded) {
     EXPECT_TRUE(is_echoed(web_.netns(), net.other));
 }
 
+// By a rule of the host's, which its stack carries out: the answer comes the same way.
+TEST_P(ReachTest, APortThatAnotherRuntimePublishesForItsBridge) {
+    add_bridge("theirs0");
+    ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
+    const std::string family = net.option == "-4" ? "ip" : "ip6";
+    if (!node().succeeds(formatted("nft 'add table {0} theirs; add chain {0} theirs nat {{ type nat hook prerouting "
+                                   "priority dstnat; }}; add rule {0} theirs nat fib daddr type local {0} daddr != {1} "
+                                   "tcp dport 8888 dnat to {2}:7'",
+                                   family, net.other, net.option == "-4" ? net.other : "[" + net.other + "]"))) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    const EchoServer server(other_, net.other);
+    const Address published = with_port(echo_at(net.node), 8888);
+    const UniqueFd client = socket_in(web_.netns(), published, SOCK_STREAM);
+    ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
+    std::array<char, 8> answer{};
+    ASSERT_EQ(::send(client.get(), "hello", 5, 0), 5);
+    EXPECT_EQ(::recv(client.get(), answer.data(), answer.size(), 0), 5);
+    expect_nobody_gets_in();
+}
+
 TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
     add_card("up1");
     ASSERT_TRUE(comes_to_be_an_uplink("up1"));
@@ -292,6 +316,28 @@ TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
     EXPECT_EQ(tally.failed, 0U);
     node().run("ip link del lan1");
     EXPECT_TRUE(eventually([&] { return uplinks() == std::set<std::string>{"up0"}; }));
+}
+
+// The programs of a link that goes down and up stay: else the host would get containers' packets, and reset them.
+TEST_P(ReachTest, ALinkThatGoesDownForAMomentEndsNoConnection) {
+    add_card("up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    const EchoServer server(other_, net.other);
+    Tally tally;
+    {
+        const std::jthread traffic(
+            [&](const std::stop_token& stop) { transfer(stop, web_.netns(), echo_at(net.other), tally); });
+        ASSERT_TRUE(eventually([&] { return tally.came_back > 10; }));
+        for (int flap = 0; flap < 3; ++flap) {
+            const std::uint64_t before = tally.came_back;
+            node().run("ip link set up1 down && sleep 0.4 && ip link set up1 up");
+            if (net.option == "-6") {
+                ip(formatted("addr add {}{} dev up1", net.node, net.length));  // the kernel took it with the link
+            }
+            EXPECT_TRUE(eventually([&] { return tally.came_back > before + 10; }));
+        }
+    }
+    EXPECT_EQ(tally.failed, 0U);
 }
 
 TEST_P(ReachTest, AnAddressThatChangesIsUsedAtOnce) {
@@ -388,6 +434,38 @@ TEST_P(ExitNodeTest, WhatTheHostHasInAPrefixGoesFirst) {
     neighbour.run(formatted("ip addr add {}{} dev eth0", behind, length));
     EXPECT_TRUE(node().reaches(behind));
     EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + net.container); }));
+}
+
+TEST_P(ExitNodeTest, ARuleAboutAllOtherDestinationsLeadsPastTheMainTableToo) {
+    ip(formatted("route add default via {} dev exit0 table 52", net.other));
+    ip(formatted("rule add preference 5270 not to {} lookup 52", net.far_route));
+    EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + net.container); })) << rules();
+}
+
+// wg-quick's: the main table without its default route, then the tunnel's. IPv4 goes by the tunnel; of IPv6 the kernel
+// does not say that the route is suppressed, and nothing is to pass by the tunnel.
+TEST_P(ExitNodeTest, WhatARuleSuppressesIsNotTheWay) {
+    outside().run(formatted("ip {} addr add {}{} dev lo; ip link set lo up", net.option, net.far,
+                            net.option == "-4" ? "/32" : "/128"));
+    if (net.option == "-6") {
+        node().run("ip addr add 2001:db8:1::1/64 dev up0 nodad && ip -6 route add default via 2001:db8:1::2");
+        outside().run("ip addr add 2001:db8:1::2/64 dev eth0 nodad");
+    }
+    ip(formatted("route add default via {} dev exit0 table 52", net.other));
+    ip("rule add preference 5271 lookup 52");
+    ip("rule add preference 5270 lookup main suppress_prefixlength 0");
+    const Mirror by_tunnel(other_, net.far);
+    const Mirror past_it(outside(), net.far);
+    if (net.option == "-4") {
+        EXPECT_TRUE(eventually([&] { return seen_by(net.far) == net.node; })) << seen_by(net.far);
+        return;
+    }
+    EXPECT_TRUE(eventually([&] { return counted("policy-rule") > 0 || seen_by(net.far).empty(); }));
+    EXPECT_EQ(seen_by(net.far), "");
+    EXPECT_GT(counted("policy-rule"), 0U);
+    EXPECT_THAT(degraded(), Contains(HasSubstr("policy rule 5270")));
+    ip("rule del preference 5270");
+    EXPECT_TRUE(eventually([&] { return seen_by(net.far) == net.node; })) << seen_by(net.far);
 }
 
 TEST_P(ExitNodeTest, ItsRulesAreGoneWithAPurge) {

@@ -1,6 +1,6 @@
-// An ICMP error, made of the packet that it is about: nobody is at its destination, from where it comes. It quotes what
-// whoever sent it needs to know the packet again (RFC 792; RFC 4443, 3.1). None is about a fragment behind the first
-// one, about an error, or about what has no ports (RFC 1122, 3.2.2); nor where headers are between.
+// An ICMP error, made of the packet that it is about: nobody is at its destination, or no way leads there. It quotes
+// what whoever sent it needs to know the packet again (RFC 792; RFC 4443, 3.1). None is about a fragment behind the
+// first one, about an error, or about what has no ports (RFC 1122, 3.2.2); nor where headers are between.
 #pragma once
 
 #include "lib/addr.h"
@@ -55,7 +55,7 @@ static __always_inline int nk_put_first(struct __sk_buff *skb, const void *heade
 	return bpf_skb_store_bytes(skb, ETH_HLEN, headers, len, BPF_F_RECOMPUTE_CSUM) ? NK_DROP_REWRITE_FAILED : NK_OK;
 }
 
-static __noinline int nk_make_unreachable4(struct __sk_buff *skb, bool no_route)
+static __noinline int nk_make_unreachable4(struct __sk_buff *skb, bool no_route, const struct nk_addr *from)
 {
 	struct nk_unreachable4 answer = {
 	    .ip = {.version = 4, .ihl = 5, .ttl = NK_ERROR_TTL, .protocol = IPPROTO_ICMP},
@@ -73,7 +73,7 @@ static __noinline int nk_make_unreachable4(struct __sk_buff *skb, bool no_route)
 	len = nk_quote(skb, sizeof(*asked), sizeof(answer), quote);
 	if (!len)
 		return NK_DROP_REWRITE_FAILED;
-	answer.ip.saddr = asked->daddr;
+	answer.ip.saddr = from ? from->word[0] : asked->daddr;
 	answer.ip.daddr = asked->saddr;
 	answer.ip.tot_len = bpf_htons(sizeof(answer) + len);
 	answer.ip.check = ~nk_csum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)&answer.ip, sizeof(answer.ip), 0));
@@ -82,7 +82,7 @@ static __noinline int nk_make_unreachable4(struct __sk_buff *skb, bool no_route)
 	return nk_put_first(skb, &answer, sizeof(answer));
 }
 
-static __noinline int nk_make_unreachable6(struct __sk_buff *skb, bool no_route)
+static __noinline int nk_make_unreachable6(struct __sk_buff *skb, bool no_route, const struct nk_addr *from)
 {
 	struct nk_unreachable6 answer = {
 	    .ip = {.version = 6, .hop_limit = NK_ERROR_TTL, .nexthdr = IPPROTO_ICMPV6},
@@ -99,7 +99,10 @@ static __noinline int nk_make_unreachable6(struct __sk_buff *skb, bool no_route)
 	len = nk_quote(skb, sizeof(*asked), sizeof(answer), quote);
 	if (!len)
 		return NK_DROP_REWRITE_FAILED;
-	answer.ip.saddr = asked->daddr;
+	if (from)
+		__builtin_memcpy(&answer.ip.saddr, from, sizeof(answer.ip.saddr));
+	else
+		answer.ip.saddr = asked->daddr;
 	answer.ip.daddr = asked->saddr;
 	answer.ip.payload_len = bpf_htons(sizeof(answer.icmp) + len);
 	// The pseudo header (RFC 8200, 8.1): addresses, length, and type.
@@ -110,9 +113,10 @@ static __noinline int nk_make_unreachable6(struct __sk_buff *skb, bool no_route)
 	return nk_put_first(skb, &answer, sizeof(answer));
 }
 
-// `no_route`: nobody gets there from here; else only that address is not there. NK_OK, or why there is no answer; then
-// the packet may be only a part of what it was.
-NK_GLOBAL int nk_make_unreachable(struct __sk_buff *skb, int family, bool no_route)
+// `no_route`: nobody gets there from here; else only that address is not there. `from`: who says so; NULL: its
+// destination. NK_OK, or why there is no answer; then the packet may be only a part of what it was.
+NK_GLOBAL int nk_make_unreachable(struct __sk_buff *skb, int family, bool no_route, const struct nk_addr *from)
 {
-	return family == NK_IPV4 ? nk_make_unreachable4(skb, no_route) : nk_make_unreachable6(skb, no_route);
+	return family == NK_IPV4 ? nk_make_unreachable4(skb, no_route, from)
+				 : nk_make_unreachable6(skb, no_route, from);
 }

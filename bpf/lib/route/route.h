@@ -134,12 +134,19 @@ static __always_inline bool nk_has_next_hop(const struct nk_route *route)
 	return route->result == BPF_FIB_LKUP_RET_SUCCESS || route->result == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
+// In place of BPF_FIB_LKUP_RET_*. Where a rule suppresses routes (wg-quick's: the main table without its default one),
+// the kernel heeds that for packets of its own, but in IPv6 not for who asks without one (fib6_rule_suppress() in
+// net/ipv6/fib6_rules.c): its answer may lead past the tunnel.
+#define NK_WAY_SUPPRESSED 0x100
+
 // `class`: the type of service, or the traffic class.
 static __noinline void nk_ask_fib(struct __sk_buff *skb, const struct nk_flow6_key *key, __be32 class, __u32 wire_len,
 				  struct nk_route *route)
 {
 	route->result = route->key.family == NK_IPV4 ? nk_ask_fib4(skb, key, class, wire_len, &route->fib)
 						     : nk_ask_fib6(skb, key, class, wire_len, 0, &route->fib);
+	if (route->key.family == NK_IPV6 && node.suppressed6)
+		route->result = NK_WAY_SUPPRESSED;
 	route->to_uplink = nk_is_uplink(&route->fib.ifindex);
 }
 
