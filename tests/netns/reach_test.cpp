@@ -452,7 +452,7 @@ TEST_P(ExitNodeTest, WhatARuleSuppressesIsNotTheWay) {
         outside().run("ip addr add 2001:db8:1::2/64 dev eth0 nodad");
     }
     ip(formatted("route add default via {} dev exit0 table 52", net.other));
-    ip("rule add preference 5271 lookup 52");
+    ip("rule add preference 5280 lookup 52");
     ip("rule add preference 5270 lookup main suppress_prefixlength 0");
     const Mirror by_tunnel(other_, net.far);
     const Mirror past_it(outside(), net.far);
