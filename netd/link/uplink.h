@@ -24,6 +24,8 @@ struct Uplink {
     std::string unusable;  // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
 
     [[nodiscard]] bool usable() const { return unusable.empty(); }
+    // Of this host's own: another runtime's containers, virtual machines.
+    [[nodiscard]] bool is_inner_bridge() const { return is_bridge && !is_way_out; }
     bool operator==(const Uplink&) const = default;
 };
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -60,13 +61,27 @@ std::optional<std::uint64_t> filesystem_type(const std::filesystem::path& path) 
     return static_cast<std::uint64_t>(info.f_type);
 }
 
-Result<std::vector<link::Uplink>> uplinks_of_this_netns() {
-    link::Netlink netlink = NK_TRY(link::Netlink::open());
-    return link::discover_uplinks(netlink, {});
+constexpr std::chrono::seconds kPatience{5};
+
+// What the daemon has, which knows the configuration; where none answers, what one without any would have.
+Result<std::vector<link::Uplink>> find_uplinks(const std::string& socket_path) {
+    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+    if (!status) {
+        link::Netlink netlink = NK_TRY(link::Netlink::open());
+        return link::discover_uplinks(netlink, {});
+    }
+    std::vector<link::Uplink> uplinks;
+    for (const nlohmann::json& uplink : array_at(*status, "uplinks")) {
+        const std::string reason = text_at(uplink, "reason");
+        link::Uplink known;
+        known.name = text_at(uplink, "name");
+        known.unusable = reason == "-" ? "" : reason;
+        uplinks.push_back(std::move(known));
+    }
+    return uplinks;
 }
 
 Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path) {
-    constexpr std::chrono::seconds kPatience{5};
     const auto status = NK_TRY(ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
     std::vector<std::string> errors;
     for (const nlohmann::json& error : array_at(status, "last_errors")) {
@@ -88,7 +103,7 @@ Host this_host(const std::string& socket_path) {
             .search_path = program_directories(),
             .netkit_supported = link::netkit_supported,
             .filesystem_type = filesystem_type,
-            .uplinks = uplinks_of_this_netns,
+            .uplinks = [=] { return find_uplinks(socket_path); },
             .ipsec_policies = link::outbound_ipsec_policies,
             .forward_chains = link::forward_chains,
             .chains_that_give_any_port = link::chains_that_give_any_port,

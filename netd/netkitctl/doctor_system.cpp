@@ -133,6 +133,16 @@ Finding check_name_servers(const Host& host) {
             .fix = kFix};
 }
 
+namespace {
+
+std::string some_names(const std::vector<link::Uplink>& uplinks) {
+    constexpr std::size_t kMost = 8;
+    const std::string names = join(uplinks | std::views::take(kMost), &link::Uplink::name);
+    return uplinks.size() > kMost ? formatted("{} and {} others", names, uplinks.size() - kMost) : names;
+}
+
+}  // namespace
+
 Finding check_uplinks(const Host& host) {
     constexpr const char* kCheck = "uplinks";
     const auto uplinks = host.uplinks();
@@ -155,7 +165,7 @@ Finding check_uplinks(const Host& host) {
     }
     return {.check = kCheck,
             .verdict = Verdict::ok,
-            .text = "containers reach what this host does, by " + join(*uplinks, &link::Uplink::name),
+            .text = "containers reach what this host does, by " + some_names(*uplinks),
             .fix = ""};
 }
 

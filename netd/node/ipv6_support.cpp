@@ -7,6 +7,20 @@
 #include "node/ipv6_forwarding.h"
 
 namespace netkitd {
+namespace {
+
+// What is on a bridge of this host's own must not become its router.
+std::set<std::string> names_of_ways_out(const std::vector<link::Uplink>& uplinks) {
+    std::set<std::string> names;
+    for (const link::Uplink& uplink : link::ways_out(uplinks)) {
+        if (!uplink.is_inner_bridge()) {
+            names.insert(uplink.name);
+        }
+    }
+    return names;
+}
+
+}  // namespace
 
 bool has_ipv6(const Config& config) {
     return std::ranges::any_of(config.networks, [](const NetworkConfig& network) { return network.ipv6.has_value(); });
@@ -21,12 +35,10 @@ Result<void> Ipv6Support::sync(const Config& config, const std::vector<link::Upl
     if (!obstacle_.empty()) {
         return {};
     }
-    std::set<std::string> devices;
-    std::ranges::transform(link::ways_out(uplinks), std::inserter(devices, devices.end()), &link::Uplink::name);
+    std::set<std::string> devices = names_of_ways_out(uplinks);
     if (!config.uplinks.empty()) {
         // A default route may also lead out of a device that is no uplink.
-        std::ranges::transform(link::ways_out(NK_TRY(link::discover_uplinks(host_, {}))),
-                               std::inserter(devices, devices.end()), &link::Uplink::name);
+        devices.merge(names_of_ways_out(NK_TRY(link::discover_uplinks(host_, {}))));
     }
     NK_TRY(keep_default_routes(store_, devices));
     return NK_TRY(kernel_forwards_by_device()) ? Result<void>() : forward_everywhere(store_);

@@ -60,6 +60,8 @@ Result<void> make(link::Netlink& host, const std::set<link::MainTableRule>& ther
     for (const link::MainTableRule& rule : there) {
         if (!wanted.contains(rule)) {
             NK_TRY(link::remove_rule(host, rule));
+            log(LogLevel::info, "policy rule {} to {} lookup main is removed", rule.preference,
+                rule.prefix.to_string());
         }
     }
     return {};

@@ -90,6 +90,7 @@ Result<void> Uplinks::detach_former() {
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
         if (!std::ranges::contains(now, ifindex)) {
             NK_TRY(datapath_.detach_uplink(ifindex));
+            log(LogLevel::info, "device {} is no uplink any more", ifindex);
         }
     }
     return {};

@@ -78,11 +78,11 @@ VerdictCase unreachable(std::string name, const Net& net) {
     return row;
 }
 
-// A way leads there that containers do not have.
-VerdictCase no_uplink(std::string name, const Net& net, std::string_view source, std::string_view destination,
-                      std::string device = "nkweb") {
+// No way leads there, or one that containers do not have.
+VerdictCase no_way(std::string name, std::string reason, const Net& net, std::string_view source,
+                   std::string_view destination, std::string device = "nkweb") {
     const std::string gateway = device == "nkweb" ? net.gateway : net.routed_gateway;
-    VerdictCase row = unchanged(std::move(name), Verdict::redirect, "no-uplink",
+    VerdictCase row = unchanged(std::move(name), Verdict::redirect, std::move(reason),
                                 Packet().ip(source, destination).tcp(50000, 443).syn(), std::move(device));
     row.packet.eth(kHostEndMac, kContainerMac);
     row.becomes = no_route_to(net, gateway, source, row.packet, 20).eth(kContainerMac, kHostEndMac);
@@ -232,7 +232,7 @@ std::vector<VerdictCase> routed_cases(const Net& net) {
         to_stack("RoutedTooBigIsForTheStack", "stack-too-big", routed_to(net, net.special_route(6)).payload(1400),
                  "nkrouted"),
         to_stack("RoutedTtlUsedUp", "stack-ttl", routed_to(net, net.remote).ttl(1), "nkrouted"),
-        no_uplink("RoutedToANonUplink", net, net.routed, net.special_route(4), "nkrouted"),
+        no_way("RoutedToANonUplink", "no-uplink", net, net.routed, net.special_route(4), "nkrouted"),
     };
 }
 
@@ -595,15 +595,21 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         nk_node& settings = n.settings();
         settings.flow_share4 = settings.flow_share6 = settings.flow_common4 = settings.flow_common6 = 0;
     };
-    VerdictCase no_uplinks = no_uplink("NoUplinkConfigured", net, net.web, net.remote);
+    VerdictCase no_uplinks = no_way("NoUplinkConfigured", "no-uplink", net, net.web, net.remote);
     no_uplinks.prepare = [](TestNode& n) { n.set_uplinks({}); };
+    // Of IPv6 alone: the kernel heeds such a rule of IPv4's.
+    VerdictCase suppressed =
+        net.is_ipv6() ? no_way("ByARuleThatSuppressesRoutes", "policy-rule", net, net.web, net.remote)
+                      : masqueraded("ByARuleThatSuppressesRoutes", from_web(net),
+                                    Packet().ip(net.node, net.remote).tcp(50000, 443).syn().payload("hello"));
+    suppressed.prepare = [](TestNode& n) { n.settings().suppressed6 = 1; };
     VerdictCase no_networks =
         dropped("NoNetworkConfiguredIsMasquerade", "fragment", from_web(net).fragment(100, false));
     no_networks.prepare = [](TestNode& n) { n.settings().network4_count = 0, n.settings().network6_count = 1; };
     return {
         dropped("Blackhole", "route", web_to(net, net.special_route(1))),
-        no_uplink("RouteToANonUplink", net, net.web, net.special_route(4)),
-        no_uplink("RouteIntoATunnel", net, net.web, net.special_route(5)),
+        no_way("RouteToANonUplink", "no-uplink", net, net.web, net.special_route(4)),
+        no_way("RouteIntoATunnel", "no-uplink", net, net.web, net.special_route(5)),
         dropped("UplinkLendsAGatewayAddress", "no-source-address", web_to(net, net.special_route(8))),
         forwarding_off,
         with_pool(dropped("PoolNotConfigured", "ports-exhausted", from_web(net)), 0, 0),
@@ -613,6 +619,7 @@ std::vector<VerdictCase> refused_routes(const Net& net) {
         table_full,
         above_share,
         no_uplinks,
+        suppressed,
         no_networks,
     };
 }

@@ -159,6 +159,22 @@ TEST_P(RoutedTest, TheShortWayJudgesAsTheLongOne) {
     }
 }
 
+// Or whoever forges a source has them told as often as he likes.
+TEST_P(RoutedTest, OutsidersAreToldOfNobodyOnceATick) {
+    constexpr int kAsked = 2000;
+    constexpr std::chrono::milliseconds kShortestTick{1};  // CONFIG_HZ=1000
+    const Packet packet = Packet().ip(net.remote, net.routed_nobody).udp(1000, 443);
+    int told = 0;
+    const auto begun = std::chrono::steady_clock::now();
+    for (int i = 0; i < kAsked; ++i) {
+        told += run(Program::host_egress, "netkitd0", packet, {.came_in_by = "eth0"}).verdict == Verdict::redirect;
+    }
+    const auto ticks = (std::chrono::steady_clock::now() - begun) / kShortestTick + 1;
+    EXPECT_GT(told, 0);
+    EXPECT_LE(told, ticks);
+    EXPECT_LT(told, kAsked);
+}
+
 TEST_P(RoutedTest, ThatANetworkIsRoutedMayBeCountedLater) {
     const Packet packet = Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.routed).tcp(443, 50000).ack();
     for (const std::uint32_t count : {1U, 0U}) {

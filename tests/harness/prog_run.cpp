@@ -437,6 +437,7 @@ void TestNode::reset(const Options& options) const {
     configure(settings(), options);
     set_uplinks({"eth0", "eth1"});
     clear_array(*skeleton_->maps.next_hops, 1);
+    clear_array(*skeleton_->maps.told_at_ns, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.port_tries, libbpf_num_possible_cpus());
     clear_prefixes(*skeleton_->maps.non_masquerade4, IpFamily::v4);
     clear_prefixes(*skeleton_->maps.non_masquerade6, IpFamily::v6);

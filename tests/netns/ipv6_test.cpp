@@ -256,6 +256,16 @@ TEST_F(Ipv6Test, AnUplinkThatTakesNoAdvertisementsIsLeftAlone) {
     EXPECT_EQ(sysctl("ipv6/conf/up0/accept_ra"), "1");
 }
 
+// Or a container of another runtime's could become the host's router.
+TEST_F(Ipv6Test, SoIsABridgeOfAnothers) {
+    node().run("ip link add theirs0 type bridge && ip link set theirs0 up && ip addr add 203.0.113.1/24 dev theirs0");
+    start();
+    EXPECT_EQ(sysctl("ipv6/conf/theirs0/accept_ra"), "1");
+    node().run("ip route del default");
+    start();
+    EXPECT_EQ(sysctl("ipv6/conf/theirs0/accept_ra"), "1") << "nor where there is no way out";
+}
+
 TEST_F(Ipv6Test, WhereTheWholeHostMustForwardNoDeviceBecomesARouter) {
     node().run("ip link add router type veth peer name router1 && ip link add host type veth peer name host1");
     set("ipv6/conf/router/forwarding", "1");

@@ -112,6 +112,8 @@ TEST_F(DoctorTest, NotRoot) {
 
 TEST_F(DoctorTest, Uplinks) {
     EXPECT_THAT(finding("uplinks").text, HasSubstr("by eth0"));
+    host_.uplinks = [] { return std::vector(10, uplink("lan0")); };
+    EXPECT_THAT(finding("uplinks").text, HasSubstr("lan0, lan0 and 2 others"));
     host_.uplinks = [] { return std::vector<link::Uplink>(); };
     expect("uplinks", Verdict::warn, "no device has an address or a route", "connect this host");
     host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("ppp0", "ppp0 has packets of a kind")}; };

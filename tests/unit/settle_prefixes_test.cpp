@@ -98,6 +98,17 @@ TEST(SettlePrefixes, WhatCameLaterIsNamedAndTheHosts) {
     EXPECT_THAT(within_networks(config, {route("10.0.0.0/8")}), IsEmpty());
 }
 
+// As of a routing daemon's: it must not take a second to look at them.
+TEST(SettlePrefixes, TensOfThousandsOfTheHostsInANetworkAreOnesThatItHolds) {
+    std::vector<link::HostPrefix> host;
+    for (int i = 0; i < 65536; ++i) {
+        host.push_back(route(formatted("10.77.{}.{}/32", i / 256, i % 256).c_str()));
+    }
+    EXPECT_EQ(within_networks(default_config(), host).size(), 65536U);
+    host.push_back(route("10.77.0.0/17"));
+    EXPECT_EQ(within_networks(default_config(), host).size(), 65537U) << "single ones stay beside what holds them";
+}
+
 TEST(SettlePrefixes, AGatewayOnALinkOfTheHostsIsTheLinks) {
     EXPECT_THAT(gateways_on_links(default_config(), {link_route("10.77.0.0/16"), address("10.77.9.9/32")}),
                 ElementsAre(IpAddr::parse("10.77.0.1").value()));
