@@ -216,7 +216,7 @@ static __always_inline int nk_uplink_in(struct __sk_buff *skb)
 // What a rule of the host's sends on from a container to another runtime's, at the port that this publishes.
 static __always_inline bool nk_is_sent_by_rule(struct __sk_buff *skb)
 {
-	return skb->ingress_ifindex == node.host_device && nk_ct_translates(skb, NK_CT_DST_NAT) &&
+	return skb->ingress_ifindex == node.host_device && nk_ct_translated(skb) & NK_CT_DST_NAT &&
 	       nk_is_inner_bridge(skb->ifindex);
 }
 

@@ -205,7 +205,7 @@ static __always_inline bool nk_leaves_as_host(struct __sk_buff *skb, enum nk_fam
 {
 	if (sender == NK_SENDER_HOST || sender == NK_SENDER_STRANGER)
 		return sender == NK_SENDER_HOST;
-	if (!nk_ct_translates(skb, NK_CT_NAT))
+	if (!nk_ct_translates_source(skb))
 		return false;
 	return nk_ask_way(skb, family, &leaving->key, &leaving->key.daddr) == BPF_FIB_LKUP_RET_NOT_FWDED;
 }

@@ -108,8 +108,9 @@ static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offse
 #define NK_CT_ESTABLISHED_REPLY 3
 #define NK_CT_RELATED_REPLY 4
 #define NK_CT_INFO 7UL
+#define NK_CT_SRC_NAT (1UL << 4)
 #define NK_CT_DST_NAT (1UL << 5)
-#define NK_CT_NAT (1UL << 4 | NK_CT_DST_NAT)
+#define NK_CT_NAT (NK_CT_SRC_NAT | NK_CT_DST_NAT)
 
 struct nf_conn {
 	unsigned long status;
@@ -126,34 +127,36 @@ static __always_inline bool nk_ct_knows(struct __sk_buff *skb)
 	return nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO;
 }
 
-// Whether the host translates the packet's connection: NK_CT_NAT, or that to its destination alone. True as well where
-// the programs can't tell: where the table came after them.
-static __always_inline bool nk_ct_translates(struct __sk_buff *skb, unsigned long how)
+// What the host translates of the packet's connection: of NK_CT_NAT. All of it where the programs can't tell: where the
+// table came after them.
+static __always_inline unsigned long nk_ct_translated(struct __sk_buff *skb)
 {
 	const struct nf_conn *connection = (const void *)(nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO);
 
 	if (!connection)
-		return false;
-	return !bpf_core_field_exists(connection->status) || BPF_CORE_READ(connection, status) & how;
+		return 0;
+	return bpf_core_field_exists(connection->status) ? BPF_CORE_READ(connection, status) & NK_CT_NAT : NK_CT_NAT;
 }
 
-// Whether it says that the other end began, and a rule of the host's has sent that here. Where the programs can't tell,
-// none has.
-static __always_inline bool nk_ct_is_reply_to_rule(struct __sk_buff *skb)
-{
-	unsigned long ct = nk_ct(bpf_cast_to_kern_ctx(skb)), info = ct & NK_CT_INFO;
-	const struct nf_conn *connection = (const void *)(ct & ~NK_CT_INFO);
-
-	return (info == NK_CT_ESTABLISHED_REPLY || info == NK_CT_RELATED_REPLY) && connection &&
-	       bpf_core_field_exists(connection->status) && BPF_CORE_READ(connection, status) & NK_CT_NAT;
-}
-
-// Whether it says that the other end began.
 static __always_inline bool nk_ct_is_reply(struct __sk_buff *skb)
 {
 	unsigned long info = nk_ct(bpf_cast_to_kern_ctx(skb)) & NK_CT_INFO;
 
 	return info == NK_CT_ESTABLISHED_REPLY || info == NK_CT_RELATED_REPLY;
+}
+
+// Whether the packet's source is another now: that of whoever began, or where a rule led him.
+static __always_inline bool nk_ct_translates_source(struct __sk_buff *skb)
+{
+	return nk_ct_translated(skb) & (nk_ct_is_reply(skb) ? NK_CT_DST_NAT : NK_CT_SRC_NAT);
+}
+
+// Whether the other end began, and a rule of the host's has sent that here. Where the programs can't tell, none has.
+static __always_inline bool nk_ct_is_reply_to_rule(struct __sk_buff *skb)
+{
+	const struct nf_conn *connection = NULL;
+
+	return nk_ct_is_reply(skb) && bpf_core_field_exists(connection->status) && nk_ct_translated(skb);
 }
 
 // include/linux/skbuff.h, SKB_DST_PTRMASK
