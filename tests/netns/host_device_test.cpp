@@ -132,6 +132,7 @@ TEST_P(HostDeviceTest, NorAsTheAnswerToAForgedPacket) {
             "add rule inet theirs f ct state established counter'")) {
         GTEST_SKIP() << "this kernel tracks no connections";
     }
+    stop(SIGKILL);  // so that neither device gets programs
     let_come(stranger_, "strange0");
     node().run("for f in all strange0; do sysctl -qw net.ipv4.conf.$f.rp_filter=0; done");
     const bool v4 = net.option == "-4";
