@@ -329,7 +329,9 @@ TEST_P(ReachTest, ALinkThatGoesDownForAMomentEndsNoConnection) {
         ASSERT_TRUE(eventually([&] { return tally.came_back > 10; }));
         for (int flap = 0; flap < 3; ++flap) {
             const std::uint64_t before = tally.came_back;
-            node().run("ip link set up1 down && sleep 0.4 && ip link set up1 up");
+            node().run("ip link set up1 down && sleep 0.4");
+            EXPECT_THAT(uplinks(), Contains("up1")) << "its programs are there";
+            node().run("ip link set up1 up");
             EXPECT_TRUE(eventually([&] { return tally.came_back > before + 10; }));
         }
     }
