@@ -4,16 +4,13 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <fstream>
-#include <memory>
-#include <optional>
+#include <set>
 #include <string>
-#include <vector>
 
 #include "base/format.h"
 #include "harness/daemon_test.h"
@@ -26,7 +23,6 @@ namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::Not;
 
 struct Family {

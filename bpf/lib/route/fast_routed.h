@@ -1,4 +1,4 @@
-// The short ways of plain packets that are not translated: between two containers of one network, or to the host; out
+// The fast paths of plain packets that are not translated: between two containers of one network, or to the host; out
 // of a container whose network is routed, or to where it is not masqueraded; and to a container of a routed network.
 //
 // What is found out for one packet out is good for the next ones between the same two addresses, until the clock ticks
