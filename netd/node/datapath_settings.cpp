@@ -5,7 +5,6 @@
 
 #include "abi.h"
 #include "base/log.h"
-#include "link/policy_rules.h"
 #include "nat/flows.h"
 #include "nat/ports.h"
 
@@ -43,14 +42,16 @@ std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>
 
 }  // namespace
 
+void DatapathSettings::heed(const std::vector<link::PolicyRule>& rules) {
+    const auto suppressing = std::ranges::find_if(
+        rules, [](const link::PolicyRule& rule) { return rule.suppresses && rule.family == IpFamily::v6; });
+    suppressing_rule6_ = suppressing == rules.end() ? std::nullopt : std::optional(suppressing->preference);
+}
+
 Result<void> DatapathSettings::apply(const Config& config, const link::HostDevice& device,
                                      const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
                                      const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
-    const auto rules = NK_TRY(link::list_policy_rules(host_));
-    const auto suppressing = std::ranges::find_if(
-        rules, [](const link::PolicyRule& rule) { return rule.suppresses && rule.family == IpFamily::v6; });
-    suppressing_rule6_ = suppressing == rules.end() ? std::nullopt : std::optional(suppressing->preference);
     NK_TRY(datapath_.configure({.host_device = device.ifindex,
                                 .host_device_mac = device.mac,
                                 .networks = networks_of(config, missing),

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "datapath/datapath.h"
 #include "link/host_device.h"
+#include "link/policy_rules.h"
 #include "link/uplink.h"
 #include "netlink/socket.h"
 #include "node/masquerade_sources.h"
@@ -21,6 +22,8 @@ public:
     // Borrows both for its life.
     DatapathSettings(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
 
+    // Before apply().
+    void heed(const std::vector<link::PolicyRule>& rules);
     // `in_use`: ifindexes of those of the uplinks that containers may send to.
     // `host`: prefixes that are the host's, although in a network's.
     [[nodiscard]] Result<void> apply(const Config& config, const link::HostDevice& device,
@@ -31,7 +34,7 @@ public:
     // has the former pool.
     [[nodiscard]] Result<void> end_flows_outside_pool();
     // The preference of a policy rule that suppresses IPv6 routes, if there is one: containers go nowhere by IPv6 then
-    // (nk_node.suppressed6). As of the last apply().
+    // (nk_node.suppressed6).
     [[nodiscard]] const std::optional<std::uint32_t>& suppressing_rule6() const { return suppressing_rule6_; }
 
 private:

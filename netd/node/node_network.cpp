@@ -59,11 +59,13 @@ Result<void> NodeNetwork::sync(const Config& config) {
     NK_TRY(big_tcp_.sync(config.big_tcp, link::ways_out(uplinks_.all())));
     host_mtu_ = largest_mtu(config, uplink_mtu());
     NK_TRY(host_device_.sync(config, host_mtu_, big_tcp_.pair_sizes()));
+    const auto rules = NK_TRY(link::list_policy_rules(host_));
+    settings_.heed(rules);
     NK_TRY(sync_uplinks(config));
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
     NK_TRY(HostDevice::turn_on_forwarding(has_ipv6(config) && no_ipv6().empty()));
     NK_TRY(sync_network_routes(host_, store_, host_device(), config, gateways_of_links_, no_ipv6().empty()));
-    NK_TRY(sync_policy_rules(host_, config, no_ipv6().empty()));
+    NK_TRY(sync_policy_rules(host_, rules, config, no_ipv6().empty()));
     return ports_.sync(config.masquerade_ports);
 }
 

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <optional>
 #include <set>
-#include <vector>
 
 #include "base/log.h"
-#include "link/policy_rules.h"
 
 namespace netkitd {
 namespace {
@@ -69,8 +67,8 @@ Result<void> make(link::Netlink& host, const std::set<link::MainTableRule>& ther
 
 }  // namespace
 
-Result<void> sync_policy_rules(link::Netlink& host, const Config& config, bool ipv6) {
-    const auto rules = NK_TRY(link::list_policy_rules(host));
+Result<void> sync_policy_rules(link::Netlink& host, const std::vector<link::PolicyRule>& rules, const Config& config,
+                               bool ipv6) {
     return make(host, own_rules(rules), wanted_rules(rules, config, ipv6));
 }
 

@@ -6,14 +6,18 @@
 // again (fib_has_custom_rules), and looks longer for each way.
 #pragma once
 
+#include <vector>
+
 #include "base/result.h"
 #include "config/config.h"
+#include "link/policy_rules.h"
 #include "netlink/socket.h"
 
 namespace netkitd {
 
-// `ipv6`: whether containers have it. Idempotent.
-[[nodiscard]] Result<void> sync_policy_rules(link::Netlink& host, const Config& config, bool ipv6);
+// `rules`: those that there are. `ipv6`: whether containers have it. Idempotent.
+[[nodiscard]] Result<void> sync_policy_rules(link::Netlink& host, const std::vector<link::PolicyRule>& rules,
+                                             const Config& config, bool ipv6);
 // All of ours.
 [[nodiscard]] Result<void> remove_policy_rules(link::Netlink& host);
 
