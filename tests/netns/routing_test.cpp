@@ -363,9 +363,9 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInBelowTheUplink) {
     EXPECT_TRUE(eventually([&] { return counted("unsolicited") > 0; }));
 }
 
-// A macvlan of the host without a default route: another card, as far as its neighbours are concerned. The pair below
-// it stands for a card: it must not answer for the macvlan's address, or packets would come in by it.
-TEST_P(TrafficTest, NobodyUnaskedGetsInByADeviceThatIsNoUplink) {
+// A macvlan of the host: another card, as far as its neighbours are concerned. The pair below it stands for a card: it
+// must not answer for the macvlan's address, or packets would come in by it.
+TEST_P(TrafficTest, NobodyUnaskedGetsInByAMacvlan) {
     connect(node(), "nic", second_, "wire");
     node().run(
         "echo 1 > /proc/sys/net/ipv4/conf/nic/arp_ignore;"
@@ -375,11 +375,10 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInByADeviceThatIsNoUplink) {
     second_.run(
         "ip addr add 192.0.2.130/30 dev wire; ip addr add 2001:db8:3::2/64 dev wire nodad;"
         "ip route add 10.77.0.0/16 via 192.0.2.129; ip route add fd6e:6b64::/64 via 2001:db8:3::1");
-    EXPECT_EQ(uplinks(), (std::set<std::string>{"up0", "up1"}));
+    ASSERT_TRUE(eventually([&] { return uplinks() == std::set<std::string>{"mac0", "up0", "up1"}; }));
     EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
     EXPECT_TRUE(second_.cannot_reach(net.container));
     EXPECT_TRUE(eventually([&] { return counted("unsolicited") > 0; }));
-    EXPECT_EQ(counted("no-uplink"), 0U) << "the container answered";
 }
 
 // What netkitd does not know how to send to: nothing is sent there, and `status` says why.
