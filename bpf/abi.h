@@ -213,8 +213,8 @@ struct nk_flow {
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
 	// is; reverse: zero before the first reply.
 	__u32 stamp;
-	// forward: the device that it comes from, and the way to the next hop; of NK_HOST_ANSWERS_ID
-	// and NK_HOST_ASKED_ID, the first is its number among those
+	// forward: the device that it comes from, and the way to the next hop; reverse: the device that its packets
+	// come by, or 0; of NK_HOST_ANSWERS_ID and NK_HOST_ASKED_ID, the first is its number among those
 	__u32 container_ifindex;
 	__u8 next_hop_mac[6];
 	__u8 uplink_mac[6];

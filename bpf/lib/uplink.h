@@ -60,6 +60,8 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	if (ip->ttl <= 1)
 		return nk_flow_of_container(to.family, &to.key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
 	result = nk_flow_inbound(skb, &to);
+	if (result >= 0)
+		return nk_drop(skb, result);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? TCX_NEXT : nk_without_flow(skb, ip->family, key);
 	if (ip->fragment)

@@ -17,7 +17,8 @@ static __always_inline bool nk_is_uplink(const __u32 *ifindex)
 	return bpf_map_lookup_elem(&uplinks, ifindex);
 }
 
-// Of the device that a packet came by, or leaves by.
+// Of the device that a packet came by, or leaves by: a bridge of this host's containers or machines, behind which there
+// is nobody else.
 static __noinline bool nk_is_inner_bridge(__u32 ifindex)
 {
 	const __u32 *flags = bpf_map_lookup_elem(&uplinks, &ifindex);

@@ -120,7 +120,6 @@ INSTANTIATE_TEST_SUITE_P(Stages, OtherUplinkTest, ::testing::Values(Stage::fresh
 
 // Two uplinks, and a router outside that sends by the other one.
 TEST_F(FlowTest, AReplyByAnotherUplinkDoesNotMoveTheFlow) {
-    NetnsTest::node().run("ip link set eth1 address 02:00:00:00:00:10");
     out(from_web(ipv4()));
     run(Program::uplink_ingress, "eth1", reply_to_web(ipv4()));
     EXPECT_THAT(established(),

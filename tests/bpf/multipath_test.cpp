@@ -31,7 +31,6 @@ protected:
             return;
         }
         NetnsTest::node().run(
-            "ip link set eth1 address 02:00:00:00:00:10;"
             "ip addr add 203.0.114.2/24 dev eth1; ip addr add 2001:db8:114::2/64 dev eth1 nodad;"
             "ip neigh add 203.0.114.1 lladdr 02:00:00:00:00:01 dev eth1 nud permanent;"
             "ip neigh add 2001:db8:114::1 lladdr 02:00:00:00:00:01 dev eth1 nud permanent");

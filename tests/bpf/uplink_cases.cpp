@@ -238,6 +238,36 @@ std::vector<VerdictCase> refused_replies(const Net& net) {
     };
 }
 
+// Of web's flow, which goes by eth0: from containers on a bridge of this host's.
+std::vector<VerdictCase> from_inner_bridge(const Net& net) {
+    const auto by_bridge = [&](VerdictCase row, Stage stage, const char* bridge = "eth1") {
+        row.device = bridge;
+        row = with_flow(net, std::move(row), stage);
+        row.prepare = [=, also = row.prepare](TestNode& node) {
+            also(node);
+            node.set_inner_bridge(bridge);
+        };
+        return row;
+    };
+    const auto unsolicited = [](const char* name, const Packet& packet) {
+        return in_drop(name, "unsolicited", packet);
+    };
+    VerdictCase to_there = row("WhereTheFlowGoesToOne", Verdict::redirect, {}, reply_to_web(net));
+    to_there.becomes = Packet(reply_to_web(net)).to(net.web, 50000).ttl(63);
+    const Packet error = to_node_from(net, net.other_remote)
+                             .icmp(net.is_ipv6() ? 3 : 11, 0)
+                             .quoting(Packet().ip(net.node, net.remote).tcp(50000, 443), 1200);
+    return {
+        by_bridge(to_there, Stage::established, "eth0"),
+        by_bridge(unsolicited("Reply", reply_to_web(net)), Stage::established),
+        by_bridge(unsolicited("FirstReply", reply_to_web(net)), Stage::fresh),
+        by_bridge(unsolicited("Reset", to_node(net).tcp(443, 50000).rst().ack()), Stage::established),
+        by_bridge(unsolicited("FirstFragment", reply_to_web(net).fragment(0, true)), Stage::established),
+        by_bridge(unsolicited("IcmpError", error), Stage::established),
+        by_bridge(in_pass("ToAPortWithoutFlow", to_node(net).tcp(443, 50001)), Stage::established),
+    };
+}
+
 std::vector<VerdictCase> outgoing(const Net& net) {
     const auto pass = [](const char* name, const Packet& packet) { return row(name, Verdict::pass, {}, packet); };
     const auto drop = [](const char* name, const Packet& packet) {
@@ -340,6 +370,7 @@ std::vector<VerdictTable> uplink_tables() {
         tables.push_back({Program::uplink_ingress, "NonMasquerade", from_where_it_is_routed(*net), net->name});
         tables.push_back({Program::uplink_ingress, "Replies", replies(*net), net->name});
         tables.push_back({Program::uplink_ingress, "RefusedReplies", refused_replies(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "InnerBridge", from_inner_bridge(*net), net->name});
         tables.push_back({Program::uplink_ingress, "DuringAnUpgrade", during_an_upgrade(*net), net->name});
         tables.push_back({Program::uplink_ingress, "HostPrefix", to_host_prefix(*net), net->name});
         tables.push_back({Program::uplink_egress, "SafetyNet", outgoing(*net), net->name});

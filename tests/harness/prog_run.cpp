@@ -44,7 +44,7 @@ link add nkdb type veth peer name db
 link add nkrouted type veth peer name routed
 link set eth0 address 02:00:00:00:00:10 up
 link set wire0 up
-link set eth1 up
+link set eth1 address 02:00:00:00:00:10 up
 link set wire1 up
 link set nkweb address 02:00:00:00:77:02 up
 link set web up
@@ -497,17 +497,24 @@ Result<void> add_prefix(std::string_view text, const bpf_map* map4, const bpf_ma
     return datapath::add_prefixes(bpf_map__fd(v4 ? map4 : map6), family, prefixes);
 }
 
+void set_uplink(int map, const char* device, std::uint32_t flags) {
+    const std::uint32_t ifindex = if_nametoindex(device);
+    if (bpf_map_update_elem(map, &ifindex, &flags, BPF_ANY) != 0) {
+        throw std::runtime_error(formatted("{} is not to be an uplink: {}", device, std::strerror(errno)));
+    }
+}
+
 }  // namespace
 
 void TestNode::set_uplinks(const std::vector<const char*>& devices) const {
-    const std::uint32_t flags = 0;
     clear_hash(*skeleton_->maps.uplinks);
     for (const char* device : devices) {
-        const std::uint32_t ifindex = if_nametoindex(device);
-        if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.uplinks), &ifindex, &flags, BPF_ANY) != 0) {
-            throw std::runtime_error(formatted("{} is not to be an uplink: {}", device, std::strerror(errno)));
-        }
+        set_uplink(bpf_map__fd(skeleton_->maps.uplinks), device, 0);
     }
+}
+
+void TestNode::set_inner_bridge(const char* device) const {
+    set_uplink(bpf_map__fd(skeleton_->maps.uplinks), device, NK_UPLINK_INNER_BRIDGE);
 }
 
 Result<void> TestNode::add_non_masquerade(std::string_view text) const {

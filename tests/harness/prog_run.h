@@ -119,6 +119,8 @@ public:
 
     // Those that containers send out by: eth0 and eth1 at first.
     void set_uplinks(const std::vector<const char*>& devices) const;
+    // One of them: behind it are this host's containers alone.
+    void set_inner_bridge(const char* device) const;
     // A destination that is not masqueraded, like 198.51.100.0/24.
     [[nodiscard]] Result<void> add_non_masquerade(std::string_view text) const;
     // The host's, although in a network's prefix.

@@ -273,6 +273,38 @@ TEST_P(ReachTest, ContainersOnAnothersBridgeGetInWhereTheyAreNotMasqueraded) {
     EXPECT_TRUE(is_echoed(web_.netns(), net.other));
 }
 
+// With its source forged: whoever is asked is behind another device.
+TEST_P(ReachTest, NoContainerOnAnothersBridgeAnswersForSomebodyElse) {
+    add_card("up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    const NetworkNamespace forger;
+    connect(node(), "port0", forger, "eth0");
+    const bool v4 = net.option == "-4";
+    node().run("ip link add theirs0 type bridge && ip link set theirs0 up && ip link set port0 master theirs0");
+    ip(formatted("addr add {} dev theirs0", v4 ? "203.0.113.1/24" : "2001:db8:9::1/64 nodad"));
+    ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
+    forger.run(
+        formatted("ip {0} addr add {1} dev eth0; ip {0} route add default via {2}; ip link set lo up; "
+                  "ip {0} addr add {3}{4} dev lo",
+                  net.option, v4 ? "203.0.113.2/24" : "2001:db8:9::2/64 nodad", v4 ? "203.0.113.1" : "2001:db8:9::1",
+                  net.other, v4 ? "/32" : "/128"));
+    const EchoServer server(other_, net.other);
+    const Address asked = echo_at(net.other);
+    const UniqueFd client = socket_bound_to(web_.netns(), with_port(echo_at(net.container), 50000), SOCK_DGRAM);
+    const auto exchange = [&] {
+        std::array<char, 8> answer{};
+        return ::sendto(client.get(), "hello", 5, 0, asked.get(), asked.size) == 5 &&
+               ::recv(client.get(), answer.data(), answer.size(), 0) == 5;
+    };
+    ASSERT_TRUE(exchange());
+    const UniqueFd forged = socket_bound_to(forger, asked, SOCK_DGRAM);
+    const Address port = with_port(echo_at(net.node), 50000);
+    const std::uint64_t before = counted("unsolicited");
+    ASSERT_EQ(::sendto(forged.get(), "forged", 6, 0, port.get(), port.size), 6);
+    EXPECT_TRUE(eventually([&] { return counted("unsolicited") > before; }));
+    EXPECT_TRUE(exchange());
+}
+
 // By a rule of the host's, which its stack carries out: the answer comes the same way.
 TEST_P(ReachTest, APortThatAnotherRuntimePublishesForItsBridge) {
     add_bridge("theirs0");

@@ -145,7 +145,7 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
 	if (!flow)
 		return NK_LONG_WAY;
-	if (flow->stamp != nk_stamp() || p.tcp_flags & NK_TCP_SYN) {
+	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || p.tcp_flags & NK_TCP_SYN) {
 		if (!nk_flow_is_hosts(flow))
 			return nk_fast_in_anew(skb, family, &p);
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();

@@ -14,6 +14,7 @@
 #include "lib/addr.h"
 #include "lib/base.h"
 #include "lib/packet/parse.h"
+#include "lib/uplink_set.h"
 
 // The loader may set other sizes before it loads.
 struct {
@@ -187,6 +188,22 @@ static __always_inline bool nk_flow_closed(const struct nk_flow *one, const stru
 static __always_inline bool nk_flow_answered(const struct nk_flow *flow)
 {
 	return flow->flags & NK_FLOW_ANSWERED;
+}
+
+// Whether a packet to the reverse half `flow`, which was found under `key`, may come by the device that it came by: by
+// any, as routers choose the way back; but from an inner bridge comes only what answers what goes there, or each of its
+// containers could answer for anybody.
+static __always_inline bool nk_flow_comes_by(struct __sk_buff *skb, enum nk_family family,
+					     const struct nk_flow6_key *key, const struct nk_flow *flow)
+{
+	struct nk_flow6_key other_key;
+	struct nk_flow *forward;
+
+	if (flow->container_ifindex == skb->ifindex || !nk_is_inner_bridge(skb->ifindex))
+		return true;
+	other_key = nk_flow_other_key(key, flow);
+	forward = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
+	return forward && forward->ifindex == skb->ifindex;
 }
 
 // A SYN from the container on a connection that had ended begins a new one under the same ports, without a reply yet.

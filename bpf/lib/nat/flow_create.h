@@ -202,14 +202,17 @@ static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 	return nk_port_try(search->m->second + index, search);
 }
 
-// The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it.
-static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m)
+// The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it. If
+// not, that half is told which device its answers come by, as a rule.
+static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, __u32 uplink)
 {
 	struct nk_flow6_key reverse = nk_flow_reverse_key(m, &m->addr, m->port);
 	struct nk_flow *flow = nk_flow_find(m->family, &reverse);
 
-	if (flow && nk_flow_is_own(m, flow))
+	if (flow && nk_flow_is_own(m, flow)) {
+		flow->container_ifindex = uplink;
 		return true;
+	}
 	nk_flow_delete(m->family, &m->key);
 	return false;
 }
@@ -232,7 +235,7 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
-		return nk_flow_still_has_port(m) ? NK_OK : NK_DROP_NO_FLOW;
+		return nk_flow_still_has_port(m, route->fib.ifindex) ? NK_OK : NK_DROP_NO_FLOW;
 	winner = error == -NK_EEXIST ? nk_flow_find(m->family, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;

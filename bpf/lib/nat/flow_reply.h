@@ -84,8 +84,8 @@ static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_d
 	return true;
 }
 
-// NK_OK with `to` answered, NK_NO_FLOW, or NK_HOST_FLOW. A reset ends a flow and is no reply: a refused connection is
-// forgotten soon.
+// NK_OK with `to` answered, NK_NO_FLOW, NK_HOST_FLOW, or the reason to drop. A reset ends a flow and is no reply: a
+// refused connection is forgotten soon.
 NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	struct nk_flow *flow;
@@ -101,6 +101,9 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 	}
 	if (nk_begins_from_outside(to))
 		return NK_NO_FLOW;
+	if (!nk_flow_comes_by(skb, to->family, &to->key, flow))
+		return NK_DROP_UNSOLICITED;
+	flow->container_ifindex = skb->ifindex;
 	if (nk_host_has_come(skb, to, flow))
 		return NK_HOST_FLOW;
 	to->addr = flow->addr;
