@@ -58,6 +58,7 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
     return HostPrefix{
         .prefix = prefix,
         .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) && route->rtm_dst_len >= kShortestPart,
+        .is_aside = attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN,
         .text = formatted("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
 }
 

@@ -14,6 +14,7 @@ namespace netkitd::link {
 struct HostPrefix {
     IpPrefix prefix;         // of an address: /32, /128
     bool connected = false;  // an address, or a route to a link of the host's, which is at least kShortestPart long
+    bool is_aside = false;   // of a routing table beside the main one
     std::string text;        // "the route 10.0.0.0/8 by eth0", for messages
     auto operator<=>(const HostPrefix&) const = default;
 };

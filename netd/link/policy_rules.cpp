@@ -52,6 +52,7 @@ std::optional<PolicyRule> read_rule(const nlmsghdr& message) {
     return PolicyRule{.family = rule->family == AF_INET ? IpFamily::v4 : IpFamily::v6,
                       .preference = preference,
                       .table = rule->action == FR_ACT_TO_TBL ? table : 0,
+                      .go_to = attributes.u32(FRA_GOTO).value_or(0),
                       .to = destination && (rule->flags & FIB_RULE_INVERT) == 0
                                 ? std::optional(IpPrefix(*destination, rule->dst_len))
                                 : std::nullopt,
@@ -74,18 +75,20 @@ void only_before_main(std::vector<PolicyRule>& rules) {
     }
 }
 
-NetlinkRequest rule_request(std::uint16_t type, std::uint16_t flags, const MainTableRule& rule, std::string_view verb) {
-    NetlinkRequest request(
-        type, flags, formatted("{} the rule {} to {} lookup main", verb, rule.preference, rule.prefix.to_string()));
+NetlinkRequest rule_request(std::uint16_t type, std::uint16_t flags, const OwnRule& rule, std::string_view verb) {
+    NetlinkRequest request(type, flags, formatted("{} the rule {}", verb, rule.text()));
     fib_rule_hdr header{};
     header.family = rule.prefix.address().is_v4() ? AF_INET : AF_INET6;
     header.dst_len = rule.prefix.length();
-    header.table = RT_TABLE_MAIN;
-    header.action = FR_ACT_TO_TBL;
+    header.table = rule.go_to == 0 ? RT_TABLE_MAIN : RT_TABLE_UNSPEC;
+    header.action = rule.go_to == 0 ? FR_ACT_TO_TBL : FR_ACT_GOTO;
     request.put_struct(header)
         .put_u32(FRA_PRIORITY, rule.preference)
         .put_u8(FRA_PROTOCOL, kRouteProtocol)
         .put_address(FRA_DST, rule.prefix.address());
+    if (rule.go_to != 0) {
+        request.put_u32(FRA_GOTO, rule.go_to);
+    }
     return request;
 }
 
@@ -115,12 +118,17 @@ Result<std::vector<PolicyRule>> list_policy_rules(Netlink& host) {
     return rules;
 }
 
-Result<void> add_rule(Netlink& host, const MainTableRule& rule) {
+std::string OwnRule::text() const {
+    return formatted("{}: to {} {}", preference, prefix.to_string(),
+                     go_to == 0 ? "lookup main" : formatted("goto {}", go_to));
+}
+
+Result<void> add_rule(Netlink& host, const OwnRule& rule) {
     NetlinkRequest request = rule_request(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule, "add");
     return unless(host.transact(request), EEXIST);
 }
 
-Result<void> remove_rule(Netlink& host, const MainTableRule& rule) {
+Result<void> remove_rule(Netlink& host, const OwnRule& rule) {
     NetlinkRequest request = rule_request(RTM_DELRULE, 0, rule, "remove");
     return unless(host.transact(request), ENOENT);
 }

@@ -49,8 +49,8 @@ std::optional<LinkEvent> read_route(const nlmsghdr& message) {
         return std::nullopt;
     }
     const NetlinkAttributes attributes(message, sizeof(rtmsg));
-    // Of the other tables, default routes make uplinks (uplink.cpp); the rest is for the FIB look-up of each packet.
-    if (attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN && route->rtm_dst_len != 0) {
+    // What an address brings is heard of with the address.
+    if (attributes.u32(RTA_TABLE).value_or(route->rtm_table) == RT_TABLE_LOCAL) {
         return std::nullopt;
     }
     if (route->rtm_protocol != kRouteProtocol) {

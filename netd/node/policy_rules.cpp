@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "node/settle_prefixes.h"
 
 namespace netkitd {
 namespace {
@@ -24,42 +25,48 @@ std::optional<std::uint32_t> first_that_hides(const std::vector<link::PolicyRule
     return first;
 }
 
-std::set<link::MainTableRule> wanted_rules(const std::vector<link::PolicyRule>& rules, const Config& config,
-                                           bool ipv6) {
-    std::set<link::MainTableRule> wanted;
+// The kernel asks rules one by one.
+constexpr std::size_t kMaxParts = 64;  // of all prefixes of a family
+
+std::set<link::OwnRule> wanted_rules(const std::vector<link::PolicyRule>& rules, const Config& config,
+                                     const std::vector<IpPrefix>& parts, bool ipv6) {
+    std::set<link::OwnRule> wanted;
     for (const IpPrefix& prefix : config.prefixes()) {
         const auto first = first_that_hides(rules, prefix);
-        if (first && (ipv6 || prefix.address().is_v4())) {
-            wanted.insert({.prefix = prefix, .preference = *first == 0 ? 0 : *first - 1});
+        if (!first || !(ipv6 || prefix.address().is_v4())) {
+            continue;
+        }
+        wanted.insert({.preference = *first == 0 ? 0 : *first - 1, .prefix = prefix});
+        for (const IpPrefix& part : parts) {
+            if (*first > 1 && prefix.holds(part) && part != prefix) {
+                wanted.insert({.preference = *first - 2, .prefix = part, .go_to = *first});
+            }
         }
     }
     return wanted;
 }
 
-std::set<link::MainTableRule> own_rules(const std::vector<link::PolicyRule>& rules) {
-    std::set<link::MainTableRule> own;
+std::set<link::OwnRule> own_rules(const std::vector<link::PolicyRule>& rules) {
+    std::set<link::OwnRule> own;
     for (const link::PolicyRule& rule : rules) {
         if (rule.is_ours && rule.to) {
-            own.insert({.prefix = *rule.to, .preference = rule.preference});
+            own.insert({.preference = rule.preference, .prefix = *rule.to, .go_to = rule.go_to});
         }
     }
     return own;
 }
 
-Result<void> make(link::Netlink& host, const std::set<link::MainTableRule>& there,
-                  const std::set<link::MainTableRule>& wanted) {
-    for (const link::MainTableRule& rule : wanted) {
+Result<void> make(link::Netlink& host, const std::set<link::OwnRule>& there, const std::set<link::OwnRule>& wanted) {
+    for (const link::OwnRule& rule : wanted) {
         if (!there.contains(rule)) {
             NK_TRY(link::add_rule(host, rule));
-            log(LogLevel::info, "policy rule {} to {} lookup main: rules of this host lead past it", rule.preference,
-                rule.prefix.to_string());
+            log(LogLevel::info, "policy rule {}: rules of this host lead past the main table", rule.text());
         }
     }
-    for (const link::MainTableRule& rule : there) {
+    for (const link::OwnRule& rule : there) {
         if (!wanted.contains(rule)) {
             NK_TRY(link::remove_rule(host, rule));
-            log(LogLevel::info, "policy rule {} to {} lookup main is removed", rule.preference,
-                rule.prefix.to_string());
+            log(LogLevel::info, "policy rule {} is removed", rule.text());
         }
     }
     return {};
@@ -68,8 +75,8 @@ Result<void> make(link::Netlink& host, const std::set<link::MainTableRule>& ther
 }  // namespace
 
 Result<void> sync_policy_rules(link::Netlink& host, const std::vector<link::PolicyRule>& rules, const Config& config,
-                               bool ipv6) {
-    return make(host, own_rules(rules), wanted_rules(rules, config, ipv6));
+                               const std::vector<IpPrefix>& parts, bool ipv6) {
+    return make(host, own_rules(rules), wanted_rules(rules, config, first_of_each_family(parts, kMaxParts), ipv6));
 }
 
 Result<void> remove_policy_rules(link::Netlink& host) {

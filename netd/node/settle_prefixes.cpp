@@ -172,6 +172,15 @@ std::vector<IpPrefix> within_networks(const Config& config, const std::vector<li
     return within;
 }
 
+std::vector<IpPrefix> parts_aside(const Config& config, const std::vector<link::HostPrefix>& host) {
+    const std::vector<IpPrefix> networks = config.prefixes();
+    std::vector<link::HostPrefix> aside;
+    std::ranges::copy_if(host, std::back_inserter(aside), [&](const link::HostPrefix& candidate) {
+        return candidate.is_aside && !std::ranges::contains(networks, candidate.prefix);
+    });
+    return within_networks(config, aside);
+}
+
 std::vector<IpPrefix> first_of_each_family(const std::vector<IpPrefix>& prefixes, std::size_t count) {
     std::vector<IpPrefix> first;
     std::map<IpFamily, std::size_t> taken;

@@ -164,13 +164,15 @@ TEST_F(MonitorTest, TellsOfAddressesOfBothFamilies) {
     }
 }
 
-TEST_F(MonitorTest, TellsOfRoutesOfTheMainTableAndOfDefaultRoutesOfAny) {
+TEST_F(MonitorTest, TellsOfRoutesOfEveryTableButTheLocalOne) {
     Monitor monitor = Monitor::open().value();
     node().run("ip route add unreachable 198.51.100.0/24");
     EXPECT_THAT(read(monitor), Contains(is(Kind::route)));
     node().run("ip -6 route add unreachable 2001:db8:1::/48");
     EXPECT_THAT(read(monitor), Contains(is(Kind::route)));
     node().run("ip route add unreachable 198.51.100.0/24 table 100");
+    EXPECT_THAT(read(monitor), Contains(is(Kind::route)));
+    node().run("ip route add local 198.51.100.0/24 dev lo table local");
     EXPECT_THAT(read(monitor), Not(Contains(is(Kind::route))));
     for (const char* family : {"-4", "-6"}) {
         for (const char* action : {"add", "del"}) {

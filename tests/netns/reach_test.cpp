@@ -462,6 +462,44 @@ TEST_P(ExitNodeTest, WhatTheHostHasInAPrefixGoesFirst) {
     EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + net.container); }));
 }
 
+// In the tunnel's own table: Tailscale's routes to others' networks.
+TEST_P(ExitNodeTest, SoDoesWhatAnotherTableHasOfIt) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains("5269:"); })) << rules();
+    const bool v4 = net.option == "-4";
+    const std::string part = v4 ? "10.77.9.0/24" : "fd6e:6b64::9:0/112";
+    const std::string behind = v4 ? "10.77.9.2" : "fd6e:6b64::9:2";
+    other_.run(formatted("ip {} addr add {}{} dev lo", net.option, behind, v4 ? "/32" : "/128"));
+    ip(formatted("route add {} via {} dev exit0 onlink table 52", part, net.other));
+    EXPECT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + behind); })) << rules();
+    EXPECT_TRUE(eventually([&] { return web_.netns().succeeds("ping -c 1 -W 1 " + behind); }));
+    EXPECT_TRUE(host_and_container_reach_each_other());
+    EXPECT_THAT(rules(), HasSubstr(formatted("5268:\tfrom all to {} goto 5270", part)));
+    ip(formatted("route del {} table 52", part));
+    EXPECT_TRUE(eventually([&] { return !rules().contains(part); })) << rules();
+    EXPECT_TRUE(host_and_container_reach_each_other());
+    // Another rule that leads there, for some packets only: what is not of those goes where it did without netkitd.
+    ip(formatted("route add {} via {} dev exit0 onlink table 52", part, net.other));
+    ip("rule del preference 5270 lookup 52");
+    ip("rule add preference 5270 fwmark 0x1 lookup 52");
+    EXPECT_TRUE(eventually([&] { return rules().contains(part); }));
+    EXPECT_TRUE(eventually([&] { return host_and_container_reach_each_other(); }));
+}
+
+// The kernel asks rules one by one.
+TEST_P(ExitNodeTest, AtMost64PartsHaveRules) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains("5269:"); })) << rules();
+    node().run(
+        formatted("for i in $(seq 1 80); do echo route add {} via {} dev exit0 onlink table 52; done | ip {} -batch -",
+                  net.option == "-4" ? "10.77.$i.0/24" : "fd6e:6b64::$i:0/112", net.other, net.option));
+    const auto parts = [&] { return node().run(formatted("ip {} rule | grep -c goto || true", net.option)); };
+    EXPECT_TRUE(eventually([&] { return parts().starts_with("64"); })) << parts();
+    stop(SIGTERM);
+    purge();
+    EXPECT_TRUE(parts().starts_with("0")) << parts();
+}
+
 TEST_P(ExitNodeTest, ARuleAboutAllOtherDestinationsLeadsPastTheMainTableToo) {
     ip(formatted("route add default via {} dev exit0 table 52", net.other));
     ip(formatted("rule add preference 5270 not to {} lookup 52", net.far_route));
