@@ -80,10 +80,11 @@ VerdictCase unreachable(std::string name, const Net& net) {
 
 // No way leads there, or one that containers do not have.
 VerdictCase no_way(std::string name, std::string reason, const Net& net, std::string_view source,
-                   std::string_view destination, std::string device = "nkweb") {
+                   std::string_view destination, std::string device = "nkweb", std::size_t payload = 0) {
     const std::string gateway = device == "nkweb" ? net.gateway : net.routed_gateway;
-    VerdictCase row = unchanged(std::move(name), Verdict::redirect, std::move(reason),
-                                Packet().ip(source, destination).tcp(50000, 443).syn(), std::move(device));
+    VerdictCase row =
+        unchanged(std::move(name), Verdict::redirect, std::move(reason),
+                  Packet().ip(source, destination).tcp(50000, 443).syn().payload(payload), std::move(device));
     row.packet.eth(kHostEndMac, kContainerMac);
     row.becomes = no_route_to(net, gateway, source, row.packet, 20).eth(kContainerMac, kHostEndMac);
     return row;
@@ -539,7 +540,12 @@ std::vector<VerdictCase> fragmentation() {
     };
     VerdictCase segments = dropped("SegmentsTooBig", "too-big", packet);
     segments.run.gso_size = kRouteMtu;
+    VerdictCase by_no_uplink = no_way("RoutedTooBigToANonUplink", "no-uplink", ipv4(), ipv4().routed,
+                                      ipv4().special_route(6), "nkrouted", 1400);
+    by_no_uplink.is_cut = true;
+    by_no_uplink.prepare = [](TestNode& n) { n.set_uplinks({}); };
     return {
+        by_no_uplink,
         fragmented("TooBigMayBeFragmented", packet),
         fragmented("FirstFragmentTooBig", Packet(packet).fragment(0, true)),
         to_stack("TooBigAndTtlUsedUp", "stack-ttl", Packet(packet).ttl(1)),
