@@ -138,7 +138,7 @@ void print(std::string_view row, std::string_view what, double value) {
 Result<void> measure(const TestNode& node) {
     for (const auto program :
          {Program::netkit_peer, Program::veth_ingress, Program::uplink_ingress, Program::uplink_egress}) {
-        print(to_string(program), "BPF instructions", NK_TRY(node.instruction_count(program)));
+        print(to_string(program), "BPF instructions", NK_TRY(node.size_of(program)).instructions);
     }
     const double measuring = NK_TRY(mean_ns(node, nothing()));
     for (const Net* net : {&ipv4(), &ipv6()}) {

@@ -742,13 +742,14 @@ Result<RunResult> TestNode::run(Program program, std::string_view device, const 
     return result;
 }
 
-Result<std::uint32_t> TestNode::instruction_count(Program program) const {
+Result<TestNode::ProgramSize> TestNode::size_of(Program program) const {
     bpf_prog_info info{};
     std::uint32_t size = sizeof(info);
     if (bpf_prog_get_info_by_fd(program_fd(program), &info, &size) != 0) {
         return fail_errno(errno, "ask about {}", to_string(program));
     }
-    return info.xlated_prog_len / static_cast<std::uint32_t>(sizeof(bpf_insn));
+    return ProgramSize{.instructions = info.xlated_prog_len / static_cast<std::uint32_t>(sizeof(bpf_insn)),
+                       .verified = info.verified_insns};
 }
 
 }  // namespace netkitd::test

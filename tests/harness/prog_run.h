@@ -154,8 +154,12 @@ public:
     [[nodiscard]] int insert_flows_program() const;
     [[nodiscard]] int counter_map() const;
 
-    // Instructions of a loaded program after the kernel's rewriting.
-    [[nodiscard]] Result<std::uint32_t> instruction_count(Program program) const;
+    // Instructions of a loaded program after the kernel's rewriting, and how many the verifier went through.
+    struct ProgramSize {
+        std::uint32_t instructions = 0;
+        std::uint32_t verified = 0;
+    };
+    [[nodiscard]] Result<ProgramSize> size_of(Program program) const;
     [[nodiscard]] nk_node& settings() const;
     // Networks 0 and 1, above.
     [[nodiscard]] nk_network& network(std::size_t index, bool ipv6) const;

@@ -66,6 +66,13 @@ struct sk_buff {
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym;
 
+// The same for what is reached by pointers. As long as the verifier trusts a pointer, it looks for each pointer behind
+// it whether to trust that too, in all of the kernel's types, one by one: most of the programs' load.
+static __always_inline const struct sk_buff *nk_untrusted(struct __sk_buff *skb)
+{
+	return bpf_core_cast(bpf_cast_to_kern_ctx(skb), struct sk_buff);
+}
+
 // PARTIAL is about the transport header at `l4_offset` only: of a tunnel that the container made, the kernel leaves the
 // inner checksum to the device, and the outer one is complete.
 static __always_inline enum nk_summed nk_summed(struct __sk_buff *skb, __u32 l4_offset)
@@ -174,7 +181,7 @@ static __always_inline bool nk_has_no_route_here(const struct sk_buff *kernel)
 // A device that is moved to another network namespace keeps its programs: then they have nothing to do with the host.
 static __always_inline bool nk_has_left_host(struct __sk_buff *skb, __u64 host_netns_cookie)
 {
-	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	const struct sk_buff *kernel = nk_untrusted(skb);
 
 	return kernel->dev->nd_net.net->net_cookie != host_netns_cookie;
 }
@@ -184,7 +191,7 @@ static __always_inline bool nk_has_left_host(struct __sk_buff *skb, __u64 host_n
 // that is no device of its own sent it (macvtap: drivers/net/tap.c makes sockets of no family).
 static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb, __u64 host_netns_cookie)
 {
-	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	const struct sk_buff *kernel = nk_untrusted(skb);
 	const struct sock *socket = kernel->sk;
 
 	if (nk_has_left_host(skb, host_netns_cookie) || nk_has_no_route_here(kernel))
@@ -197,7 +204,7 @@ static __always_inline bool nk_is_of_another_stack(struct __sk_buff *skb, __u64 
 // choose nothing of a multipath route. A kernel without such a setting has nothing that it would change.
 static __always_inline bool nk_routes_by_address(struct __sk_buff *skb, enum nk_family family)
 {
-	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	const struct sk_buff *kernel = nk_untrusted(skb);
 	const struct net *net = kernel->dev->nd_net.net;
 	bool rules = false;
 	__u8 hash_policy = 0;

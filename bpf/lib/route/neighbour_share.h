@@ -52,7 +52,7 @@ static __always_inline struct nk_neighbours_taken *nk_neighbours_taken_by(__u32 
 	return taken;
 }
 
-static __noinline bool nk_take_neighbour(__u32 endpoint_id, __u64 now_ns)
+NK_GLOBAL bool nk_take_neighbour(__u32 endpoint_id, __u64 now_ns)
 {
 	__u32 epoch = now_ns / NK_NEIGHBOUR_EPOCH_NS;
 	struct nk_neighbours_taken *all = nk_neighbours_taken_by(NK_HOST_ID, epoch);

@@ -198,23 +198,26 @@ static __noinline void nk_ask_past_learned_mtu(struct __sk_buff *skb, const stru
 		route->result = BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
-// The route of this packet; NULL cannot be. A function of its own, for the callers' stack.
-static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const struct nk_flow6_key *key,
-					       enum nk_family family, __be32 class, __u32 wire_len)
+// Fills the packet's slot with its way. 0.
+NK_GLOBAL int nk_find_route(struct __sk_buff *skb, const struct nk_flow6_key *key, int family, __be32 class,
+			    __u32 wire_len)
 {
-	struct nk_route *route = nk_route_slot(family, &key->daddr);
 	bool by_address = nk_routes_by_address(skb, family);
 	struct nk_route_key route_key = {
-	    .daddr = key->daddr,
 	    .container_ifindex = by_address ? skb->ifindex : 0,
 	    .family = family,
-	    .proto = key->proto,
 	    .tos = family == NK_IPV4 ? class : 0,
 	};
 	__u32 stamp = nk_stamp();
+	struct nk_route *route;
 
+	if (!key)
+		return 0;
+	route_key.daddr = key->daddr;
+	route_key.proto = key->proto;
+	route = nk_route_slot(family, &key->daddr);
 	if (!route || (by_address && nk_route_is_known(family, route, &route_key, stamp, wire_len)))
-		return route;
+		return 0;
 	route->key = route_key;
 	route->stamp = stamp;
 	route->source6_known = false;
@@ -223,7 +226,15 @@ static __noinline struct nk_route *nk_route_of(struct __sk_buff *skb, const stru
 	nk_ask_fib(skb, key, class, wire_len, route);
 	if (route->result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		nk_ask_past_learned_mtu(skb, key, class, wire_len, route);
-	return route;
+	return 0;
+}
+
+// The route of this packet; NULL cannot be.
+static __always_inline struct nk_route *nk_route_of(struct __sk_buff *skb, const struct nk_flow6_key *key,
+						    enum nk_family family, __be32 class, __u32 wire_len)
+{
+	nk_find_route(skb, key, family, class, wire_len);
+	return nk_route_slot(family, &key->daddr);
 }
 
 static __always_inline __be32 nk_class(const struct nk_ip *ip)
