@@ -17,9 +17,10 @@ namespace {
 
 using DeviceNames = std::map<std::uint32_t, std::string>;
 
-std::string by_device(const DeviceNames& names, const std::optional<std::uint32_t>& ifindex) {
+// `at`: "by", or "on".
+std::string at_device(std::string_view at, const DeviceNames& names, const std::optional<std::uint32_t>& ifindex) {
     const auto name = ifindex ? names.find(*ifindex) : names.end();
-    return name == names.end() ? "" : " by " + name->second;
+    return name == names.end() ? "" : formatted(" {} {}", at, name->second);
 }
 
 // The first version had them on lo.
@@ -59,7 +60,7 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
         .prefix = prefix,
         .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) && route->rtm_dst_len >= kShortestPart,
         .is_aside = attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN,
-        .text = formatted("the route {}{}", prefix.to_string(), by_device(names, attributes.u32(RTA_OIF)))};
+        .text = formatted("the route {}{}", prefix.to_string(), at_device("by", names, attributes.u32(RTA_OIF)))};
 }
 
 }  // namespace
@@ -78,7 +79,7 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
                 prefixes.push_back(
                     {.prefix = prefix,
                      .connected = true,
-                     .text = formatted("the address {}{}", own.address.to_string(), by_device(names, ifindex))});
+                     .text = formatted("the address {}{}", own.address.to_string(), at_device("on", names, ifindex))});
             }
         }
     }

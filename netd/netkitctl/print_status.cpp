@@ -91,7 +91,9 @@ std::string uplinks(const json& status) {
 // Where its packets to the outside come from, as others see it.
 std::string source_of(const json& network, std::string_view masquerade, std::string_view source) {
     const std::string address = text_at(network, source);
-    return is_true(network, masquerade) ? (address == "-" ? "masqueraded" : "masqueraded as " + address) : "routed";
+    const std::string packets =
+        is_true(network, masquerade) ? (address == "-" ? "masqueraded" : "masqueraded as " + address) : "routed";
+    return packets + (is_true(network, "accept_forwarded") ? ", accepts forwarded" : "");
 }
 
 std::string networks(const json& status) {

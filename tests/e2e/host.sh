@@ -83,7 +83,7 @@ with_network '"web": {"ipv4": "192.0.2.0/24"}'
 sed -i 's,192.0.2.0/24,198.18.0.0/16,' "$scratch/netkitd.json"
 ip address add 198.18.5.5/24 dev up0
 refuses "a configured prefix that would cut the host off" \
-    'networks.web.ipv4: 198.18.0.0/16 overlaps the address 198.18.5.5 by up0' 'another prefix'
+    'networks.web.ipv4: 198.18.0.0/16 overlaps the address 198.18.5.5 on up0' 'another prefix'
 ip address delete 198.18.5.5/24 dev up0
 daemon_start --config "$scratch/netkitd.json"
 ip address add 198.18.5.5/24 dev up0

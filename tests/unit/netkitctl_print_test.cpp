@@ -58,7 +58,8 @@ json sample_status() {
                       "isolated": false, "masquerade4": true, "source4": "192.0.2.7", "masquerade6": false, "source6": null},
                      {"name": "old", "ipv4": "10.78.0.0/16", "gateway4": "10.78.0.1", "in_use": 0, "capacity": 65533,
                       "ipv6": null, "gateway6": null, "in_use6": 0, "capacity6": 0,
-                      "isolated": true, "masquerade4": true, "source4": null}],
+                      "isolated": true, "masquerade4": true, "source4": null,
+                      "accept_forwarded": true}],
         "maps": [{"name": "flows4", "entries": 32768, "capacity": 131072, "high_since": null},
                  {"name": "flows6", "entries": 30000, "capacity": 32768, "high_since": "2025-06-01T10:02:00Z"},
                  {"name": "odd", "entries": 1, "capacity": 0}],
@@ -90,10 +91,11 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has packets of a kind\n"));
     EXPECT_THAT(
         text,
-        HasSubstr("  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES  OUTSIDE                   ISOLATED\n"
-                  "  default  10.77.0.0/16    10.77.0.1          2      65533  masqueraded as 192.0.2.7  no\n"
-                  "           fd6e:6b64::/64  fd6e:6b64::1       1    >= 2^63  routed\n"
-                  "  old      10.78.0.0/16    10.78.0.1          0      65533  masqueraded               yes\n"));
+        HasSubstr(
+            "  NAME     PREFIX          GATEWAY       IN USE  ADDRESSES  OUTSIDE                         ISOLATED\n"
+            "  default  10.77.0.0/16    10.77.0.1          2      65533  masqueraded as 192.0.2.7        no\n"
+            "           fd6e:6b64::/64  fd6e:6b64::1       1    >= 2^63  routed\n"
+            "  old      10.78.0.0/16    10.78.0.1          0      65533  masqueraded, accepts forwarded  yes\n"));
     EXPECT_THAT(text, HasSubstr("  NAME    ENTRIES  CAPACITY    FULL  HIGH SINCE\n"
                                 "  flows4    32768    131072  25.0 %  -\n"
                                 "  flows6    30000     32768  91.6 %  2025-06-01T10:02:00Z\n"));
