@@ -238,16 +238,22 @@ std::vector<VerdictCase> refused_replies(const Net& net) {
     };
 }
 
-// Of web's flow, which goes by eth0: from containers on a bridge of this host's.
+// The device that the packet comes by, or leaves by, is a bridge of this host's containers.
+VerdictCase by_inner_bridge(VerdictCase row) {
+    row.prepare = [device = row.device, also = row.prepare](TestNode& node) {
+        if (also) {
+            also(node);
+        }
+        node.set_inner_bridge(device.c_str());
+    };
+    return row;
+}
+
+// Of web's flow, which goes by eth0.
 std::vector<VerdictCase> from_inner_bridge(const Net& net) {
     const auto by_bridge = [&](VerdictCase row, Stage stage, const char* bridge = "eth1") {
         row.device = bridge;
-        row = with_flow(net, std::move(row), stage);
-        row.prepare = [=, also = row.prepare](TestNode& node) {
-            also(node);
-            node.set_inner_bridge(bridge);
-        };
-        return row;
+        return by_inner_bridge(with_flow(net, std::move(row), stage));
     };
     const auto unsolicited = [](const char* name, const Packet& packet) {
         return in_drop(name, "unsolicited", packet);
@@ -274,6 +280,7 @@ std::vector<VerdictCase> outgoing(const Net& net) {
         return row(name, Verdict::drop, {{"untranslated-source", 1}}, packet);
     };
     const Packet from_node = Packet().ip(net.node, net.remote).tcp(50000, 443);
+    const Packet reset = Packet(from_node).rst().ack().tcp_sequence(0);
     VerdictCase refused =
         row("OfTheHostBeyondItsShare", Verdict::pass, {{"host-flow-refused", 1}}, Packet(from_node).syn());
     refused.prepare = [](TestNode& node) {
@@ -288,8 +295,11 @@ std::vector<VerdictCase> outgoing(const Net& net) {
             Stage::established),
         pass("OfTheHost", Packet(from_node).from(net.node, 40000)),
         row("OfTheHostFromAPoolPort", Verdict::pass, {{"host-flow", 1}}, from_node),
-        row("ResetOfTheHostFromAPoolPort", Verdict::drop, {{"no-flow", 1}},
-            Packet(from_node).rst().ack().tcp_sequence(0)),
+        row("ResetOfTheHostFromAPoolPort", Verdict::drop, {{"no-flow", 1}}, reset),
+        by_inner_bridge(pass("ResetToAnInnerBridge", reset)),
+        by_inner_bridge(
+            with_flow(net, row("ResetToAnInnerBridgeFromAContainersPort", Verdict::drop, {{"no-flow", 1}}, reset),
+                      Stage::established)),
         pass("OfARoutedNetwork", Packet().ip(net.routed, net.remote).tcp(50000, 443)),
         pass("Arp", Packet().arp()),
         pass("OfTheHostInAVlan", Packet(from_node).vlan(5)),

@@ -360,7 +360,9 @@ static __always_inline int nk_host_flow_goes_out(struct __sk_buff *skb, enum nk_
 		return TCX_NEXT;
 	}
 	sender = nk_sender(skb);
-	if (!is_noted && sender == NK_SENDER_HOST && nk_resets_a_beginning(skb, leaving))
+	// (A container of this host's behind an inner bridge just asked the host.)
+	if (!is_noted && sender == NK_SENDER_HOST && nk_resets_a_beginning(skb, leaving) &&
+	    (flow || !nk_is_inner_bridge(skb->ifindex)))
 		return nk_drop(skb, NK_DROP_NO_FLOW);
 	if (!(is_noted || node.marking) || !nk_leaves_as_host(skb, family, sender, leaving))
 		return TCX_NEXT;
