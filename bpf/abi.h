@@ -104,9 +104,9 @@ struct nk_node {
 	struct nk_network network6[NK_MAX_NETWORKS];
 	__u32 host_device; // ifindex of netkitd0, where the host's stack and the containers meet (lib/host_device.h)
 	__u8 host_device_mac[6];
-	__u16 unused;
-	__u32
-	    suppressed6; // a policy rule suppresses IPv6 routes, which the FIB helper does not heed (lib/route/route.h)
+	__u16 has_inner_bridge; // among the uplinks (lib/uplink_set.h)
+	// A policy rule suppresses IPv6 routes, which the FIB helper does not heed (lib/route/route.h).
+	__u32 suppressed6;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_node) == 8 + 72 + 16 + 32 + 16 + 2 * 16 * 72, "nk_node");
 
@@ -460,6 +460,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
 	X(port_tries, 1) \
+	X(sent_by_rule, 1) \
 	NK_NEXT_VERSION(X(next_version, 1))
 
 // Maps that former versions had, and their last version: flows without a reply were in maps of their own.

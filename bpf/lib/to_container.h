@@ -6,9 +6,8 @@
 // of its firewall's. What it forwards came in by a device (skb->ingress_ifindex, which the kernel keeps with a packet
 // through all of the stack), or by one that routes here for somebody else (ipvlan), and gets in only where nobody has
 // to have asked for it: to a routed network, from where the containers' own addresses are known, where the network says
-// so (`accept_forwarded`), or as a reply to what the container sent by one of the host's own NAT rules, whose table of
-// connections says so (of a connection that no rule translated it says nothing: anybody may begin one with a forged
-// source).
+// so (`accept_forwarded`), or as a reply to what the container sent by one of the host's own NAT rules
+// (sent_by_rule.h).
 #pragma once
 
 #include "lib/addr.h"
@@ -17,6 +16,7 @@
 #include "lib/endpoint.h"
 #include "lib/host_device.h"
 #include "lib/nat/non_masquerade.h"
+#include "lib/nat/sent_by_rule.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 #include "lib/packet/skb.h"
@@ -52,8 +52,7 @@ static __always_inline bool nk_is_of_host(struct __sk_buff *skb, enum nk_family 
 static __always_inline bool nk_may_enter(struct __sk_buff *skb, enum nk_family family, const void *ip,
 					 const struct nk_addr *saddr, const struct nk_addr *daddr)
 {
-	return nk_is_of_host(skb, family, ip) || nk_ct_is_reply_to_rule(skb) ||
-	       nk_may_be_forwarded(family, saddr, daddr);
+	return nk_is_of_host(skb, family, ip) || nk_was_sent_by_rule(skb) || nk_may_be_forwarded(family, saddr, daddr);
 }
 
 // When the last outsider was told, of each CPU its own.

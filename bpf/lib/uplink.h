@@ -23,6 +23,7 @@
 #include "lib/node.h"
 #include "lib/nat/non_masquerade.h"
 #include "lib/nat/ports.h"
+#include "lib/nat/sent_by_rule.h"
 #include "lib/packet/parse.h"
 #include "lib/packet/rewrite.h"
 #include "lib/packet/skb.h"
@@ -100,14 +101,6 @@ static __always_inline bool nk_was_asked_for(struct __sk_buff *skb, const struct
 	       (nk_find_non_masquerade(ip->family, &key->saddr) || nk_error_is_about_non_masquerade(skb, ip, key));
 }
 
-// What the host's stack knows more of, and the one way from there to containers judges then (to_container.h): whether a
-// network wants all that is forwarded, or a rule of the host's sent a container's packet to another runtime's
-// container, which answers.
-static __always_inline bool nk_may_be_stacks(struct __sk_buff *skb, const volatile struct nk_network *network)
-{
-	return network->flags & NK_NETWORK_ACCEPT_FORWARDED || nk_is_inner_bridge(skb->ifindex);
-}
-
 // To an address of the containers' own: routed to its container, whatever the stack would do with it. With its TTL used
 // up, it is for the stack to answer, if the host forwards.
 static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *key,
@@ -117,8 +110,13 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 
 	if (nk_is_inside_source(ip->family, &key->saddr))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
+	// A rule of the host's may have sent a container's packet to another runtime's container, which answers: its
+	// stack knows, and the one way from there to containers judges (to_container.h).
+	if (nk_is_inner_bridge(skb->ifindex))
+		return TCX_NEXT;
+	// So it does where the network wants all that is forwarded.
 	if (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key))
-		return nk_may_be_stacks(skb, network) ? TCX_NEXT : nk_drop(skb, NK_DROP_UNSOLICITED);
+		return network->flags & NK_NETWORK_ACCEPT_FORWARDED ? TCX_NEXT : nk_drop(skb, NK_DROP_UNSOLICITED);
 	// A tag leads to a VLAN device of the host, which may be an uplink itself.
 	if (nk_has_vlan(skb))
 		return TCX_NEXT;
@@ -150,6 +148,24 @@ static __always_inline int nk_unreadable(struct __sk_buff *skb, enum nk_family f
 	return nk_network_of(family, &daddr) ? nk_drop(skb, NK_DROP_MALFORMED) : TCX_NEXT;
 }
 
+// Whether a fragment may be of what was sent to a container: others than the first one have no ports to find a flow by
+// (nk_flow_comes_by), so of what an inner bridge brings the host's route to its source has to lead there.
+static __noinline bool nk_may_be_fragment_of_answer(struct __sk_buff *skb, enum nk_family family,
+						    const struct nk_addr *saddr)
+{
+	struct bpf_fib_lookup fib = {.family = family, .ifindex = node.host_device};
+	long result;
+
+	if (!nk_is_inner_bridge(skb->ifindex))
+		return true;
+	if (family == NK_IPV4)
+		fib.ipv4_dst = saddr->word[0];
+	else
+		__builtin_memcpy(fib.ipv6_dst, saddr, sizeof(fib.ipv6_dst));
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH);
+	return result == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == skb->ifindex;
+}
+
 static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
@@ -167,6 +183,8 @@ static __always_inline int nk_from_uplink(struct __sk_buff *skb, enum nk_family 
 		return nk_to_network(skb, &ip, &key, network);
 	// A tag leads to a VLAN device of the host; flows live on the uplink itself.
 	if (nk_has_vlan(skb) || skb->pkt_type != PACKET_HOST)
+		return TCX_NEXT;
+	if (ip.fragment && !nk_may_be_fragment_of_answer(skb, family, &key.saddr))
 		return TCX_NEXT;
 	if (ip.fragment & NK_FRAGMENT_LATER)
 		return nk_later_fragment_inbound(skb, &ip, &key);
@@ -278,6 +296,8 @@ static __noinline int nk_to_uplink_tagged(struct __sk_buff *skb)
 
 static __always_inline int nk_to_uplink(struct __sk_buff *skb)
 {
+	if (skb->ingress_ifindex == node.host_device)
+		nk_note_sent_by_rule(skb);
 	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		return nk_to_uplink_tagged(skb);
 	return nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN, false);

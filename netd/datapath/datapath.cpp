@@ -361,6 +361,8 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     NK_TRY(non_masquerade.add());
     NK_TRY(host.add());
     NK_TRY(write_uplinks(bpf_map__fd(maps.uplinks), settings.uplinks));
+    node.has_inner_bridge = std::ranges::any_of(
+        settings.uplinks, [](const auto& uplink) { return (uplink.second & NK_UPLINK_INNER_BRIDGE) != 0; });
     std::ranges::copy(settings.host_device_mac.bytes, node.host_device_mac);
     publish(node.host_device, settings.host_device);
     write_networks(node.network4, node.network4_count, node.routed4_count, networks_of(settings, IpFamily::v4));

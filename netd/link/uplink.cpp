@@ -173,6 +173,22 @@ const Device* master_of(const Device& device, const DevicesByIndex& devices) {
     return master == devices.end() || master->second.kind == "vrf" ? nullptr : &master->second;
 }
 
+// Bridges that have a port which others than containers and virtual machines of this host are behind: a card, a tunnel.
+std::set<std::uint32_t> bridges_to_elsewhere(const DevicesByIndex& devices) {
+    std::set<std::uint32_t> bridges;
+    for (const auto& [ifindex, device] : devices) {
+        if (device.master != 0 && !device.is_of_pair() && device.kind != "tun") {
+            bridges.insert(device.master);
+        }
+    }
+    return bridges;
+}
+
+// One in a VRF is not told from others: flows lead to the VRF's device, and its answers come by the bridge.
+bool is_inner_bridge(const Device& device, const std::set<std::uint32_t>& leads_elsewhere) {
+    return device.kind == "bridge" && device.master == 0 && !leads_elsewhere.contains(device.ifindex);
+}
+
 // Why packets that are sent there reach nobody, or nobody's packets come from there; else empty.
 std::string why_no_uplink(const Device& device, const DevicesByIndex& devices) {
     if (device.hardware_type == ARPHRD_LOOPBACK || device.kind == "dummy" || device.kind == "ifb") {
@@ -210,6 +226,7 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                 known.contains(device.ifindex)) &&
                why_no_uplink(device, devices).empty();
     };
+    const std::set<std::uint32_t> leads_elsewhere = bridges_to_elsewhere(devices);
     std::vector<Uplink> uplinks;
     for (const auto& [ifindex, device] : devices) {
         const bool wanted =
@@ -222,7 +239,8 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                                .addresses = in_order_of_preference(addresses[ifindex]),
                                .is_l3 = has_no_link_header(device),
                                .is_way_out = routes.by_default.devices.contains(ifindex),
-                               .is_bridge = device.kind == "bridge",
+                               .is_inner_bridge = is_inner_bridge(device, leads_elsewhere) &&
+                                                  !routes.by_default.devices.contains(ifindex),
                                .unusable = obstacle.empty() ? why_unusable(device) : obstacle});
         }
     }

@@ -20,12 +20,11 @@ struct Uplink {
     std::vector<IpAddr> addresses;  // global scope
     bool is_l3 = false;             // no Ethernet: packets begin with the network header (wireguard, tun, ipip)
     bool is_way_out = false;  // a default route leads by it, of a table that a rule leads to, or what is in its place
-    bool is_bridge = false;
+    // A bridge of this host's own: only other runtimes' containers and virtual machines are on it.
+    bool is_inner_bridge = false;
     std::string unusable;  // empty, or why it cannot be an uplink ("ppp0 has packets of a kind …")
 
     [[nodiscard]] bool usable() const { return unusable.empty(); }
-    // Of this host's own: another runtime's containers, virtual machines.
-    [[nodiscard]] bool is_inner_bridge() const { return is_bridge && !is_way_out; }
     bool operator==(const Uplink&) const = default;
 };
 

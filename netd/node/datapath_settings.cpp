@@ -34,7 +34,7 @@ std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>
     std::map<std::uint32_t, std::uint32_t> flags;
     for (const std::uint32_t ifindex : in_use) {
         const auto uplink = std::ranges::find(uplinks, ifindex, &link::Uplink::ifindex);
-        const bool is_inner = uplink != uplinks.end() && uplink->is_inner_bridge();
+        const bool is_inner = uplink != uplinks.end() && uplink->is_inner_bridge;
         flags.emplace(ifindex, is_inner ? NK_UPLINK_INNER_BRIDGE : 0);
     }
     return flags;

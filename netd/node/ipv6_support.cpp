@@ -13,7 +13,7 @@ namespace {
 std::set<std::string> names_of_ways_out(const std::vector<link::Uplink>& uplinks) {
     std::set<std::string> names;
     for (const link::Uplink& uplink : link::ways_out(uplinks)) {
-        if (!uplink.is_inner_bridge()) {
+        if (!uplink.is_inner_bridge) {
             names.insert(uplink.name);
         }
     }

@@ -118,6 +118,18 @@ TEST_P(FragmentTest, LaterOnesArriveWhereTheFirstDid) {
     }
 }
 
+// They have no ports: what containers of another runtime send in somebody else's name is none of a container's.
+TEST_P(FragmentTest, LaterOnesArriveByNoBridgeOfThisHostsThatTheirSourceIsNotBehind) {
+    node().settings().port_first = node().settings().port_last = 61000;
+    out(first(net.web, net.remote, 50000, 443));
+    in(at_uplink(first(net.remote, net.node, 443, 61000)));
+    node().set_inner_bridge("eth1");
+    EXPECT_EQ(run(Program::uplink_ingress, "eth1", at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::pass);
+    // Nor do they end what the first one began.
+    run(Program::uplink_ingress, "eth1", at_uplink(first(net.remote, net.node, 443, 22)));
+    EXPECT_EQ(in(at_uplink(later(net.remote, net.node, 126))).verdict, Verdict::redirect);
+}
+
 TEST_P(FragmentTest, OfTwoContainersWithOneIdentificationLeaveWithTwo) {
     const RunResult of_web = out(first(net.web, net.remote, 50000, 443));
     const RunResult of_db = out_of_db(first(net.db, net.remote, 50001, 443));

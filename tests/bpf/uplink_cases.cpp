@@ -268,7 +268,7 @@ std::vector<VerdictCase> from_inner_bridge(const Net& net) {
         by_bridge(unsolicited("Reply", reply_to_web(net)), Stage::established),
         by_bridge(unsolicited("FirstReply", reply_to_web(net)), Stage::fresh),
         by_bridge(unsolicited("Reset", to_node(net).tcp(443, 50000).rst().ack()), Stage::established),
-        by_bridge(unsolicited("FirstFragment", reply_to_web(net).fragment(0, true)), Stage::established),
+        by_bridge(in_pass("FirstFragment", reply_to_web(net).fragment(0, true)), Stage::established),
         by_bridge(unsolicited("IcmpError", error), Stage::established),
         by_bridge(in_pass("ToAPortWithoutFlow", to_node(net).tcp(443, 50001)), Stage::established),
     };

@@ -515,6 +515,7 @@ void TestNode::set_uplinks(const std::vector<const char*>& devices) const {
 
 void TestNode::set_inner_bridge(const char* device) const {
     set_uplink(bpf_map__fd(skeleton_->maps.uplinks), device, NK_UPLINK_INNER_BRIDGE);
+    settings().has_inner_bridge = 1;
 }
 
 Result<void> TestNode::add_non_masquerade(std::string_view text) const {

@@ -125,36 +125,62 @@ TEST_P(HostDeviceTest, NorWithAContainersAddress) {
     EXPECT_GT(counted("unsolicited"), before);
 }
 
-// As the other end of a connection that somebody else has begun in its name, by the host, which tracks it.
-TEST_P(HostDeviceTest, NorAsTheAnswerToAForgedPacket) {
-    if (!node().succeeds(
-            "nft 'add table inet theirs; add chain inet theirs f { type filter hook forward priority 0; }; "
-            "add rule inet theirs f ct state established counter'")) {
-        GTEST_SKIP() << "this kernel tracks no connections";
+// As the other end of a connection that somebody else has begun in its name, by the host, which tracks it, and may
+// have a rule of its own that translates it.
+class ForgedConnectionTest : public HostDeviceTest {
+protected:
+    // An accomplice answers a stranger's packet that says that it is a container's.
+    void expect_no_answer_gets_in(const std::string& rule, const std::string& seen_by_accomplice) {
+        if (!node().succeeds("nft 'add table inet theirs; " + rule + "'")) {
+            GTEST_SKIP() << "this kernel tracks no connections";
+        }
+        stop(SIGKILL);  // so that neither device gets programs
+        let_come(stranger_, "strange0");
+        node().run("for f in all strange0; do sysctl -qw net.ipv4.conf.$f.rp_filter=0; done");
+        connect(node(), "strange1", accomplice_, "eth0");
+        node().run(formatted("ip addr add {}{} dev strange1", own, net.length));
+        accomplice_.run(formatted("ip link set lo up; ip addr add {0}{1} dev eth0; ip {2} route add default via {3}",
+                                  address, net.length, net.option, own));
+        stranger_.run(formatted("ip addr add {}{} dev lo; ip link set lo up; ip {} route add default via {}",
+                                net.container, v4 ? "/32" : "/128", net.option, net.node));
+        // They may be used a moment later.
+        ASSERT_TRUE(eventually([&] {
+            return stranger_.succeeds("ping -c 1 -W 1 " + net.container) &&
+                   accomplice_.succeeds("ping -c 1 -W 1 " + address);
+        }));
+        const UniqueFd forger = socket_bound_to(stranger_, with_port(echo_at(net.container), 5000), SOCK_DGRAM);
+        const UniqueFd other = socket_bound_to(accomplice_, with_port(echo_at(address), 6000), SOCK_DGRAM);
+        const UniqueFd victim = socket_bound_to(web_.netns(), with_port(echo_at(net.container), 5000), SOCK_DGRAM);
+        const Address to_accomplice = with_port(echo_at(address), 6000);
+        const Address answer = with_port(echo_at(seen_by_accomplice), 5000);
+        for (int i = 0; i < 5; ++i) {
+            (void)::sendto(forger.get(), "x", 1, 0, to_accomplice.get(), to_accomplice.size);
+            (void)::sendto(other.get(), "y", 1, 0, answer.get(), answer.size);
+            pollfd wait{.fd = victim.get(), .events = POLLIN, .revents = 0};
+            EXPECT_EQ(::poll(&wait, 1, 200), 0);
+        }
     }
-    stop(SIGKILL);  // so that neither device gets programs
-    let_come(stranger_, "strange0");
-    node().run("for f in all strange0; do sysctl -qw net.ipv4.conf.$f.rp_filter=0; done");
+
     const bool v4 = net.option == "-4";
-    const NetworkNamespace accomplice;
-    connect(node(), "strange1", accomplice, "eth0");
+    const std::string own = v4 ? "203.0.113.1" : "2001:db8:9::1";
     const std::string address = v4 ? "203.0.113.2" : "2001:db8:9::2";
-    node().run(formatted("ip addr add {} dev strange1", v4 ? "203.0.113.1/24" : "2001:db8:9::1/64 nodad"));
-    accomplice.run(formatted("ip addr add {0}{1} dev eth0; ip {2} route add default via {3}", address, net.length,
-                             net.option, v4 ? "203.0.113.1" : "2001:db8:9::1"));
-    stranger_.run(formatted("ip addr add {}{} dev lo; ip link set lo up; ip {} route add default via {}", net.container,
-                            v4 ? "/32" : "/128", net.option, net.node));
-    const UniqueFd forger = socket_bound_to(stranger_, with_port(echo_at(net.container), 5000), SOCK_DGRAM);
-    const UniqueFd other = socket_bound_to(accomplice, with_port(echo_at(address), 6000), SOCK_DGRAM);
-    const UniqueFd victim = socket_bound_to(web_.netns(), with_port(echo_at(net.container), 5000), SOCK_DGRAM);
-    const Address to_accomplice = with_port(echo_at(address), 6000);
-    const Address to_victim = with_port(echo_at(net.container), 5000);
-    for (int i = 0; i < 5; ++i) {
-        (void)::sendto(forger.get(), "x", 1, 0, to_accomplice.get(), to_accomplice.size);
-        (void)::sendto(other.get(), "y", 1, 0, to_victim.get(), to_victim.size);
-        pollfd wait{.fd = victim.get(), .events = POLLIN, .revents = 0};
-        EXPECT_EQ(::poll(&wait, 1, 200), 0);
-    }
+    const NetworkNamespace accomplice_;
+};
+INSTANTIATE_TEST_SUITE_P(Family, ForgedConnectionTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(ForgedConnectionTest, ThatTheHostTracksLetsNobodyIn) {
+    expect_no_answer_gets_in(
+        "add chain inet theirs f { type filter hook forward priority 0; }; "
+        "add rule inet theirs f ct state established counter",
+        net.container);
+}
+
+TEST_P(ForgedConnectionTest, ThatARuleOfTheHostsTranslatesLetsNobodyIn) {
+    expect_no_answer_gets_in(
+        "add chain inet theirs p { type nat hook postrouting priority srcnat; }; "
+        "add rule inet theirs p oifname strange1 masquerade",
+        own);
 }
 
 TEST_P(HostDeviceTest, NorByATunnel) {

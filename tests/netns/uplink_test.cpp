@@ -85,6 +85,19 @@ TEST_F(UplinkTest, APartOfABridgeIsNone) {
     EXPECT_THAT(discover({"port0"}).at(0).unusable, HasSubstr("port0 is a part of br0"));
 }
 
+// As long as only containers and virtual machines of this host are on it: a card leads to others.
+TEST_F(UplinkTest, ABridgeIsAnInnerOneWhereNoCardIsOnIt) {
+    add_wire("port0", 1);
+    node().run("ip link add br0 type bridge && ip link set br0 up && ip addr add 203.0.113.1/24 dev br0");
+    EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge);
+    node().run("ip link set port0 master br0");
+    EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge);
+    node().run("ip link add card0 type ifb && ip link set card0 master br0");
+    EXPECT_FALSE(discover({"br0"}).at(0).is_inner_bridge);
+    node().run("ip link del card0 && ip route add default via 203.0.113.2");
+    EXPECT_FALSE(discover({"br0"}).at(0).is_inner_bridge) << "a way out";
+}
+
 TEST_F(UplinkTest, WhatLeadsToNobodyIsNone) {
     node().run("ip link add ifb9 type ifb && ip link set ifb9 up && ip addr add 203.0.113.1/24 dev ifb9");
     EXPECT_THAT(names(), IsEmpty());

@@ -119,8 +119,19 @@ static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offse
 #define NK_CT_DST_NAT (1UL << 5)
 #define NK_CT_NAT (NK_CT_SRC_NAT | NK_CT_DST_NAT)
 
+// A connection's beginning: addresses, ports, protocol (include/net/netfilter/nf_conntrack_tuple.h). No more is asked
+// of it than whether two are the same.
+struct nk_beginning {
+	__u32 word[10];
+};
+
+struct nf_conntrack_tuple_hash {
+	struct nk_beginning tuple;
+} __attribute__((preserve_access_index));
+
 struct nf_conn {
 	unsigned long status;
+	struct nf_conntrack_tuple_hash tuplehash[2]; // as it began, and its answers
 } __attribute__((preserve_access_index));
 
 static __always_inline unsigned long nk_ct(const struct sk_buff *kernel)
@@ -158,12 +169,14 @@ static __always_inline bool nk_ct_translates_source(struct __sk_buff *skb)
 	return nk_ct_translated(skb) & (nk_ct_is_reply(skb) ? NK_CT_DST_NAT : NK_CT_SRC_NAT);
 }
 
-// Whether the other end began, and a rule of the host's has sent that here. Where the programs can't tell, none has.
-static __always_inline bool nk_ct_is_reply_to_rule(struct __sk_buff *skb)
+// How the packet's connection began, where a rule of the host's translates it. False where none does, or the programs
+// can't tell.
+static __always_inline bool nk_ct_beginning(struct __sk_buff *skb, struct nk_beginning *beginning)
 {
-	const struct nf_conn *connection = NULL;
+	const struct nf_conn *connection = (const void *)(nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO);
 
-	return nk_ct_is_reply(skb) && bpf_core_field_exists(connection->status) && nk_ct_translated(skb);
+	return nk_ct_translated(skb) && bpf_core_field_exists(connection->tuplehash) &&
+	       !bpf_core_read(beginning, sizeof(*beginning), &connection->tuplehash[0].tuple);
 }
 
 // include/linux/skbuff.h, SKB_DST_PTRMASK
