@@ -4,12 +4,38 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "base/log.h"
 #include "base/quote.h"
 #include "netlink/netns.h"
 #include "netlink/request.h"
 
 namespace netkitd::link {
 namespace {
+
+Result<void> expect_ours(const std::optional<Device>& device) {
+    if (!device || device->is_of_host_device()) {
+        return {};
+    }
+    return fail(ErrorKind::refused, "{} is somebody else's device, {}: rename it, netkitd needs the name", device->name,
+                device->kind.empty() ? "hardware" : quote(device->kind));
+}
+
+// Whether both ends are there. What somebody has renamed one end of goes: its other end has the name that the new one
+// needs.
+Result<bool> is_whole(Netlink& host) {
+    const auto device = NK_TRY(find_device(host, std::string(kHostDeviceName)));
+    const auto peer = NK_TRY(find_device(host, std::string(kHostDevicePeerName)));
+    NK_TRY(expect_ours(device));
+    NK_TRY(expect_ours(peer));
+    if (device && peer) {
+        return true;
+    }
+    if (device || peer) {
+        log(LogLevel::warning, "{} was renamed: the pair is made anew", device ? kHostDevicePeerName : kHostDeviceName);
+        NK_TRY(remove_device(host, device ? device->ifindex : peer->ifindex));
+    }
+    return false;
+}
 
 Result<Device> find(Netlink& host, std::string_view name) {
     const std::string text(name);
@@ -50,12 +76,7 @@ Result<void> set_up(Netlink& host, const Device& device, std::uint32_t mtu) {
 
 Result<HostDevice> ensure_host_device(Netlink& host, std::optional<DeviceMode> wanted, std::uint32_t mtu,
                                       const SegmentSizes& sizes) {
-    const auto there = NK_TRY(find_device(host, std::string(kHostDeviceName)));
-    if (there && !there->is_of_host_device()) {
-        return fail(ErrorKind::refused, "{} is somebody else's device, {}: rename it, netkitd needs the name",
-                    kHostDeviceName, there->kind.empty() ? "hardware" : quote(there->kind));
-    }
-    if (!there) {
+    if (!NK_TRY(is_whole(host))) {
         NK_TRY(create(host, wanted, mtu, sizes));
     }
     const Device peer = NK_TRY(find(host, kHostDevicePeerName));

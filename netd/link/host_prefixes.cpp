@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/format.h"
 #include "link/device.h"
@@ -15,18 +16,18 @@
 namespace netkitd::link {
 namespace {
 
-using DeviceNames = std::map<std::uint32_t, std::string>;
+using Devices = std::map<std::uint32_t, Device>;
 
 // `at`: "by", or "on".
-std::string at_device(std::string_view at, const DeviceNames& names, const std::optional<std::uint32_t>& ifindex) {
-    const auto name = ifindex ? names.find(*ifindex) : names.end();
-    return name == names.end() ? "" : formatted(" {} {}", at, name->second);
+std::string at_device(std::string_view at, const Devices& devices, const std::optional<std::uint32_t>& ifindex) {
+    const auto device = ifindex ? devices.find(*ifindex) : devices.end();
+    return device == devices.end() ? "" : formatted(" {} {}", at, device->second.name);
 }
 
-// The first version had them on lo.
-bool may_have_gateways(std::uint32_t ifindex, const DeviceNames& names) {
-    const auto name = names.find(ifindex);
-    return ifindex == kLoopbackIfindex || (name != names.end() && name->second == kHostDeviceName);
+// The first version had them on lo. netkitd0 may have another name by now.
+bool may_have_gateways(std::uint32_t ifindex, const Devices& devices) {
+    const auto device = devices.find(ifindex);
+    return ifindex == kLoopbackIfindex || (device != devices.end() && device->second.group == kDeviceGroup);
 }
 
 bool has_next_hop(const NetlinkAttributes& route) {
@@ -39,7 +40,7 @@ bool is_about_a_destination(const rtmsg& route) {
            route.rtm_type == RTN_PROHIBIT;
 }
 
-std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames& names) {
+std::optional<HostPrefix> read_route(const nlmsghdr& message, const Devices& devices) {
     const auto route = fixed_part<rtmsg>(message);
     if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_dst_len == 0 || !is_about_a_destination(*route) ||
         route->rtm_protocol == kRouteProtocol || (route->rtm_flags & RTM_F_CLONED) != 0) {
@@ -53,38 +54,38 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const DeviceNames&
     const IpPrefix prefix(*destination, route->rtm_dst_len);
     // The kernel's own, to an IPv6 address of lo or of netkitd0.
     if (const auto device = attributes.u32(RTA_OIF);
-        device && prefix.is_single() && may_have_gateways(*device, names)) {
+        device && prefix.is_single() && may_have_gateways(*device, devices)) {
         return std::nullopt;
     }
     return HostPrefix{
         .prefix = prefix,
         .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) && route->rtm_dst_len >= kShortestPart,
-        .is_aside = attributes.u32(RTA_TABLE).value_or(route->rtm_table) != RT_TABLE_MAIN,
-        .text = formatted("the route {}{}", prefix.to_string(), at_device("by", names, attributes.u32(RTA_OIF)))};
+        .table = attributes.u32(RTA_TABLE).value_or(route->rtm_table),
+        .text = formatted("the route {}{}", prefix.to_string(), at_device("by", devices, attributes.u32(RTA_OIF)))};
 }
 
 }  // namespace
 
 Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<const IpAddr> gateways) {
-    DeviceNames names;
-    for (const Device& device : NK_TRY(list_devices(host))) {
-        names.emplace(device.ifindex, device.name);
+    Devices devices;
+    for (Device& device : NK_TRY(list_devices(host))) {
+        devices.emplace(device.ifindex, std::move(device));
     }
     std::vector<HostPrefix> prefixes;
     for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
         for (const HostAddress& own : addresses) {
             const IpPrefix prefix = IpPrefix::single(own.address);
-            const bool is_gateway = may_have_gateways(ifindex, names) && std::ranges::contains(gateways, own.address);
+            const bool is_gateway = may_have_gateways(ifindex, devices) && std::ranges::contains(gateways, own.address);
             if (!is_gateway && !is_link_local(prefix)) {
-                prefixes.push_back(
-                    {.prefix = prefix,
-                     .connected = true,
-                     .text = formatted("the address {}{}", own.address.to_string(), at_device("on", names, ifindex))});
+                prefixes.push_back({.prefix = prefix,
+                                    .connected = true,
+                                    .text = formatted("the address {}{}", own.address.to_string(),
+                                                      at_device("on", devices, ifindex))});
             }
         }
     }
     NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) {
-        if (auto route = read_route(message, names); route && !is_link_local(route->prefix)) {
+        if (auto route = read_route(message, devices); route && !is_link_local(route->prefix)) {
             prefixes.push_back(std::move(*route));
         }
     }));

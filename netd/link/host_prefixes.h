@@ -1,6 +1,9 @@
 // What of the address space is the host's: its addresses, and what it has routes to.
 #pragma once
 
+#include <linux/rtnetlink.h>
+
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,8 +17,8 @@ namespace netkitd::link {
 struct HostPrefix {
     IpPrefix prefix;         // of an address: /32, /128
     bool connected = false;  // an address, or a route to a link of the host's, which is at least kShortestPart long
-    bool is_aside = false;   // of a routing table beside the main one
-    std::string text;        // "the route 10.0.0.0/8 by eth0", for messages
+    std::uint32_t table = RT_TABLE_MAIN;  // of routes
+    std::string text;                     // "the route 10.0.0.0/8 by eth0", for messages
     auto operator<=>(const HostPrefix&) const = default;
 };
 

@@ -65,7 +65,7 @@ Result<void> NodeNetwork::sync(const Config& config) {
     NK_TRY(ipv6_.sync(config, uplinks_.all()));
     NK_TRY(HostDevice::turn_on_forwarding(has_ipv6(config) && no_ipv6().empty()));
     NK_TRY(sync_network_routes(host_, store_, host_device(), config, gateways_of_links_, no_ipv6().empty()));
-    NK_TRY(sync_policy_rules(host_, rules, config, parts_aside(config, host), no_ipv6().empty()));
+    NK_TRY(sync_policy_rules(host_, rules, config, host, no_ipv6().empty()));
     return ports_.sync(config.masquerade_ports);
 }
 

@@ -1,8 +1,10 @@
 #include "node/policy_rules.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "base/log.h"
 #include "node/settle_prefixes.h"
@@ -26,10 +28,38 @@ std::optional<std::uint32_t> first_that_hides(const std::vector<link::PolicyRule
 }
 
 // The kernel asks rules one by one.
-constexpr std::size_t kMaxParts = 64;  // of all prefixes of a family
+constexpr std::size_t kMaxParts = 64;  // of a family
+
+struct Part {
+    IpPrefix prefix;
+    std::uint32_t go_to = 0;
+};
+
+// What the host has of the networks' prefixes in tables that rules lead to past the main one, and the first rule to
+// each.
+std::vector<Part> parts(const std::vector<link::PolicyRule>& rules, const Config& config,
+                        const std::vector<link::HostPrefix>& prefixes) {
+    std::map<std::pair<IpFamily, std::uint32_t>, std::uint32_t> first;  // by table
+    for (const link::PolicyRule& rule : rules) {
+        if (!rule.is_ours && rule.leads_past_main && rule.table != 0) {
+            const auto [known, is_new] = first.try_emplace({rule.family, rule.table}, rule.preference);
+            known->second = std::min(known->second, rule.preference);
+        }
+    }
+    std::vector<Part> result;
+    std::map<IpFamily, std::size_t> count;
+    for (const auto& [table, preference] : first) {
+        for (const IpPrefix& prefix : parts_of_table(config, prefixes, table.second)) {
+            if (prefix.address().family() == table.first && count[table.first]++ < kMaxParts) {
+                result.push_back({.prefix = prefix, .go_to = preference});
+            }
+        }
+    }
+    return result;
+}
 
 std::set<link::OwnRule> wanted_rules(const std::vector<link::PolicyRule>& rules, const Config& config,
-                                     const std::vector<IpPrefix>& parts, bool ipv6) {
+                                     const std::vector<Part>& parts, bool ipv6) {
     std::set<link::OwnRule> wanted;
     for (const IpPrefix& prefix : config.prefixes()) {
         const auto first = first_that_hides(rules, prefix);
@@ -37,9 +67,9 @@ std::set<link::OwnRule> wanted_rules(const std::vector<link::PolicyRule>& rules,
             continue;
         }
         wanted.insert({.preference = *first == 0 ? 0 : *first - 1, .prefix = prefix});
-        for (const IpPrefix& part : parts) {
-            if (*first > 1 && prefix.holds(part) && part != prefix) {
-                wanted.insert({.preference = *first - 2, .prefix = part, .go_to = *first});
+        for (const Part& part : parts) {
+            if (*first > 1 && prefix.holds(part.prefix)) {
+                wanted.insert({.preference = *first - 2, .prefix = part.prefix, .go_to = part.go_to});
             }
         }
     }
@@ -75,8 +105,8 @@ Result<void> make(link::Netlink& host, const std::set<link::OwnRule>& there, con
 }  // namespace
 
 Result<void> sync_policy_rules(link::Netlink& host, const std::vector<link::PolicyRule>& rules, const Config& config,
-                               const std::vector<IpPrefix>& parts, bool ipv6) {
-    return make(host, own_rules(rules), wanted_rules(rules, config, first_of_each_family(parts, kMaxParts), ipv6));
+                               const std::vector<link::HostPrefix>& prefixes, bool ipv6) {
+    return make(host, own_rules(rules), wanted_rules(rules, config, parts(rules, config, prefixes), ipv6));
 }
 
 Result<void> remove_policy_rules(link::Netlink& host) {

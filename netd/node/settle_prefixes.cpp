@@ -139,7 +139,7 @@ std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<li
 namespace {
 
 // There may be tens of thousands.
-bool is_within(const std::set<IpPrefix>& prefixes, const IpPrefix& prefix) {
+bool lies_within(const std::set<IpPrefix>& prefixes, const IpPrefix& prefix) {
     for (std::uint8_t length = 0; length < prefix.length(); ++length) {
         if (prefixes.contains(IpPrefix(prefix.address(), length))) {
             return true;
@@ -153,9 +153,13 @@ bool is_within(const std::set<IpPrefix>& prefixes, const IpPrefix& prefix) {
 std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host) {
     const std::vector<IpPrefix> networks = config.prefixes();
     std::vector<link::HostPrefix> candidates;
-    std::ranges::copy_if(host, std::back_inserter(candidates), [&](const link::HostPrefix& candidate) {
-        return std::ranges::any_of(networks, [&](const IpPrefix& network) { return network.holds(candidate.prefix); });
-    });
+    // Of as long a prefix in another table, the main one's comes first (policy_rules.h).
+    const auto is_within = [&](const link::HostPrefix& candidate) {
+        return std::ranges::any_of(networks, [&](const IpPrefix& network) {
+            return network.holds(candidate.prefix) && (network != candidate.prefix || candidate.table == RT_TABLE_MAIN);
+        });
+    };
+    std::ranges::copy_if(host, std::back_inserter(candidates), is_within);
     std::ranges::stable_sort(candidates, {}, [](const link::HostPrefix& candidate) {
         const bool is_address = candidate.connected && candidate.prefix.is_single();
         return is_address ? 0 : candidate.prefix.length();
@@ -164,7 +168,7 @@ std::vector<IpPrefix> within_networks(const Config& config, const std::vector<li
     std::set<IpPrefix> kept;
     for (const link::HostPrefix& candidate : candidates) {
         const IpPrefix& prefix = candidate.prefix;
-        if (!kept.contains(prefix) && (prefix.is_single() || !is_within(kept, prefix))) {
+        if (!kept.contains(prefix) && (prefix.is_single() || !lies_within(kept, prefix))) {
             kept.insert(prefix);
             within.push_back(prefix);
         }
@@ -172,13 +176,14 @@ std::vector<IpPrefix> within_networks(const Config& config, const std::vector<li
     return within;
 }
 
-std::vector<IpPrefix> parts_aside(const Config& config, const std::vector<link::HostPrefix>& host) {
+std::vector<IpPrefix> parts_of_table(const Config& config, const std::vector<link::HostPrefix>& host,
+                                     std::uint32_t table) {
     const std::vector<IpPrefix> networks = config.prefixes();
-    std::vector<link::HostPrefix> aside;
-    std::ranges::copy_if(host, std::back_inserter(aside), [&](const link::HostPrefix& candidate) {
-        return candidate.is_aside && !std::ranges::contains(networks, candidate.prefix);
+    std::vector<link::HostPrefix> of_table;
+    std::ranges::copy_if(host, std::back_inserter(of_table), [&](const link::HostPrefix& candidate) {
+        return candidate.table == table && !std::ranges::contains(networks, candidate.prefix);
     });
-    return within_networks(config, aside);
+    return within_networks(config, of_table);
 }
 
 std::vector<IpPrefix> first_of_each_family(const std::vector<IpPrefix>& prefixes, std::size_t count) {

@@ -35,8 +35,9 @@ struct Overlap {
 // What of the networks' prefixes is the host's: for the datapath, and for those who give out addresses. The host's
 // addresses come first, then the others, the shortest first, without those that lie in one of them.
 [[nodiscard]] std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host);
-// The same of what tables beside the main one have, where that is less than a whole network.
-[[nodiscard]] std::vector<IpPrefix> parts_aside(const Config& config, const std::vector<link::HostPrefix>& host);
+// The same of what one routing table has, where that is less than a whole network.
+[[nodiscard]] std::vector<IpPrefix> parts_of_table(const Config& config, const std::vector<link::HostPrefix>& host,
+                                                   std::uint32_t table);
 [[nodiscard]] std::vector<IpPrefix> first_of_each_family(const std::vector<IpPrefix>& prefixes, std::size_t count);
 
 // Addresses that a list of the host's leaves out: they are netkitd's own.

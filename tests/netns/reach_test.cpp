@@ -306,24 +306,40 @@ TEST_P(ReachTest, NoContainerOnAnothersBridgeAnswersForSomebodyElse) {
 }
 
 // By a rule of the host's, which its stack carries out: the answer comes the same way.
-TEST_P(ReachTest, APortThatAnotherRuntimePublishesForItsBridge) {
-    add_bridge("theirs0");
-    ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
-    const std::string family = net.option == "-4" ? "ip" : "ip6";
-    if (!node().succeeds(formatted("nft 'add table {0} theirs; add chain {0} theirs nat {{ type nat hook prerouting "
-                                   "priority dstnat; }}; add rule {0} theirs nat fib daddr type local {0} daddr != {1} "
-                                   "tcp dport 8888 dnat to {2}:7'",
-                                   family, net.other, net.option == "-4" ? net.other : "[" + net.other + "]"))) {
-        GTEST_SKIP() << "this kernel has no NAT of nftables";
+class PublishedByAnotherTest : public ReachTest {
+protected:
+    void expect_reached_at_the_hosts_port() const {
+        ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
+        const std::string family = net.option == "-4" ? "ip" : "ip6";
+        if (!node().succeeds(
+                formatted("nft 'add table {0} theirs; add chain {0} theirs nat {{ type nat hook prerouting "
+                          "priority dstnat; }}; add rule {0} theirs nat fib daddr type local {0} daddr != "
+                          "{1} tcp dport 8888 dnat to {2}:7'",
+                          family, net.other, net.option == "-4" ? net.other : "[" + net.other + "]"))) {
+            GTEST_SKIP() << "this kernel has no NAT of nftables";
+        }
+        const EchoServer server(other_, net.other);
+        const Address published = with_port(echo_at(net.node), 8888);
+        const UniqueFd client = socket_in(web_.netns(), published, SOCK_STREAM);
+        ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
+        std::array<char, 8> answer{};
+        ASSERT_EQ(::send(client.get(), "hello", 5, 0), 5);
+        EXPECT_EQ(::recv(client.get(), answer.data(), answer.size(), 0), 5);
     }
-    const EchoServer server(other_, net.other);
-    const Address published = with_port(echo_at(net.node), 8888);
-    const UniqueFd client = socket_in(web_.netns(), published, SOCK_STREAM);
-    ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
-    std::array<char, 8> answer{};
-    ASSERT_EQ(::send(client.get(), "hello", 5, 0), 5);
-    EXPECT_EQ(::recv(client.get(), answer.data(), answer.size(), 0), 5);
+};
+INSTANTIATE_TEST_SUITE_P(Family, PublishedByAnotherTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(PublishedByAnotherTest, APortIsReachedByMasqueradedContainers) {
+    add_bridge("theirs0");
+    expect_reached_at_the_hosts_port();
     expect_nobody_gets_in();
+}
+
+TEST_P(PublishedByAnotherTest, AndByThoseWhoseOwnAddressIsSeenThere) {
+    add_bridge("theirs0");
+    configure(formatted(R"({{"masquerade": {{"non_masquerade_cidrs": ["{}"]}}}})", net.other_prefix));
+    expect_reached_at_the_hosts_port();
 }
 
 TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
@@ -484,6 +500,23 @@ TEST_P(ExitNodeTest, SoDoesWhatAnotherTableHasOfIt) {
     ip("rule add preference 5270 fwmark 0x1 lookup 52");
     EXPECT_TRUE(eventually([&] { return rules().contains(part); }));
     EXPECT_TRUE(eventually([&] { return host_and_container_reach_each_other(); }));
+}
+
+// Nobody's packets go by them, or the network goes first as in the main table.
+TEST_P(ExitNodeTest, NotWhatATableHasThatNoRuleLeadsToNorAWholeNetwork) {
+    use_exit_node();
+    ASSERT_TRUE(eventually([&] { return rules().contains("5269:"); })) << rules();
+    const bool v4 = net.option == "-4";
+    ip(formatted("route add {} via {} dev exit0 onlink table 999", v4 ? "10.77.0.0/24" : "fd6e:6b64::/112", net.other));
+    ip(formatted("route add {} via {} dev exit0 onlink table 52", net.network, net.other));
+    // What is heard of later.
+    const std::string seen = v4 ? "10.77.9.0/24" : "fd6e:6b64::9:0/112";
+    ip(formatted("route add {} via {} dev exit0 onlink table 52", seen, net.other));
+    EXPECT_TRUE(eventually([&] { return rules().contains(seen); })) << rules();
+    EXPECT_THAT(rules(), Not(HasSubstr(v4 ? "10.77.0.0/24" : "fd6e:6b64::/112")));
+    EXPECT_TRUE(host_and_container_reach_each_other());
+    const ContainerProcess late;
+    EXPECT_TRUE(attach(late, "late")) << "there are addresses";
 }
 
 // The kernel asks rules one by one.
