@@ -33,7 +33,6 @@ Daemon::Daemon(Options options, EventLoop loop, link::Monitor monitor)
       loop_(std::move(loop)),
       watcher_(loop_, [this](const std::string& id) { node_->endpoints().process_exited(id); }),
       monitor_(std::move(monitor)),
-      follow_delay_(kFollowDelay),
       retry_delay_(kFirstRetry) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options, Config config) {
@@ -90,8 +89,9 @@ void Daemon::read_monitor() {
                 node_->device_removed(event.ifindex);
                 break;
             case link::LinkEvent::Kind::overrun:
-                log(LogLevel::notice, "kernel notifications were lost: reading everything again");
-                resync();
+                if (!std::exchange(notifications_lost_, true)) {
+                    log(LogLevel::notice, "kernel notifications were lost: reading everything again");
+                }
                 break;
             case link::LinkEvent::Kind::device_down:
             case link::LinkEvent::Kind::own_route_removed:
@@ -139,12 +139,18 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
 }
 
 void Daemon::follow_network_soon() {
-    soon(follow_timer_, follow_delay_, [this] {
+    const auto until_then =
+        std::chrono::duration_cast<std::chrono::milliseconds>(follow_not_before_ - std::chrono::steady_clock::now());
+    soon(follow_timer_, std::max(until_then, kFollowDelay), [this] {
         const auto begun = std::chrono::steady_clock::now();
-        node_->follow_network();
-        const auto took =
-            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
-        follow_delay_ = std::clamp(kFollowShare * took, kFollowDelay, kFollowDelayMost);
+        if (std::exchange(notifications_lost_, false)) {
+            node_->resync();
+        } else {
+            node_->follow_network();
+        }
+        const auto ended = std::chrono::steady_clock::now();
+        follow_not_before_ =
+            ended + std::min<std::chrono::nanoseconds>(kFollowShare * (ended - begun), kFollowDelayMost);
         if (!node_->is_whole()) {
             plan_resync();
         }

@@ -54,7 +54,9 @@ private:
     std::set<std::uint32_t> damaged_;  // ifindexes
     EventSource monitor_source_;
     EventSource follow_timer_;
-    std::chrono::milliseconds follow_delay_;  // from a change to the look at it: longer where looking takes long
+    // After a look that took long, the next change is looked at later.
+    std::chrono::steady_clock::time_point follow_not_before_{};
+    bool notifications_lost_ = false;
     EventSource repair_timer_;
     EventSource sweep_timer_;
     EventSource resync_timer_;

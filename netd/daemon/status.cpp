@@ -216,8 +216,8 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
     for (const Overlap& overlap : network.overlaps()) {
         result.push_back(
             formatted("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
-                      "containers there, and what the host reaches by it, may not reach each other; give the network "
-                      "another prefix when its containers are gone",
+                      "containers with addresses there and this host do not reach each other; give the network another "
+                      "prefix when its containers are gone",
                       overlap.network, overlap.prefix.to_string(), overlap.host.text));
     }
     for (const IpAddr& gateway : network.gateways_of_links()) {

@@ -78,9 +78,12 @@ TEST_F(RepairTest, ADeviceThatWasSetDownIsUpAgain) {
 
 TEST_F(RepairTest, TheHostDeviceIsPutBackWithAllThatIsOnIt) {
     for (const char* damage : {"ip link del netkitd0", "ip link set netkitd0 down", "ip link set netkitd0-peer down",
+                               "ip link set netkitd0 down; ip link set netkitd0 name other0; ip link set other0 up",
+                               "ip link set netkitd0-peer down; ip link set netkitd0-peer name other0",
                                "ip addr flush dev netkitd0", "sysctl -qw net.ipv4.conf.netkitd0.forwarding=0"}) {
+        SCOPED_TRACE(damage);
         node().run(damage);
-        ASSERT_TRUE(network().sync(config_)) << damage;
+        ASSERT_TRUE(network().sync(config_));
         expect_whole();
     }
 }
