@@ -101,6 +101,14 @@ static __always_inline bool nk_was_asked_for(struct __sk_buff *skb, const struct
 	       (nk_find_non_masquerade(ip->family, &key->saddr) || nk_error_is_about_non_masquerade(skb, ip, key));
 }
 
+// What the host's stack knows more of, and the one way from there to containers judges then (to_container.h): whether a
+// network wants all that is forwarded, or a rule of the host's sent a container's packet to another runtime's
+// container, which answers.
+static __always_inline bool nk_may_be_stacks(struct __sk_buff *skb, const volatile struct nk_network *network)
+{
+	return network->flags & NK_NETWORK_ACCEPT_FORWARDED || nk_is_inner_bridge(skb->ifindex);
+}
+
 // To an address of the containers' own: routed to its container, whatever the stack would do with it. With its TTL used
 // up, it is for the stack to answer, if the host forwards.
 static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_ip *ip, const struct nk_flow6_key *key,
@@ -110,13 +118,8 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 
 	if (nk_is_inside_source(ip->family, &key->saddr))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
-	// A rule of the host's may have sent a container's packet to another runtime's container, which answers: its
-	// stack knows, and the one way from there to containers judges (to_container.h).
-	if (nk_is_inner_bridge(skb->ifindex))
-		return TCX_NEXT;
-	// So it does where the network wants all that is forwarded.
 	if (nk_masqueraded(network) && !nk_was_asked_for(skb, ip, key))
-		return network->flags & NK_NETWORK_ACCEPT_FORWARDED ? TCX_NEXT : nk_drop(skb, NK_DROP_UNSOLICITED);
+		return nk_may_be_stacks(skb, network) ? TCX_NEXT : nk_drop(skb, NK_DROP_UNSOLICITED);
 	// A tag leads to a VLAN device of the host, which may be an uplink itself.
 	if (nk_has_vlan(skb))
 		return TCX_NEXT;
