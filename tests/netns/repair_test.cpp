@@ -35,8 +35,9 @@ protected:
     }
 
     void expect_whole() const {
-        for (const char* address : {"10.77.0.1", "fd6e:6b64::1", "198.51.100.2"}) {
-            EXPECT_TRUE(web_->reaches(address)) << address;
+        for (const std::string address : {"10.77.0.1", "fd6e:6b64::1", "198.51.100.2"}) {
+            // The kernel takes an IPv6 address into use a moment after it was given.
+            EXPECT_TRUE(eventually([&] { return web_->succeeds("ping -c 1 -W 1 " + address); })) << address;
         }
         EXPECT_TRUE(node().reaches(record_.ipv4->to_string()));
     }
