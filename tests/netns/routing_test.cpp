@@ -379,6 +379,7 @@ TEST_P(TrafficTest, NobodyUnaskedGetsInByAMacvlan) {
     EXPECT_TRUE(second_.reaches(net.option == "-4" ? "192.0.2.129" : "2001:db8:3::1")) << "the host, as ever";
     EXPECT_TRUE(second_.cannot_reach(net.container));
     EXPECT_TRUE(eventually([&] { return counted("unsolicited") > 0; }));
+    EXPECT_EQ(counted("no-uplink"), 0U) << "the container answered";
 }
 
 // What netkitd does not know how to send to: nothing is sent there, and `status` says why.
