@@ -128,6 +128,8 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 	target = nk_endpoint(ip->family, &key->daddr);
 	if (!target)
 		return nk_not_for_container(skb, network);
+	if (nk_is_answer_to_rule(skb, ip->family))
+		return TCX_NEXT;
 	if (ip->ttl <= 1) {
 		nk_count(skb, NK_EVENT_STACK_TTL);
 		return TCX_NEXT;

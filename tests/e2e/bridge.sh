@@ -39,6 +39,8 @@ with_configuration '{"masquerade": {"non_masquerade_cidrs": ["10.90.0.0/24"]}}'
 check "where it is configured Podman's reaches it" wait_for 20 in_container theirs ping -c 1 -W 2 "$web"
 check "by TCP too" in_container theirs socat -T 10 - "TCP:$web:8080" <<<$'GET / HTTP/1.0\r\n\r\n'
 check "and it reaches Podman's as before" in_container web ping -c 1 -W 10 "$theirs"
+check "by the port that Podman publishes too" \
+    in_container web socat -T 10 - "TCP:$node4:8888" <<<$'GET / HTTP/1.0\r\n\r\n'
 
 with_configuration '{"uplinks": ["up0"]}'
 contains "where it is no uplink, that is said" 'Net Unreachable' "$(in_container web ping -c 1 -W 2 "$theirs" || :)"

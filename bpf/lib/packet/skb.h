@@ -119,19 +119,23 @@ static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offse
 #define NK_CT_DST_NAT (1UL << 5)
 #define NK_CT_NAT (NK_CT_SRC_NAT | NK_CT_DST_NAT)
 
-// A connection's beginning: addresses, ports, protocol (include/net/netfilter/nf_conntrack_tuple.h). No more is asked
-// of it than whether two are the same.
-struct nk_beginning {
+// One direction of a connection: addresses, ports, protocol (include/net/netfilter/nf_conntrack_tuple.h).
+struct nk_ct_tuple {
 	__u32 word[10];
 };
 
+enum nk_ct_direction { // enum ip_conntrack_dir
+	NK_CT_BEGINNING,
+	NK_CT_ANSWERS,
+};
+
 struct nf_conntrack_tuple_hash {
-	struct nk_beginning tuple;
+	struct nk_ct_tuple tuple;
 } __attribute__((preserve_access_index));
 
 struct nf_conn {
 	unsigned long status;
-	struct nf_conntrack_tuple_hash tuplehash[2]; // as it began, and its answers
+	struct nf_conntrack_tuple_hash tuplehash[2]; // by direction
 } __attribute__((preserve_access_index));
 
 static __always_inline unsigned long nk_ct(const struct sk_buff *kernel)
@@ -169,14 +173,18 @@ static __always_inline bool nk_ct_translates_source(struct __sk_buff *skb)
 	return nk_ct_translated(skb) & (nk_ct_is_reply(skb) ? NK_CT_DST_NAT : NK_CT_SRC_NAT);
 }
 
-// How the packet's connection began, where a rule of the host's translates it. False where none does, or the programs
-// can't tell.
-static __always_inline bool nk_ct_beginning(struct __sk_buff *skb, struct nk_beginning *beginning)
+// How the packets of this one's connection come from either end, where a rule of the host's translates it. False where
+// none does, or the programs can't tell. (CO-RE finds an element of an array by a constant index alone.)
+static __always_inline bool nk_ct_tuple(struct __sk_buff *skb, enum nk_ct_direction direction,
+					struct nk_ct_tuple *tuple)
 {
 	const struct nf_conn *connection = (const void *)(nk_ct(bpf_cast_to_kern_ctx(skb)) & ~NK_CT_INFO);
 
-	return nk_ct_translated(skb) && bpf_core_field_exists(connection->tuplehash) &&
-	       !bpf_core_read(beginning, sizeof(*beginning), &connection->tuplehash[0].tuple);
+	if (!nk_ct_translated(skb) || !bpf_core_field_exists(connection->tuplehash))
+		return false;
+	return direction == NK_CT_BEGINNING
+		   ? !bpf_core_read(tuple, sizeof(*tuple), &connection->tuplehash[NK_CT_BEGINNING].tuple)
+		   : !bpf_core_read(tuple, sizeof(*tuple), &connection->tuplehash[NK_CT_ANSWERS].tuple);
 }
 
 // include/linux/skbuff.h, SKB_DST_PTRMASK

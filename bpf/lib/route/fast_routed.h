@@ -11,6 +11,7 @@
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 #include "lib/route/route.h"
+#include "lib/uplink_set.h"
 
 static __always_inline int nk_send_plain(const struct nk_plain *p, const __u8 *next_hop_mac, const __u8 *uplink_mac,
 					 __u32 uplink)
@@ -72,7 +73,7 @@ static __always_inline int nk_fast_to_network(struct __sk_buff *skb, enum nk_fam
 	const struct nk_endpoint *target;
 	struct nk_addr saddr, daddr;
 
-	if (nk_has_host_prefixes(family) || nk_masqueraded(network) ||
+	if (nk_has_host_prefixes(family) || nk_masqueraded(network) || nk_is_inner_bridge(skb->ifindex) ||
 	    !nk_parse_plain_l4(skb, family, NK_DESTINATION, p) || !nk_plain_len_is_right(skb, family, p))
 		return NK_LONG_WAY;
 	saddr = nk_copy_plain_addr(p->ip, family, NK_SOURCE);
