@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <iterator>
+#include <ranges>
 
 #include "abi.h"
+#include "base/format.h"
+#include "base/join.h"
 #include "base/log.h"
 #include "endpoint/recorded_networks.h"
 #include "link/device.h"
@@ -18,6 +21,13 @@ namespace {
 constexpr const char* kSettle = "fit the configuration to this host";
 constexpr const char* kUplinks = "give the uplinks their programs";
 constexpr std::string_view kNoNetkit = "this kernel has no netkit devices (Linux 6.8 with CONFIG_NETKIT has)";
+
+std::string describe_gone(const std::vector<IpAddr>& addresses) {
+    constexpr std::size_t kNamed = 4;
+    return formatted("{}{}, which this host does not have any more",
+                     join(addresses | std::views::take(kNamed), &IpAddr::to_string),
+                     addresses.size() > kNamed ? formatted(" and {} more", addresses.size() - kNamed) : "");
+}
 
 }  // namespace
 
@@ -180,7 +190,8 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
                                   : !std::ranges::binary_search(own, address);
         };
         if (const std::uint64_t ended = NK_TRY(flows().flush({.translated = is_gone})); ended > 0) {
-            log(LogLevel::notice, "{} flows of an address that is gone were ended", ended);
+            log(LogLevel::notice, "{} flows were ended, of {}", ended,
+                gone.empty() ? "addresses that this host does not have any more" : describe_gone(gone));
         }
     }
     own_addresses_ = std::move(own);

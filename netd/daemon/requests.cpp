@@ -96,8 +96,15 @@ Result<const Endpoint*> find_by_beginning(const EndpointTable::ById& endpoints, 
     return found;
 }
 
-// What a person names: a container's id, which may be a number too, then an endpoint's number, or the beginning of one
-// id, as `endpoint list` shows them. The number of an endpoint that has ended is no beginning of another one's id.
+const Endpoint* find_by_address(const EndpointTable::ById& endpoints, const IpAddr& address) {
+    const auto found =
+        std::ranges::find_if(endpoints, [&](const auto& entry) { return entry.second.record.has(address); });
+    return found == endpoints.end() ? nullptr : &found->second;
+}
+
+// What a person names: a container's id, which may be a number too, then an endpoint's number, one of its addresses, or
+// the beginning of one id, as `endpoint list` shows them. The number of an endpoint that has ended is no beginning of
+// another one's id.
 Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text) {
     if (const Endpoint* endpoint = node.endpoints().find_container(text)) {
         return endpoint;
@@ -107,12 +114,15 @@ Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text)
     if (const auto number = parse_number<std::uint32_t>(text)) {
         const auto endpoint = endpoints.find(*number);
         found = endpoint == endpoints.end() ? nullptr : &endpoint->second;
+    } else if (const auto address = IpAddr::parse(text)) {
+        found = find_by_address(endpoints, *address);
     } else {
         found = NK_TRY(find_by_beginning(endpoints, text));
     }
     if (found == nullptr) {
         return fail(ErrorKind::not_found,
-                    "no endpoint here is {} or of a container {}; `netkitctl endpoint list` names them", text, text);
+                    "no endpoint here is or has {}, or is of a container {}; `netkitctl endpoint list` names them",
+                    text, text);
     }
     return found;
 }

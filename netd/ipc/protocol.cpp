@@ -69,14 +69,19 @@ Result<void> check_annotation(const std::string& key, const std::string& value) 
     return {};
 }
 
+// What a person names an endpoint by, who need not know an id.
+Result<void> check_endpoint_word(const std::string& word) {
+    return IpAddr::parse(word) ? Result<void>{} : check_id(word);
+}
+
 // What holds for a request on either side of the socket.
 Result<void> check_request(const Request& request) {
     const OperationForm& form = form_of(request.operation);
     if (form.has_id) {
-        NK_TRY(check_id(request.id));
+        NK_TRY(request.operation == Operation::endpoint_show ? check_endpoint_word(request.id) : check_id(request.id));
     }
     if (form.has_flows && request.flows.endpoint) {
-        NK_TRY_CONTEXT("filter.endpoint", check_id(*request.flows.endpoint));
+        NK_TRY_CONTEXT("filter.endpoint", check_endpoint_word(*request.flows.endpoint));
     }
     if (form.has_all && request.all != request.flows.is_everything()) {
         return fail(ErrorKind::invalid, "{} needs a filter, or all, and not both", form.name);

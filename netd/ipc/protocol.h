@@ -47,7 +47,8 @@ enum class Operation { attach, detach, stopped, status, endpoint_list, endpoint_
 
 // Which flows: those that have all of what is given.
 struct FlowSelection {
-    std::optional<std::string> endpoint{};  // a container's id or the beginning of it, or an endpoint's number
+    // A container's id or the beginning of it, an endpoint's number or address.
+    std::optional<std::string> endpoint{};
     std::optional<std::uint8_t> protocol{};
     std::optional<IpPrefix> destination{};
     std::optional<std::uint16_t> port{};  // the destination's
@@ -59,7 +60,7 @@ struct FlowSelection {
 
 struct Request {
     Operation operation{};
-    std::string id{};                                  // attach, detach, stopped, endpoint_show: the container's id
+    std::string id{};  // attach, detach, stopped: the container's id; endpoint_show: as FlowSelection's endpoint
     std::optional<std::int32_t> pid{};                 // attach: what the pidfd stands for, in the host's view
     std::map<std::string, std::string> annotations{};  // attach: only io.netkitd.*
     FlowSelection flows{};                             // flow_list, flow_flush

@@ -23,7 +23,7 @@ constexpr const char* kCommands = R"(
 Commands:
   status                   the node: modes, uplinks, networks, drops, what is degraded
   endpoint list            who is attached
-  endpoint show ID         one endpoint; the first characters of the id are enough
+  endpoint show ID         one endpoint; the first characters of the id, or an address of its, are enough
   attach --id ID --netns PATH [--annotation K=V]...
                            attach a network namespace, as the hook does for a container
   detach --id ID           undo it

@@ -89,8 +89,10 @@ Result<void> Uplinks::detach_former() {
     std::erase_if(attached_, [&](std::uint32_t ifindex) { return !std::ranges::contains(now, ifindex); });
     for (const std::uint32_t ifindex : NK_TRY(datapath_.attached_uplinks())) {
         if (!std::ranges::contains(now, ifindex)) {
+            const std::string name = link::device_name(ifindex);
             NK_TRY(datapath_.detach_uplink(ifindex));
-            log(LogLevel::info, "device {} is no uplink any more", ifindex);
+            log(LogLevel::info, "{} is no uplink any more",
+                name.empty() ? formatted("device {}, which is gone,", ifindex) : name);
         }
     }
     return {};

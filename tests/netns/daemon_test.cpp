@@ -171,12 +171,12 @@ TEST_F(DaemonLifeTest, AForeignProgramBeforeItsOwnIsNamed) {
     EXPECT_THAT(degraded_text(), HasSubstr("runs before netkitd's at ingress"));
 }
 
-TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNumber) {
+TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItItsNumberOrAddress) {
     const ContainerProcess web;
     const ContainerProcess worker;
     ASSERT_TRUE(attach(web, "web-1"));
     ASSERT_TRUE(attach(worker, "worker-1"));
-    for (const char* name : {"web-1", "web", "1"}) {
+    for (const char* name : {"web-1", "web", "1", "10.77.0.2", "fd6e:6b64::2"}) {
         const auto shown = call({.operation = ipc::Operation::endpoint_show, .id = name});
         ASSERT_TRUE(shown) << name << ": " << shown.error().message();
         EXPECT_EQ(shown->at("containers"), json::array({"web-1"})) << name;
@@ -185,14 +185,15 @@ TEST_F(DaemonLifeTest, AnEndpointIsShownByItsContainersIdTheBeginningOfItOrItsNu
         return call({.operation = operation, .id = id}).error().message();
     };
     EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "w"), HasSubstr("more than one container's id begins with w"));
-    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "db"), HasSubstr("no endpoint here is db"));
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "db"), HasSubstr("no endpoint here is or has db"));
     EXPECT_THAT(refusal(ipc::Operation::detach, "web"), HasSubstr("give the whole id, web-1"));
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "10.77.0.9"), HasSubstr("no endpoint here is or has 10.77.0.9"));
     EXPECT_THAT(refusal(ipc::Operation::detach, "1"), HasSubstr("give the whole id, web-1"));
     EXPECT_THAT(refusal(ipc::Operation::detach, "w"), HasSubstr("give the whole id"));
     EXPECT_FALSE(detach("db").value().at("known"));
     const ContainerProcess numbered;
     ASSERT_TRUE(attach(numbered, "9fedcba"));
-    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "9"), HasSubstr("no endpoint here is 9"));
+    EXPECT_THAT(refusal(ipc::Operation::endpoint_show, "9"), HasSubstr("no endpoint here is or has 9"));
     EXPECT_EQ(endpoints().size(), 3U);
 }
 

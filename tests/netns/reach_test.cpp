@@ -227,19 +227,36 @@ TEST_P(KernelTunnelTest, IpInIp) {
 }
 
 // A device of a VRF, where the main table leads there.
-TEST_P(ReachTest, ADeviceOfAVrf) {
-    if (!node().succeeds("ip link add red0 type vrf table 10 && ip link set red0 up")) {
-        GTEST_SKIP() << "this kernel has no VRF";
+class VrfTest : public ReachTest {
+protected:
+    void SetUp() override {
+        ReachTest::SetUp();
+        if (!IsSkipped() && !node().succeeds("ip link add red0 type vrf table 10 && ip link set red0 up")) {
+            GTEST_SKIP() << "this kernel has no VRF";
+        }
     }
+    void expect_reached_in_vrf(const std::string& device) const {
+        node().run(formatted("ip link set {} master red0", device));
+        if (net.option == "-6") {
+            ip(formatted("addr replace {}{} dev {}", net.node, net.length, device));  // the kernel took it
+        }
+        ip(formatted("route add {} dev {}", net.other_prefix, device));
+        ip(formatted("route add {} via {} dev {}", net.far_route, net.other, device));
+        expect_reached(device, net.far);
+        expect_nobody_gets_in();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Family, VrfTest, testing::Values(kV4, kV6),
+                         [](const auto& family) { return family.param.name; });
+
+TEST_P(VrfTest, ACard) {
     add_card("up1");
-    node().run("ip link set up1 master red0");
-    if (net.option == "-6") {
-        ip(formatted("addr replace {}{} dev up1", net.node, net.length));  // the kernel took it
-    }
-    ip(formatted("route add {} dev up1", net.other_prefix));
-    ip(formatted("route add {} via {} dev up1", net.far_route, net.other));
-    expect_reached("up1", net.far);
-    expect_nobody_gets_in();
+    expect_reached_in_vrf("up1");
+}
+
+TEST_P(VrfTest, AnothersBridge) {
+    add_bridge("theirs0");
+    expect_reached_in_vrf("theirs0");
 }
 
 // Two routes that are longer than the default one, which stays: OpenVPN's redirect-gateway def1.
@@ -376,6 +393,13 @@ TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
     EXPECT_TRUE(eventually([&] { return uplinks() == std::set<std::string>{"up0"}; }));
 }
 
+TEST_P(ReachTest, ADeviceThatIsNoUplinkAnyMoreIsNamed) {
+    add_card("up1");
+    ASSERT_TRUE(comes_to_be_an_uplink("up1"));
+    configure(R"({"uplinks": ["up0"]})");
+    EXPECT_TRUE(eventually([&] { return log().contains("up1 is no uplink any more"); })) << log();
+}
+
 // The programs of a link that goes down and up stay: else the host would get containers' packets, and reset them.
 TEST_P(ReachTest, ALinkThatGoesDownForAMomentEndsNoConnection) {
     add_card("up1");
@@ -407,6 +431,7 @@ TEST_P(ReachTest, AnAddressThatChangesIsUsedAtOnce) {
     ip(formatted("addr del {} dev up1", net.node + (net.option == "-4" ? "/24" : "/64")));
     ip(formatted("addr replace {}{} dev up1", second, net.length));
     EXPECT_TRUE(eventually([&] { return seen_by(net.other) == second; })) << seen_by(net.other);
+    EXPECT_TRUE(eventually([&] { return log().contains(formatted("flows were ended, of {}", net.node)); })) << log();
 }
 
 // Where nothing can be sent, whoever sends is told.

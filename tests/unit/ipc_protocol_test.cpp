@@ -72,6 +72,9 @@ TEST(Request, IsReadAsItWasWritten) {
         ASSERT_TRUE(request) << request.error().message();
         EXPECT_EQ(request->operation, operation);
     }
+    const Request by_address{.operation = Operation::endpoint_show, .id = "fd6e::2"};
+    EXPECT_TRUE(encode_request(by_address));
+    EXPECT_FALSE(encode_request({.operation = Operation::detach, .id = "fd6e::2"}));
     Request flush{.operation = Operation::flow_flush};
     flush.flows = {
         .endpoint = "web", .protocol = IPPROTO_ICMPV6, .destination = *IpPrefix::parse("2001:db8::/32"), .port = 443};
