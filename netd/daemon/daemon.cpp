@@ -19,10 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds kFollowDelay = 100ms;
-// A host with hundreds of thousands of routes, which change all the time, leaves the daemon time for others.
-constexpr std::chrono::milliseconds kFollowDelayMost = 10s;
-constexpr int kFollowShare = 5;
+constexpr std::chrono::milliseconds kRepairDelay = 100ms;
 constexpr std::chrono::seconds kResyncInterval = 60s;
 constexpr std::chrono::seconds kFirstRetry = 1s;
 
@@ -139,18 +136,14 @@ bool Daemon::concerns_network(const link::LinkEvent& event) const {
 }
 
 void Daemon::follow_network_soon() {
-    const auto until_then =
-        std::chrono::duration_cast<std::chrono::milliseconds>(follow_not_before_ - std::chrono::steady_clock::now());
-    soon(follow_timer_, std::max(until_then, kFollowDelay), [this] {
-        const auto begun = std::chrono::steady_clock::now();
+    soon(follow_timer_, follow_pace_.delay(FollowPace::Clock::now()), [this] {
+        const auto begun = FollowPace::Clock::now();
         if (std::exchange(notifications_lost_, false)) {
             node_->resync();
         } else {
             node_->follow_network();
         }
-        const auto ended = std::chrono::steady_clock::now();
-        follow_not_before_ =
-            ended + std::min<std::chrono::nanoseconds>(kFollowShare * (ended - begun), kFollowDelayMost);
+        follow_pace_.looked(begun, FollowPace::Clock::now());
         if (!node_->is_whole()) {
             plan_resync();
         }
@@ -159,7 +152,7 @@ void Daemon::follow_network_soon() {
 
 void Daemon::repair_soon(std::uint32_t ifindex) {
     damaged_.insert(ifindex);
-    soon(repair_timer_, kFollowDelay, [this] { repair(); });
+    soon(repair_timer_, kRepairDelay, [this] { repair(); });
 }
 
 void Daemon::repair() {

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "daemon/follow_pace.h"
 #include "daemon/node.h"
 #include "daemon/options.h"
 #include "daemon/process_watcher.h"
@@ -54,8 +55,7 @@ private:
     std::set<std::uint32_t> damaged_;  // ifindexes
     EventSource monitor_source_;
     EventSource follow_timer_;
-    // After a look that took long, the next change is looked at later.
-    std::chrono::steady_clock::time_point follow_not_before_{};
+    FollowPace follow_pace_;
     bool notifications_lost_ = false;
     EventSource repair_timer_;
     EventSource sweep_timer_;
