@@ -460,7 +460,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
 	X(port_tries, 1) \
-	X(sent_by_rule, 1) \
+	X(sent_by_rule, 2) \
 	NK_NEXT_VERSION(X(next_version, 1))
 
 // Maps that former versions had, and their last version: flows without a reply were in maps of their own.

@@ -8,6 +8,7 @@
 #include "lib/counters.h"
 #include "lib/node.h"
 #include "lib/packet/parse.h"
+#include "lib/packet/skb.h"
 
 // The stack ignores a frame with another device's Ethernet address (eth_type_trans() in net/ethernet/eth.c). A helper
 // writes it: a direct write would make the kernel copy the headers of the host's own packets.
@@ -31,4 +32,11 @@ static __noinline int nk_to_host(struct __sk_buff *skb)
 	if (!nk_address_to_host(skb))
 		return nk_drop(skb, NK_DROP_REWRITE_FAILED);
 	return bpf_redirect(node.host_device, BPF_F_INGRESS);
+}
+
+// Of a packet at a device's egress: whether the host forwards it for a container of ours. (What another namespace's
+// stack sends has that one's numbers of devices.)
+static __always_inline bool nk_comes_from_container(struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == node.host_device && !nk_is_of_another_stack(skb, node.host_netns_cookie);
 }

@@ -2,8 +2,8 @@
 // tunnel a packet came by, and whether the daemon runs or not. (Replies of flows and what a routed network's uplinks
 // bring do not come by here: uplink.h.)
 //
-// What the host itself sends gets in: it has a socket of the host's, a program's or the kernel's own, but for a reset
-// of its firewall's. What it forwards came in by a device (skb->ingress_ifindex, which the kernel keeps with a packet
+// What the host itself sends gets in: it has a socket of the host's, a program's or the kernel's own, but for what TCP
+// says without one. What it forwards came in by a device (skb->ingress_ifindex, which the kernel keeps with a packet
 // through all of the stack), or by one that routes here for somebody else (ipvlan), and gets in only where nobody has
 // to have asked for it: to a routed network, from where the containers' own addresses are known, where the network says
 // so (`accept_forwarded`), or as a reply to what the container sent by one of the host's own NAT rules
@@ -22,37 +22,49 @@
 #include "lib/packet/skb.h"
 #include "lib/packet/unreachable.h"
 
-static __always_inline bool nk_may_be_forwarded(enum nk_family family, const struct nk_addr *saddr,
-						const struct nk_addr *daddr)
+// What a container sends to another one does not come by the stack, unless a rule of the host's leads it here.
+static __always_inline bool nk_may_be_forwarded(struct __sk_buff *skb, enum nk_family family,
+						const struct nk_addr *saddr, const struct nk_addr *daddr)
 {
 	const volatile struct nk_network *network = nk_network_of(family, daddr);
 
-	if (!network || nk_is_inside_source(family, saddr))
+	if (!network || skb->ingress_ifindex == node.host_device || nk_is_inside_source(family, saddr))
 		return false;
 	return !nk_masqueraded(network) || network->flags & NK_NETWORK_ACCEPT_FORWARDED ||
 	       nk_is_non_masquerade(family, saddr);
 }
 
-static __always_inline bool nk_is_reset(struct __sk_buff *skb, enum nk_family family, const void *ip)
+// What TCP says of a connection that has no socket of its own (any more): a firewall's reset, and an acknowledgement
+// for one that ended (before Linux 6.13, tcp_v6_timewait_ack()). It carries nothing, so whoever could have it sent, as
+// by an ipvlan, says nothing by it.
+static __always_inline bool nk_is_without_socket(struct __sk_buff *skb, enum nk_family family, const void *ip)
 {
 	__u8 proto = family == NK_IPV4 ? ((const struct iphdr *)ip)->protocol : ((const struct ipv6hdr *)ip)->nexthdr;
-	__u8 flags;
+	__u32 tcp = ETH_HLEN + nk_plain_ip_len(family);
+	__u8 offset_and_flags[2];
 
-	return proto == IPPROTO_TCP &&
-	       !bpf_skb_load_bytes(skb, ETH_HLEN + nk_plain_ip_len(family) + NK_TCP_FLAGS, &flags, sizeof(flags)) &&
-	       flags & NK_TCP_RST;
+	if (proto != IPPROTO_TCP ||
+	    bpf_skb_load_bytes(skb, tcp + NK_TCP_FLAGS - 1, offset_and_flags, sizeof(offset_and_flags)))
+		return false;
+	if (offset_and_flags[1] & NK_TCP_RST)
+		return true;
+	// RFC 9293, 3.1: the data offset is in the byte's upper half, in words.
+	return (offset_and_flags[1] & (NK_TCP_STATE | NK_TCP_ACK)) == NK_TCP_ACK &&
+	       skb->len == tcp + (offset_and_flags[0] >> 4) * sizeof(__u32);
 }
 
 static __always_inline bool nk_is_of_host(struct __sk_buff *skb, enum nk_family family, const void *ip)
 {
 	return !skb->ingress_ifindex && !nk_is_of_another_stack(skb, node.host_netns_cookie) &&
-	       (skb->sk || nk_is_reset(skb, family, ip));
+	       (skb->sk || nk_is_without_socket(skb, family, ip));
 }
 
 static __always_inline bool nk_may_enter(struct __sk_buff *skb, enum nk_family family, const void *ip,
-					 const struct nk_addr *saddr, const struct nk_addr *daddr)
+					 const struct nk_addr *saddr, const struct nk_addr *daddr,
+					 const struct nk_endpoint *target)
 {
-	return nk_is_of_host(skb, family, ip) || nk_was_sent_by_rule(skb) || nk_may_be_forwarded(family, saddr, daddr);
+	return nk_is_of_host(skb, family, ip) || (target && nk_was_sent_by_rule(skb, target)) ||
+	       nk_may_be_forwarded(skb, family, saddr, daddr);
 }
 
 // When the last outsider was told, of each CPU its own.
@@ -97,9 +109,9 @@ static __always_inline int nk_to_container_ip(struct __sk_buff *skb, enum nk_fam
 	// Multicast: what the stack says to its link.
 	if (nk_never_forwarded(family, &daddr) || (family == NK_IPV6 && nk_link_scope6(&daddr)))
 		return nk_drop(skb, NK_DROP_LINK_SCOPE);
-	if (!nk_may_enter(skb, family, ip, &saddr, &daddr))
-		return nk_drop(skb, NK_DROP_UNSOLICITED);
 	target = nk_endpoint(family, &daddr);
+	if (!nk_may_enter(skb, family, ip, &saddr, &daddr, target))
+		return nk_drop(skb, NK_DROP_UNSOLICITED);
 	if (!target)
 		return nk_no_container(skb, family);
 	if (target->device_mode != NK_DEVICE_NETKIT &&

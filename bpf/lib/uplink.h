@@ -14,6 +14,7 @@
 #include "lib/addr.h"
 #include "lib/counters.h"
 #include "lib/endpoint.h"
+#include "lib/host_device.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_reply.h"
 #include "lib/packet/fragment.h"
@@ -128,7 +129,7 @@ static __always_inline int nk_to_network(struct __sk_buff *skb, const struct nk_
 	target = nk_endpoint(ip->family, &key->daddr);
 	if (!target)
 		return nk_not_for_container(skb, network);
-	if (nk_is_answer_to_rule(skb, ip->family))
+	if (nk_is_answer_to_rule(skb, ip->family, target->id))
 		return TCX_NEXT;
 	if (ip->ttl <= 1) {
 		nk_count(skb, NK_EVENT_STACK_TTL);
@@ -241,7 +242,7 @@ static __always_inline int nk_uplink_in(struct __sk_buff *skb)
 // What a rule of the host's sends on from a container to another runtime's, at the port that this publishes.
 static __always_inline bool nk_is_sent_by_rule(struct __sk_buff *skb)
 {
-	return skb->ingress_ifindex == node.host_device && nk_ct_translated(skb) & NK_CT_DST_NAT &&
+	return nk_comes_from_container(skb) && nk_ct_translated(skb) & NK_CT_DST_NAT &&
 	       nk_is_inner_bridge(skb->ifindex);
 }
 
@@ -301,9 +302,10 @@ static __noinline int nk_to_uplink_tagged(struct __sk_buff *skb)
 
 static __always_inline int nk_to_uplink(struct __sk_buff *skb)
 {
-	if (skb->ingress_ifindex == node.host_device)
+	bool tagged = skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD);
+	int verdict = tagged ? nk_to_uplink_tagged(skb) : nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN, false);
+
+	if (verdict == TCX_NEXT && nk_comes_from_container(skb))
 		nk_note_sent_by_rule(skb);
-	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
-		return nk_to_uplink_tagged(skb);
-	return nk_to_uplink_ip(skb, skb->protocol, ETH_HLEN, false);
+	return verdict;
 }

@@ -214,6 +214,14 @@ json describe_errors(const RecentErrors& errors) {
 // What the host got after the containers.
 void describe_overlaps(const NodeNetwork& network, json& result) {
     for (const Overlap& overlap : network.overlaps()) {
+        if (overlap.host.advertised) {
+            result.push_back(formatted(
+                "network {}: its prefix {} overlaps {}, which a router there advertises, or somebody who says that he "
+                "is one: for containers that changes nothing, what this host itself sends there may follow it; turn it "
+                "off there, or give the network another prefix",
+                overlap.network, overlap.prefix.to_string(), overlap.host.text));
+            continue;
+        }
         result.push_back(
             formatted("network {}: its prefix {} overlaps {} of this host, which came later and goes first: "
                       "containers with addresses there and this host do not reach each other; give the network another "

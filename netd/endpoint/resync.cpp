@@ -116,7 +116,7 @@ Result<void> EndpointManager::remove_strays(const Found& found) {
     }
     Result<void> result;
     for (const link::Device& device : found.devices) {
-        if (device.is_host_end() && !names.contains(device.name)) {
+        if (device.is_host_end() && !has_device(device.ifindex)) {
             log(LogLevel::notice, "remove {}: it belongs to no endpoint", device.name);
             keep_first(result, plumbing_.remove_pair(device.ifindex));
         }

@@ -40,7 +40,20 @@ bool is_about_a_destination(const rtmsg& route) {
            route.rtm_type == RTN_PROHIBIT;
 }
 
-std::optional<HostPrefix> read_route(const nlmsghdr& message, const Devices& devices) {
+// Of a link's prefix the kernel says the same whoever told it; one that was configured has an address of the host's.
+bool is_advertised(const rtmsg& route, const IpPrefix& prefix, const NetlinkAttributes& attributes,
+                   const AddressMap& addresses) {
+    if (prefix.address().is_v4() || route.rtm_protocol == RTPROT_RA) {
+        return !prefix.address().is_v4();
+    }
+    const auto own = addresses.find(attributes.u32(RTA_OIF).value_or(0));
+    return route.rtm_protocol == RTPROT_KERNEL && !has_next_hop(attributes) &&
+           (own == addresses.end() || std::ranges::none_of(own->second, [&](const HostAddress& address) {
+                return !address.advertised && prefix.contains(address.address);
+            }));
+}
+
+std::optional<HostPrefix> read_route(const nlmsghdr& message, const Devices& devices, const AddressMap& addresses) {
     const auto route = fixed_part<rtmsg>(message);
     if (message.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_dst_len == 0 || !is_about_a_destination(*route) ||
         route->rtm_protocol == kRouteProtocol || (route->rtm_flags & RTM_F_CLONED) != 0) {
@@ -57,9 +70,12 @@ std::optional<HostPrefix> read_route(const nlmsghdr& message, const Devices& dev
         device && prefix.is_single() && may_have_gateways(*device, devices)) {
         return std::nullopt;
     }
+    const bool advertised = is_advertised(*route, prefix, attributes, addresses);
     return HostPrefix{
         .prefix = prefix,
-        .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) && route->rtm_dst_len >= kShortestPart,
+        .connected = route->rtm_type == RTN_UNICAST && !has_next_hop(attributes) &&
+                     route->rtm_dst_len >= kShortestPart && !advertised,
+        .advertised = advertised,
         .table = attributes.u32(RTA_TABLE).value_or(route->rtm_table),
         .text = formatted("the route {}{}", prefix.to_string(), at_device("by", devices, attributes.u32(RTA_OIF)))};
 }
@@ -72,20 +88,22 @@ Result<std::vector<HostPrefix>> list_host_prefixes(Netlink& host, std::span<cons
         devices.emplace(device.ifindex, std::move(device));
     }
     std::vector<HostPrefix> prefixes;
-    for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
-        for (const HostAddress& own : addresses) {
+    const AddressMap addresses = NK_TRY(list_addresses(host, RT_SCOPE_HOST));
+    for (const auto& [ifindex, of_device] : addresses) {
+        for (const HostAddress& own : of_device) {
             const IpPrefix prefix = IpPrefix::single(own.address);
             const bool is_gateway = may_have_gateways(ifindex, devices) && std::ranges::contains(gateways, own.address);
             if (!is_gateway && !is_link_local(prefix)) {
                 prefixes.push_back({.prefix = prefix,
                                     .connected = true,
+                                    .advertised = own.advertised,
                                     .text = formatted("the address {}{}", own.address.to_string(),
                                                       at_device("on", devices, ifindex))});
             }
         }
     }
     NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) {
-        if (auto route = read_route(message, devices); route && !is_link_local(route->prefix)) {
+        if (auto route = read_route(message, devices, addresses); route && !is_link_local(route->prefix)) {
             prefixes.push_back(std::move(*route));
         }
     }));

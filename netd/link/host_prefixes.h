@@ -17,6 +17,9 @@ namespace netkitd::link {
 struct HostPrefix {
     IpPrefix prefix;         // of an address: /32, /128
     bool connected = false;  // an address, or a route to a link of the host's, which is at least kShortestPart long
+    // Made of what a router says of itself on a link, IPv6's, which anybody there can (RFC 4861, section 11): it is not
+    // an administrator's will, and no claim against networks and containers.
+    bool advertised = false;
     std::uint32_t table = RT_TABLE_MAIN;  // of routes
     std::string text;                     // "the route 10.0.0.0/8 by eth0", for messages
     auto operator<=>(const HostPrefix&) const = default;

@@ -11,6 +11,12 @@
 namespace netkitd::link {
 namespace {
 
+// The kernel's and network managers' have an end; so have those of DHCPv6, which are single ones (RFC 8415).
+bool is_advertised(const IpAddr& address, std::uint8_t length, std::uint32_t flags) {
+    constexpr std::uint8_t kSingle = 128;
+    return !address.is_v4() && length < kSingle && (flags & IFA_F_PERMANENT) == 0;
+}
+
 void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addresses) {
     const auto info = fixed_part<ifaddrmsg>(message);
     if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope > narrowest_scope) {
@@ -23,7 +29,9 @@ void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addr
     const auto address = local ? local : attributes.address(IFA_ADDRESS);
     // Tentative and duplicate addresses cannot be used; the monitor tells when that is over.
     if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
-        addresses[info->ifa_index].push_back({*address, (flags & IFA_F_DEPRECATED) != 0});
+        addresses[info->ifa_index].push_back({.address = *address,
+                                              .deprecated = (flags & IFA_F_DEPRECATED) != 0,
+                                              .advertised = is_advertised(*address, info->ifa_prefixlen, flags)});
     }
 }
 

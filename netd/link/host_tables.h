@@ -28,6 +28,7 @@ inline constexpr std::uint8_t kShortestPart = 8;
 struct HostAddress {
     IpAddr address;
     bool deprecated = false;
+    bool advertised = false;  // made of what a router advertises (RFC 4862)
 };
 using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifindex
 

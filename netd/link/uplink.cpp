@@ -36,6 +36,8 @@ struct Ways {
 struct Routes {
     Ways any;
     Ways by_default;
+    // The same, of IPv6's routers that advertise themselves, which anybody can.
+    Ways advertised;
 };
 
 // rtnexthop structures one after the other, each with its length (linux/rtnetlink.h).
@@ -81,7 +83,7 @@ void read_route(const nlmsghdr& message, const Tables& tables, Routes& routes) {
     const IpFamily family = route->rtm_family == AF_INET ? IpFamily::v4 : IpFamily::v6;
     if (route->rtm_dst_len < kShortestPart &&
         tables.contains({family, attributes.u32(RTA_TABLE).value_or(route->rtm_table)})) {
-        read_ways(attributes, routes.by_default);
+        read_ways(attributes, route->rtm_protocol == RTPROT_RA ? routes.advertised : routes.by_default);
     }
 }
 
@@ -139,7 +141,7 @@ Result<Routes> read_routes(Netlink& host) {
     Routes routes;
     NK_TRY(
         for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) { read_route(message, tables, routes); }));
-    for (Ways* ways : {&routes.any, &routes.by_default}) {
+    for (Ways* ways : {&routes.any, &routes.by_default, &routes.advertised}) {
         for (const std::uint32_t nexthop : ways->nexthops) {
             NK_TRY(resolve_nexthop(host, nexthop, ways->devices));
         }
@@ -227,6 +229,9 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                why_no_uplink(device, devices).empty();
     };
     const std::set<std::uint32_t> leads_elsewhere = bridges_to_elsewhere(devices);
+    const auto is_inner = [&](const Device& device) {
+        return is_inner_bridge(device, leads_elsewhere) && !routes.by_default.devices.contains(device.ifindex);
+    };
     std::vector<Uplink> uplinks;
     for (const auto& [ifindex, device] : devices) {
         const bool wanted =
@@ -238,9 +243,9 @@ Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<st
                                .mtu = device.mtu,
                                .addresses = in_order_of_preference(addresses[ifindex]),
                                .is_l3 = has_no_link_header(device),
-                               .is_way_out = routes.by_default.devices.contains(ifindex),
-                               .is_inner_bridge = is_inner_bridge(device, leads_elsewhere) &&
-                                                  !routes.by_default.devices.contains(ifindex),
+                               .is_way_out = routes.by_default.devices.contains(ifindex) ||
+                                             (routes.advertised.devices.contains(ifindex) && !is_inner(device)),
+                               .is_inner_bridge = is_inner(device),
                                .unusable = obstacle.empty() ? why_unusable(device) : obstacle});
         }
     }

@@ -30,28 +30,21 @@ std::optional<std::uint32_t> first_that_hides(const std::vector<link::PolicyRule
 // The kernel asks rules one by one.
 constexpr std::size_t kMaxParts = 64;  // of a family
 
-struct Part {
-    IpPrefix prefix;
-    std::uint32_t go_to = 0;
-};
-
-// What the host has of the networks' prefixes in tables that rules lead to past the main one, and the first rule to
-// each.
-std::vector<Part> parts(const std::vector<link::PolicyRule>& rules, const Config& config,
-                        const std::vector<link::HostPrefix>& prefixes) {
-    std::map<std::pair<IpFamily, std::uint32_t>, std::uint32_t> first;  // by table
+// What the host has of the networks' prefixes in tables that rules lead to past the main one.
+std::vector<IpPrefix> parts(const std::vector<link::PolicyRule>& rules, const Config& config,
+                            const std::vector<link::HostPrefix>& prefixes) {
+    std::set<std::pair<IpFamily, std::uint32_t>> tables;
     for (const link::PolicyRule& rule : rules) {
         if (!rule.is_ours && rule.leads_past_main && rule.table != 0) {
-            const auto [known, is_new] = first.try_emplace({rule.family, rule.table}, rule.preference);
-            known->second = std::min(known->second, rule.preference);
+            tables.emplace(rule.family, rule.table);
         }
     }
-    std::vector<Part> result;
+    std::vector<IpPrefix> result;
     std::map<IpFamily, std::size_t> count;
-    for (const auto& [table, preference] : first) {
-        for (const IpPrefix& prefix : parts_of_table(config, prefixes, table.second)) {
-            if (prefix.address().family() == table.first && count[table.first]++ < kMaxParts) {
-                result.push_back({.prefix = prefix, .go_to = preference});
+    for (const auto& [family, table] : tables) {
+        for (const IpPrefix& prefix : parts_of_table(config, prefixes, table)) {
+            if (prefix.address().family() == family && count[family]++ < kMaxParts) {
+                result.push_back(prefix);
             }
         }
     }
@@ -59,7 +52,7 @@ std::vector<Part> parts(const std::vector<link::PolicyRule>& rules, const Config
 }
 
 std::set<link::OwnRule> wanted_rules(const std::vector<link::PolicyRule>& rules, const Config& config,
-                                     const std::vector<Part>& parts, bool ipv6) {
+                                     const std::vector<IpPrefix>& parts, bool ipv6) {
     std::set<link::OwnRule> wanted;
     for (const IpPrefix& prefix : config.prefixes()) {
         const auto first = first_that_hides(rules, prefix);
@@ -67,9 +60,10 @@ std::set<link::OwnRule> wanted_rules(const std::vector<link::PolicyRule>& rules,
             continue;
         }
         wanted.insert({.preference = *first == 0 ? 0 : *first - 1, .prefix = prefix});
-        for (const Part& part : parts) {
-            if (*first > 1 && prefix.holds(part.prefix)) {
-                wanted.insert({.preference = *first - 2, .prefix = part.prefix, .go_to = part.go_to});
+        // All of the host's rules decide about these, as they would without ours.
+        for (const IpPrefix& part : parts) {
+            if (*first > 1 && prefix.holds(part)) {
+                wanted.insert({.preference = *first - 2, .prefix = part, .go_to = *first});
             }
         }
     }

@@ -19,8 +19,13 @@ namespace {
 using IsInTheWay = std::function<bool(const IpPrefix& prefix, const link::HostPrefix& host)>;
 
 // Whether a network with this prefix would hide `host`.
-bool hides(const IpPrefix& prefix, const link::HostPrefix& host) {
+bool hides_any(const IpPrefix& prefix, const link::HostPrefix& host) {
     return prefix.overlaps(host.prefix) && (host.connected || host.prefix.length() >= prefix.length());
+}
+
+// And that matters.
+bool hides(const IpPrefix& prefix, const link::HostPrefix& host) {
+    return !host.advertised && hides_any(prefix, host);
 }
 
 // For a prefix that nobody asked for. Unique local addresses of others' are of another /48 (RFC 4193, section 3.2.3),
@@ -114,7 +119,8 @@ std::vector<Overlap> find_overlaps(const Config& config, const std::vector<link:
     std::vector<Overlap> overlaps;
     for (const NetworkConfig& network : config.networks) {
         for (const IpPrefix& prefix : network.prefixes()) {
-            if (const link::HostPrefix* const hidden = find_in_the_way(prefix, host, hides)) {
+            const link::HostPrefix* const claim = find_in_the_way(prefix, host, hides);
+            if (const auto* const hidden = claim != nullptr ? claim : find_in_the_way(prefix, host, hides_any)) {
                 overlaps.push_back({.network = network.name, .prefix = prefix, .host = *hidden});
             }
         }
@@ -127,7 +133,7 @@ std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<li
     for (const IpPrefix& prefix : config.prefixes()) {
         const IpAddr gateway = gateway_of(prefix);
         const auto holds = [&](const link::HostPrefix& candidate) {
-            return candidate.connected && candidate.prefix.contains(gateway);
+            return candidate.connected && !candidate.advertised && candidate.prefix.contains(gateway);
         };
         if (std::ranges::any_of(host, holds)) {
             result.push_back(gateway);
@@ -153,11 +159,15 @@ bool lies_within(const std::set<IpPrefix>& prefixes, const IpPrefix& prefix) {
 std::vector<IpPrefix> within_networks(const Config& config, const std::vector<link::HostPrefix>& host) {
     const std::vector<IpPrefix> networks = config.prefixes();
     std::vector<link::HostPrefix> candidates;
+    const auto is_claim = [](const link::HostPrefix& candidate) {
+        return !candidate.advertised || candidate.connected;  // an address of the host's
+    };
     // Of as long a prefix in another table, the main one's comes first (policy_rules.h).
     const auto is_within = [&](const link::HostPrefix& candidate) {
-        return std::ranges::any_of(networks, [&](const IpPrefix& network) {
-            return network.holds(candidate.prefix) && (network != candidate.prefix || candidate.table == RT_TABLE_MAIN);
-        });
+        return is_claim(candidate) && std::ranges::any_of(networks, [&](const IpPrefix& network) {
+                   return network.holds(candidate.prefix) &&
+                          (network != candidate.prefix || candidate.table == RT_TABLE_MAIN);
+               });
     };
     std::ranges::copy_if(host, std::back_inserter(candidates), is_within);
     std::ranges::stable_sort(candidates, {}, [](const link::HostPrefix& candidate) {

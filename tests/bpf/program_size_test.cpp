@@ -26,7 +26,7 @@ TEST_F(ProgramSizeTest, ProgramsStaySmall) {
     for (const Limit& limit : {Limit{Program::netkit_peer, 12700, 180'000},
                                {Program::veth_ingress, 12700, 180'000},
                                {Program::uplink_ingress, 7500, 55'000},
-                               {Program::uplink_egress, 3900, 40'000}}) {
+                               {Program::uplink_egress, 4500, 40'000}}) {
         const auto size = node().size_of(limit.program);
         ASSERT_TRUE(size) << size.error().message();
         RecordProperty(std::string(to_string(limit.program)), static_cast<int>(size->instructions));

@@ -282,6 +282,29 @@ TEST_P(HostDeviceTest, AContainerWithASmallerMtuIsSentNothingLarger) {
     EXPECT_TRUE(web_.netns().succeeds(formatted("ping -c 1 -W 2 -s 3000 {}", net.gateway)));
 }
 
+// By an acknowledgement that has no socket any more.
+TEST_P(HostDeviceTest, WhatIsOverIsAcknowledged) {
+    const Address service = with_port(echo_at(net.gateway), 7000);
+    const UniqueFd listener = socket_bound_to(node(), service, SOCK_STREAM);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+    UniqueFd client = socket_in(web_.netns(), service, SOCK_STREAM);
+    ASSERT_EQ(::connect(client.get(), service.get(), service.size), 0);
+    UniqueFd server(::accept(listener.get(), nullptr, nullptr));
+    ASSERT_GE(server.get(), 0);
+    server = UniqueFd();
+    char end = 0;
+    ASSERT_EQ(::recv(client.get(), &end, 1, 0), 0);
+    if (!web_.netns().succeeds("nft 'table inet lost { chain in { type filter hook input priority 0; "
+                               "tcp flags & (syn | fin | rst | ack) == ack drop; }; }'")) {
+        GTEST_SKIP() << "this kernel has no nftables";
+    }
+    client = UniqueFd();
+    const auto is_waiting = [&] { return web_.netns().run("ss -Htn state last-ack").contains(":7000"); };
+    ASSERT_TRUE(eventually(is_waiting));
+    web_.netns().run("sleep 0.1; nft delete table inet lost");
+    EXPECT_TRUE(eventually([&] { return !is_waiting(); }));
+}
+
 // As an administrator expects of them.
 TEST_P(HostDeviceTest, FirewallRulesNameTheHostDevice) {
     if (!node().succeeds(

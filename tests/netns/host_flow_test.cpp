@@ -189,6 +189,22 @@ TEST_F(HostFlowTest, NorAnyOfAContainerBehindMasquerade) {
     EXPECT_EQ(answered(other_), kQuestions) << "without a daemon";
 }
 
+// Its own devices' filters mark packets, which stay marked on their way through the host.
+TEST_F(HostFlowTest, NorOfOneThatSaysThatItsPacketsAreOurs) {
+    if (!masquerade_the_other()) {
+        GTEST_SKIP() << "this kernel has no NAT of nftables";
+    }
+    if (!other_.succeeds(formatted("tc qdisc add dev eth0 clsact && "
+                                   "tc filter add dev eth0 egress matchall classid 1:{:x}",
+                                   NK_TC_INDEX_TRANSLATED))) {
+        GTEST_SKIP() << "this kernel has no filter that classifies";
+    }
+    const EchoServer echo(outside(), "198.51.100.2");
+    ASSERT_TRUE(asks(attacker_.netns(), remote_, port_of(0)));
+    EXPECT_TRUE(asks(other_, remote_, port_of(0)));
+    EXPECT_EQ(flows_of_host(), 1);
+}
+
 TEST_F(HostFlowTest, APingOfTheHostsIsAnsweredWhoseIdAContainerHas) {
     const std::string pings = "for id in $(seq 50000 50019); do ping -q -e $id -c 1 -W 5 198.51.100.2 || exit; done";
     EXPECT_TRUE(attacker_.netns().succeeds(pings));

@@ -542,6 +542,20 @@ TEST_P(ExitNodeTest, SoDoesWhatAnotherTableHasOfIt) {
     EXPECT_TRUE(eventually([&] { return host_and_container_reach_each_other(); }));
 }
 
+TEST_P(ExitNodeTest, TheHostsOtherRulesDecideAboutThatToo) {
+    use_exit_node();
+    const bool v4 = net.option == "-4";
+    const std::string part = v4 ? "10.77.9.0/24" : "fd6e:6b64::9:0/112";
+    const std::string behind = v4 ? "10.77.9.2" : "fd6e:6b64::9:2";
+    other_.run(formatted("ip {} addr add {}{} dev lo", net.option, behind, v4 ? "/32" : "/128"));
+    ip(formatted("route add {} via {} dev exit0 onlink table 52", part, net.other));
+    ASSERT_TRUE(eventually([&] { return node().succeeds("ping -c 1 -W 1 " + behind); })) << rules();
+    ip(formatted("rule add preference 5000 to {} prohibit", part));
+    EXPECT_TRUE(eventually([&] { return rules().contains(formatted("to {} goto 5000", part)); })) << rules();
+    EXPECT_TRUE(node().cannot_reach(behind));
+    EXPECT_TRUE(host_and_container_reach_each_other());
+}
+
 // Nobody's packets go by them, or the network goes first as in the main table.
 TEST_P(ExitNodeTest, NotWhatATableHasThatNoRuleLeadsToNorAWholeNetwork) {
     use_exit_node();

@@ -188,6 +188,14 @@ TEST_F(RepairTest, APairThatWasDeletedWhileItsContainerRunsIsNamedUntilThatIsOve
     EXPECT_THAT(manager().cut_off(), IsEmpty());
 }
 
+TEST_F(RepairTest, APairThatSomebodyRenamedIsItsContainersAsEver) {
+    node().run(formatted("ip link set {} name other0", record_.host_name));
+    ASSERT_TRUE(manager().resync());
+    expect_whole();
+    ASSERT_TRUE(manager().detach("web"));
+    EXPECT_FALSE(node().succeeds("ip link show other0"));
+}
+
 TEST_F(RepairTest, APairThatWasDeletedWhileNoDaemonRanIsNamedToo) {
     stop();
     node().run("ip link del " + record_.host_name);

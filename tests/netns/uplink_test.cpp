@@ -94,7 +94,10 @@ TEST_F(UplinkTest, ABridgeIsAnInnerOneWhereNoCardIsOnIt) {
     EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge);
     node().run("ip link add card0 type ifb && ip link set card0 master br0");
     EXPECT_FALSE(discover({"br0"}).at(0).is_inner_bridge);
-    node().run("ip link del card0 && ip route add default via 203.0.113.2");
+    node().run("ip link del card0; ip -6 route add default via fe80::9 dev br0 proto ra");
+    EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge) << "anybody on it can advertise himself";
+    EXPECT_FALSE(discover({"br0"}).at(0).is_way_out);
+    node().run("ip route add default via 203.0.113.2");
     EXPECT_FALSE(discover({"br0"}).at(0).is_inner_bridge) << "a way out";
 }
 
@@ -123,6 +126,12 @@ TEST_F(UplinkTest, HasItsGlobalAddressesAndMayBeTheWayOut) {
 TEST_F(UplinkTest, AnIpv6DefaultRouteMakesAWayOut) {
     add_wire("up0", 1);
     node().run("ip -6 route add default via 2001:db8::ff");
+    EXPECT_THAT(out(), ElementsAre("up0"));
+}
+
+TEST_F(UplinkTest, SoDoesOneThatARouterAdvertises) {
+    add_wire("up0", 1);
+    node().run("ip -6 route add default via 2001:db8::ff proto ra");
     EXPECT_THAT(out(), ElementsAre("up0"));
 }
 

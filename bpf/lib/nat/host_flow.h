@@ -442,11 +442,19 @@ NK_GLOBAL int nk_host_flow6(struct __sk_buff *skb, __u32 ip_offset)
 	return nk_host_flow_of(skb, NK_IPV6, ip_offset);
 }
 
+// That a container's program has translated it, or one before on its way through the stack. What the host forwards for
+// others may have any mark: it comes through veth and tap as it is.
+static __always_inline bool nk_is_translated(struct __sk_buff *skb)
+{
+	return skb->tc_index == NK_TC_INDEX_TRANSLATED &&
+	       (skb->ingress_ifindex == node.host_device || !nk_has_route(skb));
+}
+
 // A packet that leaves an uplink with an address that is no container's, untagged but for the tag that skb->vlan_tci
 // has: TCX_NEXT, or dropped.
 static __always_inline int nk_host_flow(struct __sk_buff *skb, enum nk_family family, __u32 ip_offset)
 {
-	if (skb->tc_index == NK_TC_INDEX_TRANSLATED || nk_has_vlan(skb))
+	if (nk_is_translated(skb) || nk_has_vlan(skb))
 		return TCX_NEXT;
 	// Another masquerade of the host's has given a container's packet an address and a port, which are not ours.
 	if (skb->tc_index == NK_TC_INDEX_COPY)
@@ -471,7 +479,7 @@ static __always_inline bool nk_may_plainly_leave(struct __sk_buff *skb, enum nk_
 	    nk_network_around(family, nk_plain_addr(ip, family, NK_SOURCE)))
 		return false;
 	if (skb->tc_index)
-		return skb->tc_index == NK_TC_INDEX_TRANSLATED;
+		return nk_is_translated(skb);
 	if (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN)
 		return false;
 	proto = family == NK_IPV4 ? ip4->protocol : ip6->nexthdr;

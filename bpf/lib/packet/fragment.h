@@ -17,6 +17,7 @@
 #include "lib/base.h"
 #include "lib/counters.h"
 #include "lib/endpoint.h"
+#include "lib/host_device.h"
 #include "lib/packet/edit.h"
 #include "lib/packet/fragment_id.h"
 #include "lib/nat/flow.h"
@@ -206,12 +207,12 @@ static __always_inline bool nk_is_first_of(struct nk_edit *edit, const struct nk
 // Whether the packet came to the stack from the container that has its source, and that one's program handed it over:
 // by netkitd0, where nobody else's packets come in. Anybody whose packets the host forwards can write that address and
 // that identification.
-static __always_inline bool nk_was_handed_over(const struct __sk_buff *skb, const struct nk_fragment_key *key,
+static __always_inline bool nk_was_handed_over(struct __sk_buff *skb, const struct nk_fragment_key *key,
 					       const struct nk_fragmented *known)
 {
 	const struct nk_endpoint *source = nk_endpoint(NK_IPV4, &key->saddr);
 
-	return source && skb->ingress_ifindex == node.host_device && source->id == known->endpoint_id;
+	return source && nk_comes_from_container(skb) && source->id == known->endpoint_id;
 }
 
 // An IPv4 packet or fragment that the host's stack sends with a container's address: if a container's program handed it

@@ -119,10 +119,17 @@ static __noinline bool nk_sum_is_misplaced(struct __sk_buff *skb, __u32 l4_offse
 #define NK_CT_DST_NAT (1UL << 5)
 #define NK_CT_NAT (NK_CT_SRC_NAT | NK_CT_DST_NAT)
 
-// One direction of a connection: addresses, ports, protocol (include/net/netfilter/nf_conntrack_tuple.h).
+// One direction of a connection, as struct nf_conntrack_tuple has it (include/net/netfilter/nf_conntrack_tuple.h).
 struct nk_ct_tuple {
-	__u32 word[10];
+	struct nk_addr saddr;
+	__be16 sport;
+	__u16 family; // AF_INET or AF_INET6, which enum nk_family's are
+	struct nk_addr daddr;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction;
 };
+_Static_assert(sizeof(struct nk_ct_tuple) == 40, "no padding");
 
 enum nk_ct_direction { // enum ip_conntrack_dir
 	NK_CT_BEGINNING,
@@ -189,6 +196,14 @@ static __always_inline bool nk_ct_tuple(struct __sk_buff *skb, enum nk_ct_direct
 
 // include/linux/skbuff.h, SKB_DST_PTRMASK
 #define NK_DST_MASK (~1UL)
+
+// The stack's: what a program redirects from a container has none.
+static __always_inline bool nk_has_route(struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+
+	return kernel->_skb_refdst & NK_DST_MASK;
+}
 
 // What the host itself has made or forwarded has a route, and one of its own. A device on top of another one may have
 // dropped that of its namespace; what has neither a route nor a socket was not routed here.
