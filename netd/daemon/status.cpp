@@ -217,7 +217,7 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
         if (overlap.host.advertised) {
             result.push_back(formatted(
                 "network {}: its prefix {} overlaps {}, which a router there advertises, or somebody who says that he "
-                "is one: for containers that changes nothing, what this host itself sends there may follow it; turn it "
+                "is one: it takes nothing from containers, but what this host itself sends there may follow it; turn it "
                 "off there, or give the network another prefix",
                 overlap.network, overlap.prefix.to_string(), overlap.host.text));
             continue;
