@@ -1,5 +1,9 @@
 #include "oci/action.h"
 
+#include <algorithm>
+
+#include "base/annotation_prefix.h"
+#include "base/format.h"
 #include "base/quote.h"
 
 namespace netkitd::hook {
@@ -31,11 +35,13 @@ Result<Action> decide(Stage stage, const OciState& state) {
             quote(state.status));
     }
     if (!state.annotations.contains(kOptIn)) {
+        const auto other = std::ranges::find_if(
+            state.annotations, [](const auto& entry) { return entry.first.starts_with(kAnnotationPrefix); });
         return fail(
             ErrorKind::invalid,
-            "the container has no annotation {}: give it one (`--annotation {}=default`), or take netkit-hook out "
+            "the container has {}no annotation {}: give it one (`--annotation {}=default`), or take netkit-hook out "
             "of its hooks",
-            kOptIn, kOptIn);
+            other == state.annotations.end() ? "" : formatted("{}, but ", quote(other->first)), kOptIn, kOptIn);
     }
     return Action::attach;
 }

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -23,6 +24,15 @@ std::string_view word(LogLevel level) {
     return "";
 }
 
+// The variable names what a service's stderr was at first (systemd.exec(5)); what it starts inherits that, whatever its
+// own stderr is.
+bool goes_to_journal() {
+    const char* const journal = std::getenv("JOURNAL_STREAM");
+    struct stat own{};
+    return journal != nullptr && ::fstat(STDERR_FILENO, &own) == 0 &&
+           formatted("{}:{}", own.st_dev, own.st_ino) == journal;
+}
+
 void append_escaped(std::string& line, std::string_view message) {
     for (const char c : message) {
         const auto byte = static_cast<unsigned char>(c);
@@ -39,8 +49,7 @@ void append_escaped(std::string& line, std::string_view message) {
 }  // namespace
 
 void write_log(LogLevel level, std::string_view message) {
-    const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
-    std::string line = journal ? formatted("<{}>", static_cast<int>(level)) : std::string(word(level));
+    std::string line = goes_to_journal() ? formatted("<{}>", static_cast<int>(level)) : std::string(word(level));
     append_escaped(line, message);
     line += '\n';
     // One write, so that lines of several processes don't mix. There is nowhere to report a failure to.

@@ -1,8 +1,8 @@
 // Log lines on stderr, for systemd's journal or a terminal.
 //
-// Under systemd (JOURNAL_STREAM is set) a line starts with its priority as "<4>" (sd-daemon(3)), which the journal
-// takes off; elsewhere with a word. Text from outside is escaped, so that no container id or annotation can forge a
-// line.
+// Where standard error is the journal (JOURNAL_STREAM) a line starts with its priority as "<4>" (sd-daemon(3)), which
+// the journal takes off; elsewhere with a word. Text from outside is escaped, so that no container id or annotation can
+// forge a line.
 #pragma once
 
 #include <format>

@@ -217,7 +217,8 @@ void describe_overlaps(const NodeNetwork& network, json& result) {
         if (overlap.host.advertised) {
             result.push_back(formatted(
                 "network {}: its prefix {} overlaps {}, which a router there advertises, or somebody who says that he "
-                "is one: it takes nothing from containers, but what this host itself sends there may follow it; turn it "
+                "is one: it takes nothing from containers, but what this host itself sends there may follow it; turn "
+                "it "
                 "off there, or give the network another prefix",
                 overlap.network, overlap.prefix.to_string(), overlap.host.text));
             continue;
@@ -264,12 +265,18 @@ json describe_name_servers(const link::ResolverSettings& host) {
     return {{"servers", describe_addresses(host.servers)}, {"file", host.file}, {"unreachable", host.unreachable}};
 }
 
-void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std::string>& configured, json& result) {
-    for (const std::string& name : configured) {
-        if (!std::ranges::contains(network.uplinks(), name, &link::Uplink::name)) {
-            result.push_back(
-                formatted("uplink {} of the configuration is not there: it is used once a device has that name", name));
-        }
+std::vector<std::string> missing_uplinks(const Node& node) {
+    std::vector<std::string> missing = node.endpoints().config().uplinks;
+    std::erase_if(missing, [&](const std::string& name) {
+        return std::ranges::contains(node.network().uplinks(), name, &link::Uplink::name);
+    });
+    return missing;
+}
+
+void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std::string>& missing, json& result) {
+    for (const std::string& name : missing) {
+        result.push_back(
+            formatted("uplink {} of the configuration is not there: it is used once a device has that name", name));
     }
     for (const link::Uplink& uplink : network.uplinks()) {
         if (!uplink.usable()) {
@@ -338,7 +345,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                 program.uplink, program.name, program.id, program.direction, program.uplink));
         }
     }
-    describe_uplinks_not_used(node.network(), node.endpoints().config().uplinks, result);
+    describe_uplinks_not_used(node.network(), missing_uplinks(node), result);
     return result;
 }
 
@@ -362,6 +369,7 @@ Result<json> describe_status(Node& node) {
         {"services", "not available"},
         {"big_tcp", describe_big_tcp(node.network().big_tcp(), node.network().no_ipv6().empty())},
         {"uplinks", describe_uplinks(node.network())},
+        {"missing_uplinks", missing_uplinks(node)},
         {"name_servers", describe_name_servers(resolver)},
         {"networks", describe_networks(node.endpoints(), node.network().no_ipv6().empty())},
         {"endpoints", node.endpoints().endpoints().size()},

@@ -11,9 +11,20 @@
 namespace netkitd {
 namespace {
 
-// Whether an address from before the change is one of the network's after it, under the same gateway.
-bool keeps(const NetworkConfig& before, const NetworkConfig& after, const EndpointRecord& record) {
-    return (!record.ipv4 || before.ipv4 == after.ipv4) && (!record.ipv6 || before.ipv6 == after.ipv6);
+// What a change does to an address from before it, which has to be the network's after it, under the same gateway; else
+// empty.
+std::string lost_by(const NetworkConfig* before, const NetworkConfig* after, const EndpointRecord& record) {
+    if (before == nullptr || after == nullptr) {
+        return "it is not configured any more";
+    }
+    if (record.ipv4 && before->ipv4 != after->ipv4) {
+        return formatted("its ipv4 {} is {} now", before->ipv4.to_string(), after->ipv4.to_string());
+    }
+    if (record.ipv6 && before->ipv6 != after->ipv6) {
+        return formatted("its ipv6 {} is {}", before->ipv6 ? before->ipv6->to_string() : "prefix",
+                         after->ipv6 ? formatted("{} now", after->ipv6->to_string()) : "missing");
+    }
+    return {};
 }
 
 }  // namespace
@@ -44,6 +55,12 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     const AttachOptions& options = request.options;
     if (options.network != record.network || options.interface_name != record.interface_name ||
         (options.ipv4 && options.ipv4 != record.ipv4) || (options.ipv6 && options.ipv6 != record.ipv6)) {
+        if (std::ranges::contains(record.members, request.container_id, &Member::container_id)) {
+            return fail(ErrorKind::refused,
+                        "it is attached here with other io.netkitd.* annotations: {} with {} in network {}; give it "
+                        "the same ones, or detach it first",
+                        record.interface_name, record.address_text(), record.network);
+        }
         return fail(
             ErrorKind::refused,
             "container {} shares this network namespace and has {} with {} in network {}: containers that share "
@@ -82,6 +99,10 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     pair_sizes_.note_made(outcome.record.id, plan.sizes);
     endpoints_.put({.record = outcome.record});
     if (predecessor != nullptr) {
+        outcome.notes.push_back(formatted(
+            "it was attached in another network namespace, with {}, which has lost that: if it is another container's, "
+            "give each an id of its own",
+            predecessor->record.address_text()));
         leave(predecessor->record.id, request.container_id);
     }
     if (const auto watched = processes_.watch(request.container_id, std::move(request.pidfd)); !watched) {
@@ -105,10 +126,11 @@ Result<void> EndpointManager::reconfigure(const Config& config) {
     for (const auto& [id, endpoint] : endpoints_.all()) {
         const NetworkConfig* before = settings_.config.find_network(endpoint.record.network);
         const NetworkConfig* after = config.find_network(endpoint.record.network);
-        if (after == nullptr || before == nullptr || !keeps(*before, *after, endpoint.record)) {
+        if (const std::string lost = lost_by(before, after, endpoint.record); !lost.empty()) {
             return fail(ErrorKind::refused,
-                        "network {} is in use by container {}: keep it as it is until its containers are gone",
-                        endpoint.record.network, first_container(endpoint.record));
+                        "network {} is in use by container {}, and {}: keep that as it was until its containers are "
+                        "gone",
+                        endpoint.record.network, first_container(endpoint.record), lost);
         }
     }
     pools_.reconfigure(config.prefixes());

@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "base/format.h"
+#include "link/device.h"
 #include "netlink/attributes.h"
 #include "netlink/request.h"
 #include "netlink/socket.h"
@@ -43,18 +44,31 @@ std::optional<std::uint32_t> number(const NetlinkAttributes& attributes, std::ui
     return attributes.u32(type).transform([](std::uint32_t value) { return ::ntohl(value); });
 }
 
-std::optional<ForwardChain> read_chain(const nlmsghdr& message) {
+std::optional<FilterChain::Hook> read_hook(const NetlinkAttributes& chain) {
+    switch (number(chain.nested(NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM).value_or(NF_INET_NUMHOOKS)) {
+        case NF_INET_LOCAL_IN:
+            return FilterChain::Hook::input;
+        case NF_INET_FORWARD:
+            return FilterChain::Hook::forward;
+        default:
+            return std::nullopt;
+    }
+}
+
+std::optional<FilterChain> read_chain(const nlmsghdr& message) {
     const auto head = fixed_part<nfgenmsg>(message);
     if (!head || family_name(head->nfgen_family).empty()) {
         return std::nullopt;
     }
     const NetlinkAttributes chain(message, sizeof(nfgenmsg));
-    if (number(chain.nested(NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM) != NF_INET_FORWARD) {
+    const auto hook = read_hook(chain);
+    if (!hook) {
         return std::nullopt;
     }
-    return ForwardChain{
+    return FilterChain{
         .name = formatted("{} {} {}", family_name(head->nfgen_family), chain.string(NFTA_CHAIN_TABLE).value_or(""),
                           chain.string(NFTA_CHAIN_NAME).value_or("")),
+        .hook = *hook,
         .drops = number(chain, NFTA_CHAIN_POLICY) == NF_DROP,
         .has_rules = number(chain, NFTA_CHAIN_USE).value_or(0) > 0};
 }
@@ -99,7 +113,14 @@ GivesPort port_of_expression(const NetlinkAttributes& expression, std::uint8_t f
 struct Rule {
     std::string chain;
     GivesPort port{};
+    bool names_host_device = false;
 };
+
+// Whatever it does with the name, nft's own rules and those of iptables: it stands there as it is.
+bool contains_name(const nlmsghdr& message, std::string_view name) {
+    const std::string_view bytes(reinterpret_cast<const char*>(&message), message.nlmsg_len);
+    return bytes.contains(name);
+}
 
 std::optional<Rule> read_rule(const nlmsghdr& message) {
     const auto head = fixed_part<nfgenmsg>(message);
@@ -114,7 +135,8 @@ std::optional<Rule> read_rule(const nlmsghdr& message) {
     return Rule{
         .chain = formatted("{} {} {}", family_name(head->nfgen_family), rule.string(NFTA_RULE_TABLE).value_or(""),
                            rule.string(NFTA_RULE_CHAIN).value_or("")),
-        .port = port};
+        .port = port,
+        .names_host_device = contains_name(message, kHostDeviceName)};
 }
 
 // Nothing where the kernel has no nftables.
@@ -136,11 +158,19 @@ Result<void> dump(std::uint16_t type, const std::string& what, const std::functi
 
 }  // namespace
 
-Result<std::vector<ForwardChain>> forward_chains() {
-    std::vector<ForwardChain> chains;
+Result<std::vector<FilterChain>> filter_chains() {
+    std::vector<FilterChain> chains;
     NK_TRY(dump(NFT_MSG_GETCHAIN, "list the firewall's chains", [&](const nlmsghdr& message) {
         if (auto chain = read_chain(message)) {
             chains.push_back(std::move(*chain));
+        }
+    }));
+    NK_TRY(dump(NFT_MSG_GETRULE, "list the firewall's rules", [&](const nlmsghdr& message) {
+        const auto rule = read_rule(message);
+        const auto chain =
+            rule && rule->names_host_device ? std::ranges::find(chains, rule->chain, &FilterChain::name) : chains.end();
+        if (chain != chains.end()) {
+            chain->names_host_device = true;
         }
     }));
     return chains;

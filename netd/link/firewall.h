@@ -9,16 +9,20 @@
 
 namespace netkitd::link {
 
-struct ForwardChain {
-    std::string name;    // "ip filter FORWARD": family, table, chain
+struct FilterChain {
+    enum class Hook { input, forward };
+
+    std::string name;  // "ip filter FORWARD": family, table, chain
+    Hook hook = Hook::forward;
     bool drops = false;  // what no rule accepts (policy drop)
     bool has_rules = false;
+    bool names_host_device = false;  // in a rule of its own: iifname netkitd0
 };
 
-// The base chains of the forward hook, of the calling thread's netns; none where the kernel has no nftables.
-[[nodiscard]] Result<std::vector<ForwardChain>> forward_chains();
+// The base chains of these hooks, of the calling thread's netns; none where the kernel has no nftables.
+[[nodiscard]] Result<std::vector<FilterChain>> filter_chains();
 
-// The chains that give a source any port: with masquerade or SNAT, of which no rule names ports. As ForwardChain::name.
+// The chains that give a source any port: with masquerade or SNAT, of which no rule names ports. As FilterChain::name.
 [[nodiscard]] Result<std::vector<std::string>> chains_that_give_any_port();
 
 }  // namespace netkitd::link

@@ -81,6 +81,12 @@ Result<std::vector<link::Uplink>> find_uplinks(const std::string& socket_path) {
     return uplinks;
 }
 
+Result<std::vector<std::string>> find_missing_uplinks(const std::string& socket_path) {
+    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+    const auto missing = status ? status->find("missing_uplinks") : nlohmann::json::const_iterator();
+    return status && missing != status->end() ? missing->get<std::vector<std::string>>() : std::vector<std::string>();
+}
+
 Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path) {
     const auto status = NK_TRY(ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
     std::vector<std::string> errors;
@@ -104,18 +110,19 @@ Host this_host(const std::string& socket_path) {
             .netkit_supported = link::netkit_supported,
             .filesystem_type = filesystem_type,
             .uplinks = [=] { return find_uplinks(socket_path); },
+            .missing_uplinks = [=] { return find_missing_uplinks(socket_path); },
             .ipsec_policies = link::outbound_ipsec_policies,
-            .forward_chains = link::forward_chains,
+            .filter_chains = link::filter_chains,
             .chains_that_give_any_port = link::chains_that_give_any_port,
             .last_errors = [=] { return errors_of_daemon(socket_path); }};
 }
 
 std::vector<Finding> examine(const Host& host) {
-    return {check_superuser(host),    check_kernel(host),     check_netkit(host), check_btf(host),
-            check_bpffs(host),        check_ipv6(host),       check_jit(host),    check_unprivileged_bpf(host),
-            check_cgroup2(host),      check_runtimes(host),   check_hook(host),   check_service(host),
-            check_name_servers(host), check_uplinks(host),    check_ipsec(host),  check_firewall(host),
-            check_other_nats(host),   check_last_errors(host)};
+    return {check_superuser(host),     check_kernel(host),     check_netkit(host),     check_btf(host),
+            check_bpffs(host),         check_ipv6(host),       check_jit(host),        check_unprivileged_bpf(host),
+            check_cgroup2(host),       check_runtimes(host),   check_hook(host),       check_service(host),
+            check_name_servers(host),  check_uplinks(host),    check_ipsec(host),      check_firewall(host),
+            check_host_services(host), check_other_nats(host), check_last_errors(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

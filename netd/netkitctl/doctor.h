@@ -39,11 +39,13 @@ struct Host {
     std::function<Result<bool>()> netkit_supported;
     // statfs(2), f_type; nothing when the path is not there.
     std::function<std::optional<std::uint64_t>(const std::filesystem::path&)> filesystem_type;
-    // The devices of the default routes.
+    // By which containers reach what this host does.
     std::function<Result<std::vector<link::Uplink>>()> uplinks;
+    // Of the configuration, which the daemon knows.
+    std::function<Result<std::vector<std::string>>()> missing_uplinks;
     // For what leaves.
     std::function<Result<std::uint32_t>()> ipsec_policies;
-    std::function<Result<std::vector<link::ForwardChain>>()> forward_chains;
+    std::function<Result<std::vector<link::FilterChain>>()> filter_chains;
     // Of the firewall: where packets that leave get any port.
     std::function<Result<std::vector<std::string>>()> chains_that_give_any_port;
     // What the daemon could not do lately, "attach ID: why"; an error where none answers.

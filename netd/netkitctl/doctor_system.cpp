@@ -66,11 +66,12 @@ Finding check_hook(const Host& host) {
                     .fix = "install netkitd again"};
         }
         if (!is_executable_on(host, path)) {
-            return {
-                .check = "hook",
-                .verdict = Verdict::missing,
-                .text = formatted("{} names {}, which is not there: every container's start fails", file, quote(path)),
-                .fix = formatted("install netkitd again, or remove {}", file)};
+            return {.check = "hook",
+                    .verdict = Verdict::missing,
+                    .text = formatted("{} names {}, which is not there, or no program: containers start without their "
+                                      "network, or not at all",
+                                      file, quote(path)),
+                    .fix = formatted("install netkitd again, or remove {}", file)};
         }
         return {.check = "hook",
                 .verdict = Verdict::ok,
@@ -157,6 +158,13 @@ Finding check_uplinks(const Host& host) {
                     .fix = "route containers by another device (ip rule add from their prefix …)"};
         }
     }
+    if (const auto missing = host.missing_uplinks(); missing && !missing->empty()) {
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = formatted("`uplinks` names {}, which this host does not have: containers reach nothing by it",
+                                  join(*missing)),
+                .fix = "name devices that there are (ip link), or leave `uplinks` out: then it is all of them"};
+    }
     if (uplinks->empty()) {
         return {.check = kCheck,
                 .verdict = Verdict::warn,
@@ -188,12 +196,12 @@ Finding check_ipsec(const Host& host) {
 
 Finding check_firewall(const Host& host) {
     constexpr const char* kCheck = "firewall";
-    const auto chains = host.forward_chains();
+    const auto chains = host.filter_chains();
     if (!chains) {
         return cannot_look(kCheck, chains.error());
     }
-    for (const link::ForwardChain& chain : *chains) {
-        if (chain.drops || chain.has_rules) {
+    for (const link::FilterChain& chain : *chains) {
+        if (chain.hook == link::FilterChain::Hook::forward && (chain.drops || chain.has_rules)) {
             return {.check = kCheck,
                     .verdict = Verdict::warn,
                     .text = formatted("the firewall filters what this host forwards ({}{}): that does not hold for "
@@ -203,6 +211,30 @@ Finding check_firewall(const Host& host) {
         }
     }
     return {.check = kCheck, .verdict = Verdict::ok, .text = "nothing is filtered that this host forwards", .fix = ""};
+}
+
+Finding check_host_services(const Host& host) {
+    constexpr const char* kCheck = "host-services";
+    const auto chains = host.filter_chains();
+    if (!chains) {
+        return cannot_look(kCheck, chains.error());
+    }
+    for (const link::FilterChain& chain : *chains) {
+        if (chain.hook == link::FilterChain::Hook::input && chain.drops && !chain.names_host_device) {
+            return {.check = kCheck,
+                    .verdict = Verdict::warn,
+                    .text = formatted("the firewall drops what comes to this host unless a rule accepts it ({}), and "
+                                      "none names netkitd0: containers may not reach this host's services",
+                                      chain.name),
+                    .fix = formatted("accept what they shall reach: nft add rule {} iifname netkitd0 udp dport 53 "
+                                     "accept",
+                                     chain.name)};
+        }
+    }
+    return {.check = kCheck,
+            .verdict = Verdict::ok,
+            .text = "the firewall does not drop all that containers send to this host",
+            .fix = ""};
 }
 
 Finding check_other_nats(const Host& host) {

@@ -12,6 +12,7 @@
 namespace netkitd::test {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -273,6 +274,9 @@ TEST_F(AttachTest, APodsContainerThatAsksForSomethingElseIsRefused) {
     const auto reply = attach(pod, "web", with_address("10.77.0.50"));
     ASSERT_FALSE(reply);
     EXPECT_THAT(reply.error().message(), HasSubstr("infra"));
+    const auto again = attach(pod, "infra", with_address("10.77.0.50"));
+    ASSERT_FALSE(again);
+    EXPECT_THAT(again.error().message(), HasSubstr("attached here with other io.netkitd.* annotations"));
 }
 
 TEST_F(AttachTest, ARestartedContainerHasItsNewEndpointBeforeTheOldOneGoes) {
@@ -282,6 +286,7 @@ TEST_F(AttachTest, ARestartedContainerHasItsNewEndpointBeforeTheOldOneGoes) {
     const auto reply = attach(second, "web");
     ASSERT_TRUE(reply) << reply.error().message();
     EXPECT_EQ(reply->record.ipv4->to_string(), "10.77.0.3");
+    EXPECT_THAT(reply->notes, Contains(HasSubstr("attached in another network namespace, with 10.77.0.2")));
     EXPECT_FALSE(first.succeeds("ip link show eth0"));
     EXPECT_THAT(manager().endpoints(), SizeIs(1));
 }

@@ -202,6 +202,7 @@ TEST_F(DaemonLifeTest, AnUplinkOfTheConfigurationThatIsNotThereIsNamed) {
     std::ofstream(scratch("netkitd.json")) << R"({"uplinks": ["up0", "pu0"]})";
     ASSERT_TRUE(start());
     EXPECT_THAT(degraded_text(), HasSubstr("uplink pu0 of the configuration is not there"));
+    EXPECT_EQ(status().at("missing_uplinks"), json::array({"pu0"}));
     EXPECT_THAT(degraded_text(), Not(HasSubstr("uplink up0")));
     node().run("ip link add pu0 type bridge");
     EXPECT_TRUE(eventually([&] { return !degraded_text().contains("uplink pu0"); }));

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "harness/host_test.h"
 
 namespace netkitd::test {
@@ -28,6 +30,30 @@ protected:
         return chains.value_or(std::vector<std::string>());
     }
 };
+
+TEST_F(FirewallTest, SaysWhichChainsFilterAndWhetherTheyNameTheHostDevice) {
+    const auto chains = [] {
+        auto found = link::filter_chains();
+        EXPECT_TRUE(found) << found.error().message();
+        return found.value_or(std::vector<link::FilterChain>());
+    };
+    EXPECT_THAT(chains(), IsEmpty()) << "what translates is not asked about";
+    node().run(
+        "nft 'table inet f { chain in { type filter hook input priority 0; policy drop; iifname lo accept; }; "
+        "chain through { type filter hook forward priority 0; }; }'");
+    auto found = chains();
+    ASSERT_EQ(found.size(), 2U);
+    std::ranges::sort(found, {}, &link::FilterChain::name);
+    EXPECT_EQ(found[0].name, "inet f in");
+    EXPECT_EQ(found[0].hook, link::FilterChain::Hook::input);
+    EXPECT_TRUE(found[0].drops);
+    EXPECT_FALSE(found[0].names_host_device);
+    EXPECT_EQ(found[1].hook, link::FilterChain::Hook::forward);
+    EXPECT_FALSE(found[1].drops);
+    node().run("nft add rule inet f in iifname netkitd0 udp dport 53 accept");
+    found = chains();
+    EXPECT_TRUE(std::ranges::any_of(found, &link::FilterChain::names_host_device));
+}
 
 TEST_F(FirewallTest, SaysWhichChainsGiveAnyPort) {
     EXPECT_THAT(chains_that_give_any_port(), IsEmpty());

@@ -340,6 +340,18 @@ TEST_F(PolicyTest, FlowsAreListedAndFlushedByEndpointProtocolAndDestination) {
     EXPECT_EQ(flows(), 0U);
 }
 
+TEST_F(PolicyTest, WhatANetworkInUseHasToKeepIsSaid) {
+    configure(R"({"networks": {"web": {"ipv4": "10.80.0.0/16", "ipv6": "fd12:3456::/64"}}})");
+    ASSERT_TRUE(start());
+    const ContainerProcess web;
+    ASSERT_TRUE(attach(web, "web", {{"io.netkitd.network", "web"}}));
+    configure(R"({"networks": {"web": {"ipv4": "10.80.0.0/16"}}})");
+    signal(SIGHUP);
+    EXPECT_TRUE(eventually([&] {
+        return status().at("last_errors").dump().contains("its ipv6 fd12:3456::/64 is missing");
+    })) << status().at("last_errors").dump();
+}
+
 TEST_F(PolicyTest, AConfigurationThatIsWrongChangesNothing) {
     configure(kTwoCidrs);
     ASSERT_TRUE(start());

@@ -1,6 +1,8 @@
 #include "base/log.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -20,8 +22,13 @@ TEST(Log, SaysOnATerminalWhatKindOfLineItIs) {
 }
 
 TEST(Log, GivesTheJournalThePriority) {
-    setenv("JOURNAL_STREAM", "8:1234", 1);
-    EXPECT_EQ(logged(LogLevel::warning, "slow"), "<4>slow\n");
+    testing::internal::CaptureStderr();
+    struct stat journal{};
+    ASSERT_EQ(::fstat(STDERR_FILENO, &journal), 0);
+    setenv("JOURNAL_STREAM", formatted("{}:{}", journal.st_dev, journal.st_ino).c_str(), 1);
+    write_log(LogLevel::warning, "slow");
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "<4>slow\n");
+    EXPECT_EQ(logged(LogLevel::warning, "slow"), "warning: slow\n") << "inherited, and somebody reads it";
     unsetenv("JOURNAL_STREAM");
 }
 

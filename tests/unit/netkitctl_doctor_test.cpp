@@ -45,8 +45,9 @@ protected:
                                                             : std::nullopt;
                  },
                  .uplinks = [] { return std::vector{uplink("eth0")}; },
+                 .missing_uplinks = [] { return std::vector<std::string>(); },
                  .ipsec_policies = [] { return 0U; },
-                 .forward_chains = [] { return std::vector<link::ForwardChain>(); },
+                 .filter_chains = [] { return std::vector<link::FilterChain>(); },
                  .chains_that_give_any_port = [] { return std::vector<std::string>(); },
                  .last_errors = [] { return std::vector<std::string>(); }};
         write("sys/kernel/btf/vmlinux", "BTF");
@@ -118,6 +119,9 @@ TEST_F(DoctorTest, Uplinks) {
     expect("uplinks", Verdict::warn, "no device has an address or a route", "connect this host");
     host_.uplinks = [] { return std::vector{uplink("eth0"), uplink("ppp0", "ppp0 has packets of a kind")}; };
     expect("uplinks", Verdict::warn, "ppp0 has packets of a kind", "ip rule add from");
+    host_.uplinks = [] { return std::vector<link::Uplink>(); };
+    host_.missing_uplinks = [] { return std::vector<std::string>{"eth7"}; };
+    expect("uplinks", Verdict::warn, "`uplinks` names eth7, which this host does not have", "ip link");
     host_.uplinks = []() -> Result<std::vector<link::Uplink>> {
         return fail(ErrorKind::refused, "no netlink for you");
     };
@@ -206,7 +210,8 @@ TEST_F(DoctorTest, NoHookFile) {
 
 TEST_F(DoctorTest, AHookFileThatBreaksEveryContainer) {
     fs::remove(root_ / "usr/libexec/netkitd/netkit-hook");
-    expect("hook", Verdict::missing, "every container's start fails", "remove /usr/share/containers");
+    expect("hook", Verdict::missing, "containers start without their network, or not at all",
+           "remove /usr/share/containers");
 }
 
 TEST_F(DoctorTest, AHookFileThatIsNone) {
@@ -242,8 +247,8 @@ TEST_F(DoctorTest, NameServersThatContainersCannotReach) {
 
 TEST_F(DoctorTest, AFirewallThatContainersPassBy) {
     const auto chains = [this](bool drops, bool has_rules) {
-        host_.forward_chains = [=] {
-            return std::vector{link::ForwardChain{.name = "ip filter FORWARD", .drops = drops, .has_rules = has_rules}};
+        host_.filter_chains = [=] {
+            return std::vector{link::FilterChain{.name = "ip filter FORWARD", .drops = drops, .has_rules = has_rules}};
         };
     };
     chains(true, false);
@@ -252,6 +257,19 @@ TEST_F(DoctorTest, AFirewallThatContainersPassBy) {
     expect("firewall", Verdict::warn, "does not hold for containers", "isolated");
     chains(false, false);
     EXPECT_EQ(finding("firewall").verdict, Verdict::ok);
+}
+
+TEST_F(DoctorTest, AFirewallThatKeepsContainersFromTheHost) {
+    link::FilterChain chain{
+        .name = "inet filter input", .hook = link::FilterChain::Hook::input, .drops = true, .has_rules = true};
+    host_.filter_chains = [&] { return std::vector{chain}; };
+    expect("host-services", Verdict::warn, "(inet filter input)",
+           "nft add rule inet filter input iifname netkitd0 udp dport 53 accept");
+    EXPECT_EQ(finding("firewall").verdict, Verdict::ok);
+    chain.names_host_device = true;
+    EXPECT_EQ(finding("host-services").verdict, Verdict::ok);
+    chain = {.name = "inet filter input", .hook = link::FilterChain::Hook::input, .has_rules = true};
+    EXPECT_EQ(finding("host-services").verdict, Verdict::ok);
 }
 
 TEST_F(DoctorTest, AnotherNatThatTakesPortsOfThePool) {

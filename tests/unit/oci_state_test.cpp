@@ -134,6 +134,12 @@ TEST(Action, ToAttachNeedsTheOptIn) {
     const auto action = decide(Stage::from_state, {.id = "web", .pid = 42, .status = "created", .annotations = {}});
     ASSERT_FALSE(action);
     EXPECT_THAT(action.error().message(), HasSubstr("has no annotation io.netkitd.network"));
+    const auto misspelt =
+        decide(Stage::from_state,
+               {.id = "web", .pid = 42, .status = "created", .annotations = {{"io.netkitd.netwrok", "default"}}});
+    ASSERT_FALSE(misspelt);
+    EXPECT_THAT(misspelt.error().message(),
+                HasSubstr("has 'io.netkitd.netwrok', but no annotation io.netkitd.network"));
 }
 
 TEST(Action, ToDetachNeedsOnlyTheId) {
