@@ -327,6 +327,12 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
                       container, reason));
     }
     describe_overlaps(node.network(), result);
+    if (const std::uint32_t master = node.network().host_device_master(); master != 0) {
+        result.push_back(formatted(
+            "netkitd0 was made a part of {}, which gets what containers send to this host: take it out (ip link set "
+            "netkitd0 nomaster)",
+            link::device_name(master)));
+    }
     for (std::string& refusal : describe_refusals(node)) {
         result.push_back(std::move(refusal));
     }

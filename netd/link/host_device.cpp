@@ -87,7 +87,7 @@ Result<HostDevice> ensure_host_device(Netlink& host, std::optional<DeviceMode> w
             NK_TRY(set_segment_sizes(host, end.ifindex, sizes));
         }
     }
-    return HostDevice{.ifindex = device.ifindex, .mac = device.mac};
+    return HostDevice{.ifindex = device.ifindex, .mac = device.mac, .master = device.master};
 }
 
 }  // namespace netkitd::link

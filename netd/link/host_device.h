@@ -14,7 +14,8 @@ namespace netkitd::link {
 
 struct HostDevice {
     std::uint32_t ifindex = 0;
-    MacAddr mac;  // zero where it is of netkit
+    MacAddr mac;               // zero where it is of netkit
+    std::uint32_t master = 0;  // somebody made it a part of that device: what comes in by it is that one's
 };
 
 // Makes it if it is not there, gives it that MTU and those sizes, and sets it up. What is as it shall be is left alone.

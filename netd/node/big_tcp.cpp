@@ -71,8 +71,7 @@ void BigTcp::decide(bool wanted, const std::vector<link::Device>& uplinks) {
     if (!wanted) {
         turn_off("turned off by the configuration (`big_tcp`)");
     } else if (size_ <= link::kLegacySegmentSize) {
-        turn_off(formatted("{}, which the way out leads through, takes packets of at most {} bytes (its tso_max_size)",
-                           smallest, size_));
+        turn_off(formatted("{}, an uplink, takes packets of at most {} bytes (its tso_max_size)", smallest, size_));
     } else if (!refusal_.empty()) {
         turn_off(refusal_);
     }
@@ -112,8 +111,8 @@ Result<void> BigTcp::enlarge(const link::Device& uplink) {
     }
     NK_TRY(record_sizes(store_, uplink, before, after));
     if (const auto set = set_sizes_(host_, uplink.ifindex, after); !set) {
-        refusal_ = formatted("{}, which the way out leads through, refuses packets of {} bytes: {}", uplink.name, size_,
-                             set.error().message());
+        refusal_ =
+            formatted("{}, an uplink, refuses packets of {} bytes: {}", uplink.name, size_, set.error().message());
         log(LogLevel::notice, "BIG TCP is off: {}", refusal_);
         turn_off(refusal_);
         return {};

@@ -53,6 +53,8 @@ public:
     [[nodiscard]] std::uint32_t host_mtu() const { return host_mtu_; }
     // ifindex of netkitd0
     [[nodiscard]] std::uint32_t host_device() const { return host_device_.device().ifindex; }
+    // Of what somebody made it a part, or 0.
+    [[nodiscard]] std::uint32_t host_device_master() const { return host_device_.device().master; }
     [[nodiscard]] const BigTcp& big_tcp() const { return big_tcp_; }
     [[nodiscard]] const std::vector<MissingSource>& missing_sources() const { return sources_.missing(); }
     // Prefixes of networks that the host has got a use for since.

@@ -122,8 +122,7 @@ TEST_F(UplinkSizesTest, OneThatBearsNoMoreThan64KiBTurnsItOffForAllAndIsNamed) {
     sync({"up0"});
     sync({"up0", kSmallDevice});
     EXPECT_FALSE(big_tcp_->enabled());
-    EXPECT_THAT(big_tcp_->why_off(),
-                HasSubstr("small0, which the way out leads through, takes packets of at most 65536 bytes"));
+    EXPECT_THAT(big_tcp_->why_off(), HasSubstr("small0, an uplink, takes packets of at most 65536 bytes"));
     EXPECT_EQ(big_tcp_->pair_sizes(), link::SegmentSizes());
     EXPECT_EQ(sizes_of(node(), "up0"), all_of(65536));
     EXPECT_THAT(changes(), IsEmpty());
@@ -185,8 +184,7 @@ TEST_F(UplinkSizesTest, OneThatRefusesUndoesItOnAllAndIsNotAskedAgain) {
     refuse_for("up1");
     sync({"up0", "up1"});
     EXPECT_FALSE(big_tcp_->enabled());
-    EXPECT_THAT(big_tcp_->why_off(),
-                HasSubstr("up1, which the way out leads through, refuses packets of 196608 bytes"));
+    EXPECT_THAT(big_tcp_->why_off(), HasSubstr("up1, an uplink, refuses packets of 196608 bytes"));
     EXPECT_EQ(sizes_of(node(), "up0"), all_of(65536));
     EXPECT_THAT(changes(), IsEmpty());
     EXPECT_EQ(attempts_, 2);

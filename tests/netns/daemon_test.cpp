@@ -208,6 +208,15 @@ TEST_F(DaemonLifeTest, AnUplinkOfTheConfigurationThatIsNotThereIsNamed) {
     EXPECT_TRUE(eventually([&] { return !degraded_text().contains("uplink pu0"); }));
 }
 
+TEST_F(DaemonLifeTest, AHostDeviceThatIsAPartOfAnotherIsNamed) {
+    node().run("ip link add theirs0 type bridge; ip link set netkitd0 master theirs0");
+    signal(SIGHUP);
+    EXPECT_TRUE(eventually([&] { return degraded_text().contains("netkitd0 was made a part of theirs0"); }));
+    node().run("ip link set netkitd0 nomaster");
+    signal(SIGHUP);
+    EXPECT_TRUE(eventually([&] { return !degraded_text().contains("netkitd0 was made"); }));
+}
+
 TEST_F(DaemonLifeTest, AHostWithoutAnUplinkIsNamed) {
     EXPECT_THAT(degraded_text(), Not(HasSubstr("there is no uplink")));
     node().run("ip link del up0");
