@@ -53,6 +53,12 @@ child() {
     exec env --default-signal=INT,QUIT setpriv --pdeathsig KILL -- "$@"
 }
 
+# runs PID: whether this shell's background command has not ended. (`kill -0` says whether anybody has that number, which
+# another process may have by then.)
+runs() {
+    [[ $'\n'$(jobs -rp)$'\n' == *$'\n'"$1"$'\n'* ]]
+}
+
 # guarded COMMAND…: runs an external command that ends with this script, and ends with its status.
 guarded() {
     local status=0
@@ -81,7 +87,7 @@ step() {
 
 show_progress() {
     local pid=$1 name=$2 log=$3 started=$4 shown=$4 now last pause=0.1
-    while kill -0 "$pid" 2>/dev/null; do
+    while runs "$pid"; do
         now=$(now_ms)
         # A long step is asked less often: the processors are for the step.
         ((now - started < 5000)) || pause=0.5
