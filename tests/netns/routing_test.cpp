@@ -224,7 +224,7 @@ TEST_P(SourceTest, OfAFlowChangesWhenItsAddressIsGone) {
     ip(formatted("addr add {} dev up0", net.with_prefix(net.second)));
     ip(formatted("addr del {}/{} dev up0", net.node[0], net.prefix_length));
     ip(formatted("route replace default {}", net.via(0)));
-    EXPECT_TRUE(eventually([&] { return log().contains("flows of an address that is gone"); }));
+    EXPECT_TRUE(eventually([&] { return log().contains(formatted("flows were ended, of {}", net.node[0])); }));
     EXPECT_THAT(addresses_of_flows(), testing::Not(testing::Contains(net.node[0])));
     EXPECT_EQ(seen_as(flow.get(), to_), net.second);
 }
