@@ -43,8 +43,11 @@ bool is_about_a_destination(const rtmsg& route) {
 // Of a link's prefix the kernel says the same whoever told it; one that was configured has an address of the host's.
 bool is_advertised(const rtmsg& route, const IpPrefix& prefix, const NetlinkAttributes& attributes,
                    const AddressMap& addresses) {
-    if (prefix.address().is_v4() || route.rtm_protocol == RTPROT_RA) {
-        return !prefix.address().is_v4();
+    if (prefix.address().is_v4()) {
+        return false;
+    }
+    if (route.rtm_protocol == RTPROT_RA) {
+        return true;
     }
     const auto own = addresses.find(attributes.u32(RTA_OIF).value_or(0));
     return route.rtm_protocol == RTPROT_KERNEL && !has_next_hop(attributes) &&

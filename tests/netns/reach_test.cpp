@@ -363,7 +363,7 @@ TEST_P(PublishedForABridgeTest, IsReached) {
     expect_nobody_gets_in();
 }
 
-// What else comes from there goes its short way all the same.
+// Whatever else comes from there is not handed to the stack, which does not forward here.
 TEST_P(PublishedForABridgeTest, IsReachedWithTheContainersOwnAddress) {
     configure(formatted(R"({{"masquerade": {{"non_masquerade_cidrs": ["{}"]}}}})", net.other_prefix));
     ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));

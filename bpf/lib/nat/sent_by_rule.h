@@ -3,14 +3,14 @@
 // the host forwards can, in a container's name, and would be answered there.
 //
 // They are noted where they leave, by an uplink: there a packet's ingress device says that it came by netkitd0, which
-// only containers' packets do. What is noted is the connection as it began, so that nothing else is taken for it, whose
-// it is and when the container sent last: the host may remember it for days, another container gets the address, and
-// what is long over somebody else may begin again in the container's name. The oldest are forgotten, and noted again
-// with the container's next packet.
+// only containers' packets do. An entry's key is the connection as it began, so that nothing else passes for it. Its
+// value says which endpoint sent it, and when last: the host may remember the connection for days, by then another
+// container may have the address, or somebody else may begin it again in the container's name. The LRU forgets the
+// oldest; the container's next packet makes such an entry again.
 //
-// Where a rule led the container to another runtime's (at the port that this publishes) and left it its own address,
-// the answer comes to that address: the host has to translate it back, so it must not go the short way. Of such a
-// connection it is noted as well how its answers come.
+// Where a rule led the container to another runtime's (at a port which that one publishes) and left it its own address,
+// the answer comes to that address. The host has to translate it back, so it must not take the fast path: such a
+// connection has a second entry, under the tuple of its answers.
 #pragma once
 
 #include "lib/addr.h"
