@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -61,11 +62,10 @@ std::optional<std::uint64_t> filesystem_type(const std::filesystem::path& path) 
     return static_cast<std::uint64_t>(info.f_type);
 }
 
-constexpr std::chrono::seconds kPatience{5};
+using DaemonStatus = Result<nlohmann::json>;
 
 // What the daemon has, which knows the configuration; where none answers, what one without any would have.
-Result<std::vector<link::Uplink>> find_uplinks(const std::string& socket_path) {
-    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+Result<std::vector<link::Uplink>> find_uplinks(const DaemonStatus& status) {
     if (!status) {
         link::Netlink netlink = NK_TRY(link::Netlink::open());
         return link::discover_uplinks(netlink, {});
@@ -81,16 +81,17 @@ Result<std::vector<link::Uplink>> find_uplinks(const std::string& socket_path) {
     return uplinks;
 }
 
-Result<std::vector<std::string>> find_missing_uplinks(const std::string& socket_path) {
-    const auto status = ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience);
+std::vector<std::string> find_missing_uplinks(const DaemonStatus& status) {
     const auto missing = status ? status->find("missing_uplinks") : nlohmann::json::const_iterator();
     return status && missing != status->end() ? missing->get<std::vector<std::string>>() : std::vector<std::string>();
 }
 
-Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path) {
-    const auto status = NK_TRY(ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
+Result<std::vector<std::string>> errors_of_daemon(const DaemonStatus& status) {
+    if (!status) {
+        return std::unexpected(status.error());
+    }
     std::vector<std::string> errors;
-    for (const nlohmann::json& error : array_at(status, "last_errors")) {
+    for (const nlohmann::json& error : array_at(*status, "last_errors")) {
         const std::string what = text_at(error, "what");
         const std::string message = text_at(error, "message");
         errors.push_back(formatted("{} {}: {}", text_at(error, "when"), what, message));
@@ -103,18 +104,21 @@ Result<std::vector<std::string>> errors_of_daemon(const std::string& socket_path
 Host this_host(const std::string& socket_path) {
     utsname name{};
     const bool known = ::uname(&name) == 0;
+    constexpr std::chrono::seconds kPatience{5};
+    const auto status = std::make_shared<const DaemonStatus>(
+        ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
     return {.root = "/",
             .kernel_release = known ? name.release : "",
             .is_superuser = ::geteuid() == 0,
             .search_path = program_directories(),
             .netkit_supported = link::netkit_supported,
             .filesystem_type = filesystem_type,
-            .uplinks = [=] { return find_uplinks(socket_path); },
-            .missing_uplinks = [=] { return find_missing_uplinks(socket_path); },
+            .uplinks = [=] { return find_uplinks(*status); },
+            .missing_uplinks = [=] { return find_missing_uplinks(*status); },
             .ipsec_policies = link::outbound_ipsec_policies,
             .filter_chains = link::filter_chains,
             .chains_that_give_any_port = link::chains_that_give_any_port,
-            .last_errors = [=] { return errors_of_daemon(socket_path); }};
+            .last_errors = [=] { return errors_of_daemon(*status); }};
 }
 
 std::vector<Finding> examine(const Host& host) {
