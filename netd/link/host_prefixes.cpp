@@ -40,7 +40,8 @@ bool is_about_a_destination(const rtmsg& route) {
            route.rtm_type == RTN_PROHIBIT;
 }
 
-// Of a link's prefix the kernel says the same whoever told it; one that was configured has an address of the host's.
+// Of a link's prefix the kernel says the same whoever told it; one that was configured came with an address of the
+// host's that has just this prefix. (A router may advertise any wider one around that.)
 bool is_advertised(const rtmsg& route, const IpPrefix& prefix, const NetlinkAttributes& attributes,
                    const AddressMap& addresses) {
     if (prefix.address().is_v4()) {
@@ -52,7 +53,7 @@ bool is_advertised(const rtmsg& route, const IpPrefix& prefix, const NetlinkAttr
     const auto own = addresses.find(attributes.u32(RTA_OIF).value_or(0));
     return route.rtm_protocol == RTPROT_KERNEL && !has_next_hop(attributes) &&
            (own == addresses.end() || std::ranges::none_of(own->second, [&](const HostAddress& address) {
-                return !address.advertised && prefix.contains(address.address);
+                return !address.advertised && IpPrefix(address.address, address.length) == prefix;
             }));
 }
 

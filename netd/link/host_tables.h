@@ -27,6 +27,7 @@ inline constexpr std::uint8_t kShortestPart = 8;
 
 struct HostAddress {
     IpAddr address;
+    std::uint8_t length = 0;  // of its link's prefix
     bool deprecated = false;
     bool advertised = false;  // made of what a router advertises (RFC 4862)
 };

@@ -36,7 +36,7 @@ struct Ways {
 struct Routes {
     Ways any;
     Ways by_default;
-    // The same, of IPv6's routers that advertise themselves, which anybody can.
+    // The same, of IPv6's routers that advertise themselves or a link's prefix, which anybody can.
     Ways advertised;
 };
 
@@ -65,6 +65,12 @@ void read_ways(const NetlinkAttributes& route, Ways& ways) {
     }
 }
 
+// Of a route as wide as a default one: no link has so many addresses, so what the kernel itself has of IPv6's was
+// advertised (RFC 4861, 6.3.4).
+bool is_advertised(const rtmsg& route) {
+    return route.rtm_protocol == RTPROT_RA || (route.rtm_family == AF_INET6 && route.rtm_protocol == RTPROT_KERNEL);
+}
+
 // That a rule leads to.
 using Tables = std::set<std::pair<IpFamily, std::uint32_t>>;
 
@@ -83,7 +89,7 @@ void read_route(const nlmsghdr& message, const Tables& tables, Routes& routes) {
     const IpFamily family = route->rtm_family == AF_INET ? IpFamily::v4 : IpFamily::v6;
     if (route->rtm_dst_len < kShortestPart &&
         tables.contains({family, attributes.u32(RTA_TABLE).value_or(route->rtm_table)})) {
-        read_ways(attributes, route->rtm_protocol == RTPROT_RA ? routes.advertised : routes.by_default);
+        read_ways(attributes, is_advertised(*route) ? routes.advertised : routes.by_default);
     }
 }
 

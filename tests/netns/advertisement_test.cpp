@@ -59,6 +59,19 @@ TEST_F(AdvertisementTest, TheGatewayStays) {
     EXPECT_THAT(degraded(), testing::Not(Contains(HasSubstr("the gateway fd6e:6b64::1"))));
 }
 
+// Though it is around an address that the host has been given on that link.
+TEST_F(AdvertisementTest, NorDoesAWiderPrefixTakeTheGateway) {
+    node().run("ip addr add fd00:1::99/64 dev up0 nodad");
+    ASSERT_TRUE(start());
+    ASSERT_FALSE(address_of(web_, "web").empty());
+    let_advertise("fd00::/8");
+    const NetworkNamespace late;
+    connect(node(), "late0", late, "eth0");
+    node().run("ip addr add 192.0.2.1/24 dev late0");
+    ASSERT_TRUE(comes_to_be_an_uplink("late0")) << "it has looked again";
+    EXPECT_THAT(node().run("ip -6 addr show dev netkitd0"), HasSubstr("fd6e:6b64::1/128"));
+}
+
 TEST_F(AdvertisementTest, AStartIsNotRefused) {
     let_advertise("fd6e:6b64::/64");
     ASSERT_TRUE(start()) << log();

@@ -97,6 +97,8 @@ TEST_F(UplinkTest, ABridgeIsAnInnerOneWhereNoCardIsOnIt) {
     node().run("ip link del card0; ip -6 route add default via fe80::9 dev br0 proto ra");
     EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge) << "anybody on it can advertise himself";
     EXPECT_FALSE(discover({"br0"}).at(0).is_way_out);
+    node().run("ip -6 route del default; ip -6 route add 2000::/3 dev br0 proto kernel");
+    EXPECT_TRUE(discover({"br0"}).at(0).is_inner_bridge) << "or a prefix";
     node().run("ip route add default via 203.0.113.2");
     EXPECT_FALSE(discover({"br0"}).at(0).is_inner_bridge) << "a way out";
 }
