@@ -31,6 +31,7 @@ void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addr
     if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
         addresses[info->ifa_index].push_back({.address = *address,
                                               .length = info->ifa_prefixlen,
+                                              .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
                                               .deprecated = (flags & IFA_F_DEPRECATED) != 0,
                                               .advertised = is_advertised(*address, info->ifa_prefixlen, flags)});
     }

@@ -27,7 +27,8 @@ inline constexpr std::uint8_t kShortestPart = 8;
 
 struct HostAddress {
     IpAddr address;
-    std::uint8_t length = 0;  // of its link's prefix
+    std::uint8_t length = 0;       // of its link's prefix
+    bool no_prefix_route = false;  // the kernel made no route to that (IFA_F_NOPREFIXROUTE)
     bool deprecated = false;
     bool advertised = false;  // made of what a router advertises (RFC 4862)
 };

@@ -133,7 +133,7 @@ std::vector<IpAddr> gateways_on_links(const Config& config, const std::vector<li
     for (const IpPrefix& prefix : config.prefixes()) {
         const IpAddr gateway = gateway_of(prefix);
         const auto holds = [&](const link::HostPrefix& candidate) {
-            return candidate.connected && !candidate.advertised && candidate.prefix.contains(gateway);
+            return candidate.connected && candidate.prefix.contains(gateway);
         };
         if (std::ranges::any_of(host, holds)) {
             result.push_back(gateway);

@@ -80,6 +80,15 @@ TEST_F(AdvertisementTest, AStartIsNotRefused) {
     EXPECT_TRUE(web_.netns().reaches("fd6e:6b64::3"));
 }
 
+// A network manager's own address has no end where the router says so.
+TEST_F(AdvertisementTest, NorForAnAddressThatAManagerMadeOfIt) {
+    node().run(
+        "ip addr add fd6e:6b64::99/64 dev up0 nodad noprefixroute && "
+        "ip -6 route add fd6e:6b64::/64 dev up0 proto ra");
+    ASSERT_TRUE(start()) << log();
+    EXPECT_EQ(address_of(web_, "web"), "fd6e:6b64::2");
+}
+
 // What an administrator has given to a link is the host's.
 TEST_F(AdvertisementTest, AnAddressThatIsConfiguredIsAClaimNevertheless) {
     node().run("ip addr add fd6e:6b64::99/64 dev up0 nodad");
