@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "endpoint/host_name.h"
 #include "endpoint/manager.h"
 #include "endpoint/netns_changes.h"
 
@@ -24,7 +25,6 @@ std::string network_of(const Config& config, const IpAddr& address) {
 std::optional<EndpointRecord> record_of(const link::Device& device, const std::vector<datapath::EndpointEntry>& entries,
                                         const Config& config) {
     EndpointRecord record;
-    record.host_name = device.name;
     record.host_ifindex = device.ifindex;
     for (const datapath::EndpointEntry& entry : entries) {
         if (entry.host_ifindex != device.ifindex) {
@@ -48,6 +48,20 @@ std::optional<EndpointRecord> record_of(const link::Device& device, const std::v
     return record;
 }
 
+// The name that it was made with: its program's pin has it, whatever it is called by now. Empty: it has no program.
+std::string name_of_pin(const link::Device& device, const std::vector<std::string>& programs) {
+    if (std::ranges::contains(programs, device.name)) {
+        return device.name;
+    }
+    for (std::uint32_t attempt = 0; attempt < kHostNameAttempts; ++attempt) {
+        std::string name = host_device_name(container_in(device.alias), attempt);
+        if (std::ranges::contains(programs, name)) {
+            return name;
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<std::size_t> EndpointManager::adopt() {
@@ -55,10 +69,10 @@ Result<std::size_t> EndpointManager::adopt() {
     const auto entries = NK_TRY(plumbing_.entries());
     std::vector<EndpointRecord> records;
     for (const link::Device& device : NK_TRY(plumbing_.host_devices())) {
-        auto record = device.is_host_end() && std::ranges::contains(programs, device.name)
-                          ? record_of(device, entries, settings_.config)
-                          : std::nullopt;
+        std::string name = device.is_host_end() ? name_of_pin(device, programs) : "";
+        auto record = name.empty() ? std::nullopt : record_of(device, entries, settings_.config);
         if (record) {
+            record->host_name = std::move(name);
             records.push_back(std::move(*record));
         }
     }

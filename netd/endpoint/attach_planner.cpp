@@ -8,11 +8,6 @@
 #include "endpoint/host_name.h"
 
 namespace netkitd {
-namespace {
-
-constexpr std::uint32_t kHostNameAttempts = 16;
-
-}  // namespace
 
 Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNetns& netns, const Endpoint* predecessor,
                                        UndoStack& undo) {

@@ -21,7 +21,7 @@ Result<IpPrefix> find_prefix(const Config& config, const EndpointRecord& record,
 
 bool has_pair(const std::vector<link::Device>& devices, const EndpointRecord& record) {
     return std::ranges::any_of(devices, [&](const link::Device& device) {
-        return device.ifindex == record.host_ifindex && device.name == record.host_name;
+        return device.ifindex == record.host_ifindex && device.is_host_end();  // somebody may have renamed it
     });
 }
 

@@ -341,12 +341,16 @@ TEST_F(DaemonLifeTest, ADatabaseThatIsLostCutsOffNobody) {
     const ContainerProcess db;
     const json before = attach(web, "web").value();
     ASSERT_TRUE(attach(db, "db"));
+    const json endpoint_of_db = call({.operation = ipc::Operation::endpoint_show, .id = "db"}).value();
     const EchoServer server(outside(), "198.51.100.2");
     const Address to = echo_at("198.51.100.2");
     const UniqueFd connection = socket_in(web.netns(), to, SOCK_STREAM);
     ASSERT_EQ(::connect(connection.get(), to.get(), to.size), 0);
     stop(SIGKILL);
     std::filesystem::remove_all(scratch("state"));
+    // Which somebody has renamed meanwhile: its program's pin has the name that it was made with.
+    const std::string db_end = endpoint_of_db.at("host_interface");
+    node().run(formatted("ip link set {} name renamed0", db_end));
     ASSERT_TRUE(start());
     EXPECT_THAT(log(), HasSubstr("web: its record was lost; it keeps 10.77.0.2, fd6e:6b64::2"));
     const json after = call({.operation = ipc::Operation::endpoint_show, .id = "web"}).value();

@@ -192,6 +192,9 @@ TEST_F(RepairTest, APairThatSomebodyRenamedIsItsContainersAsEver) {
     node().run(formatted("ip link set {} name other0", record_.host_name));
     ASSERT_TRUE(manager().resync());
     expect_whole();
+    stop();
+    start();
+    expect_whole();
     ASSERT_TRUE(manager().detach("web"));
     EXPECT_FALSE(node().succeeds("ip link show other0"));
 }
