@@ -34,22 +34,23 @@ static __always_inline bool nk_may_be_forwarded(struct __sk_buff *skb, enum nk_f
 	       nk_is_non_masquerade(family, saddr);
 }
 
-// What TCP says of a connection that has no socket of its own (any more): a firewall's reset, and an acknowledgement
-// for one that ended (before Linux 6.13, tcp_v6_timewait_ack()). It carries nothing, so whoever could have it sent, as
-// by an ipvlan, says nothing by it.
+// What TCP says of a connection that has no socket of its own (any more, or yet): a firewall's reset, an
+// acknowledgement for one that ended (before Linux 6.13, tcp_v6_timewait_ack()), and a firewall's answer to a SYN
+// (SYNPROXY, net/netfilter/nf_synproxy_core.c). It carries nothing, so whoever could have it sent, as by an ipvlan,
+// says nothing by it.
 static __always_inline bool nk_is_without_socket(struct __sk_buff *skb, enum nk_family family, const void *ip)
 {
 	__u8 proto = family == NK_IPV4 ? ((const struct iphdr *)ip)->protocol : ((const struct ipv6hdr *)ip)->nexthdr;
 	__u32 tcp = ETH_HLEN + nk_plain_ip_len(family);
 	__u8 offset_and_flags[2];
 
-	if (proto != IPPROTO_TCP ||
+	if (proto != IPPROTO_TCP || (family == NK_IPV4 && *(const __u8 *)ip != NK_IP4_PLAIN) ||
 	    bpf_skb_load_bytes(skb, tcp + NK_TCP_FLAGS - 1, offset_and_flags, sizeof(offset_and_flags)))
 		return false;
 	if (offset_and_flags[1] & NK_TCP_RST)
 		return true;
 	// RFC 9293, 3.1: the data offset is in the byte's upper half, in words.
-	return (offset_and_flags[1] & (NK_TCP_STATE | NK_TCP_ACK)) == NK_TCP_ACK &&
+	return offset_and_flags[1] & NK_TCP_ACK && !(offset_and_flags[1] & NK_TCP_FIN) &&
 	       skb->len == tcp + (offset_and_flags[0] >> 4) * sizeof(__u32);
 }
 

@@ -89,10 +89,9 @@ Result<std::vector<Route>> list_routes(Netlink& host, const Devices& devices) {
 // says none. It says so of the route of their prefix, which it makes instead of the kernel (IFA_F_NOPREFIXROUTE,
 // linux/if_addr.h); of one that an administrator gave it, it does not.
 bool is_of_advertised_route(const HostAddress& address, std::uint32_t ifindex, const std::vector<Route>& routes) {
-    const IpPrefix prefix(address.address, address.length);
     bool advertised = false;
     for (const Route& route : routes) {
-        if (route.prefix == prefix && route.ifindex == ifindex && !route.has_next_hop) {
+        if (route.prefix == address.link && route.ifindex == ifindex && !route.has_next_hop) {
             if (route.protocol != RTPROT_RA) {
                 return false;
             }
@@ -103,7 +102,7 @@ bool is_of_advertised_route(const HostAddress& address, std::uint32_t ifindex, c
 }
 
 Result<AddressMap> list_own_addresses(Netlink& host, const std::vector<Route>& routes) {
-    AddressMap addresses = NK_TRY(list_addresses(host, RT_SCOPE_HOST));
+    AddressMap addresses = NK_TRY(list_claimed_addresses(host));
     for (auto& [ifindex, of_device] : addresses) {
         for (HostAddress& address : of_device) {
             address.advertised = address.advertised || is_of_advertised_route(address, ifindex, routes);
@@ -124,7 +123,7 @@ bool is_advertised(const Route& route, const AddressMap& addresses) {
     const auto own = addresses.find(route.ifindex.value_or(0));
     return route.protocol == RTPROT_KERNEL && !route.has_next_hop &&
            (own == addresses.end() || std::ranges::none_of(own->second, [&](const HostAddress& address) {
-                return !address.advertised && IpPrefix(address.address, address.length) == route.prefix;
+                return !address.advertised && address.link == route.prefix;
             }));
 }
 

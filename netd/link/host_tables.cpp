@@ -17,7 +17,8 @@ bool is_advertised(const IpAddr& address, std::uint8_t length, std::uint32_t fla
     return !address.is_v4() && length < kSingle && (flags & IFA_F_PERMANENT) == 0;
 }
 
-void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addresses) {
+// `not_yet`: flags that an address must not have.
+void read_address(const nlmsghdr& message, int narrowest_scope, std::uint32_t not_yet, AddressMap& addresses) {
     const auto info = fixed_part<ifaddrmsg>(message);
     if (message.nlmsg_type != RTM_NEWADDR || !info || info->ifa_scope > narrowest_scope) {
         return;
@@ -26,15 +27,24 @@ void read_address(const nlmsghdr& message, int narrowest_scope, AddressMap& addr
     const std::uint32_t flags = attributes.u32(IFA_FLAGS).value_or(info->ifa_flags);
     // On a point-to-point link IFA_ADDRESS is the other side's.
     const auto local = attributes.address(IFA_LOCAL);
-    const auto address = local ? local : attributes.address(IFA_ADDRESS);
-    // Tentative and duplicate addresses cannot be used; the monitor tells when that is over.
-    if (address && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0) {
+    const auto of_link = attributes.address(IFA_ADDRESS);
+    const auto address = local ? local : of_link;
+    if (address && (flags & not_yet) == 0) {
         addresses[info->ifa_index].push_back({.address = *address,
-                                              .length = info->ifa_prefixlen,
+                                              .link = IpPrefix(of_link.value_or(*address), info->ifa_prefixlen),
                                               .no_prefix_route = (flags & IFA_F_NOPREFIXROUTE) != 0,
                                               .deprecated = (flags & IFA_F_DEPRECATED) != 0,
                                               .advertised = is_advertised(*address, info->ifa_prefixlen, flags)});
     }
+}
+
+Result<AddressMap> query_addresses(Netlink& host, int narrowest_scope, std::uint32_t not_yet) {
+    NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
+    request.put_struct(ifaddrmsg{});
+    AddressMap addresses;
+    NK_TRY(host.query(request,
+                      [&](const nlmsghdr& message) { read_address(message, narrowest_scope, not_yet, addresses); }));
+    return addresses;
 }
 
 }  // namespace
@@ -59,11 +69,12 @@ bool is_link_local(const IpPrefix& prefix) {
 }
 
 Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope) {
-    NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP, "list addresses");
-    request.put_struct(ifaddrmsg{});
-    AddressMap addresses;
-    NK_TRY(host.query(request, [&](const nlmsghdr& message) { read_address(message, narrowest_scope, addresses); }));
-    return addresses;
+    // The monitor tells when that is over.
+    return query_addresses(host, narrowest_scope, IFA_F_TENTATIVE | IFA_F_DADFAILED);
+}
+
+Result<AddressMap> list_claimed_addresses(Netlink& host) {
+    return query_addresses(host, RT_SCOPE_HOST, IFA_F_DADFAILED);
 }
 
 }  // namespace netkitd::link

@@ -27,7 +27,7 @@ inline constexpr std::uint8_t kShortestPart = 8;
 
 struct HostAddress {
     IpAddr address;
-    std::uint8_t length = 0;       // of its link's prefix
+    IpPrefix link;  // the prefix that the kernel has a route to by it; a peer's, on a point-to-point link
     bool no_prefix_route = false;  // the kernel made no route to that (IFA_F_NOPREFIXROUTE)
     bool deprecated = false;
     bool advertised = false;  // made of what a router advertises (RFC 4862)
@@ -36,5 +36,7 @@ using AddressMap = std::map<std::uint32_t, std::vector<HostAddress>>;  // by ifi
 
 // Those that can be used. Scopes are numbered from the universe (linux/rtnetlink.h): up to `narrowest_scope`.
 [[nodiscard]] Result<AddressMap> list_addresses(Netlink& host, int narrowest_scope);
+// And those that the kernel still asks the link about, whether somebody else has them (RFC 4862, 5.4): all scopes.
+[[nodiscard]] Result<AddressMap> list_claimed_addresses(Netlink& host);
 
 }  // namespace netkitd::link

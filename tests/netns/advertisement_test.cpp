@@ -96,5 +96,20 @@ TEST_F(AdvertisementTest, AnAddressThatIsConfiguredIsAClaimNevertheless) {
     EXPECT_THAT(address_of(web_, "web"), testing::Not(HasSubstr("fd6e:6b64::2")));
 }
 
+// As at boot: the kernel asks the link for a while whether somebody else has it.
+TEST_F(AdvertisementTest, SoIsOneThatIsTentative) {
+    node().run(
+        "sysctl -qw net.ipv6.conf.up0.accept_dad=1 net.ipv6.conf.up0.dad_transmits=60; "
+        "ip addr add fd6e:6b64::99/64 dev up0");
+    ASSERT_TRUE(start()) << log();
+    EXPECT_THAT(address_of(web_, "web"), testing::Not(HasSubstr("fd6e:6b64::2")));
+}
+
+TEST_F(AdvertisementTest, SoIsTheOtherEndOfAPointToPointLink) {
+    node().run("ip addr add fd00:aa::1 peer fd6e:6b64::2/128 dev up0 nodad");
+    ASSERT_TRUE(start()) << log();
+    EXPECT_THAT(address_of(web_, "web"), testing::Not(HasSubstr("fd6e:6b64::2")));
+}
+
 }  // namespace
 }  // namespace netkitd::test

@@ -298,11 +298,28 @@ TEST_P(HostDeviceTest, WhatIsOverIsAcknowledged) {
                                "tcp flags & (syn | fin | rst | ack) == ack drop; }; }'")) {
         GTEST_SKIP() << "this kernel has no nftables";
     }
+    const std::uint64_t before = counted("unsolicited");
     client = UniqueFd();
     const auto is_waiting = [&] { return web_.netns().run("ss -Htn state last-ack").contains(":7000"); };
     ASSERT_TRUE(eventually(is_waiting));
     web_.netns().run("sleep 0.1; nft delete table inet lost");
     EXPECT_TRUE(eventually([&] { return !is_waiting(); }));
+    EXPECT_EQ(counted("unsolicited"), before) << "it comes to its end without an answer too, in a minute";
+}
+
+// Its firewall answers a SYN before there is a socket.
+TEST_P(HostDeviceTest, AServiceBehindASynProxyIsReached) {
+    if (!node().succeeds("nft 'table inet shield { "
+                         "chain raw { type filter hook prerouting priority raw; tcp dport 7 tcp flags syn notrack; }; "
+                         "chain in { type filter hook input priority 0; tcp dport 7 ct state invalid,untracked "
+                         "synproxy mss 1400 wscale 7 timestamp sack-perm; ct state invalid drop; }; }' && "
+                         "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0")) {
+        GTEST_SKIP() << "this kernel has no SYNPROXY of nftables";
+    }
+    const EchoServer server(node(), net.gateway);
+    const Address service = echo_at(net.gateway);
+    const UniqueFd client = socket_in(web_.netns(), service, SOCK_STREAM);
+    EXPECT_EQ(::connect(client.get(), service.get(), service.size), 0) << std::strerror(errno);
 }
 
 // As an administrator expects of them.

@@ -374,6 +374,30 @@ TEST_P(PublishedForABridgeTest, IsReachedWithTheContainersOwnAddress) {
     EXPECT_TRUE(is_echoed(other_, net.container));
 }
 
+// Docker has bridges ask the firewall, which has begun to translate what netkitd's program sees then.
+TEST_P(PublishedForABridgeTest, IsReachedWhereBridgesAskTheFirewall) {
+    const std::string family = net.option == "-4" ? "ip" : "ip6";
+    if (!node().succeeds(formatted("sysctl -qw net.bridge.bridge-nf-call-{}tables=1", family))) {
+        GTEST_SKIP() << "this kernel's bridges ask no firewall";
+    }
+    configure(formatted(
+        R"({{"masquerade": {{"non_masquerade_cidrs": ["{}"]}}, "networks": {{"default": {{"accept_forwarded": true}}}}}})",
+        net.other_prefix));
+    ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
+    node().run(
+        formatted("nft 'add chain {0} theirs post {{ type nat hook postrouting priority srcnat; }}; "
+                  "add rule {0} theirs post ct status dnat masquerade; "
+                  "add rule {0} theirs nat meta l4proto {{ tcp, udp }} th dport 9999 dnat to {1}:7'",
+                  family, net.option == "-4" ? net.container : "[" + net.container + "]"));
+    expect_reached(SOCK_STREAM);
+    expect_reached(SOCK_DGRAM);
+    // And the other way round.
+    const EchoServer ours(web_.netns(), net.container);
+    const Address published = with_port(echo_at(net.node), 9999);
+    const UniqueFd client = socket_in(other_, published, SOCK_STREAM);
+    EXPECT_EQ(::connect(client.get(), published.get(), published.size), 0) << std::strerror(errno);
+}
+
 TEST_P(ReachTest, ADeviceThatIsRenamedGoesOnAndOneThatGoesIsForgotten) {
     add_card("up1");
     ASSERT_TRUE(comes_to_be_an_uplink("up1"));

@@ -127,12 +127,14 @@ TEST_F(UplinkTest, HasItsGlobalAddressesAndMayBeTheWayOut) {
 
 TEST_F(UplinkTest, AnIpv6DefaultRouteMakesAWayOut) {
     add_wire("up0", 1);
+    add_wire("lan0", 2);
     node().run("ip -6 route add default via 2001:db8::ff");
     EXPECT_THAT(out(), ElementsAre("up0"));
 }
 
 TEST_F(UplinkTest, SoDoesOneThatARouterAdvertises) {
     add_wire("up0", 1);
+    add_wire("lan0", 2);
     node().run("ip -6 route add default via 2001:db8::ff proto ra");
     EXPECT_THAT(out(), ElementsAre("up0"));
 }

@@ -84,8 +84,9 @@ static __always_inline bool nk_was_sent_by_rule(struct __sk_buff *skb, const str
 	return nk_ct_is_reply(skb) && nk_ct_tuple(skb, NK_CT_BEGINNING, &tuple) && nk_was_sent(&tuple, target->id);
 }
 
-// Of a packet to the address of this endpoint, whether it is such an answer. It reads the packet by itself, for the
-// caller's stack.
+// Of a packet to the address of this endpoint, whether it is such an answer, or the host's rules have a hand in it
+// already (net.bridge.bridge-nf-call-iptables): what they began the stack has to finish. It reads the packet by itself,
+// for the caller's stack.
 static __noinline bool nk_is_answer_to_rule(struct __sk_buff *skb, enum nk_family family, __u32 endpoint_id)
 {
 	struct nk_flow6_key key;
@@ -93,8 +94,11 @@ static __noinline bool nk_is_answer_to_rule(struct __sk_buff *skb, enum nk_famil
 	struct nk_l4 l4;
 	struct nk_ip ip;
 
-	if (!nk_is_inner_bridge(skb->ifindex) || !nk_parse_ip(skb, family, &ip, &key) ||
-	    nk_parse_l4(skb, &ip, &l4, &key) != NK_L4_OK)
+	if (!nk_is_inner_bridge(skb->ifindex))
+		return false;
+	if (nk_ct_translated(skb))
+		return true;
+	if (!nk_parse_ip(skb, family, &ip, &key) || nk_parse_l4(skb, &ip, &l4, &key) != NK_L4_OK)
 		return false;
 	answer = (struct nk_ct_tuple){
 	    .saddr = key.saddr,
