@@ -294,7 +294,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
 	X(NK_DROP_NO_FLOW,            "no-flow",             "a reset, echo reply or ICMP error that belongs to no flow, or the host's reset from a port of the pool") \
-	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside, or forwarded by the host, to a container's own address") \
+	X(NK_DROP_UNSOLICITED,        "unsolicited",         "from outside, or forwarded by the host, to a container's own address, where neither `non_masquerade_cidrs` nor `accept_forwarded` lets it in") \
 	X(NK_DROP_UNTRANSLATED,       "untranslated-source", "would have left an uplink with a container's address") \
 	X(NK_DROP_REWRITE_FAILED,     "rewrite-failed",      "the kernel could not change the packet (out of memory)") \
 	X(NK_DROP_SCTP_PORT,          "sctp-port",           "an SCTP port that is taken, or not of the pool: it must be kept") \

@@ -180,7 +180,8 @@ Result<std::vector<std::string>> chains_that_give_any_port() {
     // Where some rule names ports, the others are for what has none, such as ICMP.
     std::map<std::string, GivesPort> chains;
     NK_TRY(dump(NFT_MSG_GETRULE, "list the firewall's rules", [&](const nlmsghdr& message) {
-        if (const auto rule = read_rule(message)) {
+        // What leaves by netkitd0 goes to containers, and comes back to no uplink.
+        if (const auto rule = read_rule(message); rule && !rule->names_host_device) {
             GivesPort& port = chains[rule->chain];
             port = std::max(port, rule->port);
         }

@@ -200,15 +200,19 @@ Finding check_firewall(const Host& host) {
     if (!chains) {
         return cannot_look(kCheck, chains.error());
     }
+    std::vector<std::string> names;
     for (const link::FilterChain& chain : *chains) {
         if (chain.hook == link::FilterChain::Hook::forward && (chain.drops || chain.has_rules)) {
-            return {.check = kCheck,
-                    .verdict = Verdict::warn,
-                    .text = formatted("the firewall filters what this host forwards ({}{}): that does not hold for "
-                                      "containers, most of whose packets do not come there",
-                                      chain.name, chain.drops ? ", policy drop" : ""),
-                    .fix = "separate containers by networks (`isolated`), or filter where their packets arrive"};
+            names.push_back(chain.name + (chain.drops ? ", policy drop" : ""));
         }
+    }
+    if (!names.empty()) {
+        return {.check = kCheck,
+                .verdict = Verdict::warn,
+                .text = formatted("the firewall filters what this host forwards ({}): that does not hold for "
+                                  "containers, most of whose packets do not come there",
+                                  join(names, {}, "; ")),
+                .fix = "separate containers by networks (`isolated`), or filter where their packets arrive"};
     }
     return {.check = kCheck, .verdict = Verdict::ok, .text = "nothing is filtered that this host forwards", .fix = ""};
 }
@@ -253,8 +257,9 @@ Finding check_other_nats(const Host& host) {
                           "container's connection has, that connection is ended",
                           join(*chains, {}, "; ")),
         .fix =
-            "before it, give ports outside `masquerade.ports`: `meta l4proto { tcp, udp, icmp, ipv6-icmp } masquerade "
-            "to :32768-49151` in nftables, `-p tcp -j MASQUERADE --to-ports 32768-49151` in iptables, and for udp"};
+            "before it, in a table of your own (priority srcnat - 1), give ports outside `masquerade.ports`: `meta "
+            "l4proto { tcp, udp, icmp, ipv6-icmp } masquerade to :32768-49151`; in iptables' own chain `-p tcp -j "
+            "MASQUERADE --to-ports 32768-49151`, and for udp. (Then this stays: which comes first is not looked at.)"};
 }
 
 Finding check_last_errors(const Host& host) {

@@ -257,6 +257,11 @@ TEST_F(DoctorTest, AFirewallThatContainersPassBy) {
     expect("firewall", Verdict::warn, "does not hold for containers", "isolated");
     chains(false, false);
     EXPECT_EQ(finding("firewall").verdict, Verdict::ok);
+    host_.filter_chains = [] {
+        return std::vector{link::FilterChain{.name = "inet netavark FORWARD", .has_rules = true},
+                           link::FilterChain{.name = "inet fw f", .drops = true}};
+    };
+    expect("firewall", Verdict::warn, "(inet netavark FORWARD; inet fw f, policy drop)", "isolated");
 }
 
 TEST_F(DoctorTest, AFirewallThatKeepsContainersFromTheHost) {
