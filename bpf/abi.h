@@ -145,6 +145,10 @@ struct nk_endpoint6_key {
 };
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
 
+enum nk_endpoint_flag {
+	NK_ENDPOINT_PUBLISHED = 1 << 0, // some of its ports are in the map `published_as`
+};
+
 struct nk_endpoint {
 	__u32 ifindex;	   // the host's end: netkit primary or veth
 	__u32 id;	   // the daemon's endpoint number, never reused while flows of it exist
@@ -152,7 +156,7 @@ struct nk_endpoint {
 	__u32 device_mode; // enum nk_device_mode
 	__u8 peer_mac[6];  // the container's end; zero in L3 netkit mode
 	__u8 host_mac[6];  // the host's end; zero in L3 netkit mode
-	__u32 flags;	   // none yet
+	__u32 flags;	   // enum nk_endpoint_flag
 };
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint) == 32, "nk_endpoint");
 
@@ -199,6 +203,10 @@ enum nk_flow_flag {
 	NK_FLOW_RST = 1 << 2, // a RST, or SCTP's ABORT: the container's is written to both halves, the other to its own
 	NK_FLOW_ANSWERED = 1 << 3, // a reply was seen that was no RST (written to both halves)
 	NK_FLOW_WITNESS = 1 << 4,  // forward: it began at a socket that can be looked up (lib/nat/owner_socket.h)
+	NK_FLOW_INBOUND = 1 << 5,  // somebody outside began it, to a published port (written to both halves)
+	// reverse: its container has not taken it up yet. It is not counted, and gives way to the latest of its like
+	// (lib/nat/arrival.h).
+	NK_FLOW_ARRIVING = 1 << 6,
 };
 
 struct nk_flow {
@@ -235,6 +243,61 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 // Owner of those that somebody has only begun: there are as many.
 #define NK_HOST_ASKED_ID 0xfffffffe
 #define NK_HOST_ANSWERS 2048
+
+// ---- Published ports --------------------------------------------------------------------------------------------
+//
+// A frontend is a port of the host's where somebody outside reaches a container: map `frontends`, to where it leads.
+// Written last, and removed first: the port's bit in `.data.published`, without which nobody asks for a frontend.
+
+struct nk_service_key {
+	struct nk_addr addr; // zero: any of `published_addresses`
+	__be16 port;
+	__u8 proto;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
+	__u8 family; // AF_INET, AF_INET6
+};
+NK_STATIC_ASSERT(sizeof(struct nk_service_key) == 20, "nk_service_key");
+
+struct nk_frontend {
+	struct nk_addr addr; // the container's
+	__be16 port;
+	__u16 reserved;
+	__u32 endpoint_id; // nk_endpoint.id
+};
+NK_STATIC_ASSERT(sizeof(struct nk_frontend) == 24, "nk_frontend");
+
+// The other way round, map `published_as`: a container's address and port, to the key of the frontend that leads there;
+// of several, to one.
+
+// Those of the host's own addresses where a port is that is published without one: map `published_addresses`.
+struct nk_address_key {
+	struct nk_addr addr;
+	__u32 family; // AF_INET, AF_INET6
+};
+NK_STATIC_ASSERT(sizeof(struct nk_address_key) == 20, "nk_address_key");
+
+enum nk_published_table {
+	NK_PUBLISHED_TCP,
+	NK_PUBLISHED_UDP,
+	NK_PUBLISHED_SCTP,
+	NK_PUBLISHED_TABLES,
+};
+
+#define NK_PORTS_IN_WORD 64
+#define NK_PORT_WORDS (65536 / NK_PORTS_IN_WORD)
+
+// One global, `.data.published`.
+struct nk_published {
+	__u32 count; // of frontends: while there is none, nothing more is asked
+	__u32 reserved;
+	__u64 ports[NK_PUBLISHED_TABLES][NK_PORT_WORDS]; // a bit a port, of any address and family
+};
+NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192, "nk_published");
+
+#define NK_MAX_FRONTENDS 65536
+#define NK_MAX_PUBLISHED_ADDRESSES 1024
+
+// How many flows of both families may be NK_FLOW_ARRIVING.
+#define NK_ARRIVALS 2048
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
 //
@@ -306,6 +369,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_PORT_TAKEN,         "port-taken",          "the host, or another NAT on it, sends from their port: keep those off the port pool (netd/README.md)") \
 	X(NK_DROP_NO_CONTAINER,       "no-container",        "to an address of a network that no container has: answered as unreachable") \
 	X(NK_DROP_POLICY_RULE,        "policy-rule",         "an IPv6 policy rule suppresses routes (status): by which way, containers can't tell") \
+	X(NK_DROP_PORT_CLASH,         "port-clash",          "one client's port to two published ports that lead to the same one of a container's") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.
@@ -325,7 +389,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_EVENT_COPY_ENDED,        "copy-ended",          "such copies that were not needed: the packet itself left") \
 	X(NK_EVENT_HOST_FLOW,         "host-flow",           "flows of the host, or of another NAT on it, from a port of the pool") \
 	X(NK_EVENT_HOST_TOOK_PORT,    "host-took-port",      "such flows that ended a container's with the same port to the same remote") \
-	X(NK_EVENT_HOST_FLOW_REFUSED, "host-flow-refused",   "such flows beyond the host's share of the flow table: containers may take their ports")
+	X(NK_EVENT_HOST_FLOW_REFUSED, "host-flow-refused",   "such flows beyond the host's share of the flow table: containers may take their ports") \
+	X(NK_EVENT_FLOW_ARRIVED,      "flow-arrived",        "flows that somebody outside began, to published ports")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

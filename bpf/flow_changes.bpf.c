@@ -47,7 +47,8 @@ static long nk_insert_one(__u32 index, struct nk_items *items)
 		return 1;
 	family = insertion.family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
 	insertion.answer = -nk_flow_insert(family, &insertion.key, &insertion.value);
-	if (!insertion.answer && insertion.key.direction == NK_FLOW_REVERSE)
+	if (!insertion.answer && insertion.key.direction == NK_FLOW_REVERSE &&
+	    !(insertion.value.flags & NK_FLOW_ARRIVING))
 		nk_flow_count_one(family, nk_flow_counts_of(insertion.value.endpoint_id));
 	return !nk_answer_item(items, index, &insertion, sizeof(insertion));
 }

@@ -285,6 +285,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, struct nk_out *o
 	m->endpoint_id = out->source->id;
 	m->endpoint_ifindex = out->source->ifindex;
 	m->home = out->source->home;
+	m->endpoint_flags = out->source->flags;
 	m->network_flags = out->network ? out->network->flags : 0;
 	if (m->network_flags & NK_NETWORK_FIXED_SOURCE)
 		m->network_source = nk_network_addr(&out->network->source);
@@ -293,7 +294,7 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, struct nk_out *o
 }
 
 // A connection that was masqueraded before the configuration said otherwise stays so: its other end knows it by that
-// address.
+// address. As does who began one, to a published port.
 static __always_inline bool nk_was_masqueraded(const struct nk_out *out)
 {
 	const struct nk_flow *flow;
@@ -301,7 +302,7 @@ static __always_inline bool nk_was_masqueraded(const struct nk_out *out)
 	if (out->l4_result != NK_L4_OK)
 		return false;
 	flow = nk_flow_find(out->ip.family, out->key);
-	return flow && nk_flow_answered(flow) && flow->endpoint_id == out->source->id;
+	return flow && (nk_flow_answered(flow) || nk_flow_is_inbound(flow)) && flow->endpoint_id == out->source->id;
 }
 
 // An endpoint outside every network is a configuration the programs have not seen yet: nothing leaves untranslated.

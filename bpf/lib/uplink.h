@@ -15,6 +15,7 @@
 #include "lib/counters.h"
 #include "lib/endpoint.h"
 #include "lib/host_device.h"
+#include "lib/nat/arrival.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_reply.h"
 #include "lib/packet/fragment.h"
@@ -62,6 +63,8 @@ static __always_inline int nk_reply(struct __sk_buff *skb, const struct nk_ip *i
 	if (ip->ttl <= 1)
 		return nk_flow_of_container(to.family, &to.key) ? nk_drop(skb, NK_DROP_TTL) : TCX_NEXT;
 	result = nk_flow_inbound(skb, &to);
+	if (result == NK_NO_FLOW && nk_is_published(key->proto, key->dport))
+		result = nk_flow_arrive(skb, &to);
 	if (result >= 0)
 		return nk_drop(skb, result);
 	if (result != NK_OK)
@@ -79,7 +82,7 @@ static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip 
 	key->direction = NK_FLOW_REVERSE;
 	switch (nk_parse_l4(skb, ip, &l4, key)) {
 	case NK_L4_OK:
-		return nk_port_may_be_ours(key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
+		return nk_port_may_be_ours(key->proto, key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
 	case NK_L4_ICMP_ERROR:
 		return ip->fragment ? TCX_NEXT : nk_error_from_uplink(skb, ip, key);
 	default:

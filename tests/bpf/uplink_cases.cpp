@@ -369,6 +369,57 @@ std::vector<VerdictCase> from_host_prefix(const Net& net) {
     };
 }
 
+datapath::Frontend frontend(const Net& net, std::uint16_t port, std::uint8_t protocol) {
+    return {.address = std::nullopt,
+            .port = port,
+            .protocol = protocol,
+            .container = IpAddr::parse(net.web).value(),
+            .container_port = 80,
+            .endpoint_id = 1};
+}
+
+// web's port 80, by 8080 and 8081.
+VerdictCase with_published(const Net& net, VerdictCase row, std::uint8_t protocol = IPPROTO_TCP) {
+    row.prepare = [&net, protocol](TestNode& node) {
+        ASSERT_TRUE(node.publish(frontend(net, 8080, protocol)));
+        ASSERT_TRUE(node.publish(frontend(net, 8081, protocol)));
+    };
+    return row;
+}
+
+VerdictCase arrives(std::string name, Packet packet, Packet becomes) {
+    VerdictCase arrival = row(std::move(name), Verdict::redirect, {{"flow-arrived", 1}}, std::move(packet));
+    arrival.becomes = becomes.ttl(63);
+    return arrival;
+}
+
+std::vector<VerdictCase> to_published(const Net& net) {
+    const Packet syn = to_node(net).tcp(50000, 8080).syn();
+    const Packet datagram = to_node(net).udp(50000, 8080);
+    VerdictCase clash = in_drop("BothPortsFromOne", "port-clash", to_node(net).tcp(50000, 8081).syn());
+    clash.prepare = [&net, syn](TestNode& node) {
+        ASSERT_TRUE(node.publish(frontend(net, 8080, IPPROTO_TCP)));
+        ASSERT_TRUE(node.publish(frontend(net, 8081, IPPROTO_TCP)));
+        ASSERT_EQ(node.run(Program::uplink_ingress, "eth0", syn)->verdict, Verdict::redirect);
+    };
+    return {
+        with_published(net, arrives("Syn", syn, Packet(syn).to(net.web, 80))),
+        with_published(net, arrives("Data", to_node(net).tcp(50000, 8080).ack(),
+                                    to_node(net).tcp(50000, 8080).ack().to(net.web, 80))),
+        with_published(net, arrives("Datagram", datagram, Packet(datagram).to(net.web, 80)), IPPROTO_UDP),
+        with_published(net, in_drop("Reset", "no-flow", to_node(net).tcp(50000, 8080).rst())),
+        with_published(net, in_drop("SynAck", "no-flow", to_node(net).tcp(50000, 8080).syn().ack())),
+        with_published(
+            net, in_drop("FromAContainersAddress", "unsolicited", to_node_from(net, net.db).tcp(50000, 8080).syn())),
+        with_published(net, in_pass("OfAnotherProtocol", datagram)),
+        with_published(net, in_pass("ToAnotherPort", to_node(net).tcp(50000, 8082).syn())),
+        with_published(
+            net, in_pass("ToAnotherMachine",
+                         Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, net.other_node).tcp(50000, 8080).syn())),
+        clash,
+    };
+}
+
 }  // namespace
 
 std::vector<VerdictTable> uplink_tables() {
@@ -380,6 +431,7 @@ std::vector<VerdictTable> uplink_tables() {
         tables.push_back({Program::uplink_ingress, "NonMasquerade", from_where_it_is_routed(*net), net->name});
         tables.push_back({Program::uplink_ingress, "Replies", replies(*net), net->name});
         tables.push_back({Program::uplink_ingress, "RefusedReplies", refused_replies(*net), net->name});
+        tables.push_back({Program::uplink_ingress, "PublishedPort", to_published(*net), net->name});
         tables.push_back({Program::uplink_ingress, "InnerBridge", from_inner_bridge(*net), net->name});
         tables.push_back({Program::uplink_ingress, "DuringAnUpgrade", during_an_upgrade(*net), net->name});
         tables.push_back({Program::uplink_ingress, "HostPrefix", to_host_prefix(*net), net->name});

@@ -269,8 +269,11 @@ std::string host_port(const nk_addr& address, __be16 port) {
 }
 
 std::string flag_names(std::uint32_t flags) {
-    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 3> kFlags{
-        {{NK_FLOW_SYN, "SYN"}, {NK_FLOW_FIN, "FIN"}, {NK_FLOW_RST, "RST"}}};
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 5> kFlags{{{NK_FLOW_SYN, "SYN"},
+                                                                                {NK_FLOW_FIN, "FIN"},
+                                                                                {NK_FLOW_RST, "RST"},
+                                                                                {NK_FLOW_INBOUND, "INBOUND"},
+                                                                                {NK_FLOW_ARRIVING, "ARRIVING"}}};
     const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
     return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }
@@ -360,7 +363,8 @@ void TestNode::LinkCloser::operator()(bpf_link* link) const {
     bpf_link__destroy(link);
 }
 
-TestNode::TestNode(Skeleton skeleton, const Options& options) : options_(options), skeleton_(std::move(skeleton)) {}
+TestNode::TestNode(Skeleton skeleton, const Options& options)
+    : options_(options), skeleton_(std::move(skeleton)), frontends_(maps_of_frontends()) {}
 TestNode::TestNode(TestNode&&) noexcept = default;
 
 TestNode::~TestNode() {
@@ -389,6 +393,7 @@ TestNode::Skeleton TestNode::take_idle(const Options& options) {
         clear(*map);
     }
     skeleton->data_node->node = {};
+    skeleton->data_published->published = {};
     return skeleton;
 }
 
@@ -432,7 +437,17 @@ std::uint16_t first_fragment_id(std::string_view destination) {
     return static_cast<std::uint16_t>(sip_hash(kSecret, 0, to_nk_addr(destination).word[0]) >> 32);
 }
 
+datapath::Frontends::Maps TestNode::maps_of_frontends() const {
+    const auto& maps = skeleton_->maps;
+    return {.frontends = bpf_map__fd(maps.frontends),
+            .published_as = bpf_map__fd(maps.published_as),
+            .addresses = bpf_map__fd(maps.published_addresses),
+            .published = &skeleton_->data_published->published};
+}
+
 void TestNode::reset(const Options& options) const {
+    skeleton_->data_published->published = {};
+    frontends_ = datapath::Frontends(maps_of_frontends());
     settings() = {};
     configure(settings(), options);
     set_uplinks({"eth0", "eth1"});
@@ -446,8 +461,9 @@ void TestNode::reset(const Options& options) const {
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
-    for (const bpf_map* map : {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts,
-                               skeleton_->maps.neighbour_shares}) {
+    for (const bpf_map* map :
+         {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts, skeleton_->maps.neighbour_shares,
+          skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.published_addresses}) {
         clear_hash(*map);
     }
 }
@@ -605,6 +621,24 @@ Result<void> TestNode::add_endpoint(std::string_view address, std::string_view d
         return fail_errno(errno, "add endpoint {}", address);
     }
     return {};
+}
+
+Result<void> TestNode::publish(const datapath::Frontend& frontend) {
+    const nk_addr key = to_nk_addr(frontend.container.to_string());
+    const int map = bpf_map__fd(frontend.container.is_v4() ? skeleton_->maps.endpoints4 : skeleton_->maps.endpoints6);
+    nk_endpoint endpoint{};
+    if (bpf_map_lookup_elem(map, &key, &endpoint) != 0) {
+        return fail_errno(errno, "find endpoint {}", frontend.container.to_string());
+    }
+    endpoint.flags |= NK_ENDPOINT_PUBLISHED;
+    bpf_map_update_elem(map, &key, &endpoint, BPF_ANY);
+    const std::vector<IpAddr> own{IpAddr::parse("203.0.113.2").value(), IpAddr::parse("2001:db8:113::2").value()};
+    NK_TRY(frontends_.set_addresses(own));
+    return frontends_.put(std::span(&frontend, 1));
+}
+
+Result<void> TestNode::take_back(const datapath::Frontend& frontend) {
+    return frontends_.remove(std::span(&frontend, 1));
 }
 
 Result<void> TestNode::update(const nk_flow6_key& key, const nk_flow& value) const {

@@ -24,6 +24,7 @@
 
 #include "abi.h"
 #include "base/result.h"
+#include "datapath/frontends.h"
 #include "harness/netns.h"
 #include "harness/packet.h"
 
@@ -129,6 +130,9 @@ public:
     [[nodiscard]] std::vector<std::uint64_t> port_tries() const;
     [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
                                             nk_device_mode mode = NK_DEVICE_VETH) const;
+    // From now on `endpoint_id`, which has the container's address, is known as one with published ports.
+    [[nodiscard]] Result<void> publish(const datapath::Frontend& frontend);
+    [[nodiscard]] Result<void> take_back(const datapath::Frontend& frontend);
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
@@ -182,6 +186,7 @@ private:
     [[nodiscard]] static Skeleton take_idle(const Options& options);
     TestNode(Skeleton skeleton, const Options& options);
 
+    [[nodiscard]] datapath::Frontends::Maps maps_of_frontends() const;
     [[nodiscard]] bpf_program* program(Program program) const;
     [[nodiscard]] int program_fd(Program program) const;
     // Calls `use` with the map, and the key and value of each of its entries.
@@ -190,6 +195,7 @@ private:
     Options options_;
     Skeleton skeleton_;
     std::vector<Link> links_;
+    mutable datapath::Frontends frontends_;  // what is in the maps: reset() empties them
 };
 
 // Addresses on the wire of the test node's devices.

@@ -130,7 +130,7 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 
 	if (!nk_parse_plain_ports(skb, family, &p))
 		return NK_LONG_WAY;
-	if (!nk_port_may_be_ours(p.dport)) {
+	if (!nk_port_may_be_ours(p.proto, p.dport)) {
 		network = nk_destination_network(family, p.ip);
 		return network ? nk_fast_to_network(skb, family, &p, network) : TCX_NEXT;
 	}

@@ -190,6 +190,12 @@ static __always_inline bool nk_flow_answered(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_ANSWERED;
 }
 
+// Whether somebody outside began it (arrival.h).
+static __always_inline bool nk_flow_is_inbound(const struct nk_flow *flow)
+{
+	return flow->flags & NK_FLOW_INBOUND;
+}
+
 // Whether a packet to the reverse half `flow`, which was found under `key`, may come by the device that it came by: by
 // any, as routers choose the way back; but from an inner bridge comes only what answers what goes there, or each of its
 // containers could answer for anybody.
@@ -206,19 +212,24 @@ static __always_inline bool nk_flow_comes_by(struct __sk_buff *skb, enum nk_fami
 	return forward && forward->ifindex == skb->ifindex;
 }
 
-// A SYN from the container on a connection that had ended begins a new one under the same ports, without a reply yet.
+// What a flow is, whatever it has seen.
+#define NK_FLOW_KIND (NK_FLOW_INBOUND | NK_FLOW_ARRIVING)
+
+// A SYN of the end that began a connection, when that has ended, begins a new one under the same ports, without a reply
+// yet.
 static __always_inline void nk_flow_restart(struct nk_flow *flow, struct nk_flow *other)
 {
 	flow->created_ns = other->created_ns = flow->last_seen_ns;
 	other->stamp = 0;
-	other->flags = 0;
-	flow->flags = NK_FLOW_SYN;
+	other->flags &= NK_FLOW_KIND;
+	flow->flags = NK_FLOW_SYN | (flow->flags & NK_FLOW_KIND);
 }
 
 static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_key *key, struct nk_flow *flow,
 				   __u8 tcp_flags)
 {
-	bool begins = nk_is_beginning(tcp_flags) && key->direction == NK_FLOW_FORWARD;
+	__u8 beginning = nk_flow_is_inbound(flow) ? NK_FLOW_REVERSE : NK_FLOW_FORWARD;
+	bool begins = nk_is_beginning(tcp_flags) && key->direction == beginning;
 	struct nk_flow *other = NULL;
 
 	if (begins || ((tcp_flags & NK_TCP_RST) && key->direction == NK_FLOW_FORWARD)) {

@@ -8,7 +8,9 @@
 #include "lib/hash.h"
 #include "lib/nat/host_socket.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_reply.h"
 #include "lib/nat/flow_share.h"
+#include "lib/nat/frontend.h"
 #include "lib/nat/masquerade.h"
 #include "lib/route/multipath.h"
 #include "lib/node.h"
@@ -138,6 +140,26 @@ static __always_inline bool nk_port_is_taken(const struct nk_masquerade *m, __be
 	return false;
 }
 
+// What a container sends from a port that is published, and no flow is known of. A connection it may begin like any
+// other. All else is of one that somebody outside began: what is lost of that comes back with what that one sends next,
+// and from another port it would mean nothing to him. Without connections nobody can tell, so that it leaves from the
+// port by which it is known outside. NK_OK, or why not.
+static __noinline int nk_check_published(struct nk_masquerade *m)
+{
+	struct nk_service_key own = {
+	    .addr = m->key.saddr, .port = m->key.sport, .proto = m->key.proto, .family = m->family};
+	const struct nk_service_key *frontend = bpf_map_lookup_elem(&published_as, &own);
+
+	if (!frontend)
+		return NK_OK;
+	if (m->key.proto == IPPROTO_UDP) {
+		m->published_port = frontend->port;
+		m->published_addr = frontend->addr;
+		return NK_OK;
+	}
+	return nk_is_beginning(m->tcp_flags) ? NK_OK : NK_DROP_NO_FLOW;
+}
+
 // A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
 // it must be of the pool.
 static __always_inline bool nk_keeps_port(__u8 proto)
@@ -170,6 +192,8 @@ static __always_inline __be16 nk_port_candidate(const struct nk_masquerade *m, c
 {
 	__u32 wanted = bpf_ntohs(m->key.sport);
 
+	if (m->published_port)
+		return m->published_port;
 	if (!attempt && (nk_keeps_port(m->key.proto) || nk_may_have_port(pool, wanted, m->home)))
 		return m->key.sport;
 	if (!attempt)
@@ -189,8 +213,9 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 
 	m->tries = attempt + 1;
 	m->port = nk_port_candidate(m, &pool, attempt);
-	if ((attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
-	    nk_port_of_host(search->skb, m, m->port))
+	if (!m->published_port && (nk_is_published(m->key.proto, m->port) ||
+				   (attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
+				   nk_port_of_host(search->skb, m, m->port)))
 		return 0;
 	search->claim = nk_flow_claim(m, &m->addr, m->port, search->may_begin);
 	return search->claim != NK_CLAIM_TAKEN;
@@ -289,7 +314,8 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 
 	if (m->tcp_flags & NK_TCP_RST)
 		return NK_DROP_NO_FLOW;
-	m->addr = nk_masquerade_source(skb, m, route);
+	m->addr =
+	    nk_addr_is_unset(m->family, &m->published_addr) ? nk_masquerade_source(skb, m, route) : m->published_addr;
 	// An uplink without an address lends one from another device, and that may be a gateway of ours.
 	if (nk_addr_is_unset(m->family, &m->addr) || nk_network(m->family, &m->addr))
 		return NK_DROP_NO_SOURCE;
@@ -301,7 +327,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
 	counts = nk_flow_counts_of(m->endpoint_id);
 	search.may_begin = nk_flow_may_begin(m->family, counts);
-	if (!nk_port_try(0, &search) && !nk_keeps_port(m->key.proto) && search.may_begin)
+	if (!nk_port_try(0, &search) && !nk_keeps_port(m->key.proto) && !m->published_port && search.may_begin)
 		nk_search_port(&search);
 	if (search.claim == NK_CLAIM_TAKEN || search.claim == NK_CLAIM_FAILED)
 		return nk_refused_claim(&search, nk_keeps_port(m->key.proto));
@@ -323,10 +349,12 @@ static __always_inline void nk_flow_use(struct nk_masquerade *m, const struct nk
 }
 
 // Whether a flow that was found is still this container's (its address may have a new owner), still has a way, and the
-// host still has its address.
+// host still has its address. Of one that somebody outside began, its frontend says so.
 static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
+	if (nk_flow_is_inbound(flow))
+		return nk_is_frontend_of(m->family, &flow->addr, flow->port, m->key.proto, m->endpoint_id);
 	return flow->endpoint_id == m->endpoint_id && nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
@@ -342,6 +370,28 @@ static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const s
 		nk_flow_remove(m->family, &m->key, flow);
 }
 
+// What the container sends on a flow that somebody outside began. As long as it has not taken it up (arrival.h), the
+// next packet is looked at as well.
+static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_flow *flow)
+{
+	struct nk_flow6_key reverse_key = nk_flow_other_key(&m->key, flow);
+	struct nk_flow *reverse = nk_flow_other_half(m->family, &m->key, &reverse_key, m->endpoint_id);
+	bool is_tcp = m->key.proto == IPPROTO_TCP;
+
+	if (!reverse)
+		return 0;
+	if (!(m->tcp_flags & NK_TCP_RST)) {
+		__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
+		__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
+	}
+	if (is_tcp && !(m->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) && reverse->flags & NK_FLOW_ARRIVING &&
+	    nk_flow_take_up(m->family, reverse) && nk_has_findable_socket(skb, IPPROTO_TCP))
+		__sync_fetch_and_or(&flow->flags, NK_FLOW_WITNESS);
+	if (reverse->flags & NK_FLOW_ARRIVING)
+		flow->stamp = 0;
+	return 0;
+}
+
 static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
 	struct nk_flow *flow = nk_flow_find(m->family, &m->key);
@@ -353,6 +403,10 @@ static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade
 		return false;
 	}
 	nk_flow_use(m, route, flow);
+	if (nk_flow_is_inbound(flow)) {
+		nk_flow_goes_back(skb, m, flow);
+		return true;
+	}
 	// Used anew, by another socket perhaps.
 	if (nk_is_beginning(m->tcp_flags) && nk_has_findable_socket(skb, m->key.proto) && m->key.proto == IPPROTO_TCP)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_WITNESS);
@@ -362,7 +416,14 @@ static __noinline bool nk_flow_known(struct __sk_buff *skb, struct nk_masquerade
 // NK_OK with m->addr and m->port set, or the reason to drop.
 NK_GLOBAL int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m, struct nk_route *route)
 {
+	int result;
+
 	if (!m || !route)
 		return NK_DROP_ROUTE;
-	return nk_flow_known(skb, m, route) ? NK_OK : nk_flow_create(skb, m, route);
+	if (nk_flow_known(skb, m, route))
+		return NK_OK;
+	m->published_port = 0;
+	m->published_addr = (struct nk_addr){};
+	result = m->endpoint_flags & NK_ENDPOINT_PUBLISHED ? nk_check_published(m) : NK_OK;
+	return result == NK_OK ? nk_flow_create(skb, m, route) : result;
 }

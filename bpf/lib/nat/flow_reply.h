@@ -6,6 +6,7 @@
 #include "lib/endpoint_drops.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_share.h"
+#include "lib/nat/frontend.h"
 #include "lib/nat/host_socket.h"
 #include "lib/node.h"
 #include "lib/packet/skb.h"
@@ -84,6 +85,26 @@ static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_d
 	return true;
 }
 
+// Its container has taken up a flow that somebody outside began (arrival.h), which counts from now on, if there is room
+// in its share. Else it stays as it was.
+static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *reverse)
+{
+	struct nk_flow_counts *counts = nk_flow_counts_of(reverse->endpoint_id);
+
+	if (!nk_flow_may_begin(family, counts))
+		return false;
+	if (__sync_fetch_and_and(&reverse->flags, ~NK_FLOW_ARRIVING) & NK_FLOW_ARRIVING)
+		nk_flow_count_one(family, counts);
+	return true;
+}
+
+// Of a protocol without connections, who sends again after he was answered has an address of his own.
+static __always_inline void nk_flow_comes_again(const struct nk_delivery *to, struct nk_flow *reverse)
+{
+	if (reverse->flags & NK_FLOW_ARRIVING && nk_flow_answered(reverse) && to->key.proto != IPPROTO_TCP)
+		nk_flow_take_up(to->family, reverse);
+}
+
 // NK_OK with `to` answered, NK_NO_FLOW, NK_HOST_FLOW, or the reason to drop. A reset ends a flow and is no reply: a
 // refused connection is forgotten soon.
 NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
@@ -99,17 +120,25 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return NK_HOST_FLOW;
 	}
-	if (nk_begins_from_outside(to))
+	// A container that starts again has another number: its clients' flows begin anew with it.
+	if (nk_flow_is_inbound(flow) &&
+	    !nk_is_frontend_of(to->family, &to->key.daddr, to->key.dport, to->key.proto, flow->endpoint_id)) {
+		nk_flow_remove(to->family, &to->key, flow);
+		return NK_NO_FLOW;
+	}
+	if (nk_begins_from_outside(to) && !nk_flow_is_inbound(flow))
 		return NK_NO_FLOW;
 	if (!nk_flow_comes_by(skb, to->family, &to->key, flow))
 		return NK_DROP_UNSOLICITED;
 	flow->container_ifindex = skb->ifindex;
-	if (nk_host_has_come(skb, to, flow))
+	if (!nk_flow_is_inbound(flow) && nk_host_has_come(skb, to, flow))
 		return NK_HOST_FLOW;
 	to->addr = flow->addr;
 	to->port = flow->port;
 	to->ifindex = flow->ifindex;
-	if (!nk_flow_answered(flow) && !(to->tcp_flags & NK_TCP_RST))
+	if (nk_flow_is_inbound(flow))
+		nk_flow_comes_again(to, flow);
+	else if (!nk_flow_answered(flow) && !(to->tcp_flags & NK_TCP_RST))
 		nk_flow_answer(skb, to, flow);
 	nk_flow_seen(to->family, &to->key, flow, bpf_ktime_get_coarse_ns(), nk_flags_from_outside(to));
 	if (nk_flow_answered(flow))

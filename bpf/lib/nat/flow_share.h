@@ -65,18 +65,27 @@ static __always_inline void nk_flow_count_one(enum nk_family family, struct nk_f
 		__sync_fetch_and_add(nk_flow_count(family, counts), 1);
 }
 
-// Takes it off again. Whether it was there.
-static __noinline bool nk_flow_remove_reverse(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id)
+// Removes one half; whether it was there. A reverse one is taken off the endpoint's, where its flow is counted (not
+// NK_FLOW_ARRIVING).
+static __noinline bool nk_flow_remove_half(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id,
+					   bool is_counted)
 {
 	struct nk_flow_counts *counts;
 
 	if (nk_flow_delete(family, key))
 		return false;
-	counts = bpf_map_lookup_elem(&flow_counts, &endpoint_id);
+	counts =
+	    is_counted && key->direction == NK_FLOW_REVERSE ? bpf_map_lookup_elem(&flow_counts, &endpoint_id) : NULL;
 	// What was not counted is not taken off: nothing here may come below zero.
 	if (counts && *nk_flow_count(family, counts))
 		__sync_fetch_and_sub(nk_flow_count(family, counts), 1);
 	return true;
+}
+
+static __always_inline bool nk_flow_remove_reverse(enum nk_family family, const struct nk_flow6_key *key,
+						   __u32 endpoint_id)
+{
+	return nk_flow_remove_half(family, key, endpoint_id, true);
 }
 
 // Removes the flow whose half `flow` was found under `key`, with its other half if that is there. A function of its
@@ -84,17 +93,12 @@ static __noinline bool nk_flow_remove_reverse(enum nk_family family, const struc
 static __noinline int nk_flow_remove(enum nk_family family, const struct nk_flow6_key *key, const struct nk_flow *flow)
 {
 	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
+	struct nk_flow *other = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
+	bool is_counted = !((flow->flags | (other ? other->flags : 0)) & NK_FLOW_ARRIVING);
 	__u32 endpoint_id = flow->endpoint_id;
-	bool has_other = nk_flow_other_half(family, key, &other_key, endpoint_id);
 
-	if (key->direction == NK_FLOW_FORWARD) {
-		if (has_other)
-			nk_flow_remove_reverse(family, &other_key, endpoint_id);
-		nk_flow_delete(family, key);
-	} else {
-		if (has_other)
-			nk_flow_delete(family, &other_key);
-		nk_flow_remove_reverse(family, key, endpoint_id);
-	}
+	if (other)
+		nk_flow_remove_half(family, &other_key, endpoint_id, is_counted);
+	nk_flow_remove_half(family, key, endpoint_id, is_counted);
 	return 0;
 }

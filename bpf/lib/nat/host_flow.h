@@ -25,6 +25,7 @@
 #include "lib/counters.h"
 #include "lib/endpoint_drops.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_ring.h"
 #include "lib/nat/flow_share.h"
 #include "lib/nat/ports.h"
 #include "lib/packet/edit.h"
@@ -228,54 +229,28 @@ static __always_inline bool nk_answers_anybody(struct __sk_buff *skb, enum nk_se
 	return socket && socket->protocol == leaving->key.proto && !socket->dst_port;
 }
 
-// Where the entries of answers are, in the order in which they began, of each owner its own. Each has its number in it.
-struct nk_host_answer {
-	struct nk_flow6_key key;
-	__u32 family;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2 * NK_HOST_ANSWERS);
-	__type(key, __u32);
-	__type(value, struct nk_host_answer);
-} host_answers SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, __u32);
-} host_answers_begun SEC(".maps");
-
 static __always_inline __u32 nk_answer_number(const struct nk_flow *flow)
 {
 	return flow->container_ifindex;
 }
 
-// Makes room for one more; its number. (Two CPUs at once may get one number: then the entry of one of them lives until
-// it is old.)
+// Makes room for one more; its number, which its entry has in it.
 static __noinline __u32 nk_host_answer_begins(enum nk_family family, const struct nk_flow6_key *key, __u32 owner)
 {
-	__u32 which = owner == NK_HOST_ASKED_ID, place, number;
-	__u32 *begun = bpf_map_lookup_elem(&host_answers_begun, &which);
-	struct nk_host_answer *answer;
+	__u32 number = 0;
+	struct nk_ring_place *place =
+	    nk_ring_next(owner == NK_HOST_ASKED_ID ? NK_RING_HOST_ASKED : NK_RING_HOST_ANSWERS, &number);
 	enum nk_family former;
 	struct nk_flow *flow;
 
-	if (!begun)
+	if (!place)
 		return 0;
-	number = ++*begun;
-	place = number % NK_HOST_ANSWERS + which * NK_HOST_ANSWERS;
-	answer = bpf_map_lookup_elem(&host_answers, &place);
-	if (!answer)
-		return 0;
-	former = answer->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
-	flow = nk_flow_find(former, &answer->key);
-	if (flow && flow->endpoint_id == owner && nk_answer_number(flow) == number - NK_HOST_ANSWERS)
-		nk_flow_remove_reverse(former, &answer->key, owner);
-	answer->key = *key;
-	answer->family = family;
+	former = place->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	flow = nk_flow_find(former, &place->key);
+	if (flow && flow->endpoint_id == owner && nk_answer_number(flow) == number - NK_RING_SIZE)
+		nk_flow_remove_reverse(former, &place->key, owner);
+	place->key = *key;
+	place->family = family;
 	return number;
 }
 

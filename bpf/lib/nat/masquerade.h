@@ -15,11 +15,15 @@ struct nk_masquerade {
 	__u32 endpoint_id;
 	__u32 endpoint_ifindex;
 	__u32 home;		       // nk_endpoint.home
+	__u32 endpoint_flags;	       // enum nk_endpoint_flag
 	__u32 network_flags;	       // enum nk_network_flag, of the container's network; 0 if it is not known
 	struct nk_addr network_source; // the network's own address, if it has one
 	__be16 port;		       // answer: to write as the source port, or the echo id
 	__u8 tcp_flags;
 	bool has_witness; // NK_FLOW_WITNESS
+	// Of the frontend that leads to the container's port, if the flow has to leave from there (flow_create.h).
+	struct nk_addr published_addr;
+	__be16 published_port;
 	// Of the search for a port (flow_create.h); here because the stack has no room for it.
 	__u64 wish;
 	__u32 start;

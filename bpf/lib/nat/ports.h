@@ -11,6 +11,7 @@
 #pragma once
 
 #include "lib/base.h"
+#include "lib/nat/frontend.h"
 #include "lib/node.h"
 
 // Whether the masquerade pool holds this port or echo id. A pool that was never configured (0..0) holds nothing.
@@ -21,11 +22,30 @@ static __always_inline bool nk_in_pool(__be16 port)
 	return value && value >= node.port_first && value <= node.port_last;
 }
 
+// Whether that port of some address of the host's is published.
+static __always_inline bool nk_is_published(__u8 proto, __be16 port)
+{
+	__u32 table = NK_PUBLISHED_SCTP, value = bpf_ntohs(port), word = value / NK_PORTS_IN_WORD;
+
+	if (!published.count)
+		return false;
+	if (proto == IPPROTO_TCP)
+		table = NK_PUBLISHED_TCP;
+	else if (proto == IPPROTO_UDP)
+		table = NK_PUBLISHED_UDP;
+	else if (proto != IPPROTO_SCTP)
+		return false;
+	// Linux 6.12's verifier does not know that this is small, and the compiler does.
+	barrier_var(word);
+	word &= NK_PORT_WORDS - 1;
+	return published.ports[table][word] >> value % NK_PORTS_IN_WORD & 1;
+}
+
 // Whether a flow may have this port or echo id of the node's, so that a packet to it has to be looked for among the
 // flows. If not, the packet is the host's.
-static __always_inline bool nk_port_may_be_ours(__be16 port)
+static __always_inline bool nk_port_may_be_ours(__u8 proto, __be16 port)
 {
-	return nk_in_pool(port);
+	return nk_in_pool(port) || nk_is_published(proto, port);
 }
 
 struct nk_pool {

@@ -1,0 +1,146 @@
+// Flows that somebody outside begins, to a published port (frontend.h).
+//
+// Such a flow has the same two halves as a masqueraded one, and each packet of it is translated alike; the other end of
+// it began it, and its port is the frontend's. The frontend says what both halves are, so that one that is lost comes
+// back as it was with the next packet from outside: they may be lost at any time, and are, first of all, as long as the
+// container has not taken the flow up (NK_FLOW_ARRIVING): in a flood the latest drives the oldest out, and nobody else.
+//
+// The container takes it up by a packet that is more than an answer to whoever asks: of TCP, one that is neither SYN
+// nor RST, which a stack sends for a connection alone, and not to an address that somebody made up; of others, if the
+// other end sends again after it was answered. From then on the flow is the container's like any other, and counts to
+// its share (flow_share.h). Until then its packets take the long way out, where that is seen.
+#pragma once
+
+#include "lib/base.h"
+#include "lib/counters.h"
+#include "lib/endpoint.h"
+#include "lib/nat/flow.h"
+#include "lib/nat/flow_reply.h"
+#include "lib/nat/flow_ring.h"
+#include "lib/nat/flow_share.h"
+#include "lib/nat/frontend.h"
+#include "lib/node.h"
+
+static __always_inline bool nk_is_answer(__u8 tcp_flags)
+{
+	return tcp_flags & NK_TCP_SYN && tcp_flags & NK_TCP_ACK;
+}
+
+// The oldest gives way.
+static __noinline int nk_make_room_for_arrival(enum nk_family family, const struct nk_flow6_key *key)
+{
+	__u32 number;
+	struct nk_ring_place *place = nk_ring_next(NK_RING_ARRIVALS, &number);
+	enum nk_family former;
+	struct nk_flow *flow;
+
+	if (!place)
+		return 0;
+	former = place->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	flow = nk_flow_find(former, &place->key);
+	if (flow && flow->flags & NK_FLOW_ARRIVING)
+		nk_flow_remove(former, &place->key, flow);
+	place->key = *key;
+	place->family = family;
+	return 0;
+}
+
+// What both halves have in common; NULL cannot be.
+static __always_inline struct nk_flow *nk_arriving_half(__u32 endpoint_id)
+{
+	struct nk_flow *half = nk_half_place();
+
+	if (!half)
+		return NULL;
+	__builtin_memset(half, 0, sizeof(*half));
+	half->created_ns = half->last_seen_ns = bpf_ktime_get_coarse_ns();
+	half->endpoint_id = endpoint_id;
+	half->flags = NK_FLOW_INBOUND;
+	return half;
+}
+
+static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, const struct nk_delivery *to,
+						       __u32 endpoint_id)
+{
+	struct nk_flow *half = nk_arriving_half(endpoint_id);
+
+	if (!half)
+		return -1;
+	half->addr = to->addr;
+	half->port = to->port;
+	half->ifindex = to->ifindex;
+	half->container_ifindex = skb->ifindex;
+	half->flags |= NK_FLOW_ARRIVING | nk_flow_flags(to->tcp_flags);
+	return nk_flow_insert(to->family, &to->key, half);
+}
+
+static __always_inline struct nk_flow6_key nk_arriving_forward_key(const struct nk_delivery *to)
+{
+	return (struct nk_flow6_key){
+	    .saddr = to->addr,
+	    .daddr = to->key.saddr,
+	    .sport = to->port,
+	    .dport = to->key.sport,
+	    .proto = to->key.proto,
+	    .direction = NK_FLOW_FORWARD,
+	};
+}
+
+// False: another flow of the container's is in the way. Which leads to the same port of it by another frontend, or it
+// began it itself.
+static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
+{
+	const struct nk_flow6_key key = nk_arriving_forward_key(to);
+	struct nk_flow *half = nk_arriving_half(endpoint_id), *known;
+	long error;
+
+	if (!half)
+		return false;
+	half->addr = to->key.daddr;
+	half->port = to->key.dport;
+	error = nk_flow_insert(to->family, &key, half);
+	known = error == -NK_EEXIST ? nk_flow_find(to->family, &key) : NULL;
+	if (known && known->endpoint_id != endpoint_id) {
+		// Of one that had the address before.
+		nk_flow_delete(to->family, &key);
+		return !nk_flow_insert(to->family, &key, half);
+	}
+	return !error || (known && nk_flow_is(to->family, known, &to->key.daddr, to->key.dport, endpoint_id));
+}
+
+// Of a packet to a published port that no flow is known of: NK_OK with `to` answered, NK_NO_FLOW, or the reason to
+// drop.
+NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
+{
+	const struct nk_frontend *frontend;
+	const struct nk_endpoint *endpoint;
+	enum nk_family family;
+	long error;
+
+	if (!to)
+		return NK_NO_FLOW;
+	family = to->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	frontend = nk_frontend(family, &to->key.daddr, to->key.dport, to->key.proto);
+	endpoint = frontend ? nk_endpoint(family, &frontend->addr) : NULL;
+	if (!endpoint || endpoint->id != frontend->endpoint_id)
+		return NK_NO_FLOW;
+	if (nk_is_inside_source(family, &to->key.saddr))
+		return NK_DROP_UNSOLICITED;
+	if (to->tcp_flags & NK_TCP_RST || nk_is_answer(to->tcp_flags))
+		return NK_DROP_NO_FLOW;
+	to->addr = frontend->addr;
+	to->port = frontend->port;
+	to->ifindex = endpoint->ifindex;
+	nk_make_room_for_arrival(family, &to->key);
+	error = nk_insert_arriving_reverse(skb, to, frontend->endpoint_id);
+	if (error == -NK_EEXIST) // another packet of it, on another CPU
+		return NK_OK;
+	if (error)
+		return NK_DROP_FLOW_TABLE_FULL;
+	if (!nk_insert_arriving_forward(to, frontend->endpoint_id)) {
+		nk_flow_delete(family, &to->key);
+		return NK_DROP_PORT_CLASH;
+	}
+	nk_count(skb, NK_EVENT_FLOW_ARRIVED);
+	return NK_OK;
+}

@@ -1,0 +1,48 @@
+// Rings of flows that somebody outside can begin at will: of each kind there are so many at most, and the oldest gives
+// way to the latest. So they cost nobody else anything, however many are begun.
+#pragma once
+
+#include "lib/base.h"
+
+// The kinds: whose flows they are.
+enum nk_flow_ring {
+	NK_RING_HOST_ANSWERS, // NK_HOST_ANSWERS_ID
+	NK_RING_HOST_ASKED,   // NK_HOST_ASKED_ID
+	NK_RING_ARRIVALS,     // NK_FLOW_ARRIVING
+	NK_RINGS,
+};
+#define NK_RING_SIZE 2048
+_Static_assert(NK_HOST_ANSWERS == NK_RING_SIZE && NK_ARRIVALS == NK_RING_SIZE, "as the ABI says");
+
+struct nk_ring_place {
+	struct nk_flow6_key key; // reverse
+	__u32 family;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NK_RINGS *NK_RING_SIZE);
+	__type(key, __u32);
+	__type(value, struct nk_ring_place);
+} flow_rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NK_RINGS);
+	__type(key, __u32);
+	__type(value, __u32);
+} flow_ring_ends SEC(".maps");
+
+// The next place, with whoever had it still in it; its number is in `number`, one more each time. NULL cannot be. (Two
+// CPUs at once may get one: then the flow of one of them lives until it is old.)
+static __always_inline struct nk_ring_place *nk_ring_next(enum nk_flow_ring ring, __u32 *number)
+{
+	__u32 which = ring, place;
+	__u32 *end = bpf_map_lookup_elem(&flow_ring_ends, &which);
+
+	if (!end)
+		return NULL;
+	*number = ++*end;
+	place = *number % NK_RING_SIZE + ring * NK_RING_SIZE;
+	return bpf_map_lookup_elem(&flow_rings, &place);
+}

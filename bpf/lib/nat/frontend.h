@@ -1,0 +1,56 @@
+// Frontends: the ports of the host's where somebody outside reaches a container, and where each leads (abi.h).
+//
+// They are asked for a flow that begins, and never for its packets after that.
+#pragma once
+
+#include "lib/addr.h"
+#include "lib/base.h"
+
+// Written by the daemon as the node's configuration is (node.h).
+volatile struct nk_published published SEC(".data.published");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NK_MAX_FRONTENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct nk_service_key);
+	__type(value, struct nk_frontend);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NK_MAX_FRONTENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct nk_service_key);
+	__type(value, struct nk_service_key);
+} published_as SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NK_MAX_PUBLISHED_ADDRESSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct nk_address_key);
+	__type(value, __u32); // says nothing
+} published_addresses SEC(".maps");
+
+// What stands at this address and port of the host's; NULL if nothing does.
+static __noinline const struct nk_frontend *nk_frontend(enum nk_family family, const struct nk_addr *addr, __be16 port,
+							__u8 proto)
+{
+	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
+	struct nk_address_key address = {.addr = *addr, .family = family};
+	const struct nk_frontend *frontend = bpf_map_lookup_elem(&frontends, &key);
+
+	if (frontend || !bpf_map_lookup_elem(&published_addresses, &address))
+		return frontend;
+	key.addr = (struct nk_addr){};
+	return bpf_map_lookup_elem(&frontends, &key);
+}
+
+static __always_inline bool nk_is_frontend_of(enum nk_family family, const struct nk_addr *addr, __be16 port,
+					      __u8 proto, __u32 endpoint_id)
+{
+	const struct nk_frontend *frontend = nk_frontend(family, addr, port, proto);
+
+	return frontend && frontend->endpoint_id == endpoint_id;
+}

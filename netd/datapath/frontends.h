@@ -1,0 +1,67 @@
+// Published ports, as the programs find them (bpf/lib/nat/frontend.h).
+//
+// Nothing of this is pinned: the programs that run keep theirs while no daemon does, and the next one's get it anew
+// before they are attached.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <tuple>
+#include <utility>
+
+#include "abi.h"
+#include "base/ip_addr.h"
+#include "base/result.h"
+
+namespace netkitd::datapath {
+
+// Where somebody outside reaches a port of a container's.
+struct Frontend {
+    std::optional<IpAddr> address;  // of the host's; none: each that set_addresses() was told
+    std::uint16_t port = 0;
+    std::uint8_t protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
+    IpAddr container;           // its family is the frontend's
+    std::uint16_t container_port = 0;
+    std::uint32_t endpoint_id = 0;
+    bool operator==(const Frontend&) const = default;
+};
+
+class Frontends {
+public:
+    // What the programs read; borrowed, for the life of this.
+    struct Maps {
+        int frontends = -1;
+        int published_as = -1;
+        int addresses = -1;
+        nk_published* published = nullptr;
+    };
+    explicit Frontends(Maps maps) : maps_(maps) {}
+
+    // In place of another endpoint's with the same port, if there is one: whose port it is, the caller knows. An error
+    // may leave some of them.
+    [[nodiscard]] Result<void> put(std::span<const Frontend> frontends);
+    // Those that are there just so. Flows that have begun end with their next packet.
+    [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
+    // Of the host's own addresses, where ports are that are published without one.
+    [[nodiscard]] Result<void> set_addresses(std::span<const IpAddr> addresses) const;
+
+private:
+    using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
+
+    [[nodiscard]] Result<void> put_one(const Frontend& frontend);
+    [[nodiscard]] Result<void> remove_one(const Frontend& frontend);
+    [[nodiscard]] Result<void> take_backend(const Frontend& frontend);
+    [[nodiscard]] Result<void> leave_backend(const Frontend& frontend);
+    void use_port(const Frontend& frontend);
+    void leave_port(const Frontend& frontend);
+
+    Maps maps_;
+    std::map<Key, Frontend> there_;
+    std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
+    // By a container's port: how many frontends lead there.
+    std::map<std::tuple<IpAddr, std::uint16_t, std::uint8_t>, std::uint32_t> backends_;
+};
+
+}  // namespace netkitd::datapath

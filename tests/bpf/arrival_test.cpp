@@ -1,0 +1,259 @@
+// Flows that somebody outside begins, to a published port of web's: from the first packet until it is the container's,
+// and what a flood of them may cost.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <string>
+
+#include "bpf/bpf_test.h"
+#include "bpf/packets.h"
+
+namespace netkitd::test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr std::uint16_t kPort = 8080;
+constexpr std::uint16_t kContainerPort = 80;
+
+class ArrivalTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
+protected:
+    void SetUp() override {
+        BpfTest::SetUp();
+        if (!IsSkipped()) {
+            publish(web());
+        }
+    }
+    [[nodiscard]] datapath::Frontend web(std::uint8_t protocol = IPPROTO_TCP) const {
+        return {.address = std::nullopt,
+                .port = kPort,
+                .protocol = protocol,
+                .container = IpAddr::parse(net.web).value(),
+                .container_port = kContainerPort,
+                .endpoint_id = kWebId};
+    }
+    void publish(const datapath::Frontend& frontend) {
+        const auto published = node().publish(frontend);
+        ASSERT_TRUE(published) << published.error().message();
+    }
+
+    // Of a client's connection, and as the container sees and sends it.
+    [[nodiscard]] Packet client(std::uint16_t port = 50000) const { return to_node(net).tcp(port, kPort); }
+    [[nodiscard]] Packet server(std::uint16_t port = 50000) const {
+        return Packet().ip(net.web, net.remote).tcp(kContainerPort, port);
+    }
+    void take_up(std::uint16_t port = 50000) {
+        in(client(port).syn());
+        out(server(port).syn().ack());
+        in(client(port).ack());
+        out(server(port).ack());
+    }
+    [[nodiscard]] std::uint32_t counted_flows() {
+        const nk_flow_counts counts = node().flow_counts(kWebId);
+        return net.is_ipv6() ? counts.flows6 : counts.flows4;
+    }
+    [[nodiscard]] std::size_t entries() { return node().entries().size(); }
+
+    const Net& net = *GetParam();
+};
+INSTANTIATE_TEST_SUITE_P(Family, ArrivalTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(ArrivalTest, AConnectionFromSynToItsFirstData) {
+    const RunResult syn = in(client().syn());
+    EXPECT_EQ(syn.verdict, Verdict::redirect);
+    EXPECT_EQ(describe(syn.packet), describe(client().syn().to(net.web, kContainerPort).ttl(63).bytes()));
+    EXPECT_THAT(syn.counted, ElementsAre(std::pair("flow-arrived", 1)));
+    EXPECT_THAT(node().flows(Stage::fresh), SizeIs(2));
+    EXPECT_EQ(counted_flows(), 0U);
+
+    const RunResult answer = out(server().syn().ack());
+    EXPECT_EQ(answer.verdict, Verdict::redirect);
+    EXPECT_TRUE(left_as(answer.packet, forwarded(server().syn().ack().from(net.node, kPort))));
+    EXPECT_EQ(in(client().ack()).verdict, Verdict::redirect);
+    EXPECT_EQ(counted_flows(), 0U) << "anybody can send that";
+
+    EXPECT_TRUE(left_as(out(server().ack().payload("hello")).packet,
+                        forwarded(server().ack().payload("hello").from(net.node, kPort))));
+    EXPECT_EQ(counted_flows(), 1U);
+    EXPECT_THAT(node().flows(Stage::established), Each(Not(HasSubstr("ARRIVING"))));
+    EXPECT_THAT(out(server().ack()).counted, IsEmpty());
+    EXPECT_THAT(in(client().ack()).counted, IsEmpty());
+    EXPECT_EQ(counted_flows(), 1U) << "once";
+}
+
+TEST_P(ArrivalTest, OfAnotherPortOrProtocolIsTheHosts) {
+    EXPECT_EQ(in(to_node(net).tcp(50000, kPort + 1).syn()).verdict, Verdict::pass);
+    EXPECT_EQ(in(to_node(net).udp(50000, kPort)).verdict, Verdict::pass);
+    EXPECT_EQ(entries(), 0U);
+}
+
+TEST_P(ArrivalTest, AtAnAddressThatIsNotTheHostsIsForwardedAsEver) {
+    const std::string other = net.is_ipv6() ? "2001:db8:113::77" : "203.0.113.77";
+    EXPECT_EQ(in(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, other).tcp(50000, kPort).syn()).verdict,
+              Verdict::pass);
+    EXPECT_EQ(entries(), 0U);
+}
+
+TEST_P(ArrivalTest, APortOfOneAddressIsNoOthers) {
+    datapath::Frontend one = web();
+    one.address = IpAddr::parse(net.is_ipv6() ? "2001:db8:113::9" : "203.0.113.9").value();
+    one.port = 9090;
+    publish(one);
+    const auto syn_to = [&](const std::string& address) {
+        return in(Packet().eth(kUplinkMac, kRouterMac).ip(net.remote, address).tcp(50000, 9090).syn()).verdict;
+    };
+    EXPECT_EQ(syn_to(net.node), Verdict::pass);
+    EXPECT_EQ(syn_to(one.address->to_string()), Verdict::redirect);
+}
+
+TEST_P(ArrivalTest, APortThatIsTakenBackIsTheHosts) {
+    ASSERT_TRUE(node().take_back(web()));
+    EXPECT_EQ(in(client().syn()).verdict, Verdict::pass);
+    EXPECT_EQ(out(server().syn().ack()).verdict, Verdict::redirect) << "a flow of its own, as from any port";
+}
+
+// With addresses that nobody outside has, he would be answered by somebody else, or looked upon as one.
+TEST_P(ArrivalTest, FromAContainersAddressOrTheHostsIsDropped) {
+    for (const std::string& source : {net.web, net.gateway, net.db, std::string(net.is_ipv6() ? "::1" : "127.0.0.1")}) {
+        EXPECT_EQ(in(Packet().eth(kUplinkMac, kRouterMac).ip(source, net.node).tcp(50000, kPort).syn()).verdict,
+                  Verdict::drop)
+            << source;
+    }
+    EXPECT_EQ(entries(), 0U);
+}
+
+// What is lost comes back with the client's next packet, and the container never begins a flow of its own instead.
+TEST_P(ArrivalTest, AFlowThatIsLostComesBackAsItWas) {
+    take_up();
+    ASSERT_TRUE(node().forget({.protocol = IPPROTO_TCP,
+                               .source = net.web,
+                               .source_port = kContainerPort,
+                               .destination = net.remote,
+                               .destination_port = 50000,
+                               .translated = net.node,
+                               .translated_port = kPort}));
+    EXPECT_EQ(counted_flows(), 0U);
+    EXPECT_THAT(out(server().ack()).counted, ElementsAre(std::pair("no-flow", 1)));
+    EXPECT_THAT(out(server().syn().ack()).counted, ElementsAre(std::pair("no-flow", 1)));
+    EXPECT_EQ(in(client().ack()).verdict, Verdict::redirect);
+    EXPECT_TRUE(left_as(out(server().ack()).packet, forwarded(server().ack().from(net.node, kPort))));
+    EXPECT_EQ(counted_flows(), 1U);
+}
+
+TEST_P(ArrivalTest, AConnectionThatTheContainerBeginsItselfIsLikeAnyOther) {
+    EXPECT_EQ(out(server().syn()).verdict, Verdict::redirect);
+    EXPECT_EQ(counted_flows(), 1U);
+    EXPECT_THAT(node().flows(Stage::fresh), Each(Not(HasSubstr("INBOUND"))));
+}
+
+TEST_P(ArrivalTest, AResetOrAnAnswerBeginsNothing) {
+    EXPECT_EQ(in(client().rst()).verdict, Verdict::drop);
+    EXPECT_EQ(in(client().syn().ack()).verdict, Verdict::drop);
+    EXPECT_EQ(entries(), 0U);
+}
+
+// A client's next connection from the same port.
+TEST_P(ArrivalTest, ASynAfterTheEndBeginsAnew) {
+    take_up();
+    in(client().fin().ack());
+    out(server().fin().ack());
+    EXPECT_EQ(in(client().syn()).verdict, Verdict::redirect);
+    EXPECT_THAT(node().flows(Stage::fresh), AllOf(SizeIs(2), Each(Not(HasSubstr("FIN")))));
+    EXPECT_EQ(counted_flows(), 1U);
+}
+
+TEST_P(ArrivalTest, WhoIsAnsweredAndSendsAgainCounts) {
+    publish(web(IPPROTO_UDP));
+    const Packet question = to_node(net).udp(50000, kPort);
+    const Packet answer = Packet().ip(net.web, net.remote).udp(kContainerPort, 50000);
+    EXPECT_EQ(in(question).verdict, Verdict::redirect);
+    EXPECT_EQ(in(question).verdict, Verdict::redirect);
+    EXPECT_EQ(counted_flows(), 0U);
+    EXPECT_TRUE(left_as(out(answer).packet, forwarded(Packet(answer).from(net.node, kPort))));
+    EXPECT_EQ(counted_flows(), 0U);
+    in(question);
+    EXPECT_EQ(counted_flows(), 1U);
+    EXPECT_TRUE(left_as(out(answer).packet, forwarded(Packet(answer).from(net.node, kPort))));
+}
+
+// Of a protocol without connections, what the container sends by itself comes from the port by which it is known.
+TEST_P(ArrivalTest, DatagramsLeaveFromThePublishedPort) {
+    publish(web(IPPROTO_UDP));
+    const Packet first = Packet().ip(net.web, net.remote).udp(kContainerPort, 5060);
+    EXPECT_TRUE(left_as(out(first).packet, forwarded(Packet(first).from(net.node, kPort))));
+    EXPECT_EQ(in(to_node(net).udp(5060, kPort)).verdict, Verdict::redirect);
+    EXPECT_EQ(counted_flows(), 1U);
+}
+
+// A container that starts again is another endpoint; its clients don't know.
+TEST_P(ArrivalTest, ClientsOfAContainerThatStartsAgainReachTheNewOneWithTheirNextPacket) {
+    publish(web(IPPROTO_UDP));
+    take_up();
+    const Packet datagram = to_node(net).udp(50000, kPort);
+    in(datagram);
+    for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+        ASSERT_TRUE(node().take_back(web(protocol)));
+        datapath::Frontend anew = web(protocol);
+        anew.container = IpAddr::parse(net.db).value();
+        anew.endpoint_id = kDbId;
+        publish(anew);
+    }
+    ++node().settings().route_generation;  // as the daemon does
+    const RunResult answered = in(datagram);
+    EXPECT_EQ(describe(answered.packet), describe(Packet(datagram).to(net.db, kContainerPort).ttl(63).bytes()));
+    const RunResult syn = in(client().syn());
+    EXPECT_EQ(describe(syn.packet), describe(client().syn().to(net.db, kContainerPort).ttl(63).bytes()));
+    EXPECT_EQ(counted_flows(), 0U);
+}
+
+class ArrivalFloodTest : public ArrivalTest {
+protected:
+    ArrivalFloodTest() { options.flow_entries = 8 * NK_ARRIVALS; }
+};
+INSTANTIATE_TEST_SUITE_P(Family, ArrivalFloodTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+// The latest drive the oldest out, and nobody else.
+TEST_P(ArrivalFloodTest, CostsNoFlowThatWasTakenUpAndCountsToNobody) {
+    take_up();
+    out(from_web(net));
+    const std::size_t before = entries();
+    for (std::uint32_t i = 0; i < 3U * NK_ARRIVALS; ++i) {
+        ASSERT_EQ(in(client(static_cast<std::uint16_t>(1024 + i)).syn()).verdict, Verdict::redirect) << i;
+    }
+    EXPECT_LE(entries(), before + std::size_t{2} * NK_ARRIVALS);
+    EXPECT_EQ(counted_flows(), 2U);
+    EXPECT_THAT(in(client().ack()).counted, IsEmpty());
+    EXPECT_THAT(node().flows(Stage::established), Contains(HasSubstr("50000")));
+}
+
+// One port of the client's, two of the host's, one of the container's: which of the two is answered?
+TEST_P(ArrivalTest, ASecondPortToTheSameOneIsRefusedByName) {
+    datapath::Frontend second = web();
+    second.port = 9090;
+    publish(second);
+    in(client().syn());
+    EXPECT_THAT(in(to_node(net).tcp(50000, 9090).syn()).counted, ElementsAre(std::pair("port-clash", 1)));
+    EXPECT_EQ(entries(), 2U);
+    EXPECT_EQ(in(to_node(net).tcp(50001, 9090).syn()).verdict, Verdict::redirect);
+}
+
+// A published port of the pool is nobody's to masquerade with.
+TEST_P(ArrivalTest, NoContainersFlowHasAPublishedPort) {
+    datapath::Frontend pooled = web();
+    pooled.port = 50000;
+    publish(pooled);
+    out_of_db(Packet().ip(net.db, net.remote).tcp(50000, 443).syn());
+    EXPECT_THAT(node().flows(Stage::fresh), Each(Not(HasSubstr(":50000 to"))));
+}
+
+}  // namespace
+}  // namespace netkitd::test
