@@ -70,6 +70,11 @@ Result<void> parse_dns(std::string_view value, AttachOptions& options) {
     return {};
 }
 
+Result<void> parse_publish(std::string_view value, AttachOptions& options) {
+    options.publish = NK_TRY(parse_published_ports(value));
+    return {};
+}
+
 Result<void> refuse_unsupported(std::string_view /*value*/, AttachOptions& /*options*/) {
     return fail(ErrorKind::invalid, "not supported by this version yet; remove the annotation");
 }
@@ -82,7 +87,7 @@ constexpr std::array<std::pair<std::string_view, Parser>, 9> kAnnotations{{
     {"mtu", parse_mtu},
     {"device-mode", parse_mode},
     {"dns", parse_dns},
-    {"publish", refuse_unsupported},
+    {"publish", parse_publish},
     {"service", refuse_unsupported},
 }};
 

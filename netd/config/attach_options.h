@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/ip_addr.h"
+#include "base/published_port.h"
 #include "link/device.h"
 
 namespace netkitd {
@@ -19,6 +20,7 @@ struct AttachOptions {
     std::optional<std::uint32_t> mtu;             // io.netkitd.mtu, kMinMtu … kMaxMtu
     std::optional<link::DeviceMode> device_mode;  // io.netkitd.device-mode; empty: the node's
     std::vector<IpAddr> dns;                      // io.netkitd.dns; empty: the network's, or the host's
+    std::vector<PublishedPort> publish;           // io.netkitd.publish, sorted
     bool operator==(const AttachOptions&) const = default;
 };
 

@@ -17,6 +17,14 @@ std::int64_t milliseconds(std::chrono::nanoseconds duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+json describe_ports(const std::vector<PublishedPort>& ports) {
+    json result = json::array();
+    for (const PublishedPort& port : ports) {
+        result.push_back(port.to_string());
+    }
+    return result;
+}
+
 }  // namespace
 
 std::string describe_time(std::chrono::system_clock::time_point time) {
@@ -43,6 +51,7 @@ json describe_endpoint(const Endpoint& endpoint) {
             {"interface", record.interface_name},
             {"ipv4", optional_address(record.ipv4)},
             {"ipv6", optional_address(record.ipv6)},
+            {"published", describe_ports(record.published)},
             {"mtu", record.mtu},
             {"device_mode", link::to_string(record.device_mode)},
             {"host_interface", record.host_name},
@@ -102,6 +111,7 @@ json describe_flow(const nat::Flow& flow, const std::string& container) {
             {"destination_port", flow.destination_port},
             {"translated", flow.translated.to_string()},
             {"translated_port", flow.translated_port},
+            {"inbound", flow.inbound},
             {"state", nat::to_string(flow.state)},
             {"age_ms", milliseconds(flow.age)},
             {"idle_ms", milliseconds(flow.idle)},

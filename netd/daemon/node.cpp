@@ -8,12 +8,14 @@
 #include "base/format.h"
 #include "base/join.h"
 #include "base/log.h"
+#include "endpoint/endpoint_view.h"
 #include "endpoint/recorded_networks.h"
 #include "link/device.h"
 #include "link/netns_processes.h"
 #include "link/uplink.h"
 #include "netlink/netns.h"
 #include "node/host_checks.h"
+#include "node/port_reservation.h"
 
 namespace netkitd {
 namespace {
@@ -79,6 +81,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     std::unique_ptr<Node> node(
         new Node(std::move(host), std::move(store), std::move(datapath), std::move(device_mode)));
     node->wanted_ = std::move(config);
+    NK_TRY(node->put_recorded_frontends());
     NK_TRY(node->sync_at_start(settled));
     EndpointSettings settings{.config = std::move(settled),
                               .modes = node->device_mode_.modes,
@@ -86,7 +89,8 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .host_mtu = node->network_.host_mtu(),
                               .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
                               .no_ipv6 = node->network_.no_ipv6(),
-                              .sizes = node->network_.big_tcp().pair_sizes()};
+                              .sizes = node->network_.big_tcp().pair_sizes(),
+                              .ephemeral_ports = NK_TRY(PortReservation(node->store_).host_ports()).ephemeral};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->restore_endpoints());
     // Containers that run keep their addresses.
@@ -96,6 +100,14 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
     node->end_flows_of_former_addresses(link::own_addresses(node->host_));
     node->end_flows_outside_pool();
     return node;
+}
+
+// Before an uplink's programs are replaced: what comes to a published port, the host would answer with a reset.
+Result<void> Node::put_recorded_frontends() {
+    for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
+        NK_TRY(datapath_.put_frontends(frontends_of(record)));
+    }
+    return {};
 }
 
 Result<void> Node::restore_endpoints() {

@@ -72,6 +72,7 @@ public:
     [[nodiscard]] std::chrono::system_clock::time_point started() const { return started_; }
 
 private:
+    [[nodiscard]] Result<void> put_recorded_frontends();
     [[nodiscard]] Result<void> restore_endpoints();
     void resync_endpoints();
     [[nodiscard]] std::optional<std::uint32_t> netns_id_of(std::uint32_t endpoint_id);

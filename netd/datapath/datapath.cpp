@@ -210,6 +210,7 @@ nk_endpoint to_wire(const EndpointEntry& endpoint) {
     wire.id = endpoint.id;
     wire.home = endpoint.home;
     wire.device_mode = to_wire(endpoint.device_mode);
+    wire.flags = endpoint.publishes ? NK_ENDPOINT_PUBLISHED : 0;
     std::ranges::copy(endpoint.peer_mac.bytes, std::begin(wire.peer_mac));
     std::ranges::copy(endpoint.host_mac.bytes, std::begin(wire.host_mac));
     return wire;
@@ -222,7 +223,8 @@ EndpointEntry from_wire(const IpAddr& address, const nk_endpoint& wire) {
                            .host_ifindex = wire.ifindex,
                            .device_mode = from_wire(static_cast<nk_device_mode>(wire.device_mode)),
                            .peer_mac = {},
-                           .host_mac = {}};
+                           .host_mac = {},
+                           .publishes = (wire.flags & NK_ENDPOINT_PUBLISHED) != 0};
     std::ranges::copy(wire.peer_mac, endpoint.peer_mac.bytes.begin());
     std::ranges::copy(wire.host_mac, endpoint.host_mac.bytes.begin());
     return endpoint;
@@ -263,7 +265,11 @@ Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_pt
     : programs_(std::move(programs)),
       pins_(std::move(pins)),
       upgrade_(std::move(upgrade)),
-      former_maps_(std::move(former_maps)) {}
+      former_maps_(std::move(former_maps)),
+      frontends_({.frontends = bpf_map__fd(programs_->maps().frontends),
+                  .published_as = bpf_map__fd(programs_->maps().published_as),
+                  .addresses = bpf_map__fd(programs_->maps().published_addresses),
+                  .published = &programs_->base().data_published->published}) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
@@ -371,6 +377,7 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     publish(node.suppressed6, settings.suppressed6 ? 1U : 0U);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
+    NK_TRY(frontends_.set_addresses(settings.published_addresses));
     NK_TRY(non_masquerade.remove_others());
     NK_TRY(host.remove_others());
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.
@@ -414,6 +421,20 @@ Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
         return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
     }
     return {};
+}
+
+Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
+    return frontends_.put(frontends);
+}
+
+Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {
+    if (frontends.empty()) {
+        return {};
+    }
+    const Result<void> removed = frontends_.remove(frontends);
+    nk_node& node = programs_->base().data_node->node;
+    publish(node.route_generation, node.route_generation + 1);
+    return removed;
 }
 
 Result<void> Datapath::remove_endpoint(const IpAddr& address) {

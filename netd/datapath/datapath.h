@@ -20,6 +20,7 @@
 #include "base/ip_addr.h"
 #include "base/result.h"
 #include "datapath/flow_capacity.h"
+#include "datapath/frontends.h"
 #include "datapath/pins.h"
 #include "link/device.h"
 
@@ -49,6 +50,7 @@ struct NodeSettings {
     std::vector<std::uint32_t> mtus = {};            // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
+    std::vector<IpAddr> published_addresses = {};  // where ports are that are published without an address
 };
 
 struct EndpointEntry {
@@ -59,6 +61,7 @@ struct EndpointEntry {
     link::DeviceMode device_mode{};
     link::MacAddr peer_mac;
     link::MacAddr host_mac;
+    bool publishes = false;  // there are frontends that lead there
 };
 
 // Somebody else's program at one of an uplink's tcx hooks.
@@ -136,6 +139,10 @@ public:
     [[nodiscard]] Result<void> remove_endpoint(const IpAddr& address);
     [[nodiscard]] Result<std::vector<EndpointEntry>> endpoints() const;
 
+    // Frontends::put() and remove(). The flows that began at ports that were taken back end at once.
+    [[nodiscard]] Result<void> put_frontends(std::span<const Frontend> frontends);
+    [[nodiscard]] Result<void> remove_frontends(std::span<const Frontend> frontends);
+
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
     [[nodiscard]] Result<void> forget_drops(std::uint32_t host_ifindex);
@@ -198,6 +205,7 @@ private:
     Pins pins_;
     std::unique_ptr<Upgrade> upgrade_;
     std::vector<std::string> former_maps_;  // that were pinned before open()
+    Frontends frontends_;
 };
 
 }  // namespace netkitd::datapath

@@ -19,6 +19,7 @@ public:
         NK_TRY(publish_entries());
         NK_TRY(configure_host());
         NK_TRY(await_container());
+        NK_TRY(publish_ports());
         NK_TRY_CONTEXT("record the endpoint", store_.put_endpoint(record_));
         undo_.commit();
         return std::move(outcome_);
@@ -118,6 +119,25 @@ private:
             }
         }
         return plumbing_.remove_host_routes(address);
+    }
+
+    // Last: whoever comes reaches a container that is there. What the former one published by the same port is this
+    // one's from then on.
+    Result<void> publish_ports() {
+        const auto frontends = frontends_of(record_);
+        if (frontends.empty()) {
+            return {};
+        }
+        undo_.push("take back its ports", [this, frontends] { return take_back_ports(frontends); });
+        return plumbing_.put_frontends(frontends);
+    }
+
+    Result<void> take_back_ports(const std::vector<datapath::Frontend>& frontends) {
+        Result<void> result = plumbing_.remove_frontends(frontends);
+        if (plan_.predecessor) {
+            keep_first(result, plumbing_.put_frontends(frontends_of(*plan_.predecessor)));
+        }
+        return result;
     }
 
     // Who is told that it is networked may send at once.

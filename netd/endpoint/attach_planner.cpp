@@ -6,6 +6,7 @@
 #include "base/join.h"
 #include "config/mtu.h"
 #include "endpoint/host_name.h"
+#include "endpoint/port_claims.h"
 
 namespace netkitd {
 
@@ -13,7 +14,10 @@ Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNe
                                        UndoStack& undo) {
     NK_TRY(check_interface_is_free(netns, request.options.interface_name));
     const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
+    NK_TRY_CONTEXT("io.netkitd.publish",
+                   check_port_claims(request.options.publish, endpoints_, predecessor, settings_, plumbing_));
     AttachPlan result = NK_TRY(without_addresses(request, network, netns.cookie));
+    result.record.published = request.options.publish;
     NK_TRY(take_addresses(result, request.options, network, netns, predecessor, undo));
     result.record.home = take_home(request.container_id, undo);
     if (predecessor != nullptr) {

@@ -20,9 +20,27 @@ std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& reco
                            .host_ifindex = record.host_ifindex,
                            .device_mode = record.device_mode,
                            .peer_mac = record.peer_mac,
-                           .host_mac = record.host_mac});
+                           .host_mac = record.host_mac,
+                           .publishes = !record.published.empty()});
     }
     return entries;
+}
+
+std::vector<datapath::Frontend> frontends_of(const EndpointRecord& record) {
+    std::vector<datapath::Frontend> frontends;
+    for (const PublishedPort& port : record.published) {
+        for (const IpAddr& container : record.addresses()) {
+            if (!port.address || port.address->family() == container.family()) {
+                frontends.push_back({.address = port.address,
+                                     .port = port.port,
+                                     .protocol = port.protocol,
+                                     .container = container,
+                                     .container_port = port.container_port,
+                                     .endpoint_id = record.id});
+            }
+        }
+    }
+    return frontends;
 }
 
 std::vector<NarrowRoute> narrow_routes(const EndpointRecord& record, const NetworkPlace& network,

@@ -22,6 +22,9 @@ struct NetworkPlace {
 
 [[nodiscard]] std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& record);
 
+// Of each family that the container has.
+[[nodiscard]] std::vector<datapath::Frontend> frontends_of(const EndpointRecord& record);
+
 // A route of its own that the host needs to a container whose MTU is smaller than netkitd0's.
 struct NarrowRoute {
     IpAddr container;

@@ -54,7 +54,8 @@ Result<AttachReply> EndpointManager::join(Endpoint& endpoint, AttachRequest requ
     const EndpointRecord& record = endpoint.record;
     const AttachOptions& options = request.options;
     if (options.network != record.network || options.interface_name != record.interface_name ||
-        (options.ipv4 && options.ipv4 != record.ipv4) || (options.ipv6 && options.ipv6 != record.ipv6)) {
+        (options.ipv4 && options.ipv4 != record.ipv4) || (options.ipv6 && options.ipv6 != record.ipv6) ||
+        (!options.publish.empty() && options.publish != record.published)) {
         if (std::ranges::contains(record.members, request.container_id, &Member::container_id)) {
             return fail(ErrorKind::refused,
                         "it is attached here with other io.netkitd.* annotations: {} with {} in network {}; give it "

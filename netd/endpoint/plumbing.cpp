@@ -2,6 +2,7 @@
 
 #include "link/netns_processes.h"
 #include "link/readiness.h"
+#include "link/uplink.h"
 #include "netlink/netns.h"
 
 namespace netkitd {
@@ -127,6 +128,22 @@ Result<void> KernelPlumbing::remove_entry(const IpAddr& address) {
 
 Result<std::vector<datapath::EndpointEntry>> KernelPlumbing::entries() {
     return datapath_.endpoints();
+}
+
+Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>& frontends) {
+    return datapath_.put_frontends(frontends);
+}
+
+Result<void> KernelPlumbing::remove_frontends(const std::vector<datapath::Frontend>& frontends) {
+    return datapath_.remove_frontends(frontends);
+}
+
+Result<std::vector<IpAddr>> KernelPlumbing::own_addresses() {
+    return link::own_addresses(host_);
+}
+
+Result<std::vector<link::HostSocket>> KernelPlumbing::host_sockets(std::uint8_t protocol) {
+    return link::host_sockets(protocol);
 }
 
 Result<void> KernelPlumbing::count_drops(std::uint32_t host_ifindex) {

@@ -18,6 +18,7 @@
 #include "endpoint/netns_changes.h"
 #include "link/configure.h"
 #include "link/device.h"
+#include "link/host_sockets.h"
 #include "link/sysctl.h"
 #include "netlink/socket.h"
 
@@ -72,6 +73,12 @@ public:
     [[nodiscard]] virtual Result<void> put_entry(const datapath::EndpointEntry& entry) = 0;
     [[nodiscard]] virtual Result<void> remove_entry(const IpAddr& address) = 0;
     [[nodiscard]] virtual Result<std::vector<datapath::EndpointEntry>> entries() = 0;
+    // Datapath::put_frontends() and remove_frontends().
+    [[nodiscard]] virtual Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) = 0;
+    [[nodiscard]] virtual Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) = 0;
+    // The host's own addresses, and what its programs have of ports.
+    [[nodiscard]] virtual Result<std::vector<IpAddr>> own_addresses() = 0;
+    [[nodiscard]] virtual Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) = 0;
     [[nodiscard]] virtual Result<void> count_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<void> forget_drops(std::uint32_t host_ifindex) = 0;
     [[nodiscard]] virtual Result<std::vector<std::uint32_t>> devices_with_drops() = 0;
@@ -123,6 +130,10 @@ public:
     Result<void> put_entry(const datapath::EndpointEntry& entry) override;
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<datapath::EndpointEntry>> entries() override;
+    Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) override;
+    Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) override;
+    Result<std::vector<IpAddr>> own_addresses() override;
+    Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) override;
     Result<void> count_drops(std::uint32_t host_ifindex) override;
     Result<void> forget_drops(std::uint32_t host_ifindex) override;
     Result<std::vector<std::uint32_t>> devices_with_drops() override;

@@ -51,6 +51,9 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     // The device has it; none, if the netns took the device with it.
     const auto device = plumbing_.find_host_device(record.host_name);
     Result<void> result;
+    if (!record.published.empty()) {
+        keep_first(result, plumbing_.remove_frontends(frontends_of(record)));
+    }
     for (const IpAddr& address : addresses) {
         keep_first(result, plumbing_.remove_entry(address));
         if (record.mtu < settings_.host_mtu) {

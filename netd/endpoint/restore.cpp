@@ -84,6 +84,9 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     homes_.hold(record.home, first_container(record));
     homes_.give_back(record.home);
     ++ended_;
+    if (!record.published.empty()) {
+        NK_TRY(plumbing_.remove_frontends(frontends_of(record)));
+    }
     return plumbing_.forget_drops(record.host_ifindex);
 }
 
@@ -98,6 +101,9 @@ Result<void> EndpointManager::take_up(const EndpointRecord& record) {
     NK_TRY(plumbing_.count_drops(record.host_ifindex));
     for (const datapath::EndpointEntry& entry : datapath_entries(record)) {
         NK_TRY(plumbing_.put_entry(entry));
+    }
+    if (!record.published.empty()) {
+        NK_TRY(plumbing_.put_frontends(frontends_of(record)));
     }
     NK_TRY(plumbing_.attach_program(record.host_name, record.host_ifindex, record.device_mode));
     // At once: by the first version's routes the host's packets would go past netkitd0, from where they are answered.

@@ -79,7 +79,7 @@ Result<std::vector<Route>> list_routes(Netlink& host, const Devices& devices) {
     std::vector<Route> routes;
     NK_TRY(for_each_route(host, RT_TABLE_UNSPEC, [&](const nlmsghdr& message) {
         if (auto route = read_route(message, devices)) {
-            routes.push_back(std::move(*route));
+            routes.push_back(*route);
         }
     }));
     return routes;

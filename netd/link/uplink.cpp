@@ -219,6 +219,15 @@ std::string why_unusable(const Device& device) {
     return {};
 }
 
+Result<std::vector<IpAddr>> sorted_addresses(Netlink& host, int narrowest_scope) {
+    std::vector<IpAddr> result;
+    for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, narrowest_scope))) {
+        std::ranges::transform(addresses, std::back_inserter(result), &HostAddress::address);
+    }
+    std::ranges::sort(result);
+    return result;
+}
+
 }  // namespace
 
 Result<std::vector<Uplink>> discover_uplinks(Netlink& host, const std::vector<std::string>& configured,
@@ -282,12 +291,11 @@ Result<std::vector<std::uint32_t>> forwarding_mtus(Netlink& host, const std::vec
 }
 
 Result<std::vector<IpAddr>> own_addresses(Netlink& host) {
-    std::vector<IpAddr> own;
-    for (const auto& [ifindex, addresses] : NK_TRY(list_addresses(host, RT_SCOPE_HOST))) {
-        std::ranges::transform(addresses, std::back_inserter(own), &HostAddress::address);
-    }
-    std::ranges::sort(own);
-    return own;
+    return sorted_addresses(host, RT_SCOPE_HOST);
+}
+
+Result<std::vector<IpAddr>> addresses_for_others(Netlink& host) {
+    return sorted_addresses(host, RT_SCOPE_UNIVERSE);
 }
 
 }  // namespace netkitd::link

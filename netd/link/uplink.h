@@ -44,5 +44,7 @@ struct Uplink {
 
 // Every address that this host has and may use, of any device and scope, sorted.
 [[nodiscard]] Result<std::vector<IpAddr>> own_addresses(Netlink& host);
+// Those of them that other machines can have routes to: not of a link's or this host's own scope.
+[[nodiscard]] Result<std::vector<IpAddr>> addresses_for_others(Netlink& host);
 
 }  // namespace netkitd::link

@@ -118,8 +118,12 @@ nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const Flow
     const std::uint32_t flags = entry.value.flags;
     // Of the host's, nothing is known of what comes back.
     const std::uint32_t reverse_flags = is_of_host(entry.value.endpoint_id) ? 0 : flags;
-    return lives_from(entry.value.endpoint_id, entry.value.last_seen_ns) +
-           life(lifetimes, flow_state(entry.key.proto, flags, reverse_flags), entry);
+    nanoseconds least = life(lifetimes, flow_state(entry.key.proto, flags, reverse_flags), entry);
+    // Whether its container has taken it up, the reverse half alone knows.
+    if ((flags & NK_FLOW_INBOUND) != 0) {
+        least = std::min(least, life(lifetimes, FlowState::fresh, entry));
+    }
+    return lives_from(entry.value.endpoint_id, entry.value.last_seen_ns) + least;
 }
 
 // A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
@@ -129,7 +133,8 @@ nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<
     const bool is_forward = entry.key.direction == NK_FLOW_FORWARD;
     const nk_flow& forward = is_forward ? entry.value : other;
     const nk_flow& reverse = is_forward ? other : entry.value;
-    const FlowState state = flow_state(entry.key.proto, forward.flags, reverse.flags);
+    const bool is_arriving = (reverse.flags & NK_FLOW_ARRIVING) != 0;
+    const FlowState state = is_arriving ? FlowState::fresh : flow_state(entry.key.proto, forward.flags, reverse.flags);
     return lives_from(entry.value.endpoint_id, forward.last_seen_ns) + life(lifetimes, state, entry);
 }
 

@@ -31,6 +31,7 @@ bool matches(const FlowFilter& filter, const FlowEntry<Key>& entry) {
     return (!filter.endpoint_id || *filter.endpoint_id == entry.value.endpoint_id) &&
            (!filter.owner || filter.owner(entry.value.endpoint_id)) &&
            (!filter.protocol || *filter.protocol == entry.key.proto) &&
+           (!filter.inbound || *filter.inbound == ((entry.value.flags & NK_FLOW_INBOUND) != 0)) &&
            (!filter.destination_port || *filter.destination_port == remote_port) &&
            (!filter.destination ||
             filter.destination->contains(to_address(forward ? entry.key.daddr : entry.key.saddr))) &&
@@ -70,6 +71,7 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
                               : flow_state(reverse.key.proto, forward ? forward->flags : 0, reverse.value.flags),
             .age = since(now, reverse.value.created_ns),
             .idle = forward ? std::min(idle, since(now, forward->last_seen_ns)) : idle,
+            .inbound = (reverse.value.flags & NK_FLOW_INBOUND) != 0,
             .endpoint_id = reverse.value.endpoint_id};
 }
 

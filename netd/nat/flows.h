@@ -33,6 +33,7 @@ struct Flow {
     FlowState state{};
     std::chrono::nanoseconds age{};
     std::chrono::nanoseconds idle{};  // of the direction that was used last
+    bool inbound = false;             // the other end began it, at a published port: it is `destination` all the same
     std::uint32_t endpoint_id = 0;    // is_of_host(): of the host, or of another NAT on it
 };
 
@@ -53,6 +54,7 @@ struct FlowFilter {
     std::optional<std::uint32_t> endpoint_id = std::nullopt;
     std::function<bool(std::uint32_t)> owner = {};  // whether the endpoint of that id is meant
     std::optional<std::uint8_t> protocol = std::nullopt;
+    std::optional<bool> inbound = std::nullopt;
     std::optional<IpPrefix> destination = std::nullopt;
     std::optional<std::uint16_t> destination_port = std::nullopt;
     std::function<bool(const IpAddr&)> translated = {};       // whether the address that the outside sees is meant

@@ -105,8 +105,8 @@ Host this_host(const std::string& socket_path) {
     utsname name{};
     const bool known = ::uname(&name) == 0;
     constexpr std::chrono::seconds kPatience{5};
-    const auto status = std::make_shared<const DaemonStatus>(
-        ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
+    const auto status =
+        std::make_shared<const DaemonStatus>(ipc::call(socket_path, {.operation = ipc::Operation::status}, kPatience));
     return {.root = "/",
             .kernel_release = known ? name.release : "",
             .is_superuser = ::geteuid() == 0,

@@ -76,6 +76,9 @@ std::string print_endpoint(const json& endpoint) {
     table.add({"Network", text_at(endpoint, "network")});
     table.add({"IPv4", text_at(endpoint, "ipv4")});
     table.add({"IPv6", text_at(endpoint, "ipv6")});
+    for (const json& port : array_at(endpoint, "published")) {
+        table.add({"Published", port.is_string() ? port.get<std::string>() : "-"});
+    }
     table.add({"Interface", formatted("{}, MTU {}, {}", text_at(endpoint, "interface"), text_at(endpoint, "mtu"),
                                       text_at(endpoint, "peer_mac"))});
     table.add({"Host end", formatted("{}, index {}, {}", text_at(endpoint, "host_interface"),

@@ -40,6 +40,16 @@ std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>
     return flags;
 }
 
+// The gateways are the host's for its containers alone.
+std::vector<IpAddr> published_addresses(std::vector<IpAddr> own, const Config& config) {
+    std::erase_if(own, [&](const IpAddr& address) {
+        return std::ranges::any_of(config.prefixes(),
+                                   [&](const IpPrefix& prefix) { return gateway_of(prefix) == address; });
+    });
+    own.resize(std::min(own.size(), std::size_t{NK_MAX_PUBLISHED_ADDRESSES}));
+    return own;
+}
+
 }  // namespace
 
 void DatapathSettings::heed(const std::vector<link::PolicyRule>& rules) {
@@ -52,16 +62,18 @@ Result<void> DatapathSettings::apply(const Config& config, const link::HostDevic
                                      const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
                                      const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
-    NK_TRY(datapath_.configure({.host_device = device.ifindex,
-                                .host_device_mac = device.mac,
-                                .networks = networks_of(config, missing),
-                                .non_masquerade = config.non_masquerade,
-                                .host = host,
-                                .uplinks = flags_of(in_use, uplinks),
-                                .suppressed6 = suppressing_rule6_.has_value(),
-                                .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
-                                .port_first = config.masquerade_ports.first,
-                                .port_last = config.masquerade_ports.last}));
+    NK_TRY(datapath_.configure(
+        {.host_device = device.ifindex,
+         .host_device_mac = device.mac,
+         .networks = networks_of(config, missing),
+         .non_masquerade = config.non_masquerade,
+         .host = host,
+         .uplinks = flags_of(in_use, uplinks),
+         .suppressed6 = suppressing_rule6_.has_value(),
+         .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
+         .port_first = config.masquerade_ports.first,
+         .port_last = config.masquerade_ports.last,
+         .published_addresses = published_addresses(NK_TRY(link::addresses_for_others(host_)), config)}));
     pool_ = config.masquerade_ports;
     return {};
 }
@@ -71,7 +83,8 @@ Result<void> DatapathSettings::end_flows_outside_pool() {
         return {};
     }
     const auto is_outside = [&](std::uint16_t port) { return !nat::port_may_be_ours(*pool_, port); };
-    const std::uint64_t ended = NK_TRY(nat::FlowTable(datapath_).flush({.translated_port = is_outside}));
+    const std::uint64_t ended =
+        NK_TRY(nat::FlowTable(datapath_).flush({.inbound = false, .translated_port = is_outside}));
     if (ended > 0) {
         log(LogLevel::notice, "flows ended because the masquerade pool does not hold their port any more: {}", ended);
     }

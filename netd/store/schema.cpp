@@ -73,6 +73,10 @@ ALTER TABLE node ADD COLUMN written_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE endpoints ADD COLUMN home INTEGER NOT NULL DEFAULT 0 CHECK (home BETWEEN 0 AND 4294967295);
 UPDATE endpoints SET home = id % 256;
 )",
+    // As the annotation has them.
+    R"(
+ALTER TABLE endpoints ADD COLUMN published TEXT NOT NULL DEFAULT '';
+)",
 #ifdef NETKITD_NEXT_VERSION  // of the upgrade tests
     R"(
 ALTER TABLE endpoints ADD COLUMN next_version TEXT;

@@ -121,6 +121,9 @@ Result<EndpointRecord> endpoint_in(const Statement& row) {
     record.host_mac = mac_in(row, 10);
     record.peer_mac = mac_in(row, 11);
     record.home = static_cast<std::uint32_t>(row.integer(13));
+    if (const std::string published(row.text(14)); !published.empty()) {
+        record.published = NK_TRY(parse_published_ports(published));
+    }
     record.created = Clock::time_point(duration_cast<Clock::duration>(std::chrono::nanoseconds(row.integer(12))));
     return record;
 }
@@ -130,7 +133,9 @@ Result<void> insert_row(sqlite3* database, const EndpointRecord& record) {
     Statement insert = NK_TRY(Statement::prepare(
         database,
         "INSERT INTO endpoints (id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, "
-        "host_name, host_ifindex, host_mac, peer_mac, created_ns, home) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+        "host_name, host_ifindex, host_mac, peer_mac, created_ns, home, published) VALUES "
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+    const std::string published = to_string(record.published);
     return insert.bind(std::int64_t{record.id})
         .bind(std::bit_cast<std::int64_t>(record.netns_cookie))
         .bind(std::string_view(record.network))
@@ -145,6 +150,7 @@ Result<void> insert_row(sqlite3* database, const EndpointRecord& record) {
         .bind(std::span(record.peer_mac.bytes))
         .bind(std::chrono::duration_cast<nanoseconds>(record.created.time_since_epoch()).count())
         .bind(std::int64_t{record.home})
+        .bind(std::string_view(published))
         .run();
 }
 
@@ -296,7 +302,7 @@ Result<std::vector<EndpointRecord>> Store::endpoints() {
     Statement rows = NK_TRY(
         Statement::prepare(database_.get(),
                            "SELECT id, netns_cookie, network, interface_name, ipv4, ipv6, mtu, device_mode, host_name, "
-                           "host_ifindex, host_mac, peer_mac, created_ns, home FROM endpoints ORDER BY id"));
+                           "host_ifindex, host_mac, peer_mac, created_ns, home, published FROM endpoints ORDER BY id"));
     std::vector<EndpointRecord> records;
     while (NK_TRY(rows.step())) {
         EndpointRecord record = NK_TRY_CONTEXT("read an endpoint from the state database", endpoint_in(rows));

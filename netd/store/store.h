@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/ip_addr.h"
+#include "base/published_port.h"
 #include "base/result.h"
 #include "link/device.h"
 
@@ -51,6 +52,7 @@ struct EndpointRecord {
     std::uint32_t host_ifindex = 0;
     link::MacAddr host_mac;
     link::MacAddr peer_mac;
+    std::vector<PublishedPort> published;
     std::chrono::system_clock::time_point created;
     std::vector<Member> members;
 

@@ -13,7 +13,8 @@ echo 'hello from outside' >"$scratch/www/index.html"
 background outside busybox httpd -f -p 80 -h "$scratch/www"
 mirror_up 7 outside
 
-container web -- sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www' >/dev/null
+container web --annotation io.netkitd.publish=8088:8080 -- \
+    sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -v -p 8080 -h /tmp/www' >/dev/null
 container client -- sleep 1000 >/dev/null
 web=$(address4 web)
 client=$(address4 client)
@@ -50,6 +51,12 @@ mirror_up 9
 wait_for 10 bash -c 'ss -ltn | grep -q :9'
 equals "the host sees the container's own address" "$client" \
     "$(in_container client socat -T 20 - TCP:"$node4":9,shut-none </dev/null)"
+
+equals "a page by a published port" 'hello from web' "$(outside busybox wget -q -T 20 -O - "http://$node4:8088/")"
+contains "the container sees the real client" "$outside4" "$(podman logs web 2>&1)"
+equals "a page by a published port, IPv6" 'hello from web' "$(outside busybox wget -q -T 20 -O - "http://[$node6]:8088/")"
+contains "the container sees the real client, IPv6" '2001:db8:1::2' "$(podman logs web 2>&1)"
+refused "a port that another container has" 126 container other --annotation io.netkitd.publish=8088:80 -- true
 
 check "the outside host answers a container's ping" in_container client ping -c 2 -W 10 "$far4"
 equals "a page from outside, by TCP" 'hello from outside' \

@@ -88,6 +88,18 @@ public:
     Result<std::vector<datapath::EndpointEntry>> entries() override {
         return step("entries", [&] { return kernel_.entries(); });
     }
+    Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) override {
+        return step("put_frontends", [&] { return kernel_.put_frontends(frontends); });
+    }
+    Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) override {
+        return step("remove_frontends", [&] { return kernel_.remove_frontends(frontends); });
+    }
+    Result<std::vector<IpAddr>> own_addresses() override {
+        return step("own_addresses", [&] { return kernel_.own_addresses(); });
+    }
+    Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) override {
+        return step("host_sockets", [&] { return kernel_.host_sockets(protocol); });
+    }
     Result<void> count_drops(std::uint32_t host_ifindex) override {
         return step("count_drops", [&] { return kernel_.count_drops(host_ifindex); });
     }

@@ -100,7 +100,7 @@ TEST(Annotations, AnMtuIsAPlainNumberInRange) {
 }
 
 TEST(Annotations, WhatThisVersionCannotDoIsRefusedNotIgnored) {
-    for (const char* name : {"publish", "service"}) {
+    for (const char* name : {"service"}) {
         EXPECT_THAT(refusal({{std::string("io.netkitd.") + name, "x"}}),
                     AllOf(HasSubstr(name), HasSubstr("not supported by this version yet")));
     }
@@ -109,9 +109,15 @@ TEST(Annotations, WhatThisVersionCannotDoIsRefusedNotIgnored) {
                 HasSubstr("not a device mode (netkit, netkit-l2 or veth)"));
 }
 
+TEST(Annotations, PublishedPortsAreNamedWithTheirMistake) {
+    EXPECT_EQ(to_string(parse_annotations({{"io.netkitd.publish", "8080:80"}})->publish), "8080:80/tcp");
+    EXPECT_THAT(refusal({{"io.netkitd.publish", "8080"}}),
+                AllOf(HasSubstr("'io.netkitd.publish'"), HasSubstr("'8080': it is not like 8080:80/tcp")));
+}
+
 TEST(Annotations, HostileTextCannotForgeALogLineOrFloodIt) {
     const std::string hostile = "\x1b[31m\nnetkitd: all is well\xff" + std::string(1'000'000, 'A');
-    for (const char* name : {"network", "interface", "ipv4", "ipv6", "mtu", "device-mode"}) {
+    for (const char* name : {"network", "interface", "ipv4", "ipv6", "mtu", "device-mode", "publish"}) {
         const std::string message = refusal({{std::string("io.netkitd.") + name, hostile}});
         EXPECT_THAT(message, AllOf(HasSubstr(R"(\x1b[31m\x0anetkitd)"), Not(HasSubstr("\n")))) << name;
         EXPECT_LT(message.size(), 500U) << name;

@@ -41,6 +41,7 @@ EndpointRecord endpoint(std::uint32_t id) {
             .host_ifindex = 100 + id,
             .host_mac = {},
             .peer_mac = {},
+            .published = {{.address = std::nullopt, .port = 8080, .container_port = 80, .protocol = IPPROTO_TCP}},
             .created = std::chrono::system_clock::time_point(std::chrono::nanoseconds(1'750'000'000'123'456'789)),
             .members = {{.container_id = formatted("container-{}", id), .pid = 4242, .pid_start_time = 77}}};
 }

@@ -1,0 +1,167 @@
+#include "base/published_port.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/format.h"
+#include "base/ip_protocol.h"
+#include "base/join.h"
+#include "base/parse_number.h"
+#include "base/quote.h"
+
+namespace netkitd {
+namespace {
+
+struct Range {
+    std::uint16_t first = 0;
+    std::uint16_t last = 0;
+    [[nodiscard]] int size() const { return last - first + 1; }
+};
+
+// A list's item as it was written, for messages.
+Error wrong(std::string_view item, std::string_view why) {
+    return {ErrorKind::invalid, formatted("{}: {}", quote(item), why)};
+}
+
+std::optional<Range> parse_range(std::string_view text) {
+    const auto dash = text.find('-');
+    const auto first = parse_number<std::uint16_t>(text.substr(0, dash), 1);
+    const auto last = dash == std::string_view::npos ? first : parse_number<std::uint16_t>(text.substr(dash + 1), 1);
+    return first && last && *first <= *last ? std::optional(Range{.first = *first, .last = *last}) : std::nullopt;
+}
+
+Result<std::uint8_t> parse_protocol(std::string_view text) {
+    const auto protocol = protocol_from(text);
+    if (!protocol || (*protocol != IPPROTO_TCP && *protocol != IPPROTO_UDP && *protocol != IPPROTO_SCTP)) {
+        return fail(ErrorKind::invalid, "the protocol is tcp, udp or sctp, not {}", quote(text));
+    }
+    return *protocol;
+}
+
+// Where nobody outside can send to, or each link has its own.
+bool may_be_published(const IpAddr& address) {
+    constexpr std::array<std::string_view, 6> kNone{"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3",
+                                                    "::/127",    "fe80::/10",   "ff00::/8"};
+    return std::ranges::none_of(kNone, [&](std::string_view prefix) {
+        const auto parsed = IpPrefix::parse(prefix);
+        return parsed && parsed->address().is_v4() == address.is_v4() && parsed->contains(address);
+    });
+}
+
+// Takes "ADDRESS:" or "[ADDRESS]:" off the beginning, if it is there.
+Result<std::optional<IpAddr>> take_address(std::string_view& text) {
+    std::string_view address;
+    if (text.starts_with('[')) {
+        const auto end = text.find("]:");
+        if (end == std::string_view::npos) {
+            return fail(ErrorKind::invalid, "an IPv6 address is written in brackets, [2001:db8::7]:443:8443");
+        }
+        address = text.substr(1, end - 1);
+        text.remove_prefix(end + 2);
+    } else if (std::ranges::count(text, ':') == 2) {
+        address = text.substr(0, text.find(':'));
+        text.remove_prefix(address.size() + 1);
+    } else {
+        return std::nullopt;
+    }
+    const auto parsed = IpAddr::parse(address);
+    if (!parsed) {
+        return fail(ErrorKind::invalid, "{} is no address", quote(address));
+    }
+    if (!may_be_published(*parsed)) {
+        return fail(ErrorKind::invalid,
+                    "nobody outside can reach {}: leave the address out for all that the host has (loopback is not "
+                    "supported yet)",
+                    parsed->to_string());
+    }
+    return *parsed;
+}
+
+Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) {
+    std::string_view rest = item;
+    if (rest.contains(';')) {
+        return std::unexpected(wrong(item, "`;allow` and `;hold` are not supported yet"));
+    }
+    std::uint8_t protocol = IPPROTO_TCP;
+    if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
+        protocol = NK_TRY_CONTEXT(quote(item), parse_protocol(rest.substr(slash + 1)));
+        rest = rest.substr(0, slash);
+    }
+    const auto address = NK_TRY_CONTEXT(quote(item), take_address(rest));
+    const auto colon = rest.find(':');
+    const auto host = parse_range(rest.substr(0, colon));
+    const auto container = colon == std::string_view::npos ? std::nullopt : parse_range(rest.substr(colon + 1));
+    if (!host || !container) {
+        return std::unexpected(
+            wrong(item, "it is not like 8080:80/tcp, 203.0.113.7:80:80 or 9000-9003:9000-9003 (ports are 1 to 65535)"));
+    }
+    if (host->size() != container->size()) {
+        return std::unexpected(wrong(item, formatted("{} ports of the host's can't lead to {} of the container's",
+                                                     host->size(), container->size())));
+    }
+    if (protocol == IPPROTO_SCTP && host->first != container->first) {
+        return std::unexpected(
+            wrong(item, "SCTP keeps its port (its checksum is over the ports as well): publish it by the same one"));
+    }
+    for (int i = 0; i < host->size(); ++i) {
+        if (ports.size() == kMaxPublishedPorts) {
+            return std::unexpected(wrong(item, formatted("a container may publish {} ports", kMaxPublishedPorts)));
+        }
+        ports.push_back({.address = address,
+                         .port = static_cast<std::uint16_t>(host->first + i),
+                         .container_port = static_cast<std::uint16_t>(container->first + i),
+                         .protocol = protocol});
+    }
+    return {};
+}
+
+// By port, so that those that clash are side by side but for their addresses.
+Result<void> refuse_clashes(const std::vector<PublishedPort>& ports) {
+    for (std::size_t i = 0; i < ports.size(); ++i) {
+        for (std::size_t j = i + 1; j < ports.size(); ++j) {
+            if (ports[i].clashes_with(ports[j])) {
+                return fail(ErrorKind::invalid, "{} and {} are one port of the host's", ports[i].to_string(),
+                            ports[j].to_string());
+            }
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string PublishedPort::to_string() const {
+    std::string ports = formatted("{}:{}/{}", port, container_port, protocol_name(protocol));
+    if (!address) {
+        return ports;
+    }
+    return address->is_v4() ? formatted("{}:{}", address->to_string(), ports)
+                            : formatted("[{}]:{}", address->to_string(), ports);
+}
+
+bool PublishedPort::clashes_with(const PublishedPort& other) const {
+    return port == other.port && protocol == other.protocol &&
+           (!address || !other.address || *address == *other.address);
+}
+
+Result<std::vector<PublishedPort>> parse_published_ports(std::string_view text) {
+    std::vector<PublishedPort> ports;
+    std::vector<std::string_view> items(1, text);  // also of an empty text
+    while (items.back().contains(',')) {
+        const std::string_view rest = items.back();
+        items.back() = rest.substr(0, rest.find(','));
+        items.push_back(rest.substr(rest.find(',') + 1));
+    }
+    for (const std::string_view item : items) {
+        NK_TRY(add_item(item, ports));
+    }
+    NK_TRY(refuse_clashes(ports));
+    std::ranges::sort(ports);
+    return ports;
+}
+
+std::string to_string(const std::vector<PublishedPort>& ports) {
+    return join(ports, &PublishedPort::to_string, ",");
+}
+
+}  // namespace netkitd

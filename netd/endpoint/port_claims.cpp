@@ -1,0 +1,96 @@
+#include "endpoint/port_claims.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <set>
+
+#include "base/format.h"
+#include "base/ip_protocol.h"
+#include "link/host_sockets.h"
+
+namespace netkitd {
+namespace {
+
+Result<void> check_containers(const std::vector<PublishedPort>& wanted, const EndpointTable& endpoints,
+                              const Endpoint* predecessor) {
+    for (const auto& [id, endpoint] : endpoints.all()) {
+        const EndpointRecord& other = endpoint.record;
+        if (predecessor != nullptr && predecessor->record.id == id) {
+            continue;
+        }
+        for (const PublishedPort& theirs : other.published) {
+            const auto clash =
+                std::ranges::find_if(wanted, [&](const PublishedPort& port) { return port.clashes_with(theirs); });
+            if (clash != wanted.end()) {
+                return fail(ErrorKind::refused, "{}: container {} has that port ({})", clash->to_string(),
+                            first_container(other), theirs.to_string());
+            }
+        }
+    }
+    return {};
+}
+
+Result<void> check_addresses(const std::vector<PublishedPort>& wanted, Plumbing& plumbing) {
+    const auto is_given = [](const PublishedPort& port) { return port.address.has_value(); };
+    if (std::ranges::none_of(wanted, is_given)) {
+        return {};
+    }
+    const std::vector<IpAddr> own = NK_TRY(plumbing.own_addresses());
+    for (const PublishedPort& port : wanted) {
+        if (port.address && !std::ranges::contains(own, *port.address)) {
+            return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(),
+                        port.address->to_string());
+        }
+    }
+    return {};
+}
+
+Result<void> check_programs(const std::vector<PublishedPort>& wanted, Plumbing& plumbing) {
+    std::set<std::uint8_t> protocols;
+    std::ranges::transform(wanted, std::inserter(protocols, protocols.end()), &PublishedPort::protocol);
+    for (const std::uint8_t protocol : protocols) {
+        for (const link::HostSocket& socket : NK_TRY(plumbing.host_sockets(protocol))) {
+            const auto taken = std::ranges::find_if(wanted, [&](const PublishedPort& port) {
+                return port.protocol == protocol && port.port == socket.port &&
+                       (!port.address || socket.takes(*port.address));
+            });
+            if (taken != wanted.end()) {
+                return fail(ErrorKind::refused, "{}: port {}/{} of this host is taken by {}", taken->to_string(),
+                            socket.port, protocol_name(protocol), link::holder_of(socket.inode));
+            }
+        }
+    }
+    return {};
+}
+
+bool holds(const PortRange& range, std::uint16_t port) {
+    return port >= range.first && port <= range.last;
+}
+
+Result<void> check_ephemeral(const std::vector<PublishedPort>& wanted, const EndpointSettings& settings) {
+    for (const PublishedPort& port : wanted) {
+        if (holds(settings.ephemeral_ports, port.port) && !holds(settings.config.masquerade_ports, port.port)) {
+            return fail(
+                ErrorKind::refused,
+                "{}: this host's own connections may get port {} (net.ipv4.ip_local_port_range, {}-{}): publish "
+                "by one below, or of `masquerade.ports`, which they don't get",
+                port.to_string(), port.port, settings.ephemeral_ports.first, settings.ephemeral_ports.last);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> check_port_claims(const std::vector<PublishedPort>& wanted, const EndpointTable& endpoints,
+                               const Endpoint* predecessor, const EndpointSettings& settings, Plumbing& plumbing) {
+    if (wanted.empty()) {
+        return {};
+    }
+    NK_TRY(check_ephemeral(wanted, settings));
+    NK_TRY(check_containers(wanted, endpoints, predecessor));
+    NK_TRY(check_addresses(wanted, plumbing));
+    return check_programs(wanted, plumbing);
+}
+
+}  // namespace netkitd

@@ -1,0 +1,77 @@
+#include "base/published_port.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+namespace netkitd {
+namespace {
+
+using testing::HasSubstr;
+
+std::string parsed(std::string_view text) {
+    const auto ports = parse_published_ports(text);
+    return ports ? to_string(*ports) : ports.error().message();
+}
+
+TEST(PublishedPort, IsWrittenInManyWays) {
+    EXPECT_EQ(parsed("8080:80"), "8080:80/tcp");
+    EXPECT_EQ(parsed("53:5353/udp,8080:80/tcp"), "53:5353/udp,8080:80/tcp");
+    EXPECT_EQ(parsed("203.0.113.7:80:8080"), "203.0.113.7:80:8080/tcp");
+    EXPECT_EQ(parsed("[2001:db8::7]:443:8443/udp"), "[2001:db8::7]:443:8443/udp");
+    EXPECT_EQ(parsed("9000-9002:9100-9102"), "9000:9100/tcp,9001:9101/tcp,9002:9102/tcp");
+    EXPECT_EQ(parsed("3868:3868/sctp"), "3868:3868/sctp");
+    EXPECT_EQ(parse_published_ports("1-1024:1-1024")->size(), kMaxPublishedPorts);
+}
+
+TEST(PublishedPort, WhatItSaysIsReadAgain) {
+    const auto ports = parse_published_ports("[2001:db8::7]:443:8443/udp,203.0.113.7:80:8080,5000:5000/sctp");
+    EXPECT_EQ(*parse_published_ports(to_string(*ports)), *ports);
+}
+
+TEST(PublishedPort, OnePortMayBeSeveralOfDifferentAddressesOrProtocols) {
+    EXPECT_TRUE(parse_published_ports("80:80/tcp,80:80/udp"));
+    EXPECT_TRUE(parse_published_ports("203.0.113.7:80:80,203.0.113.8:80:81,[2001:db8::7]:80:80"));
+    EXPECT_THAT(parsed("80:80,203.0.113.7:80:81"), HasSubstr("are one port of the host's"));
+    EXPECT_THAT(parsed("80-82:80-82,82:90"), HasSubstr("are one port of the host's"));
+}
+
+TEST(PublishedPort, WhatIsWrongIsNamed) {
+    constexpr const char* kForm = "it is not like 8080:80/tcp";
+    const std::pair<const char*, const char*> refused[] = {
+        {"", kForm},
+        {"80", kForm},
+        {"80:", kForm},
+        {":80", kForm},
+        {"0:80", kForm},
+        {"80:0", kForm},
+        {"65536:80", kForm},
+        {"80:80,", kForm},
+        {" 80:80", kForm},
+        {"+80:80", kForm},
+        {"90-80:90-80", kForm},
+        {"80-81-82:1-3", kForm},
+        {"a:b", kForm},
+        {"80-81:80", "2 ports of the host's can't lead to 1 of the container's"},
+        {"1-1025:1-1025", "may publish 1024 ports"},
+        {"80:80/icmp", "the protocol is tcp, udp or sctp, not 'icmp'"},
+        {"80:80/", "the protocol is tcp, udp or sctp, not ''"},
+        {"80:81/sctp", "SCTP keeps its port"},
+        {"web:80:80", "'web' is no address"},
+        {"2001:db8::7:80:80", kForm},
+        {"[2001:db8::7:80:80", "in brackets"},
+        {"127.0.0.1:80:80", "nobody outside can reach 127.0.0.1"},
+        {"[::1]:80:80", "nobody outside can reach ::1"},
+        {"0.0.0.0:80:80", "leave the address out"},
+        {"224.0.0.1:80:80", "nobody outside"},
+        {"[fe80::1]:80:80", "nobody outside"},
+        {"80:80;hold=3", "not supported yet"}};
+    for (const auto& [text, reason] : refused) {
+        EXPECT_THAT(parsed(text), HasSubstr(reason)) << text;
+    }
+}
+
+}  // namespace
+}  // namespace netkitd
