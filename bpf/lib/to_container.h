@@ -35,9 +35,9 @@ static __always_inline bool nk_may_be_forwarded(struct __sk_buff *skb, enum nk_f
 }
 
 // What TCP says of a connection that has no socket of its own (any more, or yet): a firewall's reset, an
-// acknowledgement for one that ended (before Linux 6.13, tcp_v6_timewait_ack()), and a firewall's answer to a SYN
-// (SYNPROXY, net/netfilter/nf_synproxy_core.c). It carries nothing, so whoever could have it sent, as by an ipvlan,
-// says nothing by it.
+// acknowledgement for one that ended (before Linux 6.13, tcp_v6_timewait_ack()), and a SYN-ACK by a SYN cookie, the
+// stack's or a firewall's (SYNPROXY, net/netfilter/nf_synproxy_core.c). It carries nothing, so whoever could have it
+// sent, as by an ipvlan, says nothing by it.
 static __always_inline bool nk_is_without_socket(struct __sk_buff *skb, enum nk_family family, const void *ip)
 {
 	__u8 proto = family == NK_IPV4 ? ((const struct iphdr *)ip)->protocol : ((const struct ipv6hdr *)ip)->nexthdr;

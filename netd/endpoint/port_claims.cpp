@@ -63,13 +63,9 @@ Result<void> check_programs(const std::vector<PublishedPort>& wanted, Plumbing& 
     return {};
 }
 
-bool holds(const PortRange& range, std::uint16_t port) {
-    return port >= range.first && port <= range.last;
-}
-
 Result<void> check_ephemeral(const std::vector<PublishedPort>& wanted, const EndpointSettings& settings) {
     for (const PublishedPort& port : wanted) {
-        if (holds(settings.ephemeral_ports, port.port) && !holds(settings.config.masquerade_ports, port.port)) {
+        if (settings.ephemeral_ports.holds(port.port) && !settings.config.masquerade_ports.holds(port.port)) {
             return fail(
                 ErrorKind::refused,
                 "{}: this host's own connections may get port {} (net.ipv4.ip_local_port_range, {}-{}): publish "

@@ -8,9 +8,10 @@
 
 namespace netkitd::nat {
 
-// Whether a flow may have this port or echo id of the node's, with `pool` for masquerade. If not, it is the host's.
+// Whether a flow may have this port or echo id of the node's, with `pool` for masquerade and nothing published there.
+// If not, it is the host's.
 [[nodiscard]] constexpr bool port_may_be_ours(const PortRange& pool, std::uint16_t port) {
-    return port != 0 && port >= pool.first && port <= pool.last;
+    return port != 0 && pool.holds(port);
 }
 
 }  // namespace netkitd::nat
