@@ -21,11 +21,6 @@
 #include "lib/nat/frontend.h"
 #include "lib/node.h"
 
-static __always_inline bool nk_is_answer(__u8 tcp_flags)
-{
-	return tcp_flags & NK_TCP_SYN && tcp_flags & NK_TCP_ACK;
-}
-
 // The oldest gives way.
 static __noinline int nk_make_room_for_arrival(enum nk_family family, const struct nk_flow6_key *key)
 {
@@ -74,23 +69,11 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	return nk_flow_insert(to->family, &to->key, half);
 }
 
-static __always_inline struct nk_flow6_key nk_arriving_forward_key(const struct nk_delivery *to)
-{
-	return (struct nk_flow6_key){
-	    .saddr = to->addr,
-	    .daddr = to->key.saddr,
-	    .sport = to->port,
-	    .dport = to->key.sport,
-	    .proto = to->key.proto,
-	    .direction = NK_FLOW_FORWARD,
-	};
-}
-
 // False: another flow of the container's is in the way. Which leads to the same port of it by another frontend, or it
 // began it itself.
 static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
 {
-	const struct nk_flow6_key key = nk_arriving_forward_key(to);
+	const struct nk_flow6_key key = nk_flow_key_beside(&to->key, &to->addr, to->port);
 	struct nk_flow *half = nk_arriving_half(endpoint_id), *known;
 	long error;
 
@@ -120,13 +103,16 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	if (!to)
 		return NK_NO_FLOW;
 	family = to->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
+	// For this host alone, if at all (CVE-2020-8558).
+	if (nk_never_forwarded(family, &to->key.daddr))
+		return NK_NO_FLOW;
 	frontend = nk_frontend(family, &to->key.daddr, to->key.dport, to->key.proto);
 	endpoint = frontend ? nk_endpoint(family, &frontend->addr) : NULL;
 	if (!endpoint || endpoint->id != frontend->endpoint_id)
 		return NK_NO_FLOW;
 	if (nk_is_inside_source(family, &to->key.saddr))
 		return NK_DROP_UNSOLICITED;
-	if (to->tcp_flags & NK_TCP_RST || nk_is_answer(to->tcp_flags))
+	if (to->tcp_flags & NK_TCP_RST || nk_is_second_step(to->tcp_flags))
 		return NK_DROP_NO_FLOW;
 	to->addr = frontend->addr;
 	to->port = frontend->port;

@@ -120,26 +120,32 @@ static __always_inline long nk_flow_delete(enum nk_family family, const struct n
 	return bpf_map_delete_elem(&flows4, &key4);
 }
 
-// The key of the other half of the flow whose half `flow` was found under `key`: each half holds the other's address.
-static __always_inline struct nk_flow6_key nk_flow_other_key(const struct nk_flow6_key *key, const struct nk_flow *flow)
+// The key of the other half of the flow whose half under `key` translates to that address and port.
+static __always_inline struct nk_flow6_key nk_flow_key_beside(const struct nk_flow6_key *key,
+							      const struct nk_addr *addr, __be16 port)
 {
 	if (key->direction == NK_FLOW_FORWARD)
 		return (struct nk_flow6_key){
 		    .saddr = key->daddr,
-		    .daddr = flow->addr,
+		    .daddr = *addr,
 		    .sport = key->dport,
-		    .dport = flow->port,
+		    .dport = port,
 		    .proto = key->proto,
 		    .direction = NK_FLOW_REVERSE,
 		};
 	return (struct nk_flow6_key){
-	    .saddr = flow->addr,
+	    .saddr = *addr,
 	    .daddr = key->saddr,
-	    .sport = flow->port,
+	    .sport = port,
 	    .dport = key->sport,
 	    .proto = key->proto,
 	    .direction = NK_FLOW_FORWARD,
 	};
+}
+
+static __always_inline struct nk_flow6_key nk_flow_other_key(const struct nk_flow6_key *key, const struct nk_flow *flow)
+{
+	return nk_flow_key_beside(key, &flow->addr, flow->port);
 }
 
 // Whether this half translates to that address and port, for that endpoint.

@@ -353,9 +353,11 @@ static __always_inline void nk_flow_use(struct nk_masquerade *m, const struct nk
 static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
+	if (flow->endpoint_id != m->endpoint_id)
+		return false;
 	if (nk_flow_is_inbound(flow))
 		return nk_is_frontend_of(m->family, &flow->addr, flow->port, m->key.proto, m->endpoint_id);
-	return flow->endpoint_id == m->endpoint_id && nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
+	return nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
 

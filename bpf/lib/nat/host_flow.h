@@ -141,14 +141,6 @@ static __always_inline bool nk_has_connections(__u8 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
 }
 
-// The second step of a connection: an answer to whoever asks.
-static __always_inline bool nk_is_second_step(const struct nk_leaving *leaving)
-{
-	const __u8 answer = NK_TCP_SYN | NK_TCP_ACK;
-
-	return (leaving->tcp_flags & answer) == answer;
-}
-
 // The stack's reset in answer to a SYN (RFC 9293, 3.10.7.1): its sequence number is zero.
 static __always_inline bool nk_resets_a_beginning(struct __sk_buff *skb, const struct nk_leaving *leaving)
 {
@@ -285,7 +277,7 @@ static __always_inline long nk_host_flow_insert(enum nk_family family, const str
 static __always_inline __u32 nk_host_flow_owner(struct __sk_buff *skb, enum nk_sender sender,
 						const struct nk_leaving *leaving)
 {
-	if (nk_is_second_step(leaving))
+	if (nk_is_second_step(leaving->tcp_flags))
 		return NK_HOST_ASKED_ID;
 	return nk_answers_anybody(skb, sender, leaving) ? NK_HOST_ANSWERS_ID : NK_HOST_ID;
 }

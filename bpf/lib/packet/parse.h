@@ -121,6 +121,14 @@ static __always_inline bool nk_is_beginning(__u8 tcp_flags)
 	return (tcp_flags & (NK_TCP_SYN | NK_TCP_ACK)) == NK_TCP_SYN;
 }
 
+// The second: an answer to whoever asks.
+static __always_inline bool nk_is_second_step(__u8 tcp_flags)
+{
+	const __u8 answer = NK_TCP_SYN | NK_TCP_ACK;
+
+	return (tcp_flags & answer) == answer;
+}
+
 enum nk_l4_result {
 	NK_L4_OK,
 	NK_L4_MALFORMED,
