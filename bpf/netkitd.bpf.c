@@ -5,6 +5,7 @@
 #include "map_counts.bpf.c"
 #include "netkit_peer.bpf.c"
 #include "owner_sockets.bpf.c"
+#include "published_socket.bpf.c"
 #include "uplink.bpf.c"
 #include "uplink_l3.bpf.c"
 #include "veth.bpf.c"

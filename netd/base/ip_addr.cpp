@@ -81,6 +81,10 @@ in6_addr IpAddr::v6_bytes() const {
     return address;
 }
 
+bool IpAddr::is_loopback() const {
+    return is_v4() ? v4_host_order() >> 24 == IN_LOOPBACKNET : *this == v6(in6addr_loopback);
+}
+
 IpAddr IpAddr::next() const {
     IpAddr result = *this;
     for (std::size_t i = size(); i-- > 0;) {

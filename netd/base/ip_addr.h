@@ -38,6 +38,8 @@ public:
     [[nodiscard]] in_addr_t v4_be32() const;
     [[nodiscard]] std::uint32_t v4_host_order() const;
     [[nodiscard]] in6_addr v6_bytes() const;
+    // RFC 1122, 3.2.1.3; RFC 4291, 2.5.3.
+    [[nodiscard]] bool is_loopback() const;
     // The address after this one; undefined for the last of its family.
     [[nodiscard]] IpAddr next() const;
     [[nodiscard]] std::string to_string() const;

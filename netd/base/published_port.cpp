@@ -38,10 +38,9 @@ Result<std::uint8_t> parse_protocol(std::string_view text) {
     return *protocol;
 }
 
-// Where nobody outside can send to, or each link has its own.
+// Where nobody can send to, or each link has its own.
 bool may_be_published(const IpAddr& address) {
-    constexpr std::array<std::string_view, 6> kNone{"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3",
-                                                    "::/127",    "fe80::/10",   "ff00::/8"};
+    constexpr std::array<std::string_view, 5> kNone{"0.0.0.0/8", "224.0.0.0/3", "::/128", "fe80::/10", "ff00::/8"};
     return std::ranges::none_of(kNone, [&](std::string_view prefix) {
         const auto parsed = IpPrefix::parse(prefix);
         return parsed && parsed->address().is_v4() == address.is_v4() && parsed->contains(address);
@@ -69,9 +68,7 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
         return fail(ErrorKind::invalid, "{} is no address", quote(address));
     }
     if (!may_be_published(*parsed)) {
-        return fail(ErrorKind::invalid,
-                    "nobody outside can reach {}: leave the address out for all that the host has (loopback is not "
-                    "supported yet)",
+        return fail(ErrorKind::invalid, "nobody can reach {}: leave the address out for all that the host has",
                     parsed->to_string());
     }
     return *parsed;

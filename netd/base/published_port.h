@@ -2,7 +2,8 @@
 //
 //   8080:80/tcp, 127.0.0.1:5353:53/udp, [2001:db8::7]:443:8443, 9000-9003:9000-9003
 //
-// The host's address (none: all that it has), the host's port or ports, the container's, the protocol (none: tcp).
+// The host's address (none: all that it has, its loopback ones too), the host's port or ports, the container's, the
+// protocol (none: tcp).
 #pragma once
 
 #include <netinet/in.h>
@@ -22,7 +23,7 @@ namespace netkitd {
 
 // One of the ranges' ports.
 struct PublishedPort {
-    std::optional<IpAddr> address;
+    std::optional<IpAddr> address;  // a loopback one: for the host itself alone
     std::uint16_t port = 0;
     std::uint16_t container_port = 0;
     std::uint8_t protocol = IPPROTO_TCP;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
@@ -38,7 +39,7 @@ struct PublishedPort {
 inline constexpr std::size_t kMaxPublishedPorts = 1024;
 
 // Sorted. What is refused: more than kMaxPublishedPorts, two that clash, an address that can't be a port's (of IPv4:
-// 0.0.0.0; loopback, multicast, link-local), SCTP with two ports (which a CRC over the packet's ports forbids).
+// 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the packet's ports forbids).
 [[nodiscard]] Result<std::vector<PublishedPort>> parse_published_ports(std::string_view text);
 // The inverse, one by one.
 [[nodiscard]] std::string to_string(const std::vector<PublishedPort>& ports);

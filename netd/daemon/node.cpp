@@ -107,6 +107,7 @@ Result<void> Node::put_recorded_frontends() {
     for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
         NK_TRY(datapath_.put_frontends(frontends_of(record)));
     }
+    datapath_.put_back_socket_hooks();
     return {};
 }
 
@@ -213,6 +214,8 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
 void Node::resync() {
     keep_database();
     errors_.record("keep the maps pinned", datapath_.put_back_pins());
+    datapath_.put_back_socket_hooks();
+    errors_.record("let this host's sockets reach published ports", datapath_.sockets_are_led());
     follow_network();
     resync_endpoints();
     finish_upgrade();

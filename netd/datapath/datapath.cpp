@@ -269,7 +269,9 @@ Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_pt
       frontends_({.frontends = bpf_map__fd(programs_->maps().frontends),
                   .published_as = bpf_map__fd(programs_->maps().published_as),
                   .addresses = bpf_map__fd(programs_->maps().published_addresses),
-                  .published = &programs_->base().data_published->published}) {}
+                  .published = &programs_->base().data_published->published}),
+      namespaces_(bpf_map__fd(programs_->maps().namespaces)),
+      socket_hooks_(*programs_, pins_) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
@@ -405,8 +407,9 @@ Result<void> Datapath::detach_endpoint(const std::string& host_name) {
 
 Result<std::vector<std::string>> Datapath::attached_endpoints() const {
     std::vector<std::string> names = NK_TRY(pins_.link_names());
-    std::erase_if(names,
-                  [](const std::string& name) { return name.starts_with(kUplinkPrefix) || name == kHostDevicePin; });
+    std::erase_if(names, [](const std::string& name) {
+        return name.starts_with(kUplinkPrefix) || name.starts_with(kSocketPrefix) || name == kHostDevicePin;
+    });
     return names;
 }
 
@@ -420,11 +423,29 @@ Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
     if (bpf_map_update_elem(endpoint_map(endpoint.address.family()), &key, &value, BPF_ANY) != 0) {
         return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
     }
-    return {};
+    return namespaces_.put(endpoint.address, endpoint.netns_cookie);
 }
 
 Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
-    return frontends_.put(frontends);
+    const Result<void> put = frontends_.put(frontends);
+    follow_frontends();
+    return put;
+}
+
+void Datapath::follow_frontends() {
+    const bool was_led = sockets_are_led_.has_value();
+    sockets_are_led_ = socket_hooks_.follow({.sockets = !frontends_.empty(), .datagrams = frontends_.has(IPPROTO_UDP)});
+    if (was_led && !sockets_are_led_) {
+        log(LogLevel::warning, "published ports are not reached from this host itself: {}",
+            sockets_are_led_.error().message());
+    }
+}
+
+void Datapath::put_back_socket_hooks() {
+    follow_frontends();
+    if (sockets_are_led_) {
+        sockets_are_led_ = socket_hooks_.put_back();
+    }
 }
 
 Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {
@@ -432,6 +453,7 @@ Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {
         return {};
     }
     const Result<void> removed = frontends_.remove(frontends);
+    follow_frontends();
     nk_node& node = programs_->base().data_node->node;
     publish(node.route_generation, node.route_generation + 1);
     return removed;
@@ -442,7 +464,7 @@ Result<void> Datapath::remove_endpoint(const IpAddr& address) {
     if (bpf_map_delete_elem(endpoint_map(address.family()), &key) != 0 && errno != ENOENT) {
         return fail_errno(errno, "remove {} from the endpoint map", address.to_string());
     }
-    return {};
+    return namespaces_.remove(address);
 }
 
 Result<std::vector<EndpointEntry>> Datapath::endpoints() const {

@@ -21,12 +21,13 @@
 #include "base/result.h"
 #include "datapath/flow_capacity.h"
 #include "datapath/frontends.h"
+#include "datapath/namespaces.h"
 #include "datapath/pins.h"
+#include "datapath/socket_hooks.h"
 #include "link/device.h"
 
 namespace netkitd::datapath {
 
-class Programs;
 class Upgrade;
 
 struct NodeNetwork {
@@ -61,7 +62,8 @@ struct EndpointEntry {
     link::DeviceMode device_mode{};
     link::MacAddr peer_mac;
     link::MacAddr host_mac;
-    bool publishes = false;  // there are frontends that lead there
+    bool publishes = false;          // there are frontends that lead there
+    std::uint64_t netns_cookie = 0;  // endpoints() does not know it
 };
 
 // Somebody else's program at one of an uplink's tcx hooks.
@@ -142,6 +144,11 @@ public:
     // Frontends::put() and remove(). The flows that began at ports that were taken back end at once.
     [[nodiscard]] Result<void> put_frontends(std::span<const Frontend> frontends);
     [[nodiscard]] Result<void> remove_frontends(std::span<const Frontend> frontends);
+    // Whether sockets of this host and its containers reach published ports (socket_hooks.h), or why they do not: the
+    // ports are published all the same.
+    [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }
+    // What somebody removed of that is put back.
+    void put_back_socket_hooks();
 
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
@@ -197,6 +204,7 @@ public:
 
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
+    void follow_frontends();
     [[nodiscard]] Result<std::optional<std::string>> link_of_former_program() const;
     Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
              std::vector<std::string> former_maps);
@@ -206,6 +214,9 @@ private:
     std::unique_ptr<Upgrade> upgrade_;
     std::vector<std::string> former_maps_;  // that were pinned before open()
     Frontends frontends_;
+    Namespaces namespaces_;
+    SocketHooks socket_hooks_;
+    Result<void> sockets_are_led_;
 };
 
 }  // namespace netkitd::datapath

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <set>
@@ -162,6 +163,11 @@ Result<void> Frontends::remove(std::span<const Frontend> frontends) {
         keep_first(result, remove_one(frontend));
     }
     return result;
+}
+
+bool Frontends::has(std::uint8_t protocol) const {
+    const nk_published_table table = table_of(protocol);
+    return std::ranges::any_of(uses_, [&](const auto& use) { return use.first.first == table; });
 }
 
 Result<void> Frontends::set_addresses(std::span<const IpAddr> addresses) const {

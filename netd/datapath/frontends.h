@@ -44,6 +44,9 @@ public:
     [[nodiscard]] Result<void> put(std::span<const Frontend> frontends);
     // Those that are there just so. Flows that have begun end with their next packet.
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
+    [[nodiscard]] bool empty() const { return there_.empty(); }
+    // Whether one of this protocol is there.
+    [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Of the host's own addresses, where ports are that are published without one.
     [[nodiscard]] Result<void> set_addresses(std::span<const IpAddr> addresses) const;
 

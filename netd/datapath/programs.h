@@ -22,8 +22,9 @@
 
 namespace netkitd::datapath {
 
-// What is loaded together: a container's program, and the two directions of an uplink.
-enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3 };
+// What is loaded together: a container's program, the two directions of an uplink, what sockets run for published
+// ports.
+enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3, sockets };
 
 class Programs {
 public:
@@ -47,7 +48,7 @@ private:
         void operator()(netkitd_bpf* skeleton) const { netkitd_bpf__destroy(skeleton); }
     };
     using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
-    static constexpr std::size_t kParts = 4;
+    static constexpr std::size_t kParts = 5;
 
     Programs(Skeleton base, std::vector<Part> in_base) : base_(std::move(base)), in_base_(std::move(in_base)) {}
     [[nodiscard]] static Result<Skeleton> open(const BpfLog& log);

@@ -21,7 +21,8 @@ std::vector<datapath::EndpointEntry> datapath_entries(const EndpointRecord& reco
                            .device_mode = record.device_mode,
                            .peer_mac = record.peer_mac,
                            .host_mac = record.host_mac,
-                           .publishes = !record.published.empty()});
+                           .publishes = !record.published.empty(),
+                           .netns_cookie = record.netns_cookie});
     }
     return entries;
 }

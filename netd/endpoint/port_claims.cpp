@@ -31,13 +31,13 @@ Result<void> check_containers(const std::vector<PublishedPort>& wanted, const En
 }
 
 Result<void> check_addresses(const std::vector<PublishedPort>& wanted, Plumbing& plumbing) {
-    const auto is_given = [](const PublishedPort& port) { return port.address.has_value(); };
-    if (std::ranges::none_of(wanted, is_given)) {
+    const auto is_to_be_had = [](const PublishedPort& port) { return port.address && !port.address->is_loopback(); };
+    if (std::ranges::none_of(wanted, is_to_be_had)) {
         return {};
     }
     const std::vector<IpAddr> own = NK_TRY(plumbing.own_addresses());
     for (const PublishedPort& port : wanted) {
-        if (port.address && !std::ranges::contains(own, *port.address)) {
+        if (is_to_be_had(port) && !std::ranges::contains(own, *port.address)) {
             return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(),
                         port.address->to_string());
         }

@@ -56,6 +56,14 @@ equals "a page by a published port" 'hello from web' "$(outside busybox wget -q 
 contains "the container sees the real client" "$outside4" "$(podman logs web 2>&1)"
 equals "a page by a published port, IPv6" 'hello from web' "$(outside busybox wget -q -T 20 -O - "http://[$node6]:8088/")"
 contains "the container sees the real client, IPv6" '2001:db8:1::2' "$(podman logs web 2>&1)"
+for place in "127.0.0.1" "[::1]" "localhost" "$node4" "[$node6]"; do
+    equals "a page by a published port, from the host by $place" 'hello from web' \
+        "$(busybox wget -q -T 20 -O - "http://$place:8088/")"
+done
+equals "a page by a published port, from another container" 'hello from web' \
+    "$(podman exec client wget -q -T 20 -O - "http://$node4:8088/")"
+equals "a page by a published port, from the container itself" 'hello from web' \
+    "$(podman exec web wget -q -T 20 -O - "http://$node4:8088/")"
 refused "a port that another container has" 126 container other --annotation io.netkitd.publish=8088:80 -- true
 
 check "the outside host answers a container's ping" in_container client ping -c 2 -W 10 "$far4"

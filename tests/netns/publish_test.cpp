@@ -2,13 +2,17 @@
 // refused a port. (Each verdict of the programs is in bpf/arrival_test.cpp.)
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/format.h"
@@ -20,20 +24,77 @@ namespace netkitd::test {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
 
 struct Family {
     std::string name;
     std::string host;
     std::string client;
     std::string container;
+    std::string loopback;
+    std::string nowhere;
+    std::string second;  // another one for the host
+
+    [[nodiscard]] std::string in_brackets(const std::string& address) const {
+        return name == "V4" ? address : formatted("[{}]", address);
+    }
 };
-const Family kV4{.name = "V4", .host = "198.51.100.1", .client = "198.51.100.2", .container = "10.77.0.2"};
-const Family kV6{.name = "V6", .host = "2001:db8:5::1", .client = "2001:db8:5::2", .container = "fd6e:6b64::2"};
+const Family kV4{.name = "V4",
+                 .host = "198.51.100.1",
+                 .client = "198.51.100.2",
+                 .container = "10.77.0.2",
+                 .loopback = "127.0.0.1",
+                 .nowhere = "0.0.0.0",
+                 .second = "198.51.100.7"};
+const Family kV6{.name = "V6",
+                 .host = "2001:db8:5::1",
+                 .client = "2001:db8:5::2",
+                 .container = "fd6e:6b64::2",
+                 .loopback = "::1",
+                 .nowhere = "::",
+                 .second = "2001:db8:5::7"};
+
+[[nodiscard]] bool connects(const NetworkNamespace& from, const Address& to) {
+    const UniqueFd socket = socket_in(from, to, SOCK_STREAM);
+    return ::connect(socket.get(), to.get(), to.size) == 0;
+}
+
+// What bind(2) says there; 0 if it does it.
+[[nodiscard]] int bind_error(const NetworkNamespace& netns, const Address& local, int type) {
+    const UniqueFd socket = socket_in(netns, local, type);
+    return ::bind(socket.get(), local.get(), local.size) == 0 ? 0 : errno;
+}
+
+[[nodiscard]] std::string text_of(const Address& address) {
+    std::array<char, INET6_ADDRSTRLEN> host{};
+    std::array<char, 8> port{};
+    const int error = ::getnameinfo(address.get(), address.size, host.data(), host.size(), port.data(), port.size(),
+                                    NI_NUMERICHOST | NI_NUMERICSERV);
+    return error == 0 ? formatted("{} {}", host.data(), port.data()) : ::gai_strerror(error);
+}
+
+[[nodiscard]] std::string peer_of(int socket) {
+    Address peer{.size = sizeof(sockaddr_storage)};
+    const bool known = ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.size) == 0;
+    return known ? text_of(peer) : std::strerror(errno);
+}
+
+[[nodiscard]] std::string sender_of_next(int socket) {
+    std::array<char, 16> data{};
+    Address sender{.size = sizeof(sockaddr_storage)};
+    const bool came = ::recvfrom(socket, data.data(), data.size(), 0, reinterpret_cast<sockaddr*>(&sender.storage),
+                                 &sender.size) >= 0;
+    return came ? text_of(sender) : std::strerror(errno);
+}
 
 // The echo service's port is both the host's and the container's.
-class PublishTest : public DaemonTest, public testing::WithParamInterface<Family> {
+class PublishTestBase : public DaemonTest {
 protected:
+    explicit PublishTestBase(Family family) : net(std::move(family)) {}
+
     void SetUp() override {
         DaemonTest::SetUp();
         if (IsSkipped()) {
@@ -53,6 +114,17 @@ protected:
         EXPECT_TRUE(detach("refused"));
         return reply ? "published" : reply.error().message();
     }
+    // The pins of their links.
+    [[nodiscard]] std::set<std::string> socket_programs() const {
+        std::set<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(pins() / "links")) {
+            const std::string name = entry.path().filename();
+            if (name.starts_with("socket-")) {
+                names.insert(name);
+            }
+        }
+        return names;
+    }
     void configure(const std::string& text) const {
         std::ofstream(scratch("netkitd.json")) << text;
         signal(SIGHUP);
@@ -64,8 +136,17 @@ protected:
         return seen_as(socket.get(), mirror);
     }
 
-    const Family net = GetParam();
+    const Family net;
     const ContainerProcess web_;
+};
+
+class PublishTest : public PublishTestBase, public testing::WithParamInterface<Family> {
+protected:
+    PublishTest() : PublishTestBase(GetParam()) {}
+};
+class PublishTest4 : public PublishTestBase {
+protected:
+    PublishTest4() : PublishTestBase(kV4) {}
 };
 INSTANTIATE_TEST_SUITE_P(Family, PublishTest, testing::Values(kV4, kV6),
                          [](const auto& family) { return family.param.name; });
@@ -132,6 +213,159 @@ TEST_P(PublishTest, AContainerThatStartsAgainGetsItsClientsNextDatagram) {
     ASSERT_TRUE(reply) << reply.error().message();
     const Mirror mirror(again.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
     EXPECT_EQ(seen_as(client.get(), published), net.client);
+}
+
+TEST_P(PublishTest, TheHostItselfReachesItByAnyOfItsAddressesAndByLoopback) {
+    ASSERT_TRUE(publish(web_, "web", "7:7/tcp,7:7/udp"));
+    const EchoServer server(web_.netns(), net.container);
+    for (const std::string& address : {net.host, net.loopback, net.nowhere}) {
+        SCOPED_TRACE(address);
+        EXPECT_TRUE(is_echoed(node(), address, SOCK_STREAM));
+        EXPECT_TRUE(is_echoed(node(), address, SOCK_DGRAM));
+    }
+    stop(SIGKILL);
+    EXPECT_TRUE(is_echoed(node(), net.loopback, SOCK_STREAM));
+    ASSERT_TRUE(start());
+    EXPECT_TRUE(is_echoed(node(), net.loopback, SOCK_STREAM));
+}
+
+TEST_P(PublishTest, AnotherContainerAndTheContainerItselfReachItByTheHostsAddress) {
+    ASSERT_TRUE(publish(web_, "web", "7:7/tcp,7:7/udp"));
+    const ContainerProcess other;
+    ASSERT_TRUE(attach(other, "other"));
+    const EchoServer server(web_.netns(), net.container);
+    for (const ContainerProcess* container : {&other, &web_}) {
+        EXPECT_TRUE(is_echoed(container->netns(), net.host, SOCK_STREAM));
+        EXPECT_TRUE(is_echoed(container->netns(), net.host, SOCK_DGRAM));
+    }
+}
+
+// What is published by loopback is for the host alone; a container's loopback is its own.
+TEST_P(PublishTest, WhatIsPublishedByLoopbackIsForTheHostAlone) {
+    ASSERT_TRUE(publish(web_, "web",
+                        formatted("{}:9:7,{}:9:7/udp", net.in_brackets(net.loopback), net.in_brackets(net.loopback))));
+    const ContainerProcess other;
+    ASSERT_TRUE(attach(other, "other"));
+    const EchoServer server(web_.netns(), net.container);
+    EXPECT_TRUE(connects(node(), with_port(echo_at(net.loopback), 9)));
+    EXPECT_FALSE(connects(node(), with_port(echo_at(net.host), 9)));
+    EXPECT_FALSE(connects(other.netns(), with_port(echo_at(net.loopback), 9)));
+    EXPECT_FALSE(connects(other.netns(), with_port(echo_at(net.host), 9)));
+    EXPECT_FALSE(connects(outside(), with_port(echo_at(net.host), 9)));
+}
+
+// Its addresses may be somebody else's there.
+TEST_P(PublishTest, AnotherNetworkNamespacesSocketsAreLeftAlone) {
+    ASSERT_TRUE(publish(web_, "web", "9:7"));
+    const EchoServer server(web_.netns(), net.container);
+    const NetworkNamespace stranger;
+    stranger.run("ip link set lo up");
+    stranger.run(formatted("ip addr add {} dev lo{}", net.host, net.name == "V4" ? "" : " nodad"));
+    EXPECT_FALSE(connects(stranger, with_port(echo_at(net.host), 9)));
+    EXPECT_EQ(bind_error(stranger, with_port(echo_at(net.host), 9), SOCK_STREAM), 0);
+}
+
+TEST_P(PublishTest, ASocketIsToldThatItsPeerIsWhomItAskedFor) {
+    ASSERT_TRUE(publish(web_, "web", "9:7/tcp,9:7/udp"));
+    const EchoServer server(web_.netns(), net.container);
+    const Address asked = with_port(echo_at(net.loopback), 9);
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        const UniqueFd socket = socket_in(node(), asked, type);
+        ASSERT_EQ(::connect(socket.get(), asked.get(), asked.size), 0) << std::strerror(errno);
+        EXPECT_EQ(peer_of(socket.get()), text_of(asked));
+    }
+}
+
+// A socket that asks several, as a resolver's does.
+TEST_P(PublishTest, ADatagramsSenderIsWhomItWasSentTo) {
+    ASSERT_TRUE(publish(web_, "web", "9:7/udp,10:7/udp"));
+    const ContainerProcess other;
+    const auto reply = publish(other, "other", "11:7/udp");
+    ASSERT_TRUE(reply);
+    const EchoServer server(web_.netns(), net.container);
+    const EchoServer others(other.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const UniqueFd socket = socket_in(node(), echo_at(net.loopback), SOCK_DGRAM);
+    const Address first = with_port(echo_at(net.loopback), 11);
+    for (const Address& asked : {first, with_port(echo_at(net.loopback), 9), with_port(echo_at(net.host), 10),
+                                 with_port(echo_at(net.host), 9), with_port(echo_at(net.loopback), 10), first}) {
+        ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, asked.get(), asked.size), 1) << std::strerror(errno);
+        EXPECT_EQ(sender_of_next(socket.get()), text_of(asked));
+    }
+}
+
+// An IPv6 socket that speaks IPv4, as programs of one socket for both do (RFC 4038, 4.2).
+TEST_F(PublishTest4, AnIpv6SocketThatSpeaksIpv4IsLedToo) {
+    ASSERT_TRUE(publish(web_, "web", "9:7/tcp,9:7/udp"));
+    const EchoServer server(web_.netns(), net.container);
+    const Address asked = with_port(echo_at("::ffff:127.0.0.1"), 9);
+    const UniqueFd stream = socket_in(node(), asked, SOCK_STREAM);
+    ASSERT_EQ(::connect(stream.get(), asked.get(), asked.size), 0) << std::strerror(errno);
+    EXPECT_EQ(peer_of(stream.get()), text_of(asked));
+    const UniqueFd datagrams = socket_in(node(), asked, SOCK_DGRAM);
+    ASSERT_EQ(::sendto(datagrams.get(), "x", 1, 0, asked.get(), asked.size), 1) << std::strerror(errno);
+    EXPECT_EQ(sender_of_next(datagrams.get()), text_of(asked));
+    EXPECT_EQ(bind_error(node(), asked, SOCK_STREAM), EADDRINUSE);
+}
+
+// No route leads from there to a container: bound to a device, the packet would leave by it.
+TEST_P(PublishTest, ASocketThatIsBoundToADeviceOrLoopbackIsLeftAlone) {
+    ASSERT_TRUE(publish(web_, "web", "9:7"));
+    const EchoServer server(web_.netns(), net.container);
+    const Address asked = with_port(echo_at(net.loopback), 9);
+    const UniqueFd to_device = socket_in(node(), asked, SOCK_STREAM);
+    ASSERT_EQ(::setsockopt(to_device.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
+    EXPECT_EQ(::connect(to_device.get(), asked.get(), asked.size), -1);
+    EXPECT_EQ(errno, ECONNREFUSED);
+    const UniqueFd to_loopback = socket_bound_to(node(), with_port(asked, 0), SOCK_STREAM);
+    EXPECT_EQ(::connect(to_loopback.get(), asked.get(), asked.size), -1);
+    EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+// A name server for the containers, say, at an address of theirs: what is published at one address leaves the others.
+TEST_P(PublishTest, AtAnotherAddressTheHostServesThePortItself) {
+    ASSERT_TRUE(
+        publish(web_, "web", formatted("{}:7:7/tcp,{}:7:7/udp", net.in_brackets(net.host), net.in_brackets(net.host))));
+    node().run(formatted("ip addr add {} dev up0{}", net.second, net.name == "V4" ? "" : " nodad"));
+    const Mirror of_container(web_.netns(), net.container);
+    const Mirror of_host(node(), net.second);
+    EXPECT_EQ(seen_from_outside(), net.client);
+    EXPECT_TRUE(eventually([&] {
+        const UniqueFd socket = socket_in(outside(), echo_at(net.second), SOCK_DGRAM);
+        return seen_as(socket.get(), echo_at(net.second)) == net.client;
+    }));
+    EXPECT_EQ(counted("flow-arrived"), 1U);
+}
+
+TEST_P(PublishTest, APublishedPortCannotBeBoundByAProgramOfTheHosts) {
+    ASSERT_TRUE(publish(web_, "web", formatted("9:7/tcp,{}:10:10", net.in_brackets(net.host))));
+    const auto bound = [&](const std::string& address, int port, int type = SOCK_STREAM) {
+        return bind_error(node(), with_port(echo_at(address), port), type);
+    };
+    for (const std::string& address : {net.host, net.loopback, net.nowhere}) {
+        SCOPED_TRACE(address);
+        EXPECT_EQ(bound(address, 9), EADDRINUSE);
+        EXPECT_EQ(bound(address, 9, SOCK_DGRAM), 0);
+    }
+    EXPECT_EQ(bound(net.host, 10), EADDRINUSE);
+    EXPECT_EQ(bound(net.nowhere, 10), EADDRINUSE);
+    EXPECT_EQ(bound(net.loopback, 10), 0);
+    EXPECT_EQ(bind_error(web_.netns(), with_port(echo_at(net.container), 9), SOCK_STREAM), 0);
+    ASSERT_TRUE(detach("web"));
+    EXPECT_EQ(bound(net.host, 9), 0);
+}
+
+TEST_P(PublishTest, SocketsRunNoProgramWhileNothingIsPublished) {
+    const auto programs = [&] { return socket_programs(); };
+    EXPECT_THAT(programs(), IsEmpty());
+    ASSERT_TRUE(publish(web_, "web", "9:7"));
+    EXPECT_THAT(programs(), AllOf(Contains("socket-socket_connect4"), Not(Contains("socket-datagram_send4"))));
+    const ContainerProcess names;
+    ASSERT_TRUE(publish(names, "names", "9:7/udp"));
+    EXPECT_THAT(programs(), Contains("socket-datagram_send4"));
+    ASSERT_TRUE(detach("names"));
+    EXPECT_THAT(programs(), Not(Contains("socket-datagram_send4")));
+    ASSERT_TRUE(detach("web"));
+    EXPECT_THAT(programs(), IsEmpty());
 }
 
 TEST_P(PublishTest, APortThatSomebodyHasIsRefusedByHisName) {

@@ -33,18 +33,35 @@ struct {
 	__type(value, __u32); // says nothing
 } published_addresses SEC(".maps");
 
+// What stands at this address and port; at the port alone, if the address is `own`: one where those stand that are
+// published without one. NULL if nothing does.
+static __always_inline const struct nk_frontend *nk_find_frontend(struct nk_service_key *key, bool own)
+{
+	const struct nk_frontend *frontend = bpf_map_lookup_elem(&frontends, key);
+
+	if (frontend || !own)
+		return frontend;
+	key->addr = (struct nk_addr){};
+	return bpf_map_lookup_elem(&frontends, key);
+}
+
 // What stands at this address and port of the host's; NULL if nothing does.
 static __noinline const struct nk_frontend *nk_frontend(enum nk_family family, const struct nk_addr *addr, __be16 port,
 							__u8 proto)
 {
 	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
 	struct nk_address_key address = {.addr = *addr, .family = family};
-	const struct nk_frontend *frontend = bpf_map_lookup_elem(&frontends, &key);
 
-	if (frontend || !bpf_map_lookup_elem(&published_addresses, &address))
-		return frontend;
-	key.addr = (struct nk_addr){};
-	return bpf_map_lookup_elem(&frontends, &key);
+	return nk_find_frontend(&key, bpf_map_lookup_elem(&published_addresses, &address));
+}
+
+// The same, of an address that is known to be the host's: a loopback one, or what a program of the host's binds.
+static __noinline const struct nk_frontend *nk_frontend_of_host(enum nk_family family, const struct nk_addr *addr,
+								__be16 port, __u8 proto)
+{
+	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
+
+	return nk_find_frontend(&key, true);
 }
 
 static __always_inline bool nk_is_frontend_of(enum nk_family family, const struct nk_addr *addr, __be16 port,

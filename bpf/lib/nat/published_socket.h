@@ -1,0 +1,218 @@
+// Published ports, for who is on this host: the host itself and its containers. (Who is outside: arrival.h.)
+//
+// What they send to a frontend never comes by an uplink, so its socket is led to the container when it connects, and
+// nothing of it is translated after that: packets go straight from there to the container, as all between the host and
+// containers do, and its program judges them. What the socket asked for is kept with it, for what it is told of its
+// peer. A datagram's socket that is not connected is led so with each datagram, and told whom each answer is from.
+//
+// The host asks by any of its addresses, and by its loopback; a container by the host's addresses. In other network
+// namespaces an address like a container's or the host's may be somebody else's, so nothing is done there.
+//
+// Not led are sockets that are bound to a device or a loopback address: from there no route leads to a container.
+#pragma once
+
+#include "lib/addr.h"
+#include "lib/base.h"
+#include "lib/nat/frontend.h"
+#include "lib/nat/ports.h"
+#include "lib/node.h"
+
+// Of which network namespaces containers are ours, by cookie.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u32); // says nothing
+} namespaces SEC(".maps");
+
+struct nk_socket_peer {
+	struct nk_addr addr;
+	__be16 port;
+	__u16 family; // enum nk_family: of an IPv6 socket that speaks IPv4 (RFC 4038, 4.2), NK_IPV4
+};
+
+struct nk_origin {
+	struct nk_socket_peer asked;
+	struct nk_socket_peer led_to;
+};
+
+// The latest few: an unconnected socket may speak to several.
+#define NK_ORIGINS 4
+struct nk_origins {
+	struct nk_origin places[NK_ORIGINS];
+	__u32 next;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct nk_origins);
+} origins SEC(".maps");
+
+// Whether an IPv6 socket's address says that it speaks IPv4 (RFC 4291, 2.5.5.2).
+static __always_inline bool nk_is_mapped(struct bpf_sock_addr *ctx)
+{
+	return !ctx->user_ip6[0] && !ctx->user_ip6[1] && ctx->user_ip6[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline struct nk_socket_peer nk_socket_peer(struct bpf_sock_addr *ctx, enum nk_family family)
+{
+	struct nk_socket_peer peer = {.port = ctx->user_port, .family = family};
+
+	if (family == NK_IPV4) {
+		peer.addr = nk_addr4(ctx->user_ip4);
+	} else if (nk_is_mapped(ctx)) {
+		peer.addr = nk_addr4(ctx->user_ip6[3]);
+		peer.family = NK_IPV4;
+	} else {
+		peer.addr.word[0] = ctx->user_ip6[0];
+		peer.addr.word[1] = ctx->user_ip6[1];
+		peer.addr.word[2] = ctx->user_ip6[2];
+		peer.addr.word[3] = ctx->user_ip6[3];
+	}
+	return peer;
+}
+
+// `family`: of the socket. A peer of IPv4 is written into an IPv6 socket's address as it was: mapped.
+static __always_inline void nk_write_socket_peer(struct bpf_sock_addr *ctx, enum nk_family family,
+						 const struct nk_socket_peer *peer)
+{
+	if (family == NK_IPV4) {
+		ctx->user_ip4 = peer->addr.word[0];
+	} else if (peer->family == NK_IPV4) {
+		ctx->user_ip6[3] = peer->addr.word[0];
+	} else {
+		ctx->user_ip6[0] = peer->addr.word[0];
+		ctx->user_ip6[1] = peer->addr.word[1];
+		ctx->user_ip6[2] = peer->addr.word[2];
+		ctx->user_ip6[3] = peer->addr.word[3];
+	}
+	ctx->user_port = peer->port;
+}
+
+static __always_inline bool nk_is_hosts_socket(struct bpf_sock_addr *ctx)
+{
+	return bpf_get_netns_cookie(ctx) == node.host_netns_cookie;
+}
+
+static __always_inline bool nk_is_containers_socket(struct bpf_sock_addr *ctx)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+
+	return bpf_map_lookup_elem(&namespaces, &cookie);
+}
+
+// To no address at all (which `connect` takes for the loopback), or a loopback address.
+static __always_inline bool nk_means_loopback(const struct nk_socket_peer *peer)
+{
+	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
+
+	return nk_addr_is_unset(family, &peer->addr) || nk_loopback(family, &peer->addr);
+}
+
+static __always_inline bool nk_may_be_led(struct bpf_sock *socket, enum nk_family family)
+{
+	struct nk_addr bound;
+
+	if (!socket || socket->bound_dev_if)
+		return false;
+	if (family == NK_IPV4)
+		return bpf_ntohl(socket->src_ip4) >> 24 != 127;
+	bound.word[0] = socket->src_ip6[0];
+	bound.word[1] = socket->src_ip6[1];
+	bound.word[2] = socket->src_ip6[2];
+	bound.word[3] = socket->src_ip6[3];
+	return !nk_loopback(NK_IPV6, &bound);
+}
+
+// What stands there for who is on this host; NULL if nothing does.
+static __always_inline const struct nk_frontend *nk_frontend_for_socket(struct bpf_sock_addr *ctx, __u8 proto,
+									const struct nk_socket_peer *peer)
+{
+	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
+	bool loopback = nk_means_loopback(peer);
+
+	if (!nk_is_hosts_socket(ctx))
+		return !loopback && nk_is_containers_socket(ctx) ? nk_frontend(family, &peer->addr, peer->port, proto)
+								 : NULL;
+	return loopback ? nk_frontend_of_host(family, &peer->addr, peer->port, proto)
+			: nk_frontend(family, &peer->addr, peer->port, proto);
+}
+
+static __always_inline bool nk_is_peer(const struct nk_socket_peer *one, const struct nk_socket_peer *other)
+{
+	return one->port == other->port && one->family == other->family &&
+	       nk_addr_equal(NK_IPV6, &one->addr, &other->addr);
+}
+
+// NULL: it was not led there.
+static __always_inline struct nk_origin *nk_origin_of(struct nk_origins *known, const struct nk_socket_peer *led_to)
+{
+	for (__u32 i = 0; i < NK_ORIGINS; i++)
+		if (nk_is_peer(&known->places[i].led_to, led_to))
+			return &known->places[i];
+	return NULL;
+}
+
+// Of two that lead to one port of a container's, the latest counts.
+static __always_inline void nk_note_origin(struct bpf_sock *socket, const struct nk_socket_peer *asked,
+					   const struct nk_socket_peer *led_to)
+{
+	struct nk_origins *known = bpf_sk_storage_get(&origins, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct nk_origin *there = known ? nk_origin_of(known, led_to) : NULL;
+	__u32 place;
+
+	if (there)
+		there->asked = *asked;
+	if (!known || there)
+		return;
+	place = known->next++ % NK_ORIGINS;
+	// Linux 6.12's verifier does not know that this is small, and the compiler does.
+	barrier_var(place);
+	place &= NK_ORIGINS - 1;
+	known->places[place].asked = *asked;
+	known->places[place].led_to = *led_to;
+}
+
+// A socket connects, or sends to somebody.
+static __always_inline void nk_lead_socket(struct bpf_sock_addr *ctx, enum nk_family family)
+{
+	const struct nk_socket_peer peer = nk_socket_peer(ctx, family);
+	const struct nk_frontend *frontend;
+	struct nk_socket_peer led_to;
+	__u8 proto = ctx->protocol;
+
+	if (!nk_is_published(proto, peer.port) || !nk_may_be_led(ctx->sk, family))
+		return;
+	frontend = nk_frontend_for_socket(ctx, proto, &peer);
+	if (!frontend)
+		return;
+	led_to = (struct nk_socket_peer){.addr = frontend->addr, .port = frontend->port, .family = peer.family};
+	nk_note_origin(ctx->sk, &peer, &led_to);
+	nk_write_socket_peer(ctx, family, &led_to);
+}
+
+// Who a socket is told its peer is: the one that it asked for.
+static __always_inline void nk_show_origin(struct bpf_sock_addr *ctx, enum nk_family family)
+{
+	struct nk_origins *known = ctx->sk ? bpf_sk_storage_get(&origins, ctx->sk, NULL, 0) : NULL;
+	struct nk_socket_peer peer = nk_socket_peer(ctx, family);
+	const struct nk_origin *origin = known ? nk_origin_of(known, &peer) : NULL;
+
+	if (origin)
+		nk_write_socket_peer(ctx, family, &origin->asked);
+}
+
+// Whether a program of the host's binds a port that is published: at that address, or at all where either of both is
+// for any. (Whether an IPv6 socket for any address takes IPv4 as well, cannot be seen here: by default it does.)
+static __always_inline bool nk_is_published_to_bind(struct bpf_sock_addr *ctx, enum nk_family family)
+{
+	const struct nk_socket_peer own = nk_socket_peer(ctx, family);
+	enum nk_family meant = own.family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
+
+	if (!nk_is_published(ctx->protocol, own.port) || !nk_is_hosts_socket(ctx))
+		return false;
+	return nk_addr_is_unset(meant, &own.addr) || nk_frontend_of_host(meant, &own.addr, own.port, ctx->protocol);
+}

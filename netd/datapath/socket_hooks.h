@@ -1,0 +1,45 @@
+// The programs that sockets run while ports are published (bpf/published_socket.bpf.c), at the root of the cgroups.
+//
+// Each costs every socket of this machine a little, so none is there that nothing needs: those for datagrams while a
+// port of UDP is published, the others while any is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/result.h"
+#include "datapath/pins.h"
+#include "datapath/programs.h"
+
+namespace netkitd::datapath {
+
+inline constexpr std::string_view kSocketPrefix = "socket-";  // of their links' pins
+
+class SocketHooks {
+public:
+    // `programs`: borrowed, for the life of this.
+    SocketHooks(Programs& programs, Pins pins) : programs_(&programs), pins_(std::move(pins)) {}
+
+    struct Wanted {
+        bool sockets = false;
+        bool datagrams = false;
+        bool operator==(const Wanted&) const = default;
+    };
+    // Attaches what is missing, or has another daemon's program, and detaches what nothing needs. An error may leave
+    // some of either, and the next call goes on.
+    [[nodiscard]] Result<void> follow(Wanted wanted);
+    // Where a pin was removed, and with it the link.
+    [[nodiscard]] Result<void> put_back();
+
+private:
+    [[nodiscard]] Result<void> attach(bpf_program& program, const std::string& root) const;
+    [[nodiscard]] Result<void> change_to(Wanted wanted) const;
+
+    Programs* programs_;
+    Pins pins_;
+    std::optional<Wanted> there_;  // unknown: of a daemon before, or after an error
+};
+
+}  // namespace netkitd::datapath
