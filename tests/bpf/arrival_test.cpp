@@ -214,6 +214,21 @@ TEST_P(ArrivalTest, ClientsOfAContainerThatStartsAgainReachTheNewOneWithTheirNex
     EXPECT_EQ(counted_flows(), 0U);
 }
 
+// Its address' next owner publishes as it did: what is left of the former one's flow is not this one's.
+TEST_P(ArrivalTest, ASuccessorWithTheAddressDoesNotGoOnWithTheFlow) {
+    take_up();
+    ASSERT_TRUE(node().take_back(web()));
+    constexpr std::uint32_t kSuccessorId = kWebId + 100;
+    ASSERT_TRUE(node().add_endpoint(net.web, "nkweb", kSuccessorId));
+    datapath::Frontend anew = web();
+    anew.endpoint_id = kSuccessorId;
+    publish(anew);
+    ++node().settings().route_generation;  // as the daemon does
+    EXPECT_THAT(out(server().ack()).counted, ElementsAre(std::pair("no-flow", 1)));
+    EXPECT_EQ(in(client().syn()).verdict, Verdict::redirect);
+    EXPECT_TRUE(left_as(out(server().syn().ack()).packet, forwarded(server().syn().ack().from(net.node, kPort))));
+}
+
 class ArrivalFloodTest : public ArrivalTest {
 protected:
     ArrivalFloodTest() { options.flow_entries = 8 * NK_ARRIVALS; }

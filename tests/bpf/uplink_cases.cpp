@@ -411,6 +411,16 @@ std::vector<VerdictCase> to_published(const Net& net) {
         with_published(net, in_drop("SynAck", "no-flow", to_node(net).tcp(50000, 8080).syn().ack())),
         with_published(
             net, in_drop("FromAContainersAddress", "unsolicited", to_node_from(net, net.db).tcp(50000, 8080).syn())),
+        with_published(net, in_pass("ToLoopback", Packet()
+                                                      .eth(kUplinkMac, kRouterMac)
+                                                      .ip(net.remote, net.is_ipv6() ? "::1" : "127.0.0.1")
+                                                      .tcp(50000, 8080)
+                                                      .syn())),
+        with_published(net, in_pass("ToNoAddress", Packet()
+                                                       .eth(kUplinkMac, kRouterMac)
+                                                       .ip(net.remote, net.is_ipv6() ? "::" : "0.0.0.0")
+                                                       .tcp(50000, 8080)
+                                                       .syn())),
         with_published(net, in_pass("OfAnotherProtocol", datagram)),
         with_published(net, in_pass("ToAnotherPort", to_node(net).tcp(50000, 8082).syn())),
         with_published(
