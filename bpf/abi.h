@@ -285,13 +285,23 @@ enum nk_published_table {
 #define NK_PORTS_IN_WORD 64
 #define NK_PORT_WORDS (65536 / NK_PORTS_IN_WORD)
 
+// A place is an address with a port of a protocol: the upper bits of a hash of it, which are (Knuth, The Art of
+// Computer Programming, 6.4: multiplication by the golden ratio)
+//   (address' four words folded by XOR << 32 | protocol << 16 | port, in network order both) * NK_PLACE_MULTIPLIER
+// There are so many bits that a thousand ports at ten addresses leave fifty of fifty-one to those that are not
+// published.
+#define NK_PLACE_MULTIPLIER 0x9e3779b97f4a7c15ULL
+#define NK_PLACE_BITS 19
+#define NK_PLACES (1 << NK_PLACE_BITS)
+
 // One global, `.data.published`.
 struct nk_published {
 	__u32 count; // of frontends: while there is none, nothing more is asked
 	__u32 reserved;
 	__u64 ports[NK_PUBLISHED_TABLES][NK_PORT_WORDS]; // a bit a port, of any address and family
+	__u64 places[NK_PLACES / NK_PORTS_IN_WORD];	 // a bit a place: where it is not set, nothing is published
 };
-NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192, "nk_published");
+NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192 + 65536, "nk_published");
 
 #define NK_MAX_FRONTENDS 65536
 #define NK_MAX_PUBLISHED_ADDRESSES 1024

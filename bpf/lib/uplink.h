@@ -82,7 +82,8 @@ static __always_inline int nk_to_node(struct __sk_buff *skb, const struct nk_ip 
 	key->direction = NK_FLOW_REVERSE;
 	switch (nk_parse_l4(skb, ip, &l4, key)) {
 	case NK_L4_OK:
-		return nk_port_may_be_ours(key->proto, key->dport) ? nk_reply(skb, ip, &l4, key) : TCX_NEXT;
+		return nk_port_may_be_ours(&key->daddr, key->proto, key->dport) ? nk_reply(skb, ip, &l4, key)
+										: TCX_NEXT;
 	case NK_L4_ICMP_ERROR:
 		return ip->fragment ? TCX_NEXT : nk_error_from_uplink(skb, ip, key);
 	default:

@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <set>
+#include <iterator>
+#include <ranges>
 #include <type_traits>
 
 #include "base/format.h"
@@ -59,21 +60,86 @@ void store(Word& word, std::type_identity_t<Word> value) {
     std::atomic_ref(word).store(value, std::memory_order_release);
 }
 
-__u64& word_of(nk_published& published, nk_published_table table, std::uint16_t port) {
+__u64& port_word(nk_published& published, nk_published_table table, std::uint16_t port) {
     return std::span(std::span(published.ports)[table])[port / NK_PORTS_IN_WORD];
 }
 
-constexpr __u64 bit_of(std::uint16_t port) {
-    return __u64{1} << port % NK_PORTS_IN_WORD;
+__u64& place_word(nk_published& published, std::uint32_t place) {
+    return std::span(published.places)[place / NK_PORTS_IN_WORD];
+}
+
+void set_bit(__u64& word, std::uint32_t bit) {
+    store(word, word | __u64{1} << bit % NK_PORTS_IN_WORD);
+}
+
+void clear_bit(__u64& word, std::uint32_t bit) {
+    store(word, word & ~(__u64{1} << bit % NK_PORTS_IN_WORD));
+}
+
+// As in bpf/lib/nat/ports.h.
+std::uint32_t place_of(const IpAddr& address, const Frontend& frontend) {
+    const nk_addr addr = to_nk_addr(address);
+    const std::span words(addr.word);
+    const std::uint64_t folded = words[0] ^ words[1] ^ words[2] ^ words[3];
+    const std::uint64_t port = std::uint64_t{frontend.protocol} << 16 | htons(frontend.port);
+    return static_cast<std::uint32_t>((folded << 32 | port) * NK_PLACE_MULTIPLIER >> (64 - NK_PLACE_BITS));
+}
+
+std::vector<IpAddr> places_of(const Frontend& frontend, const std::set<IpAddr>& own) {
+    if (frontend.address) {
+        return {*frontend.address};
+    }
+    std::vector<IpAddr> places;
+    std::ranges::copy_if(own, std::back_inserter(places),
+                         [&](const IpAddr& address) { return address.family() == frontend.container.family(); });
+    return places;
 }
 
 }  // namespace
 
+void Frontends::use_place(const IpAddr& address, const Frontend& frontend) {
+    const std::uint32_t place = place_of(address, frontend);
+    if (place_uses_[place]++ == 0) {
+        set_bit(place_word(*maps_.published, place), place);
+    }
+}
+
+void Frontends::leave_place(const IpAddr& address, const Frontend& frontend) {
+    const auto use = place_uses_.find(place_of(address, frontend));
+    if (use == place_uses_.end() || --use->second > 0) {
+        return;
+    }
+    clear_bit(place_word(*maps_.published, use->first), use->first);
+    place_uses_.erase(use);
+}
+
+void Frontends::use_places(const Frontend& frontend) {
+    for (const IpAddr& address : places_of(frontend, addresses_)) {
+        use_place(address, frontend);
+    }
+}
+
+void Frontends::leave_places(const Frontend& frontend) {
+    for (const IpAddr& address : places_of(frontend, addresses_)) {
+        leave_place(address, frontend);
+    }
+}
+
+std::vector<Frontend> Frontends::without_address(IpFamily family) const {
+    std::vector<Frontend> result;
+    for (const Frontend& frontend : there_ | std::views::values) {
+        if (!frontend.address && frontend.container.family() == family) {
+            result.push_back(frontend);
+        }
+    }
+    return result;
+}
+
 void Frontends::use_port(const Frontend& frontend) {
     const nk_published_table table = table_of(frontend.protocol);
+    use_places(frontend);
     if (uses_[{table, frontend.port}]++ == 0) {
-        __u64& word = word_of(*maps_.published, table, frontend.port);
-        store(word, word | bit_of(frontend.port));
+        set_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
     }
     store(maps_.published->count, maps_.published->count + 1);
 }
@@ -82,11 +148,11 @@ void Frontends::leave_port(const Frontend& frontend) {
     const nk_published_table table = table_of(frontend.protocol);
     const auto use = uses_.find({table, frontend.port});
     if (--use->second == 0) {
-        __u64& word = word_of(*maps_.published, table, frontend.port);
-        store(word, word & ~bit_of(frontend.port));
+        clear_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
         uses_.erase(use);
     }
     store(maps_.published->count, maps_.published->count - 1);
+    leave_places(frontend);
 }
 
 Result<void> Frontends::take_backend(const Frontend& frontend) {
@@ -170,26 +236,33 @@ bool Frontends::has(std::uint8_t protocol) const {
     return std::ranges::any_of(uses_, [&](const auto& use) { return use.first.first == table; });
 }
 
-Result<void> Frontends::set_addresses(std::span<const IpAddr> addresses) const {
-    const auto key_for = [](const IpAddr& address) {
+Result<void> Frontends::set_addresses(std::span<const IpAddr> addresses) {
+    const std::set<IpAddr> wanted(addresses.begin(), addresses.end());
+    const auto key_of_address = [](const IpAddr& address) {
         return nk_address_key{.addr = to_nk_addr(address), .family = family_number(address.family())};
     };
-    std::set<IpAddr> gone;
-    nk_address_key key{};
-    for (int error = bpf_map_get_next_key(maps_.addresses, nullptr, &key); error == 0;
-         error = bpf_map_get_next_key(maps_.addresses, &key, &key)) {
-        gone.insert(to_ip_addr(key.addr, key.family == AF_INET ? IpFamily::v4 : IpFamily::v6));
-    }
-    for (const IpAddr& address : addresses) {
-        const nk_address_key wanted = key_for(address);
+    for (const IpAddr& address : wanted) {
+        const nk_address_key key = key_of_address(address);
         const std::uint32_t value = 1;
-        if (gone.erase(address) == 0 && bpf_map_update_elem(maps_.addresses, &wanted, &value, BPF_ANY) != 0) {
+        if (addresses_.contains(address)) {
+            continue;
+        }
+        if (bpf_map_update_elem(maps_.addresses, &key, &value, BPF_ANY) != 0) {
             return fail_errno(errno, "publish ports at {}", address.to_string());
         }
+        addresses_.insert(address);
+        std::ranges::for_each(without_address(address.family()),
+                              [&](const Frontend& frontend) { use_place(address, frontend); });
     }
-    for (const IpAddr& address : gone) {
-        const nk_address_key former = key_for(address);
-        bpf_map_delete_elem(maps_.addresses, &former);
+    const std::set<IpAddr> former = addresses_;
+    for (const IpAddr& address : former) {
+        if (!wanted.contains(address)) {
+            const nk_address_key key = key_of_address(address);
+            bpf_map_delete_elem(maps_.addresses, &key);
+            addresses_.erase(address);
+            std::ranges::for_each(without_address(address.family()),
+                                  [&](const Frontend& frontend) { leave_place(address, frontend); });
+        }
     }
     return {};
 }

@@ -7,9 +7,12 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "abi.h"
 #include "base/ip_addr.h"
@@ -48,7 +51,7 @@ public:
     // Whether one of this protocol is there.
     [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Of the host's own addresses, where ports are that are published without one.
-    [[nodiscard]] Result<void> set_addresses(std::span<const IpAddr> addresses) const;
+    [[nodiscard]] Result<void> set_addresses(std::span<const IpAddr> addresses);
 
 private:
     using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
@@ -59,10 +62,18 @@ private:
     [[nodiscard]] Result<void> leave_backend(const Frontend& frontend);
     void use_port(const Frontend& frontend);
     void leave_port(const Frontend& frontend);
+    // The places where it is: at its address, or at all of the host's.
+    void use_places(const Frontend& frontend);
+    void leave_places(const Frontend& frontend);
+    void use_place(const IpAddr& address, const Frontend& frontend);
+    void leave_place(const IpAddr& address, const Frontend& frontend);
+    [[nodiscard]] std::vector<Frontend> without_address(IpFamily family) const;
 
     Maps maps_;
     std::map<Key, Frontend> there_;
+    std::set<IpAddr> addresses_;                                                  // as set_addresses() was told
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
+    std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
     // By a container's port: how many frontends lead there.
     std::map<std::tuple<IpAddr, std::uint16_t, std::uint8_t>, std::uint32_t> backends_;
 };

@@ -119,6 +119,16 @@ static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family
 	return bpf_redirect_peer(to.ifindex, 0);
 }
 
+static __always_inline bool nk_plain_may_be_ours(enum nk_family family, const struct nk_plain *p)
+{
+	struct nk_addr daddr;
+
+	if (nk_in_pool(p->dport) || !nk_is_published(p->proto, p->dport))
+		return nk_in_pool(p->dport);
+	daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION);
+	return nk_may_be_published_at(&daddr, p->proto, p->dport);
+}
+
 // From an uplink. The host's own traffic has the shortest way of all: nothing more is asked of it than whether it is
 // for a container. No flow is looked for at a container's address (replies of flows go to the host's), but what is not
 // for a container is not asked about that for nothing: at a port that may be ours, only where a network is routed.
@@ -130,7 +140,7 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 
 	if (!nk_parse_plain_ports(skb, family, &p))
 		return NK_LONG_WAY;
-	if (!nk_port_may_be_ours(p.proto, p.dport)) {
+	if (!nk_plain_may_be_ours(family, &p)) {
 		network = nk_destination_network(family, p.ip);
 		return network ? nk_fast_to_network(skb, family, &p, network) : TCX_NEXT;
 	}

@@ -176,7 +176,7 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 	__u32 ifindex;
 
 	if (!ip || !outer || !quote || nk_parse_quote(skb, ip, quote) != NK_QUOTE_OK ||
-	    !nk_port_may_be_ours(quote->key.proto, quote->key.dport))
+	    !nk_port_may_be_ours(&quote->key.daddr, quote->key.proto, quote->key.dport))
 		return TCX_NEXT;
 	// It goes to whoever sent the packet that it is about (RFC 792), or it is none.
 	if (!nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr))

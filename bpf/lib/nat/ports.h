@@ -41,11 +41,24 @@ static __always_inline bool nk_is_published(__u8 proto, __be16 port)
 	return published.ports[table][word] >> value % NK_PORTS_IN_WORD & 1;
 }
 
-// Whether a flow may have this port or echo id of the node's, so that a packet to it has to be looked for among the
-// flows. If not, the packet is the host's.
-static __always_inline bool nk_port_may_be_ours(__u8 proto, __be16 port)
+// Whether it may be published at that address, where it is at some: what the host itself serves by the same port at
+// another one is told by as little as will do.
+static __always_inline bool nk_may_be_published_at(const struct nk_addr *addr, __u8 proto, __be16 port)
 {
-	return nk_in_pool(port) || nk_is_published(proto, port);
+	__u64 folded = addr->word[0] ^ addr->word[1] ^ addr->word[2] ^ addr->word[3];
+	__u32 place = (folded << 32 | proto << 16 | port) * NK_PLACE_MULTIPLIER >> (64 - NK_PLACE_BITS);
+	__u32 word = place / NK_PORTS_IN_WORD;
+
+	barrier_var(word); // as above
+	word &= NK_PLACES / NK_PORTS_IN_WORD - 1;
+	return published.places[word] >> place % NK_PORTS_IN_WORD & 1;
+}
+
+// Whether a flow may have this port or echo id of the node's, at this address, so that a packet to it has to be looked
+// for among the flows. If not, the packet is the host's.
+static __always_inline bool nk_port_may_be_ours(const struct nk_addr *addr, __u8 proto, __be16 port)
+{
+	return nk_in_pool(port) || (nk_is_published(proto, port) && nk_may_be_published_at(addr, proto, port));
 }
 
 struct nk_pool {
