@@ -262,8 +262,24 @@ struct nk_frontend {
 	__be16 port;
 	__u16 reserved;
 	__u32 endpoint_id; // nk_endpoint.id
+	__u32 sources;	   // who may come: nk_source_key.list; 0: everybody
 };
-NK_STATIC_ASSERT(sizeof(struct nk_frontend) == 24, "nk_frontend");
+NK_STATIC_ASSERT(sizeof(struct nk_frontend) == 28, "nk_frontend");
+
+// Who may come to frontends: map `allowed_sources`, lists of prefixes by longest prefix; each of one family.
+struct nk_source_key {
+	__u32 length; // in bits, the list's number among them
+	__u32 list;
+	struct nk_addr addr;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_source_key) == 24, "nk_source_key");
+
+// Network namespaces of containers: map `namespaces`, by cookie. An address that it does not have is zero.
+struct nk_namespace {
+	struct nk_addr addr4;
+	struct nk_addr addr6;
+};
+NK_STATIC_ASSERT(sizeof(struct nk_namespace) == 32, "nk_namespace");
 
 // The other way round, map `published_as`: a container's address and port, to the key of the frontend that leads there;
 // of several, to one.
@@ -305,6 +321,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192 +
 
 #define NK_MAX_FRONTENDS 65536
 #define NK_MAX_PUBLISHED_ADDRESSES 1024
+#define NK_MAX_ALLOWED_SOURCES 262144
+#define NK_MAX_NAMESPACES 65536
 
 // How many flows of both families may be NK_FLOW_ARRIVING.
 #define NK_ARRIVALS 2048
@@ -380,6 +398,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_NO_CONTAINER,       "no-container",        "to an address of a network that no container has: answered as unreachable") \
 	X(NK_DROP_POLICY_RULE,        "policy-rule",         "an IPv6 policy rule suppresses routes (status): by which way, containers can't tell") \
 	X(NK_DROP_PORT_CLASH,         "port-clash",          "one client's port to two published ports that lead to the same one of a container's") \
+	X(NK_DROP_NOT_ALLOWED,        "not-allowed",         "to a published port, from somebody whom its `allow` does not name") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.

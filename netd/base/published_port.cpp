@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
+#include <set>
 
 #include "base/format.h"
 #include "base/ip_protocol.h"
@@ -74,11 +76,40 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
     return *parsed;
 }
 
+Result<IpPrefix> parse_source(std::string_view text) {
+    return text.contains('/') ? IpPrefix::parse(text) : IpAddr::parse(text).transform(&IpPrefix::single);
+}
+
+Result<std::vector<IpPrefix>> parse_sources(std::string_view text) {
+    std::set<IpPrefix> sources;
+    for (const auto part : std::views::split(text, '+')) {
+        sources.insert(NK_TRY(parse_source(std::string_view(part))));
+    }
+    if (sources.empty()) {
+        return fail(ErrorKind::invalid, "`allow` is followed by addresses or prefixes, 198.51.100.0/24+2001:db8::7");
+    }
+    return std::vector(sources.begin(), sources.end());
+}
+
+// Takes ";allow=…" off the end, if it is there.
+Result<std::vector<IpPrefix>> take_options(std::string_view& text) {
+    constexpr std::string_view kAllow = "allow=";
+    const auto end = text.find(';');
+    if (end == std::string_view::npos) {
+        return std::vector<IpPrefix>();
+    }
+    const std::string_view option = text.substr(end + 1);
+    text = text.substr(0, end);
+    if (!option.starts_with(kAllow) || option.contains(';')) {
+        return fail(ErrorKind::invalid, "behind `;` stands allow=198.51.100.0/24+2001:db8::7 or the like, not {}",
+                    quote(option));
+    }
+    return parse_sources(option.substr(kAllow.size()));
+}
+
 Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) {
     std::string_view rest = item;
-    if (rest.contains(';')) {
-        return std::unexpected(wrong(item, "`;allow` and `;hold` are not supported yet"));
-    }
+    const auto allowed = NK_TRY_CONTEXT(quote(item), take_options(rest));
     std::uint8_t protocol = IPPROTO_TCP;
     if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
         protocol = NK_TRY_CONTEXT(quote(item), parse_protocol(rest.substr(slash + 1)));
@@ -107,7 +138,8 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
         ports.push_back({.address = address,
                          .port = static_cast<std::uint16_t>(host->first + i),
                          .container_port = static_cast<std::uint16_t>(container->first + i),
-                         .protocol = protocol});
+                         .protocol = protocol,
+                         .allowed = allowed});
     }
     return {};
 }
@@ -125,6 +157,18 @@ Result<void> refuse_clashes(const std::vector<PublishedPort>& ports) {
     return {};
 }
 
+Result<void> refuse_many_sources(const std::vector<PublishedPort>& ports) {
+    std::set<IpPrefix> sources;
+    for (const PublishedPort& port : ports) {
+        sources.insert(port.allowed.begin(), port.allowed.end());
+    }
+    if (sources.size() > kMaxAllowedSources) {
+        return fail(ErrorKind::invalid, "{} addresses and prefixes are allowed to come: a container may name {}",
+                    sources.size(), kMaxAllowedSources);
+    }
+    return {};
+}
+
 }  // namespace
 
 std::string PublishedPort::to_string() const {
@@ -134,6 +178,11 @@ std::string PublishedPort::to_string() const {
     }
     return address->is_v4() ? formatted("{}:{}", address->to_string(), ports)
                             : formatted("[{}]:{}", address->to_string(), ports);
+}
+
+std::string PublishedPort::to_full_string() const {
+    return allowed.empty() ? to_string()
+                           : formatted("{};allow={}", to_string(), join(allowed, &IpPrefix::to_string, "+"));
 }
 
 bool PublishedPort::clashes_with(const PublishedPort& other) const {
@@ -153,12 +202,13 @@ Result<std::vector<PublishedPort>> parse_published_ports(std::string_view text) 
         NK_TRY(add_item(item, ports));
     }
     NK_TRY(refuse_clashes(ports));
+    NK_TRY(refuse_many_sources(ports));
     std::ranges::sort(ports);
     return ports;
 }
 
 std::string to_string(const std::vector<PublishedPort>& ports) {
-    return join(ports, &PublishedPort::to_string, ",");
+    return join(ports, &PublishedPort::to_full_string, ",");
 }
 
 }  // namespace netkitd

@@ -1,9 +1,10 @@
 // A port of the host's by which a container is reached from outside, as its owner writes it:
 //
-//   8080:80/tcp, 127.0.0.1:5353:53/udp, [2001:db8::7]:443:8443, 9000-9003:9000-9003
+//   8080:80/tcp, 127.0.0.1:5353:53/udp, [2001:db8::7]:443:8443, 9000-9003:9000-9003,
+//   8080:80;allow=198.51.100.0/24+2001:db8::/32
 //
 // The host's address (none: all that it has, its loopback ones too), the host's port or ports, the container's, the
-// protocol (none: tcp).
+// protocol (none: tcp), who may come (none: everybody).
 #pragma once
 
 #include <netinet/in.h>
@@ -27,9 +28,12 @@ struct PublishedPort {
     std::uint16_t port = 0;
     std::uint16_t container_port = 0;
     std::uint8_t protocol = IPPROTO_TCP;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
+    std::vector<IpPrefix> allowed = {};   // sorted; none: everybody may come
 
     // "8080:80/tcp"
     [[nodiscard]] std::string to_string() const;
+    // "8080:80/tcp;allow=198.51.100.0/24"
+    [[nodiscard]] std::string to_full_string() const;
     // Whether somebody outside could mean either: one port at one address, or at all.
     [[nodiscard]] bool clashes_with(const PublishedPort& other) const;
     auto operator<=>(const PublishedPort&) const = default;
@@ -37,9 +41,11 @@ struct PublishedPort {
 
 // Of one container.
 inline constexpr std::size_t kMaxPublishedPorts = 1024;
+inline constexpr std::size_t kMaxAllowedSources = 64;  // prefixes, of all its ports together
 
-// Sorted. What is refused: more than kMaxPublishedPorts, two that clash, an address that can't be a port's (of IPv4:
-// 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the packet's ports forbids).
+// Sorted. What is refused: more than kMaxPublishedPorts or kMaxAllowedSources, two that clash, an address that can't be
+// a port's (of IPv4: 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the packet's ports
+// forbids).
 [[nodiscard]] Result<std::vector<PublishedPort>> parse_published_ports(std::string_view text);
 // The inverse, one by one.
 [[nodiscard]] std::string to_string(const std::vector<PublishedPort>& ports);

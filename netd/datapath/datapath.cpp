@@ -269,6 +269,7 @@ Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_pt
       frontends_({.frontends = bpf_map__fd(programs_->maps().frontends),
                   .published_as = bpf_map__fd(programs_->maps().published_as),
                   .addresses = bpf_map__fd(programs_->maps().published_addresses),
+                  .allowed_sources = bpf_map__fd(programs_->maps().allowed_sources),
                   .published = &programs_->base().data_published->published}),
       namespaces_(bpf_map__fd(programs_->maps().namespaces)),
       socket_hooks_(*programs_, pins_) {}

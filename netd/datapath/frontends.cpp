@@ -127,9 +127,9 @@ void Frontends::leave_places(const Frontend& frontend) {
 
 std::vector<Frontend> Frontends::without_address(IpFamily family) const {
     std::vector<Frontend> result;
-    for (const Frontend& frontend : there_ | std::views::values) {
-        if (!frontend.address && frontend.container.family() == family) {
-            result.push_back(frontend);
+    for (const Placed& placed : there_ | std::views::values) {
+        if (!placed.frontend.address && placed.frontend.container.family() == family) {
+            result.push_back(placed.frontend);
         }
     }
     return result;
@@ -155,6 +155,10 @@ void Frontends::leave_port(const Frontend& frontend) {
     leave_places(frontend);
 }
 
+Frontends::Key Frontends::key_in_table(const Frontend& frontend) {
+    return {frontend.address, frontend.port, frontend.protocol, frontend.container.family()};
+}
+
 Result<void> Frontends::take_backend(const Frontend& frontend) {
     const nk_service_key key = frontend_key(frontend);
     const nk_service_key backend = backend_key(frontend);
@@ -178,42 +182,60 @@ Result<void> Frontends::leave_backend(const Frontend& frontend) {
     return {};
 }
 
-Result<void> Frontends::put_one(const Frontend& frontend) {
+Result<void> Frontends::write(const Placed& placed) {
+    const Frontend& frontend = placed.frontend;
     const nk_service_key key = frontend_key(frontend);
     const nk_frontend value{.addr = to_nk_addr(frontend.container),
                             .port = htons(frontend.container_port),
                             .reserved = 0,
-                            .endpoint_id = frontend.endpoint_id};
+                            .endpoint_id = frontend.endpoint_id,
+                            .sources = placed.sources};
     NK_TRY(take_backend(frontend));
     if (bpf_map_update_elem(maps_.frontends, &key, &value, BPF_ANY) != 0) {
-        const int error = errno;
-        NK_TRY(leave_backend(frontend));
-        return fail_errno(error, "publish port {}", text_of(frontend));
+        Result<void> failed = fail_errno(errno, "publish port {}", text_of(frontend));
+        keep_first(failed, leave_backend(frontend));
+        return failed;
     }
-    const Key place{frontend.address, frontend.port, frontend.protocol, frontend.container.family()};
-    const auto former = there_.find(place);
+    return {};
+}
+
+Result<void> Frontends::give_back(const Placed& placed) {
+    Result<void> result = leave_backend(placed.frontend);
+    keep_first(result, sources_.leave(placed.sources));
+    return result;
+}
+
+Result<void> Frontends::put_one(const Frontend& frontend) {
+    Placed placed{.frontend = frontend,
+                  .sources = NK_TRY(sources_.take(frontend.allowed, frontend.container.family()))};
+    if (Result<void> written = write(placed); !written) {
+        keep_first(written, sources_.leave(placed.sources));
+        return written;
+    }
+    const auto former = there_.find(key_in_table(frontend));
     if (former == there_.end()) {
-        there_.emplace(place, frontend);
+        there_.emplace(key_in_table(frontend), std::move(placed));
         use_port(frontend);
         return {};
     }
-    const Frontend replaced = std::exchange(former->second, frontend);
-    return leave_backend(replaced);
+    return give_back(std::exchange(former->second, std::move(placed)));
 }
 
 Result<void> Frontends::remove_one(const Frontend& frontend) {
-    const Key place{frontend.address, frontend.port, frontend.protocol, frontend.container.family()};
-    const auto known = there_.find(place);
-    if (known == there_.end() || known->second != frontend) {
+    const auto known = there_.find(key_in_table(frontend));
+    if (known == there_.end() || known->second.frontend != frontend) {
         return {};
     }
-    leave_port(frontend);
+    const Placed placed = std::move(known->second);
     there_.erase(known);
+    leave_port(frontend);
     const nk_service_key key = frontend_key(frontend);
+    Result<void> result;
     if (bpf_map_delete_elem(maps_.frontends, &key) != 0 && errno != ENOENT) {
-        return fail_errno(errno, "take back port {}", text_of(frontend));
+        result = fail_errno(errno, "take back port {}", text_of(frontend));
     }
-    return leave_backend(frontend);
+    keep_first(result, give_back(placed));
+    return result;
 }
 
 Result<void> Frontends::put(std::span<const Frontend> frontends) {

@@ -17,6 +17,7 @@
 #include "abi.h"
 #include "base/ip_addr.h"
 #include "base/result.h"
+#include "datapath/source_lists.h"
 
 namespace netkitd::datapath {
 
@@ -28,6 +29,7 @@ struct Frontend {
     IpAddr container;           // its family is the frontend's
     std::uint16_t container_port = 0;
     std::uint32_t endpoint_id = 0;
+    std::vector<IpPrefix> allowed = {};  // who may come; none: everybody
     bool operator==(const Frontend&) const = default;
 };
 
@@ -38,9 +40,10 @@ public:
         int frontends = -1;
         int published_as = -1;
         int addresses = -1;
+        int allowed_sources = -1;
         nk_published* published = nullptr;
     };
-    explicit Frontends(Maps maps) : maps_(maps) {}
+    explicit Frontends(Maps maps) : maps_(maps), sources_(maps.allowed_sources) {}
 
     // In place of another endpoint's with the same port, if there is one: whose port it is, the caller knows. An error
     // may leave some of them.
@@ -55,9 +58,16 @@ public:
 
 private:
     using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
+    struct Placed {
+        Frontend frontend;
+        std::uint32_t sources = 0;  // the list's number
+    };
 
+    [[nodiscard]] static Key key_in_table(const Frontend& frontend);
     [[nodiscard]] Result<void> put_one(const Frontend& frontend);
     [[nodiscard]] Result<void> remove_one(const Frontend& frontend);
+    [[nodiscard]] Result<void> write(const Placed& placed);
+    [[nodiscard]] Result<void> give_back(const Placed& placed);
     [[nodiscard]] Result<void> take_backend(const Frontend& frontend);
     [[nodiscard]] Result<void> leave_backend(const Frontend& frontend);
     void use_port(const Frontend& frontend);
@@ -70,7 +80,8 @@ private:
     [[nodiscard]] std::vector<Frontend> without_address(IpFamily family) const;
 
     Maps maps_;
-    std::map<Key, Frontend> there_;
+    SourceLists sources_;
+    std::map<Key, Placed> there_;
     std::set<IpAddr> addresses_;                                                  // as set_addresses() was told
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's

@@ -2,25 +2,40 @@
 
 #include <bpf/bpf.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <ranges>
+#include <utility>
 
+#include "abi.h"
 #include "base/format.h"
+#include "datapath/address.h"
 
 namespace netkitd::datapath {
 
-Result<void> Namespaces::put(const IpAddr& address, std::uint64_t cookie) {
-    const std::uint32_t value = 1;
-    if (bpf_map_update_elem(map_, &cookie, &value, BPF_ANY) != 0) {
-        return fail_errno(errno, "note the network namespace of {}", address.to_string());
+// With the addresses that its container has; without any, it is gone.
+Result<void> Namespaces::write(std::uint64_t cookie) const {
+    nk_namespace value{};
+    bool found = false;
+    for (const auto& [address, of] : cookies_) {
+        if (of == cookie) {
+            (address.is_v4() ? value.addr4 : value.addr6) = to_nk_addr(address);
+            found = true;
+        }
     }
-    const auto former = cookies_.find(address);
-    if (former != cookies_.end() && former->second != cookie) {
-        NK_TRY(remove(address));
+    const int error = found ? bpf_map_update_elem(map_, &cookie, &value, BPF_ANY) : bpf_map_delete_elem(map_, &cookie);
+    if (error != 0 && errno != ENOENT) {
+        return fail_errno(errno, "note the network namespace of a container");
     }
-    cookies_.insert_or_assign(address, cookie);
     return {};
+}
+
+Result<void> Namespaces::put(const IpAddr& address, std::uint64_t cookie) {
+    const auto [known, is_new] = cookies_.try_emplace(address, cookie);
+    const std::uint64_t former = std::exchange(known->second, cookie);
+    Result<void> written = write(cookie);
+    if (!is_new && former != cookie) {
+        keep_first(written, write(former));
+    }
+    return written;
 }
 
 Result<void> Namespaces::remove(const IpAddr& address) {
@@ -30,13 +45,7 @@ Result<void> Namespaces::remove(const IpAddr& address) {
     }
     const std::uint64_t cookie = known->second;
     cookies_.erase(known);
-    if (std::ranges::contains(cookies_ | std::views::values, cookie)) {
-        return {};
-    }
-    if (bpf_map_delete_elem(map_, &cookie) != 0 && errno != ENOENT) {
-        return fail_errno(errno, "forget the network namespace of {}", address.to_string());
-    }
-    return {};
+    return write(cookie);
 }
 
 }  // namespace netkitd::datapath

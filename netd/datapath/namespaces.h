@@ -20,6 +20,8 @@ public:
     [[nodiscard]] Result<void> remove(const IpAddr& address);
 
 private:
+    [[nodiscard]] Result<void> write(std::uint64_t cookie) const;
+
     int map_;
     std::map<IpAddr, std::uint64_t> cookies_;
 };

@@ -37,7 +37,8 @@ std::vector<datapath::Frontend> frontends_of(const EndpointRecord& record) {
                                      .protocol = port.protocol,
                                      .container = container,
                                      .container_port = port.container_port,
-                                     .endpoint_id = record.id});
+                                     .endpoint_id = record.id,
+                                     .allowed = port.allowed});
             }
         }
     }

@@ -114,6 +114,29 @@ TEST_P(ArrivalTest, APortOfOneAddressIsNoOthers) {
     EXPECT_EQ(syn_to(one.address->to_string()), Verdict::redirect);
 }
 
+TEST_P(ArrivalTest, OnlyThoseMayComeWhomItAllows) {
+    const auto from = [&](const std::string& source) {
+        return in(Packet().eth(kUplinkMac, kRouterMac).ip(source, net.node).tcp(50000, 9090).syn());
+    };
+    const std::string neighbour = net.is_ipv6() ? "2001:db8:999::1" : "192.0.2.1";
+    datapath::Frontend some = web();
+    some.port = 9090;
+    some.allowed = {IpPrefix::parse("192.0.2.0/24").value(), IpPrefix::parse("2001:db8:999::/48").value()};
+    publish(some);
+    EXPECT_EQ(from(neighbour).verdict, Verdict::redirect);
+    EXPECT_THAT(from(net.remote).counted, ElementsAre(std::pair("not-allowed", 1)));
+    EXPECT_EQ(in(client(50001).syn()).verdict, Verdict::redirect) << "by another port";
+    some.allowed = {IpPrefix::single(IpAddr::parse(net.remote).value())};
+    publish(some);
+    EXPECT_EQ(from(net.remote).verdict, Verdict::redirect);
+    some.allowed = {IpPrefix::parse(net.is_ipv6() ? "192.0.2.0/24" : "2001:db8:999::/48").value()};
+    publish(some);
+    EXPECT_EQ(from(neighbour).verdict, Verdict::redirect) << "it came before";
+    some.port = 9091;
+    publish(some);
+    EXPECT_THAT(in(to_node(net).tcp(50001, 9091).syn()).counted, ElementsAre(std::pair("not-allowed", 1)));
+}
+
 TEST_P(ArrivalTest, APortThatIsTakenBackIsTheHosts) {
     ASSERT_TRUE(node().take_back(web()));
     EXPECT_EQ(in(client().syn()).verdict, Verdict::pass);

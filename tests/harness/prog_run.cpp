@@ -442,6 +442,7 @@ datapath::Frontends::Maps TestNode::maps_of_frontends() const {
     return {.frontends = bpf_map__fd(maps.frontends),
             .published_as = bpf_map__fd(maps.published_as),
             .addresses = bpf_map__fd(maps.published_addresses),
+            .allowed_sources = bpf_map__fd(maps.allowed_sources),
             .published = &skeleton_->data_published->published};
 }
 
@@ -463,7 +464,8 @@ void TestNode::reset(const Options& options) const {
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
     for (const bpf_map* map :
          {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts, skeleton_->maps.neighbour_shares,
-          skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.published_addresses}) {
+          skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.published_addresses,
+          skeleton_->maps.allowed_sources}) {
         clear_hash(*map);
     }
 }

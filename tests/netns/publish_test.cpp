@@ -240,6 +240,33 @@ TEST_P(PublishTest, AnotherContainerAndTheContainerItselfReachItByTheHostsAddres
     }
 }
 
+TEST_P(PublishTest, OnlyThoseReachItWhomItAllowsAndTheHost) {
+    const ContainerProcess friendly;
+    const auto friends = attach(friendly, "friend");
+    ASSERT_TRUE(friends);
+    const std::string address = friends->at(net.name == "V4" ? "ipv4" : "ipv6");
+    const ContainerProcess other;
+    ASSERT_TRUE(attach(other, "other"));
+    const auto reply = publish(web_, "web", formatted("9:7;allow={}", address));
+    ASSERT_TRUE(reply) << reply.error().message();
+    const EchoServer server(web_.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const Address asked = with_port(echo_at(net.host), 9);
+    EXPECT_TRUE(connects(friendly.netns(), asked));
+    EXPECT_FALSE(connects(other.netns(), asked));
+    EXPECT_TRUE(connects(node(), asked));
+    ASSERT_TRUE(detach("web"));
+    const ContainerProcess again;
+    const auto outside_too = publish(again, "again", formatted("9:7;allow={}", net.client));
+    ASSERT_TRUE(outside_too);
+    const EchoServer anew(again.netns(), outside_too->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    EXPECT_TRUE(connects(outside(), asked));
+    EXPECT_FALSE(connects(friendly.netns(), asked));
+    stop(SIGTERM);
+    ASSERT_TRUE(start());
+    EXPECT_FALSE(connects(friendly.netns(), asked));
+    EXPECT_TRUE(connects(outside(), asked));
+}
+
 // What is published by loopback is for the host alone; a container's loopback is its own.
 TEST_P(PublishTest, WhatIsPublishedByLoopbackIsForTheHostAlone) {
     ASSERT_TRUE(publish(web_, "web",

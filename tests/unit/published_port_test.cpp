@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "base/format.h"
+
 namespace netkitd {
 namespace {
 
@@ -29,6 +31,21 @@ TEST(PublishedPort, IsWrittenInManyWays) {
 TEST(PublishedPort, WhatItSaysIsReadAgain) {
     const auto ports = parse_published_ports("[2001:db8::7]:443:8443/udp,203.0.113.7:80:8080,5000:5000/sctp");
     EXPECT_EQ(*parse_published_ports(to_string(*ports)), *ports);
+}
+
+TEST(PublishedPort, MaySayWhoMayCome) {
+    EXPECT_EQ(parsed("8080:80/tcp;allow=2001:db8::/32+198.51.100.0/24+198.51.100.0/24"),
+              "8080:80/tcp;allow=198.51.100.0/24+2001:db8::/32");
+    EXPECT_EQ(parsed("80-81:80-81;allow=192.0.2.7,53:53/udp"),
+              "53:53/udp,80:80/tcp;allow=192.0.2.7/32,81:81/tcp;allow=192.0.2.7/32");
+    EXPECT_EQ(parse_published_ports("80:80;allow=192.0.2.7")->front().to_string(), "80:80/tcp");
+    std::string many = "80:80;allow=192.0.2.0";
+    for (std::size_t i = 1; i < kMaxAllowedSources; ++i) {
+        many += formatted("+192.0.2.{}", i);
+    }
+    EXPECT_TRUE(parse_published_ports(many));
+    EXPECT_TRUE(parse_published_ports(many + ",81:81;allow=192.0.2.0"));
+    EXPECT_THAT(parsed(many + ",81:81;allow=192.0.2.99"), HasSubstr("a container may name 64"));
 }
 
 TEST(PublishedPort, OnePortMayBeSeveralOfDifferentAddressesOrProtocols) {
@@ -65,7 +82,13 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"0.0.0.0:80:80", "leave the address out"},
         {"224.0.0.1:80:80", "nobody can reach"},
         {"[fe80::1]:80:80", "nobody can reach"},
-        {"80:80;hold=3", "not supported yet"}};
+        {"80:80;hold=3", "behind `;` stands allow="},
+        {"80:80;allow=", "`allow` is followed by"},
+        {"80:80;allow=10.0.0.0/8;allow=192.0.2.1", "behind `;` stands allow="},
+        {"80:80;allow=10.0.0.1/8", "10.0.0.1/8"},
+        {"80:80;allow=10.0.0.0/8+", "''"},
+        {"80:80;allow=web", "web"},
+        {"80:80;", "behind `;` stands allow="}};
     for (const auto& [text, reason] : refused) {
         EXPECT_THAT(parsed(text), HasSubstr(reason)) << text;
     }

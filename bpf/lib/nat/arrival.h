@@ -112,6 +112,8 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 		return NK_NO_FLOW;
 	if (nk_is_inside_source(family, &to->key.saddr))
 		return NK_DROP_UNSOLICITED;
+	if (!nk_is_allowed(frontend, &to->key.saddr))
+		return NK_DROP_NOT_ALLOWED;
 	if (to->tcp_flags & NK_TCP_RST || nk_is_second_step(to->tcp_flags))
 		return NK_DROP_NO_FLOW;
 	to->addr = frontend->addr;

@@ -26,6 +26,14 @@ struct {
 } published_as SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, NK_MAX_ALLOWED_SOURCES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct nk_source_key);
+	__type(value, __u32); // says nothing
+} allowed_sources SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, NK_MAX_PUBLISHED_ADDRESSES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -62,6 +70,17 @@ static __noinline const struct nk_frontend *nk_frontend_of_host(enum nk_family f
 	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
 
 	return nk_find_frontend(&key, true);
+}
+
+// Whether this one may come there.
+static __noinline bool nk_is_allowed(const struct nk_frontend *frontend, const struct nk_addr *source)
+{
+	struct nk_source_key key = {.length = 8 * (sizeof(key) - sizeof(key.length)), .addr = *source};
+
+	if (!frontend->sources)
+		return true;
+	key.list = frontend->sources;
+	return bpf_map_lookup_elem(&allowed_sources, &key);
 }
 
 static __always_inline bool nk_is_frontend_of(enum nk_family family, const struct nk_addr *addr, __be16 port,

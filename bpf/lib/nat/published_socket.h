@@ -17,13 +17,12 @@
 #include "lib/nat/ports.h"
 #include "lib/node.h"
 
-// Of which network namespaces containers are ours, by cookie.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, NK_MAX_NAMESPACES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64);
-	__type(value, __u32); // says nothing
+	__type(key, __u64); // SO_NETNS_COOKIE
+	__type(value, struct nk_namespace);
 } namespaces SEC(".maps");
 
 struct nk_socket_peer {
@@ -97,13 +96,6 @@ static __always_inline bool nk_is_hosts_socket(struct bpf_sock_addr *ctx)
 	return bpf_get_netns_cookie(ctx) == node.host_netns_cookie;
 }
 
-static __always_inline bool nk_is_containers_socket(struct bpf_sock_addr *ctx)
-{
-	__u64 cookie = bpf_get_netns_cookie(ctx);
-
-	return bpf_map_lookup_elem(&namespaces, &cookie);
-}
-
 // To no address at all (which `connect` takes for the loopback), or a loopback address.
 static __always_inline bool nk_means_loopback(const struct nk_socket_peer *peer)
 {
@@ -127,18 +119,27 @@ static __always_inline bool nk_may_be_led(struct bpf_sock *socket, enum nk_famil
 	return !nk_loopback(NK_IPV6, &bound);
 }
 
-// What stands there for who is on this host; NULL if nothing does.
-static __always_inline const struct nk_frontend *nk_frontend_for_socket(struct bpf_sock_addr *ctx, __u8 proto,
-									const struct nk_socket_peer *peer)
+static __always_inline const struct nk_frontend *nk_frontend_for_host(__u8 proto, const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
-	bool loopback = nk_means_loopback(peer);
 
-	if (!nk_is_hosts_socket(ctx))
-		return !loopback && nk_is_containers_socket(ctx) ? nk_frontend(family, &peer->addr, peer->port, proto)
-								 : NULL;
-	return loopback ? nk_frontend_of_host(family, &peer->addr, peer->port, proto)
-			: nk_frontend(family, &peer->addr, peer->port, proto);
+	return nk_means_loopback(peer) ? nk_frontend_of_host(family, &peer->addr, peer->port, proto)
+				       : nk_frontend(family, &peer->addr, peer->port, proto);
+}
+
+// Its loopback is its own.
+static __always_inline const struct nk_frontend *nk_frontend_for_container(struct bpf_sock_addr *ctx, __u8 proto,
+									   const struct nk_socket_peer *peer)
+{
+	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	const struct nk_namespace *netns = bpf_map_lookup_elem(&namespaces, &cookie);
+	const struct nk_frontend *frontend;
+
+	if (!netns || nk_means_loopback(peer))
+		return NULL;
+	frontend = nk_frontend(family, &peer->addr, peer->port, proto);
+	return frontend && nk_is_allowed(frontend, family == NK_IPV4 ? &netns->addr4 : &netns->addr6) ? frontend : NULL;
 }
 
 static __always_inline bool nk_is_peer(const struct nk_socket_peer *one, const struct nk_socket_peer *other)
@@ -186,7 +187,8 @@ static __always_inline void nk_lead_socket(struct bpf_sock_addr *ctx, enum nk_fa
 
 	if (!nk_is_published(proto, peer.port) || !nk_may_be_led(ctx->sk, family))
 		return;
-	frontend = nk_frontend_for_socket(ctx, proto, &peer);
+	frontend =
+	    nk_is_hosts_socket(ctx) ? nk_frontend_for_host(proto, &peer) : nk_frontend_for_container(ctx, proto, &peer);
 	if (!frontend)
 		return;
 	led_to = (struct nk_socket_peer){.addr = frontend->addr, .port = frontend->port, .family = peer.family};
