@@ -20,7 +20,7 @@ std::int64_t milliseconds(std::chrono::nanoseconds duration) {
 json describe_ports(const std::vector<PublishedPort>& ports) {
     json result = json::array();
     for (const PublishedPort& port : ports) {
-        result.push_back(port.to_string());
+        result.push_back(port.to_full_string());
     }
     return result;
 }
@@ -37,6 +37,21 @@ json describe_addresses(const std::vector<IpAddr>& list) {
         result.push_back(address.to_string());
     }
     return result;
+}
+
+json describe_port(const PublishedPort& port, const EndpointRecord& record, std::uint64_t connections) {
+    json allowed = json::array();
+    for (const IpPrefix& prefix : port.allowed) {
+        allowed.push_back(prefix.to_string());
+    }
+    return {{"address", optional_address(port.address)},
+            {"port", port.port},
+            {"proto", protocol_name(port.protocol)},
+            {"container_port", port.container_port},
+            {"container", record.members.empty() ? "" : record.members.front().container_id},
+            {"endpoint", record.id},
+            {"allowed", std::move(allowed)},
+            {"connections", connections}};
 }
 
 json describe_endpoint(const Endpoint& endpoint) {

@@ -21,6 +21,9 @@ namespace netkitd {
 [[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint,
                                                      const std::vector<datapath::EndpointDrop>& drops);
 [[nodiscard]] nlohmann::json describe_attach(const AttachReply& reply, const ContainerNames& names);
+// `connections`: of those that others than this host and its containers have begun.
+[[nodiscard]] nlohmann::json describe_port(const PublishedPort& port, const EndpointRecord& record,
+                                           std::uint64_t connections);
 [[nodiscard]] nlohmann::json describe_flow(const nat::Flow& flow, const std::string& container);
 // RFC 3339, UTC.
 [[nodiscard]] std::string describe_time(std::chrono::system_clock::time_point time);

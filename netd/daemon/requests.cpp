@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
+#include <tuple>
 
 #include <nlohmann/json.hpp>
 
@@ -199,6 +201,43 @@ std::string container_of(const Node& node, std::uint32_t endpoint_id) {
                : found->second.record.members.front().container_id;
 }
 
+// Those that others began, by what they began at.
+class Connections {
+public:
+    explicit Connections(const std::vector<nat::Flow>& flows) {
+        for (const nat::Flow& flow : flows) {
+            ++counts_[{flow.endpoint_id, flow.protocol, flow.translated_port}][flow.translated];
+        }
+    }
+    [[nodiscard]] std::uint64_t at(const PublishedPort& port, std::uint32_t endpoint_id) const {
+        const auto addresses = counts_.find({endpoint_id, port.protocol, port.port});
+        std::uint64_t count = 0;
+        if (addresses != counts_.end()) {
+            for (const auto& [address, connections] : addresses->second) {
+                count += !port.address || *port.address == address ? connections : 0;
+            }
+        }
+        return count;
+    }
+
+private:
+    std::map<std::tuple<std::uint32_t, std::uint8_t, std::uint16_t>, std::map<IpAddr, std::uint64_t>> counts_;
+};
+
+Result<json> list_ports(const Node& node) {
+    const Connections connections(
+        NK_TRY(node.flows().list(std::numeric_limits<std::size_t>::max(), {.inbound = true})).flows);
+    json list = json::array();
+    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
+        for (const PublishedPort& port : endpoint.record.published) {
+            list.push_back(describe_port(port, endpoint.record, connections.at(port, id)));
+        }
+    }
+    const Result<void>& led = node.datapath().sockets_are_led();
+    return json{{"ports", std::move(list)},
+                {"unreachable_from_host", led ? json(nullptr) : json(led.error().message())}};
+}
+
 Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {
     nat::FlowFilter filter{.endpoint_id = std::nullopt,
                            .protocol = selection.protocol,
@@ -252,6 +291,8 @@ Result<json> answer(Node& node, ipc::Request request) {
             return list_endpoints(node);
         case ipc::Operation::endpoint_show:
             return show_endpoint(node, request.id);
+        case ipc::Operation::port_list:
+            return list_ports(node);
         case ipc::Operation::flow_list:
             return list_flows(node, request.flows);
         case ipc::Operation::flow_flush:

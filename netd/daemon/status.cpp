@@ -302,6 +302,22 @@ void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std
     }
 }
 
+json describe_published(const Node& node) {
+    std::size_t ports = 0;
+    for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
+        ports += endpoint.record.published.size();
+    }
+    const auto [sockets, datagrams] = node.datapath().socket_programs();
+    return {{"ports", ports}, {"socket_programs", sockets}, {"datagram_programs", datagrams}};
+}
+
+void describe_unreached_ports(const Node& node, json& result) {
+    if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
+        result.push_back(
+            formatted("published ports are reached from outside alone, not from this host: {}", led.error().message()));
+    }
+}
+
 // What works less well than it could, in words that say what to do.
 json describe_degraded(Node& node, const link::ResolverSettings& host) {
     json result = json::array();
@@ -337,6 +353,7 @@ json describe_degraded(Node& node, const link::ResolverSettings& host) {
         result.push_back(std::move(refusal));
     }
     describe_degraded_masquerade(node, result);
+    describe_unreached_ports(node, result);
     if (const auto policies = link::outbound_ipsec_policies(); policies && *policies > 0) {
         result.push_back(formatted(
             "this host has {} IPsec policies for what leaves: containers' packets do not heed them, and go out "
@@ -373,6 +390,7 @@ Result<json> describe_status(Node& node) {
           {"mtu", node.network().host_mtu()}}},
         {"masquerading", describe_masquerade(node)},
         {"services", "not available"},
+        {"published", describe_published(node)},
         {"big_tcp", describe_big_tcp(node.network().big_tcp(), node.network().no_ipv6().empty())},
         {"uplinks", describe_uplinks(node.network())},
         {"missing_uplinks", missing_uplinks(node)},

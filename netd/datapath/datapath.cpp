@@ -433,9 +433,13 @@ Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
     return put;
 }
 
+SocketHooks::Wanted Datapath::socket_programs() const {
+    return {.sockets = !frontends_.empty(), .datagrams = frontends_.has(IPPROTO_UDP)};
+}
+
 void Datapath::follow_frontends() {
     const bool was_led = sockets_are_led_.has_value();
-    sockets_are_led_ = socket_hooks_.follow({.sockets = !frontends_.empty(), .datagrams = frontends_.has(IPPROTO_UDP)});
+    sockets_are_led_ = socket_hooks_.follow(socket_programs());
     if (was_led && !sockets_are_led_) {
         log(LogLevel::warning, "published ports are not reached from this host itself: {}",
             sockets_are_led_.error().message());

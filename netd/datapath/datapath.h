@@ -147,6 +147,8 @@ public:
     // Whether sockets of this host and its containers reach published ports (socket_hooks.h), or why they do not: the
     // ports are published all the same.
     [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }
+    // Which programs sockets run for that.
+    [[nodiscard]] SocketHooks::Wanted socket_programs() const;
     // What somebody removed of that is put back.
     void put_back_socket_hooks();
 

@@ -32,13 +32,14 @@ struct OperationForm {
     bool has_all = false;
 };
 
-constexpr std::array<OperationForm, 8> kForms{{
+constexpr std::array<OperationForm, 9> kForms{{
     {Operation::attach, "attach", true, true},
     {Operation::detach, "detach", true, false},
     {Operation::stopped, "stopped", true, false},
     {Operation::status, "status", false, false},
     {Operation::endpoint_list, "endpoint-list", false, false},
     {Operation::endpoint_show, "endpoint-show", true, false},
+    {Operation::port_list, "port-list", false, false},
     {Operation::flow_list, "flow-list", false, false, true},
     {Operation::flow_flush, "flow-flush", false, false, true, true},
 }};

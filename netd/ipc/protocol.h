@@ -8,6 +8,7 @@
 //            {"version":1,"op":"stopped","id":"…"}         it does unless others live in the container's network
 //            namespace
 //            {"version":1,"op":"status"} "endpoint-list"   {"version":1,"op":"endpoint-show","id":"…"}
+//            {"version":1,"op":"port-list"}
 //            {"version":1,"op":"flow-list"}   {"version":1,"op":"flow-flush","all":true}   and either with
 //            "filter":{"endpoint":"web","proto":"tcp","destination":"198.51.100.0/24","port":443}, some of it
 //   reply    {"version":1,"ok":true,"result":{…}}
@@ -43,7 +44,17 @@ inline constexpr std::size_t kMaxAnnotations = 32;
 inline constexpr std::size_t kMaxAnnotationBytes = 4096;  // key and value together
 inline constexpr std::string_view kDefaultSocketPath = "/run/netkitd/netkitd.sock";
 
-enum class Operation { attach, detach, stopped, status, endpoint_list, endpoint_show, flow_list, flow_flush };
+enum class Operation {
+    attach,
+    detach,
+    stopped,
+    status,
+    endpoint_list,
+    endpoint_show,
+    port_list,
+    flow_list,
+    flow_flush
+};
 
 // Which flows: those that have all of what is given.
 struct FlowSelection {

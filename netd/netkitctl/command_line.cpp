@@ -27,6 +27,7 @@ Commands:
   attach --id ID --netns PATH [--annotation K=V]...
                            attach a network namespace, as the hook does for a container
   detach --id ID           undo it
+  port list                published ports: where they lead, and who may come
   flow list [FILTER]...    masqueraded flows
   flow flush FILTER...     forget them: their connections may end; --all for every flow of containers
   doctor                   what this host lacks, and how to get it (asks no daemon)
@@ -70,12 +71,13 @@ struct Form {
     bool takes_all = false;
 };
 
-constexpr std::array<Form, 8> kForms{{
+constexpr std::array<Form, 9> kForms{{
     {.words = "status", .command = Command::status},
     {.words = "endpoint list", .command = Command::endpoint_list},
     {.words = "endpoint show", .command = Command::endpoint_show, .takes_id_word = true},
     {.words = "attach", .command = Command::attach, .needs_id = true, .takes_netns = true},
     {.words = "detach", .command = Command::detach, .needs_id = true},
+    {.words = "port list", .command = Command::port_list},
     {.words = "flow list", .command = Command::flow_list, .takes_flows = true},
     {.words = "flow flush", .command = Command::flow_flush, .takes_flows = true, .takes_all = true},
     {.words = "doctor", .command = Command::doctor},

@@ -10,7 +10,7 @@
 
 namespace netkitd::ctl {
 
-enum class Command { status, endpoint_list, endpoint_show, attach, detach, flow_list, flow_flush, doctor };
+enum class Command { status, endpoint_list, endpoint_show, attach, detach, port_list, flow_list, flow_flush, doctor };
 
 struct CommandLine {
     Command command{};

@@ -47,6 +47,9 @@ Result<ipc::Request> request_for(const CommandLine& line) {
             request.operation = ipc::Operation::detach;
             request.id = line.id;
             break;
+        case Command::port_list:
+            request.operation = ipc::Operation::port_list;
+            break;
         case Command::flow_list:
             request.operation = ipc::Operation::flow_list;
             request.flows = line.flows;
@@ -79,6 +82,8 @@ std::string print(const CommandLine& line, const json& reply) {
             return print_attached(line.id, reply);
         case Command::detach:
             return print_detached(line.id, reply);
+        case Command::port_list:
+            return print_ports(reply);
         case Command::flow_list:
             return print_flows(reply);
         case Command::flow_flush:

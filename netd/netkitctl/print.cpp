@@ -114,6 +114,27 @@ std::string print_detached(const std::string& id, const json& reply) {
     return formatted("{} {}\n", id, is_true(reply, "known") ? "detached" : "was not attached");
 }
 
+std::string print_ports(const json& list) {
+    Table table{"ADDRESS", ">PORT", "PROTO", ">TO PORT", "CONTAINER", ">CONNECTIONS", "ALLOWED"};
+    for (const json& port : array_at(list, "ports")) {
+        std::string allowed;
+        for (const json& prefix : array_at(port, "allowed")) {
+            allowed +=
+                formatted("{}{}", allowed.empty() ? "" : " ", prefix.is_string() ? prefix.get<std::string>() : "-");
+        }
+        const std::string address = text_at(port, "address");
+        table.add({address == "-" ? "any" : address, text_at(port, "port"), text_at(port, "proto"),
+                   text_at(port, "container_port"), short_id(text_at(port, "container")), text_at(port, "connections"),
+                   allowed.empty() ? "everybody" : allowed});
+    }
+    if (table.empty()) {
+        return "No port is published.\n";
+    }
+    const std::string unled = text_at(list, "unreachable_from_host");
+    return table.to_string() + "The host's firewall does not see what comes to these ports.\n" +
+           (unled == "-" ? "" : formatted("This host itself and containers do not reach them: {}\n", unled));
+}
+
 std::string print_flows(const json& list) {
     Table table{"PROTO", "SOURCE", "DESTINATION", "TRANSLATED TO", "STATE", ">AGE", ">IDLE", "CONTAINER"};
     for (const json& flow : array_at(list, "flows")) {

@@ -12,6 +12,7 @@ namespace netkitd::ctl {
 [[nodiscard]] std::string print_endpoint(const nlohmann::json& endpoint);
 [[nodiscard]] std::string print_attached(const std::string& id, const nlohmann::json& reply);
 [[nodiscard]] std::string print_detached(const std::string& id, const nlohmann::json& reply);
+[[nodiscard]] std::string print_ports(const nlohmann::json& list);
 [[nodiscard]] std::string print_flows(const nlohmann::json& list);
 [[nodiscard]] std::string print_flushed(const nlohmann::json& reply);
 

@@ -50,6 +50,17 @@ std::string name_servers(const json& status) {
     return servers == "-" ? "none" : formatted("{} (from {})", servers, text_at(resolver, "file"));
 }
 
+// The programs' share of what sockets do: netd/README.md.
+std::string published(const json& status) {
+    const json& published = object_at(status, "published");
+    const std::uint64_t ports = number_at(published, "ports");
+    if (ports == 0) {
+        return "no port";
+    }
+    return formatted("{} port{}; {} of this host run programs for that", ports, ports == 1 ? "" : "s",
+                     is_true(published, "datagram_programs") ? "connections and unconnected datagrams" : "connections");
+}
+
 std::string overview(const json& status) {
     const json& mode = object_at(status, "device_mode");
     Table table;
@@ -62,6 +73,7 @@ std::string overview(const json& status) {
     table.add({"Host device", formatted("{} (mtu {})", text_at(host_device, "name"), text_at(host_device, "mtu"))});
     table.add({"Masquerading", masquerading(status)});
     table.add({"Name servers", name_servers(status)});
+    table.add({"Published", published(status)});
     table.add({"Services", text_at(status, "services")});
     table.add({"BIG TCP", big_tcp(status)});
     table.add({"Endpoints", text_at(status, "endpoints")});

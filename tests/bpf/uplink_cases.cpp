@@ -402,7 +402,14 @@ std::vector<VerdictCase> to_published(const Net& net) {
         ASSERT_TRUE(node.publish(frontend(net, 8081, IPPROTO_TCP)));
         ASSERT_EQ(node.run(Program::uplink_ingress, "eth0", syn)->verdict, Verdict::redirect);
     };
+    VerdictCase stranger = in_drop("NotAllowed", "not-allowed", to_node(net).tcp(50000, 8083).syn());
+    stranger.prepare = [&net](TestNode& node) {
+        datapath::Frontend some = frontend(net, 8083, IPPROTO_TCP);
+        some.allowed = {IpPrefix::single(IpAddr::parse(net.other_node).value())};
+        ASSERT_TRUE(node.publish(some));
+    };
     return {
+        stranger,
         with_published(net, arrives("Syn", syn, Packet(syn).to(net.web, 80))),
         with_published(net, arrives("Data", to_node(net).tcp(50000, 8080).ack(),
                                     to_node(net).tcp(50000, 8080).ack().to(net.web, 80))),

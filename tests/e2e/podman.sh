@@ -64,6 +64,7 @@ equals "a page by a published port, from another container" 'hello from web' \
     "$(podman exec client wget -q -T 20 -O - "http://$node4:8088/")"
 equals "a page by a published port, from the container itself" 'hello from web' \
     "$(podman exec web wget -q -T 20 -O - "http://$node4:8088/")"
+contains "the port list has it" 'any +8088 +tcp +8080 +[0-9a-f]{12}' "$(netkitctl port list)"
 refused "a port that another container has" 126 container other --annotation io.netkitd.publish=8088:80 -- true
 
 check "the outside host answers a container's ping" in_container client ping -c 2 -W 10 "$far4"

@@ -186,6 +186,23 @@ TEST_P(PublishTest, GoesOnWithoutADaemonAndOverARestart) {
               R"(["7:7/tcp","7:7/udp"])");
 }
 
+TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
+    ASSERT_TRUE(publish(web_, "web", formatted("7:7/udp,9:7;allow={}", net.client)));
+    const Mirror mirror(web_.netns(), net.container);
+    ASSERT_EQ(seen_from_outside(), net.client);
+    const auto list = call({.operation = ipc::Operation::port_list});
+    ASSERT_TRUE(list) << list.error().message();
+    const std::string single = net.name == "V4" ? "32" : "128";
+    EXPECT_EQ(
+        list->dump(),
+        formatted(R"({{"ports":[{{"address":null,"allowed":[],"connections":1,"container":"web",)"
+                  R"("container_port":7,"endpoint":1,"port":7,"proto":"udp"}},{{"address":null,"allowed":["{}/{}"],)"
+                  R"("connections":0,"container":"web","container_port":7,"endpoint":1,"port":9,"proto":"tcp"}}],)"
+                  R"("unreachable_from_host":null}})",
+                  net.client, single));
+    EXPECT_EQ(status()["published"].dump(), R"({"datagram_programs":true,"ports":2,"socket_programs":true})");
+}
+
 TEST_P(PublishTest, EndsWithTheContainer) {
     ASSERT_TRUE(publish(web_, "web", "7:7/udp"));
     {

@@ -48,7 +48,7 @@ json sample_status() {
         "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535",
                          "non_masquerade_cidrs": []},
         "name_servers": {"servers": ["192.0.2.53", "2001:db8::53"], "file": "/etc/resolv.conf", "unreachable": []},
-        "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
+        "published": {"ports": 3, "socket_programs": true, "datagram_programs": true}, "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "way_out": true, "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
@@ -75,17 +75,20 @@ json sample_status() {
 
 TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     const std::string text = print_status(sample_status());
-    EXPECT_THAT(text, HasSubstr("netkitd       0.1.0, running since 2025-06-01T10:00:00Z\n"
-                                "Kernel        6.12.57\n"
-                                "Device mode   veth (configured: auto)\n"
-                                "Attach mode   tcx\n"
-                                "Host routing  bpf\n"
-                                "Host device   netkitd0 (mtu 1500)\n"
-                                "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
-                                "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
-                                "Services      not available\n"
-                                "BIG TCP       off: the uplink eth0 is small\n"
-                                "Endpoints     2\n"));
+    EXPECT_THAT(
+        text,
+        HasSubstr("netkitd       0.1.0, running since 2025-06-01T10:00:00Z\n"
+                  "Kernel        6.12.57\n"
+                  "Device mode   veth (configured: auto)\n"
+                  "Attach mode   tcx\n"
+                  "Host routing  bpf\n"
+                  "Host device   netkitd0 (mtu 1500)\n"
+                  "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
+                  "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
+                  "Published     3 ports; connections and unconnected datagrams of this host run programs for that\n"
+                  "Services      not available\n"
+                  "BIG TCP       off: the uplink eth0 is small\n"
+                  "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached, way out\n"));
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has packets of a kind\n"));
@@ -233,6 +236,36 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
               "udp    192.0.2.1:50001  192.0.2.9:53       192.0.2.1:50001  new              1.0 s  1.0 s  (host)\n"
               "There are more: --endpoint, --proto and --dst choose among them.\n");
     EXPECT_EQ(print_flows({{"flows", json::array()}}), "No masqueraded flow.\n");
+}
+
+TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
+    json list{{"ports",
+               {{{"address", nullptr},
+                 {"port", 8080},
+                 {"proto", "tcp"},
+                 {"container_port", 80},
+                 {"container", "web"},
+                 {"endpoint", 1},
+                 {"allowed", json::array()},
+                 {"connections", 12}},
+                {{"address", "127.0.0.1"},
+                 {"port", 53},
+                 {"proto", "udp"},
+                 {"container_port", 5353},
+                 {"container", "names"},
+                 {"endpoint", 2},
+                 {"allowed", {"192.0.2.0/24", "2001:db8::/32"}},
+                 {"connections", 0}}}},
+              {"unreachable_from_host", nullptr}};
+    EXPECT_EQ(print_ports(list),
+              "ADDRESS    PORT  PROTO  TO PORT  CONTAINER  CONNECTIONS  ALLOWED\n"
+              "any        8080  tcp         80  web                 12  everybody\n"
+              "127.0.0.1    53  udp       5353  names                0  192.0.2.0/24 2001:db8::/32\n"
+              "The host's firewall does not see what comes to these ports.\n");
+    list["unreachable_from_host"] = "no cgroup2 file system is mounted";
+    EXPECT_THAT(print_ports(list),
+                HasSubstr("This host itself and containers do not reach them: no cgroup2 file system is mounted\n"));
+    EXPECT_EQ(print_ports({{"ports", json::array()}}), "No port is published.\n");
 }
 
 TEST(PrintFlushed, SaysHowMany) {
