@@ -12,6 +12,8 @@ node6=2001:db8:1::1 outside6=2001:db8:1::2
 container4=10.88.0.2 container6=fd88::2
 client=()
 server4=$outside4 server6=$outside6 # RFC 5737, RFC 3849
+# netserver's ports, of IPv4, of IPv6, and of what is measured, where that is to be known before.
+control4=12865 control6=12866 data_port=
 
 wire_up() {
     ip netns add outside
@@ -30,8 +32,8 @@ wire_up() {
 
 # serve [COMMAND…]: netserver, where COMMAND runs it.
 serve() {
-    "$@" netserver -4 >/dev/null
-    "$@" netserver -6 -p 12866 >/dev/null
+    "$@" netserver -4 -p $control4 >/dev/null
+    "$@" netserver -6 -p $control6 >/dev/null
 }
 
 container_up() {
@@ -56,6 +58,18 @@ big_tcp() {
 path_host_bigtcp() {
     wire_up
     big_tcp up0
+}
+
+# The host as a server, for who is outside: what `published` is compared with.
+path_host_serving() {
+    wire_up
+    serve
+    from_outside
+}
+
+from_outside() {
+    client=(ip netns exec outside)
+    server4=$node4 server6=$node6
 }
 
 # What any program on the uplink costs the host: host-with-netkitd can't be better.
@@ -125,6 +139,53 @@ path_host_with_netkitd() {
     client=()
 }
 
+# published_ports [ADDRESS:]…: io.netkitd.publish for a netserver there.
+published_ports() {
+    local at port ports=
+    for at; do
+        for port in $control4 $control6 $data_port; do
+            ports+=,$at$port:$port
+        done
+    done
+    echo "io.netkitd.publish=${ports:1}"
+}
+
+# A server in a container, for who is outside, by the host's address.
+path_published() {
+    data_port=20000
+    wire_up
+    daemon_up
+    attach container io.netkitd.device-mode=netkit "$(published_ports ''),$data_port:$data_port/udp"
+    serve ip netns exec container
+    from_outside
+}
+
+# The host's own server, on ports that a container publishes at another of its addresses.
+path_host_serving_with_published() {
+    data_port=20000
+    wire_up
+    ip address add 192.0.2.3/24 dev up0
+    ip address add 2001:db8:1::3/64 dev up0 nodad
+    daemon_up
+    attach container io.netkitd.device-mode=netkit "$(published_ports 192.0.2.3: '[2001:db8:1::3]:')"
+    serve
+    from_outside
+}
+
+# The host's own traffic while a port is published: its sockets run programs.
+path_host_with_published() {
+    wire_up
+    daemon_up
+    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80
+}
+
+# And one of UDP.
+path_host_with_published_udp() {
+    wire_up
+    daemon_up
+    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80,8080:80/udp
+}
+
 # serve_in CONTAINER: where the traffic ends.
 serve_in() {
     server4=$(ip -n "$1" -4 -json address show dev eth0 | jq -r '.[0].addr_info[0].local')
@@ -179,6 +240,29 @@ table inet bench {
 }
 RULES
     from_container
+}
+
+# Podman's `-p`: the same, and the rules by which netavark publishes ports.
+path_published_podman() {
+    data_port=20000
+    path_veth_bridge_nft
+    nft --file - <<RULES
+table inet published {
+    chain prerouting {
+        type nat hook prerouting priority dstnat
+        fib daddr type local tcp dport { $control4, $control6, $data_port } dnat ip to $container4
+        fib daddr type local udp dport $data_port dnat ip to $container4
+        fib daddr type local tcp dport { $control4, $control6, $data_port } dnat ip6 to $container6
+        fib daddr type local udp dport $data_port dnat ip6 to $container6
+    }
+    chain forward {
+        type filter hook forward priority filter
+        ct status dnat accept
+    }
+}
+RULES
+    serve ip netns exec container
+    from_outside
 }
 
 # What netkitd costs the containers of another runtime.
