@@ -250,7 +250,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow) == NK_FLOW_SIZE, "nk_flow");
 // Written last, and removed first: the port's bit in `.data.published`, without which nobody asks for a frontend.
 
 struct nk_service_key {
-	struct nk_addr addr; // zero: any of `published_addresses`
+	struct nk_addr addr; // zero: all of `own_addresses` that are NK_OWN_FOR_ALL
 	__be16 port;
 	__u8 proto;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
 	__u8 family; // AF_INET, AF_INET6
@@ -284,7 +284,12 @@ NK_STATIC_ASSERT(sizeof(struct nk_namespace) == 32, "nk_namespace");
 // The other way round, map `published_as`: a container's address and port, to the key of the frontend that leads there;
 // of several, to one.
 
-// Those of the host's own addresses where a port is that is published without one: map `published_addresses`.
+// The host's own addresses: map `own_addresses`, to enum nk_own_flag. At others nothing is published, whatever a
+// frontend says: an address may be another machine's by now. 127.0.0.1 stands for all of 127.0.0.0/8.
+enum nk_own_flag {
+	NK_OWN_FOR_ALL = 1 << 0, // what is published without an address is here too
+};
+
 struct nk_address_key {
 	struct nk_addr addr;
 	__u32 family; // AF_INET, AF_INET6
@@ -320,7 +325,7 @@ struct nk_published {
 NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192 + 65536, "nk_published");
 
 #define NK_MAX_FRONTENDS 65536
-#define NK_MAX_PUBLISHED_ADDRESSES 1024
+#define NK_MAX_OWN_ADDRESSES 4096
 #define NK_MAX_ALLOWED_SOURCES 262144
 #define NK_MAX_NAMESPACES 65536
 

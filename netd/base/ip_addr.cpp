@@ -126,6 +126,10 @@ bool IpPrefix::contains(const IpAddr& address) const {
     return address.family() == address_.family() && IpPrefix(address, length_).address() == address_;
 }
 
+Result<IpPrefix> IpPrefix::parse_or_address(std::string_view text) {
+    return text.contains('/') ? parse(text) : IpAddr::parse(text).transform(&IpPrefix::single);
+}
+
 IpPrefix IpPrefix::single(const IpAddr& address) {
     return {address, static_cast<std::uint8_t>(address.size() * 8)};
 }

@@ -58,6 +58,8 @@ public:
     IpPrefix(const IpAddr& address, std::uint8_t length);
     // "10.77.0.0/16". Host bits that are set are an error: they are a typo more often than not.
     [[nodiscard]] static Result<IpPrefix> parse(std::string_view text);
+    // Or an address, which stands for itself alone.
+    [[nodiscard]] static Result<IpPrefix> parse_or_address(std::string_view text);
     // A /32 or a /128.
     [[nodiscard]] static IpPrefix single(const IpAddr& address);
 

@@ -76,14 +76,10 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
     return *parsed;
 }
 
-Result<IpPrefix> parse_source(std::string_view text) {
-    return text.contains('/') ? IpPrefix::parse(text) : IpAddr::parse(text).transform(&IpPrefix::single);
-}
-
 Result<std::vector<IpPrefix>> parse_sources(std::string_view text) {
     std::set<IpPrefix> sources;
     for (const auto part : std::views::split(text, '+')) {
-        sources.insert(NK_TRY(parse_source(std::string_view(part))));
+        sources.insert(NK_TRY(IpPrefix::parse_or_address(std::string_view(part))));
     }
     if (sources.empty()) {
         return fail(ErrorKind::invalid, "`allow` is followed by addresses or prefixes, 198.51.100.0/24+2001:db8::7");

@@ -12,22 +12,12 @@
 #include "config/names.h"
 #include "config/read_masquerade.h"
 #include "config/read_networks.h"
+#include "config/read_services.h"
 
 namespace netkitd {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1024UL * 1024;
-
-std::unexpected<Error> unsupported(std::string_view path) {
-    return fail(ErrorKind::invalid, "{}: not supported by this version yet; remove it", path);
-}
-
-Result<void> refuse_if_present(const ConfigObject& object, std::string_view key) {
-    if (object.find(key) != nullptr) {
-        return unsupported(object.path_of(key));
-    }
-    return {};
-}
 
 Result<std::vector<std::string>> read_uplinks(const ConfigObject& top) {
     std::vector<std::string> uplinks = NK_TRY(top.strings("uplinks"));
@@ -70,12 +60,12 @@ Result<Config> read_config(std::string_view text) {
     const ConfigJson json = NK_TRY(parse_config_json(text));
     const ConfigObject top = NK_TRY(ConfigObject::of(
         json, "", {"networks", "uplinks", "device_mode", "masquerade", "services", "big_tcp", "store"}));
-    NK_TRY(refuse_if_present(top, "services"));
     Config config;
     NK_TRY(read_masquerade(top, config));
     config.networks = NK_TRY(read_networks(top, config.masquerade));
     config.uplinks = NK_TRY(read_uplinks(top));
     config.device_mode = NK_TRY(read_device_mode(top));
+    NK_TRY(read_services(top, config));
     config.big_tcp = NK_TRY(top.boolean("big_tcp")).value_or(config.big_tcp);
     config.store = NK_TRY(read_store(top, config.store));
     return config;

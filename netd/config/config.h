@@ -28,6 +28,7 @@ struct Config {
     PortRange masquerade_ports;
     bool any_masquerade_ports = true;  // nobody asked for these: fewer of them will do
     FlowLifetimes lifetimes;
+    std::vector<IpPrefix> publish_addresses;  // where a port is that is published without an address; empty: everywhere
     bool big_tcp = true;
     std::string store = "/var/lib/netkitd/state.db";
 

@@ -124,6 +124,12 @@ std::string ConfigObject::path_of(std::string_view key) const {
     return path_.empty() ? std::string(key) : formatted("{}.{}", path_, key);
 }
 
+Result<void> ConfigObject::refuse_unsupported(std::string_view key) const {
+    return find(key) == nullptr
+               ? Result<void>()
+               : fail(ErrorKind::invalid, "{}: not supported by this version yet; remove it", path_of(key));
+}
+
 Result<std::optional<bool>> ConfigObject::boolean(std::string_view key) const {
     const ConfigJson* const value = find(key);
     if (value == nullptr) {

@@ -33,6 +33,9 @@ public:
     // "networks.web.mtu"
     [[nodiscard]] std::string path_of(std::string_view key) const;
 
+    // Of what a later version will have.
+    [[nodiscard]] Result<void> refuse_unsupported(std::string_view key) const;
+
     [[nodiscard]] Result<std::optional<bool>> boolean(std::string_view key) const;
     [[nodiscard]] Result<std::optional<std::string>> string(std::string_view key) const;
     [[nodiscard]] Result<std::optional<std::uint32_t>> number(std::string_view key, std::uint32_t least,

@@ -268,7 +268,7 @@ Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_pt
       former_maps_(std::move(former_maps)),
       frontends_({.frontends = bpf_map__fd(programs_->maps().frontends),
                   .published_as = bpf_map__fd(programs_->maps().published_as),
-                  .addresses = bpf_map__fd(programs_->maps().published_addresses),
+                  .own_addresses = bpf_map__fd(programs_->maps().own_addresses),
                   .allowed_sources = bpf_map__fd(programs_->maps().allowed_sources),
                   .published = &programs_->base().data_published->published}),
       namespaces_(bpf_map__fd(programs_->maps().namespaces)),
@@ -380,7 +380,7 @@ Result<void> Datapath::configure(const NodeSettings& settings) {
     publish(node.suppressed6, settings.suppressed6 ? 1U : 0U);
     node.port_first = settings.port_first;
     node.port_last = settings.port_last;
-    NK_TRY(frontends_.set_addresses(settings.published_addresses));
+    NK_TRY(frontends_.set_addresses(settings.own_addresses));
     NK_TRY(non_masquerade.remove_others());
     NK_TRY(host.remove_others());
     // Whoever configures has looked at the host anew: what flows remember of routes may be wrong.

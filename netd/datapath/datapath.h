@@ -51,7 +51,7 @@ struct NodeSettings {
     std::vector<std::uint32_t> mtus = {};            // abi.h, nk_node.mtus
     std::uint16_t port_first = 0;
     std::uint16_t port_last = 0;
-    std::vector<IpAddr> published_addresses = {};  // where ports are that are published without an address
+    std::vector<OwnAddress> own_addresses = {};
 };
 
 struct EndpointEntry {

@@ -38,6 +38,10 @@ nk_service_key backend_key(const Frontend& frontend) {
     return key_of(frontend.container, frontend.container_port, frontend);
 }
 
+nk_address_key address_key(const IpAddr& address) {
+    return {.addr = to_nk_addr(address), .family = family_number(address.family())};
+}
+
 nk_published_table table_of(std::uint8_t protocol) {
     switch (protocol) {
         case IPPROTO_UDP:
@@ -85,16 +89,6 @@ std::uint32_t place_of(const IpAddr& address, const Frontend& frontend) {
     return static_cast<std::uint32_t>((folded << 32 | port) * NK_PLACE_MULTIPLIER >> (64 - NK_PLACE_BITS));
 }
 
-std::vector<IpAddr> places_of(const Frontend& frontend, const std::set<IpAddr>& own) {
-    if (frontend.address) {
-        return {*frontend.address};
-    }
-    std::vector<IpAddr> places;
-    std::ranges::copy_if(own, std::back_inserter(places),
-                         [&](const IpAddr& address) { return address.family() == frontend.container.family(); });
-    return places;
-}
-
 }  // namespace
 
 void Frontends::use_place(const IpAddr& address, const Frontend& frontend) {
@@ -113,14 +107,37 @@ void Frontends::leave_place(const IpAddr& address, const Frontend& frontend) {
     place_uses_.erase(use);
 }
 
+std::vector<IpAddr> Frontends::places_of(const Frontend& frontend) const {
+    if (frontend.address) {
+        return {*frontend.address};
+    }
+    std::vector<IpAddr> places;
+    for (const auto& [address, for_all] : own_) {
+        if (for_all && address.family() == frontend.container.family()) {
+            places.push_back(address);
+        }
+    }
+    return places;
+}
+
+void Frontends::add_for_all(const IpAddr& address) {
+    std::ranges::for_each(without_address(address.family()),
+                          [&](const Frontend& frontend) { use_place(address, frontend); });
+}
+
+void Frontends::remove_for_all(const IpAddr& address) {
+    std::ranges::for_each(without_address(address.family()),
+                          [&](const Frontend& frontend) { leave_place(address, frontend); });
+}
+
 void Frontends::use_places(const Frontend& frontend) {
-    for (const IpAddr& address : places_of(frontend, addresses_)) {
+    for (const IpAddr& address : places_of(frontend)) {
         use_place(address, frontend);
     }
 }
 
 void Frontends::leave_places(const Frontend& frontend) {
-    for (const IpAddr& address : places_of(frontend, addresses_)) {
+    for (const IpAddr& address : places_of(frontend)) {
         leave_place(address, frontend);
     }
 }
@@ -258,32 +275,32 @@ bool Frontends::has(std::uint8_t protocol) const {
     return std::ranges::any_of(uses_, [&](const auto& use) { return use.first.first == table; });
 }
 
-Result<void> Frontends::set_addresses(std::span<const IpAddr> addresses) {
-    const std::set<IpAddr> wanted(addresses.begin(), addresses.end());
-    const auto key_of_address = [](const IpAddr& address) {
-        return nk_address_key{.addr = to_nk_addr(address), .family = family_number(address.family())};
-    };
-    for (const IpAddr& address : wanted) {
-        const nk_address_key key = key_of_address(address);
-        const std::uint32_t value = 1;
-        if (addresses_.contains(address)) {
+Result<void> Frontends::set_addresses(const std::vector<OwnAddress>& own) {
+    for (const OwnAddress& wanted : own) {
+        const auto [known, is_new] = own_.try_emplace(wanted.address, false);
+        if (!is_new && known->second == wanted.for_all) {
             continue;
         }
-        if (bpf_map_update_elem(maps_.addresses, &key, &value, BPF_ANY) != 0) {
-            return fail_errno(errno, "publish ports at {}", address.to_string());
+        const nk_address_key key = address_key(wanted.address);
+        const std::uint32_t flags = wanted.for_all ? NK_OWN_FOR_ALL : 0;
+        if (bpf_map_update_elem(maps_.own_addresses, &key, &flags, BPF_ANY) != 0) {
+            return fail_errno(errno, "publish ports at {}", wanted.address.to_string());
         }
-        addresses_.insert(address);
-        std::ranges::for_each(without_address(address.family()),
-                              [&](const Frontend& frontend) { use_place(address, frontend); });
+        if (known->second != wanted.for_all) {
+            known->second = wanted.for_all;
+            wanted.for_all ? add_for_all(wanted.address) : remove_for_all(wanted.address);
+        }
     }
-    const std::set<IpAddr> former = addresses_;
-    for (const IpAddr& address : former) {
-        if (!wanted.contains(address)) {
-            const nk_address_key key = key_of_address(address);
-            bpf_map_delete_elem(maps_.addresses, &key);
-            addresses_.erase(address);
-            std::ranges::for_each(without_address(address.family()),
-                                  [&](const Frontend& frontend) { leave_place(address, frontend); });
+    const std::map<IpAddr, bool> former = own_;
+    for (const auto& [address, for_all] : former) {
+        if (std::ranges::contains(own, address, &OwnAddress::address)) {
+            continue;
+        }
+        const nk_address_key key = address_key(address);
+        bpf_map_delete_elem(maps_.own_addresses, &key);
+        own_.erase(address);
+        if (for_all) {
+            remove_for_all(address);
         }
     }
     return {};

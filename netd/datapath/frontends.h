@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <tuple>
 #include <unordered_map>
@@ -21,9 +20,16 @@
 
 namespace netkitd::datapath {
 
-// Where somebody outside reaches a port of a container's.
+// An address of the host's.
+struct OwnAddress {
+    IpAddr address;
+    bool for_all = false;  // what is published without an address is here too
+    auto operator<=>(const OwnAddress&) const = default;
+};
+
+// Where others reach a port of a container's.
 struct Frontend {
-    std::optional<IpAddr> address;  // of the host's; none: each that set_addresses() was told
+    std::optional<IpAddr> address;  // of the host's; none: each that is for all
     std::uint16_t port = 0;
     std::uint8_t protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
     IpAddr container;           // its family is the frontend's
@@ -39,7 +45,7 @@ public:
     struct Maps {
         int frontends = -1;
         int published_as = -1;
-        int addresses = -1;
+        int own_addresses = -1;
         int allowed_sources = -1;
         nk_published* published = nullptr;
     };
@@ -53,8 +59,8 @@ public:
     [[nodiscard]] bool empty() const { return there_.empty(); }
     // Whether one of this protocol is there.
     [[nodiscard]] bool has(std::uint8_t protocol) const;
-    // Of the host's own addresses, where ports are that are published without one.
-    [[nodiscard]] Result<void> set_addresses(std::span<const IpAddr> addresses);
+    // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8.
+    [[nodiscard]] Result<void> set_addresses(const std::vector<OwnAddress>& own);
 
 private:
     using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
@@ -72,17 +78,21 @@ private:
     [[nodiscard]] Result<void> leave_backend(const Frontend& frontend);
     void use_port(const Frontend& frontend);
     void leave_port(const Frontend& frontend);
-    // The places where it is: at its address, or at all of the host's.
+    // The places where it is: at its address, or at all that are for all.
     void use_places(const Frontend& frontend);
     void leave_places(const Frontend& frontend);
+    [[nodiscard]] std::vector<IpAddr> places_of(const Frontend& frontend) const;
     void use_place(const IpAddr& address, const Frontend& frontend);
     void leave_place(const IpAddr& address, const Frontend& frontend);
+    // What is published without an address comes to this one, or leaves it.
+    void add_for_all(const IpAddr& address);
+    void remove_for_all(const IpAddr& address);
     [[nodiscard]] std::vector<Frontend> without_address(IpFamily family) const;
 
     Maps maps_;
     SourceLists sources_;
     std::map<Key, Placed> there_;
-    std::set<IpAddr> addresses_;                                                  // as set_addresses() was told
+    std::map<IpAddr, bool> own_;                                                  // whether it is for all
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
     // By a container's port: how many frontends lead there.

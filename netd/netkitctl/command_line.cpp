@@ -154,14 +154,6 @@ Result<std::uint16_t> parse_port(std::string_view digits) {
     return *port;
 }
 
-// An address stands for itself alone.
-Result<IpPrefix> parse_destination(std::string_view text) {
-    if (text.contains('/')) {
-        return IpPrefix::parse(text);
-    }
-    return IpPrefix::single(NK_TRY(IpAddr::parse(text)));
-}
-
 // As `flow list` writes them: a port stands behind IPv4, and behind IPv6 in brackets.
 Result<void> parse_dst(std::string_view text, ipc::FlowSelection& flows) {
     std::string_view prefix = text;
@@ -177,7 +169,7 @@ Result<void> parse_dst(std::string_view text, ipc::FlowSelection& flows) {
         prefix = text.substr(0, text.find(':'));
         port = text.substr(prefix.size() + 1);
     }
-    flows.destination = NK_TRY(parse_destination(prefix));
+    flows.destination = NK_TRY(IpPrefix::parse_or_address(prefix));
     if (prefix.size() != text.size()) {
         flows.port = NK_TRY(parse_port(port));
     }

@@ -40,14 +40,28 @@ std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>
     return flags;
 }
 
+bool is_for_all(const IpAddr& address, const std::vector<IpAddr>& for_others, const Config& config) {
+    if (!config.publish_addresses.empty()) {
+        return std::ranges::any_of(config.publish_addresses,
+                                   [&](const IpPrefix& prefix) { return prefix.contains(address); });
+    }
+    return address.is_loopback() || std::ranges::binary_search(for_others, address);
+}
+
 // The gateways are the host's for its containers alone.
-std::vector<IpAddr> published_addresses(std::vector<IpAddr> own, const Config& config) {
-    std::erase_if(own, [&](const IpAddr& address) {
+std::vector<datapath::OwnAddress> own_addresses(const std::vector<IpAddr>& own, const std::vector<IpAddr>& for_others,
+                                                const Config& config) {
+    const auto is_gateway = [&](const IpAddr& address) {
         return std::ranges::any_of(config.prefixes(),
                                    [&](const IpPrefix& prefix) { return gateway_of(prefix) == address; });
-    });
-    own.resize(std::min(own.size(), std::size_t{NK_MAX_PUBLISHED_ADDRESSES}));
-    return own;
+    };
+    std::vector<datapath::OwnAddress> result;
+    for (const IpAddr& address : own) {
+        if (!is_gateway(address) && result.size() < NK_MAX_OWN_ADDRESSES) {
+            result.push_back({.address = address, .for_all = is_for_all(address, for_others, config)});
+        }
+    }
+    return result;
 }
 
 }  // namespace
@@ -62,18 +76,18 @@ Result<void> DatapathSettings::apply(const Config& config, const link::HostDevic
                                      const std::vector<MissingSource>& missing, const std::vector<IpPrefix>& host,
                                      const std::vector<link::Uplink>& uplinks,
                                      const std::vector<std::uint32_t>& in_use) {
-    NK_TRY(datapath_.configure(
-        {.host_device = device.ifindex,
-         .host_device_mac = device.mac,
-         .networks = networks_of(config, missing),
-         .non_masquerade = config.non_masquerade,
-         .host = host,
-         .uplinks = flags_of(in_use, uplinks),
-         .suppressed6 = suppressing_rule6_.has_value(),
-         .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
-         .port_first = config.masquerade_ports.first,
-         .port_last = config.masquerade_ports.last,
-         .published_addresses = published_addresses(NK_TRY(link::addresses_for_others(host_)), config)}));
+    NK_TRY(datapath_.configure({.host_device = device.ifindex,
+                                .host_device_mac = device.mac,
+                                .networks = networks_of(config, missing),
+                                .non_masquerade = config.non_masquerade,
+                                .host = host,
+                                .uplinks = flags_of(in_use, uplinks),
+                                .suppressed6 = suppressing_rule6_.has_value(),
+                                .mtus = NK_TRY(link::forwarding_mtus(host_, uplinks)),
+                                .port_first = config.masquerade_ports.first,
+                                .port_last = config.masquerade_ports.last,
+                                .own_addresses = own_addresses(NK_TRY(link::own_addresses(host_)),
+                                                               NK_TRY(link::addresses_for_others(host_)), config)}));
     pool_ = config.masquerade_ports;
     return {};
 }

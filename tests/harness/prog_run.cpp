@@ -441,7 +441,7 @@ datapath::Frontends::Maps TestNode::maps_of_frontends() const {
     const auto& maps = skeleton_->maps;
     return {.frontends = bpf_map__fd(maps.frontends),
             .published_as = bpf_map__fd(maps.published_as),
-            .addresses = bpf_map__fd(maps.published_addresses),
+            .own_addresses = bpf_map__fd(maps.own_addresses),
             .allowed_sources = bpf_map__fd(maps.allowed_sources),
             .published = &skeleton_->data_published->published};
 }
@@ -464,7 +464,7 @@ void TestNode::reset(const Options& options) const {
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
     for (const bpf_map* map :
          {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts, skeleton_->maps.neighbour_shares,
-          skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.published_addresses,
+          skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.own_addresses,
           skeleton_->maps.allowed_sources}) {
         clear_hash(*map);
     }
@@ -634,7 +634,11 @@ Result<void> TestNode::publish(const datapath::Frontend& frontend) {
     }
     endpoint.flags |= NK_ENDPOINT_PUBLISHED;
     bpf_map_update_elem(map, &key, &endpoint, BPF_ANY);
-    const std::vector<IpAddr> own{IpAddr::parse("203.0.113.2").value(), IpAddr::parse("2001:db8:113::2").value()};
+    std::vector<datapath::OwnAddress> own;
+    for (const char* const address : {"203.0.113.2", "2001:db8:113::2", "203.0.113.9", "2001:db8:113::9"}) {
+        own.push_back(
+            {.address = IpAddr::parse(address).value(), .for_all = !std::string_view(address).ends_with('9')});
+    }
     NK_TRY(frontends_.set_addresses(own));
     return frontends_.put(std::span(&frontend, 1));
 }

@@ -365,6 +365,34 @@ TEST_P(PublishTest, ASocketThatIsBoundToADeviceOrLoopbackIsLeftAlone) {
     EXPECT_EQ(errno, ECONNREFUSED);
 }
 
+TEST_P(PublishTest, AllAddressesMeansThoseThatTheConfigurationSays) {
+    node().run(formatted("ip addr add {} dev up0{}", net.second, net.name == "V4" ? "" : " nodad"));
+    configure(formatted(R"({{"services": {{"publish_address": ["{}"]}}}})", net.second));
+    ASSERT_TRUE(publish(web_, "web", "7:7"));
+    const EchoServer server(web_.netns(), net.container);
+    EXPECT_TRUE(eventually([&] { return connects(outside(), echo_at(net.second)); }));
+    EXPECT_FALSE(connects(outside(), echo_at(net.host)));
+    EXPECT_TRUE(connects(node(), echo_at(net.second)));
+    EXPECT_FALSE(connects(node(), echo_at(net.loopback)));
+    configure("{}");
+    EXPECT_TRUE(eventually([&] { return connects(outside(), echo_at(net.host)); }));
+    EXPECT_TRUE(connects(node(), echo_at(net.loopback)));
+}
+
+// It may be another machine's then, and the way there leads by this one.
+TEST_P(PublishTest, AtAnAddressThatTheHostHasNoMoreNothingIsPublished) {
+    node().run(formatted("ip addr add {} dev up0{}", net.second, net.name == "V4" ? "" : " nodad"));
+    ASSERT_TRUE(publish(web_, "web", formatted("{}:7:7", net.in_brackets(net.second))));
+    const EchoServer server(web_.netns(), net.container);
+    ASSERT_TRUE(eventually([&] { return connects(node(), echo_at(net.second)); }));
+    node().run(formatted("ip addr del {} dev up0", net.second));
+    outside().run(formatted("ip addr add {} dev eth0{}", net.second, net.name == "V4" ? "" : " nodad"));
+    EXPECT_TRUE(eventually([&] { return !connects(node(), echo_at(net.second)); }));
+    const EchoServer other(outside(), net.second);
+    EXPECT_TRUE(connects(node(), echo_at(net.second)));
+    EXPECT_EQ(counted("flow-arrived"), 0U);
+}
+
 // A name server for the containers, say, at an address of theirs: what is published at one address leaves the others.
 TEST_P(PublishTest, AtAnotherAddressTheHostServesThePortItself) {
     ASSERT_TRUE(

@@ -366,9 +366,22 @@ TEST(Config, BigTcpIsOnUnlessItIsTurnedOff) {
 
 TEST(Config, WhatThisVersionCannotDoIsRefusedNotIgnored) {
     for (const auto& [text, key] : std::initializer_list<std::pair<const char*, const char*>>{
-             {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services"}}) {
+             {R"({"services": {"cidr_ipv4": "10.96.0.0/16"}})", "services.cidr_ipv4"},
+             {R"({"services": {"node_port_range": "30000-32767"}})", "services.node_port_range"}}) {
         EXPECT_THAT(refusal(text), AllOf(HasSubstr(key), HasSubstr("not supported by this version yet"))) << text;
     }
+}
+
+TEST(Config, PortsArePublishedAtAddressesOrInPrefixes) {
+    EXPECT_TRUE(default_config().publish_addresses.empty());
+    EXPECT_EQ(
+        parse_config(R"({"services": {"publish_address": ["192.0.2.1", "2001:db8::/32"]}})", kFile)->publish_addresses,
+        (std::vector{*IpPrefix::parse("192.0.2.1/32"), *IpPrefix::parse("2001:db8::/32")}));
+    EXPECT_THAT(refusal(R"({"services": {"publish_address": ["192.0.2.1", "192.0.2.1/32"]}})"),
+                HasSubstr("services.publish_address[1]: 192.0.2.1/32 is there twice"));
+    EXPECT_THAT(refusal(R"({"services": {"publish_address": ["eth0"]}})"), HasSubstr("services.publish_address[0]: "));
+    EXPECT_THAT(refusal(R"({"services": {"publish_address": "192.0.2.1"}})"), HasSubstr("services.publish_address"));
+    EXPECT_THAT(refusal(R"({"services": {"publish": []}})"), HasSubstr("publish"));
 }
 
 TEST(Config, TheStoreIsAnAbsolutePath) {

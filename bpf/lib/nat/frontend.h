@@ -3,6 +3,8 @@
 // They are asked for a flow that begins, and never for its packets after that.
 #pragma once
 
+#include <linux/in.h>
+
 #include "lib/addr.h"
 #include "lib/base.h"
 
@@ -35,22 +37,19 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, NK_MAX_PUBLISHED_ADDRESSES);
+	__uint(max_entries, NK_MAX_OWN_ADDRESSES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct nk_address_key);
-	__type(value, __u32); // says nothing
-} published_addresses SEC(".maps");
+	__type(value, __u32); // enum nk_own_flag
+} own_addresses SEC(".maps");
 
-// What stands at this address and port; at the port alone, if the address is `own`: one where those stand that are
-// published without one. NULL if nothing does.
-static __always_inline const struct nk_frontend *nk_find_frontend(struct nk_service_key *key, bool own)
+static __always_inline struct nk_address_key nk_own_key(enum nk_family family, const struct nk_addr *addr)
 {
-	const struct nk_frontend *frontend = bpf_map_lookup_elem(&frontends, key);
+	struct nk_address_key key = {.addr = *addr, .family = family};
 
-	if (frontend || !own)
-		return frontend;
-	key->addr = (struct nk_addr){};
-	return bpf_map_lookup_elem(&frontends, key);
+	if (family == NK_IPV4 && nk_loopback(NK_IPV4, addr))
+		key.addr = nk_addr4(bpf_htonl(INADDR_LOOPBACK));
+	return key;
 }
 
 // What stands at this address and port of the host's; NULL if nothing does.
@@ -58,18 +57,14 @@ static __noinline const struct nk_frontend *nk_frontend(enum nk_family family, c
 							__u8 proto)
 {
 	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
-	struct nk_address_key address = {.addr = *addr, .family = family};
+	struct nk_address_key own_key = nk_own_key(family, addr);
+	const __u32 *own = bpf_map_lookup_elem(&own_addresses, &own_key);
+	const struct nk_frontend *frontend = own ? bpf_map_lookup_elem(&frontends, &key) : NULL;
 
-	return nk_find_frontend(&key, bpf_map_lookup_elem(&published_addresses, &address));
-}
-
-// The same, of an address that is known to be the host's: a loopback one, or what a program of the host's binds.
-static __noinline const struct nk_frontend *nk_frontend_of_host(enum nk_family family, const struct nk_addr *addr,
-								__be16 port, __u8 proto)
-{
-	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
-
-	return nk_find_frontend(&key, true);
+	if (frontend || !own || !(*own & NK_OWN_FOR_ALL))
+		return frontend;
+	key.addr = (struct nk_addr){};
+	return bpf_map_lookup_elem(&frontends, &key);
 }
 
 // Whether this one may come there.

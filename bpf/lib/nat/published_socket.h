@@ -96,7 +96,12 @@ static __always_inline bool nk_is_hosts_socket(struct bpf_sock_addr *ctx)
 	return bpf_get_netns_cookie(ctx) == node.host_netns_cookie;
 }
 
-// To no address at all (which `connect` takes for the loopback), or a loopback address.
+static __always_inline struct nk_addr nk_loopback_addr(enum nk_family family)
+{
+	return family == NK_IPV4 ? nk_addr4(bpf_htonl(INADDR_LOOPBACK))
+				 : (struct nk_addr){.word = {0, 0, 0, bpf_htonl(1)}};
+}
+
 static __always_inline bool nk_means_loopback(const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
@@ -119,12 +124,15 @@ static __always_inline bool nk_may_be_led(struct bpf_sock *socket, enum nk_famil
 	return !nk_loopback(NK_IPV6, &bound);
 }
 
+// To no address at all, the host itself is meant (as by connect(2)).
 static __always_inline const struct nk_frontend *nk_frontend_for_host(__u8 proto, const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
+	struct nk_addr addr = peer->addr;
 
-	return nk_means_loopback(peer) ? nk_frontend_of_host(family, &peer->addr, peer->port, proto)
-				       : nk_frontend(family, &peer->addr, peer->port, proto);
+	if (nk_addr_is_unset(family, &addr))
+		addr = nk_loopback_addr(family);
+	return nk_frontend(family, &addr, peer->port, proto);
 }
 
 // Its loopback is its own.
@@ -216,5 +224,5 @@ static __always_inline bool nk_is_published_to_bind(struct bpf_sock_addr *ctx, e
 
 	if (!nk_is_published(ctx->protocol, own.port) || !nk_is_hosts_socket(ctx))
 		return false;
-	return nk_addr_is_unset(meant, &own.addr) || nk_frontend_of_host(meant, &own.addr, own.port, ctx->protocol);
+	return nk_addr_is_unset(meant, &own.addr) || nk_frontend(meant, &own.addr, own.port, ctx->protocol);
 }
