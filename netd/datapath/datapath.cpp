@@ -434,7 +434,7 @@ Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
 }
 
 SocketHooks::Wanted Datapath::socket_programs() const {
-    return {.sockets = !frontends_.empty(), .datagrams = frontends_.has(IPPROTO_UDP)};
+    return {.sockets = !frontends_.empty(), .datagrams = frontends_.has_loopback_datagrams()};
 }
 
 void Datapath::follow_frontends() {

@@ -270,9 +270,11 @@ Result<void> Frontends::remove(std::span<const Frontend> frontends) {
     return result;
 }
 
-bool Frontends::has(std::uint8_t protocol) const {
-    const nk_published_table table = table_of(protocol);
-    return std::ranges::any_of(uses_, [&](const auto& use) { return use.first.first == table; });
+bool Frontends::has_loopback_datagrams() const {
+    return std::ranges::any_of(there_ | std::views::values, [](const Placed& placed) {
+        const Frontend& frontend = placed.frontend;
+        return frontend.protocol == IPPROTO_UDP && frontend.address && frontend.address->is_loopback();
+    });
 }
 
 Result<void> Frontends::set_addresses(const std::vector<OwnAddress>& own) {

@@ -57,8 +57,8 @@ public:
     // Those that are there just so. Flows that have begun end with their next packet.
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
     [[nodiscard]] bool empty() const { return there_.empty(); }
-    // Whether one of this protocol is there.
-    [[nodiscard]] bool has(std::uint8_t protocol) const;
+    // Whether one of UDP is at a loopback address.
+    [[nodiscard]] bool has_loopback_datagrams() const;
     // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8.
     [[nodiscard]] Result<void> set_addresses(const std::vector<OwnAddress>& own);
 

@@ -1,7 +1,8 @@
 // The programs that sockets run while ports are published (bpf/published_socket.bpf.c), at the root of the cgroups.
 //
-// Each costs every socket of this machine a little, so none is there that nothing needs: those for datagrams while a
-// port of UDP is published, the others while any is.
+// Each costs every socket of this machine a little, so none is there that nothing needs: those for datagrams, which
+// cost each datagram that no connected socket sends or gets, while one of UDP is published at a loopback address; the
+// others while any port is.
 #pragma once
 
 #include <optional>

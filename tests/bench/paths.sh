@@ -36,6 +36,15 @@ serve() {
     "$@" netserver -6 -p $control6 >/dev/null
 }
 
+# The node and who is outside have a root of the cgroups each, as two machines have: what netkitd attaches is the node's.
+two_machines() {
+    local root=/sys/fs/cgroup
+    mkdir "$root/node" "$root/outside" /run/outside
+    mount --bind "$root/outside" /run/outside
+    echo $$ >"$root/node/cgroup.procs"
+    mount --bind "$root/node" "$root"
+}
+
 container_up() {
     ip netns add "$1"
     ip -n "$1" link set lo up
@@ -60,16 +69,25 @@ path_host_bigtcp() {
     big_tcp up0
 }
 
-# The host as a server, for who is outside: what `published` is compared with.
-path_host_serving() {
-    wire_up
-    serve
-    from_outside
+from_outside() {
+    # shellcheck disable=SC2016 # that shell's own
+    client=(sh -c 'echo $$ >/run/outside/cgroup.procs && exec "$@"' sh ip netns exec outside)
+    server4=$node4 server6=$node6
 }
 
-from_outside() {
-    client=(ip netns exec outside)
-    server4=$node4 server6=$node6
+# At its first address alone.
+serve_on_host() {
+    netserver -4 -L "$node4" -p $control4 >/dev/null
+    netserver -6 -L "$node6" -p $control6 >/dev/null
+}
+
+# The host as a server, for who is outside: what `published` is compared with.
+path_host_serving() {
+    data_port=20000
+    two_machines
+    wire_up
+    serve_on_host
+    from_outside
 }
 
 # What any program on the uplink costs the host: host-with-netkitd can't be better.
@@ -153,6 +171,7 @@ published_ports() {
 # A server in a container, for who is outside, by the host's address.
 path_published() {
     data_port=20000
+    two_machines
     wire_up
     daemon_up
     attach container io.netkitd.device-mode=netkit "$(published_ports ''),$data_port:$data_port/udp"
@@ -163,12 +182,13 @@ path_published() {
 # The host's own server, on ports that a container publishes at another of its addresses.
 path_host_serving_with_published() {
     data_port=20000
+    two_machines
     wire_up
     ip address add 192.0.2.3/24 dev up0
     ip address add 2001:db8:1::3/64 dev up0 nodad
     daemon_up
     attach container io.netkitd.device-mode=netkit "$(published_ports 192.0.2.3: '[2001:db8:1::3]:')"
-    serve
+    serve_on_host
     from_outside
 }
 
@@ -179,11 +199,11 @@ path_host_with_published() {
     attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80
 }
 
-# And one of UDP.
+# And one of UDP by loopback: unconnected sockets' datagrams run programs, too.
 path_host_with_published_udp() {
     wire_up
     daemon_up
-    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80,8080:80/udp
+    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80,127.0.0.1:8080:80/udp
 }
 
 # serve_in CONTAINER: where the traffic ends.
@@ -245,6 +265,7 @@ RULES
 # Podman's `-p`: the same, and the rules by which netavark publishes ports.
 path_published_podman() {
     data_port=20000
+    two_machines
     path_veth_bridge_nft
     nft --file - <<RULES
 table inet published {

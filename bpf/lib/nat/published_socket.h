@@ -3,7 +3,8 @@
 // What they send to a frontend never comes by an uplink, so its socket is led to the container when it connects, and
 // nothing of it is translated after that: packets go straight from there to the container, as all between the host and
 // containers do, and its program judges them. What the socket asked for is kept with it, for what it is told of its
-// peer. A datagram's socket that is not connected is led so with each datagram, and told whom each answer is from.
+// peer. A datagram's socket that is not connected is led so with each datagram, and told whom each answer is from,
+// while the programs for that are there (netd/datapath/socket_hooks.h).
 //
 // The host asks by any of its addresses, and by its loopback; a container by the host's addresses. In other network
 // namespaces an address like a container's or the host's may be somebody else's, so nothing is done there.
