@@ -27,7 +27,7 @@ static __always_inline bool nk_network_holds(enum nk_family family, const volati
 
 // What a flow remembers is good while this is what it was: it is another one every 256 jiffies (a quarter of a second
 // to two and a half, by the kernel's HZ), so that a change takes effect soon even while no daemon runs, and at once
-// when the daemon says so. Comes again after 2^20 of either. Never 0.
+// when the daemon says so. Comes again after 2^20 of either. Never 0, and odd.
 static __always_inline __u32 nk_stamp(void)
 {
 	return ((__u32)(bpf_jiffies64() >> 8) + (node.route_generation << 20)) << 1 | 1;

@@ -14,6 +14,8 @@ client=()
 server4=$outside4 server6=$outside6 # RFC 5737, RFC 3849
 # netserver's ports, of IPv4, of IPv6, and of what is measured, where that is to be known before.
 control4=12865 control6=12866 data_port=
+# Whether what is measured has to be at the server's address alone.
+bound=
 
 wire_up() {
     ip netns add outside
@@ -77,6 +79,7 @@ from_outside() {
 
 # At its first address alone.
 serve_on_host() {
+    bound=yes
     netserver -4 -L "$node4" -p $control4 >/dev/null
     netserver -6 -L "$node6" -p $control6 >/dev/null
 }

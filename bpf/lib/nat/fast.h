@@ -73,6 +73,34 @@ static __always_inline const volatile struct nk_network *nk_destination_network(
 	return nk_network_around(family, nk_plain_addr(ip, family, NK_DESTINATION));
 }
 
+// The first packet by which a container takes a connection up that somebody outside began (arrival.h).
+static __noinline bool nk_fast_take_up(struct __sk_buff *skb, enum nk_family family, const struct nk_flow6_key *key,
+				       struct nk_flow *flow)
+{
+	struct nk_flow6_key reverse_key = nk_flow_other_key(key, flow);
+	struct nk_flow *reverse = nk_flow_other_half(family, key, &reverse_key, flow->endpoint_id);
+
+	if (!reverse || !nk_flow_take_up_by(skb, family, reverse, flow))
+		return false;
+	flow->stamp |= ~NK_STAMP_ARRIVING;
+	return true;
+}
+
+// Whether what the flow remembers is current. Of one that is not: whether it comes to be by this packet.
+static __always_inline bool nk_is_current(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p,
+					  struct nk_flow *flow)
+{
+	__u32 stamp = nk_stamp();
+	struct nk_flow6_key key;
+
+	if (flow->stamp == stamp)
+		return true;
+	if (flow->stamp != (stamp & NK_STAMP_ARRIVING))
+		return false;
+	key = family == NK_IPV4 ? nk_flow_widen(nk_plain_key4(p, NK_FLOW_FORWARD)) : nk_plain_key6(p, NK_FLOW_FORWARD);
+	return nk_fast_take_up(skb, family, &key, flow);
+}
+
 // From a container. The type that the frame itself says is compared, like all else: what is not as usual takes the long
 // way. `peer`: bpf_redirect_peer() works here.
 static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family, bool peer)
@@ -94,7 +122,8 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	flow = nk_find_plain(family, &p, NK_FLOW_FORWARD);
 	if (!flow)
 		return nk_fast_routed(skb, family, &p);
-	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu))
+	if (flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu) ||
+	    !nk_is_current(skb, family, &p, flow))
 		return NK_LONG_WAY;
 	nk_write_plain(skb, family, summed, NK_SOURCE, &p, flow);
 	skb->tc_index = NK_TC_INDEX_TRANSLATED;

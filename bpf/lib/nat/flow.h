@@ -196,6 +196,10 @@ static __always_inline bool nk_flow_answered(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_ANSWERED;
 }
 
+// In the stamp of a forward half, in place of its last bit (nk_stamp() is odd): it would be current, but the container
+// is to take the flow up (arrival.h) with the next packet.
+#define NK_STAMP_ARRIVING (~1U)
+
 // Whether somebody outside began it (arrival.h).
 static __always_inline bool nk_flow_is_inbound(const struct nk_flow *flow)
 {

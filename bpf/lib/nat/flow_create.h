@@ -349,14 +349,15 @@ static __always_inline void nk_flow_use(struct nk_masquerade *m, const struct nk
 }
 
 // Whether a flow that was found is still this container's (its address may have a new owner), still has a way, and the
-// host still has its address. Of one that somebody outside began, its frontend says so.
+// host still has its address. One that somebody outside began is the container's for as long as that has the port,
+// which is to its end.
 static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
 	if (flow->endpoint_id != m->endpoint_id)
 		return false;
 	if (nk_flow_is_inbound(flow))
-		return nk_is_frontend_of(m->family, &flow->addr, flow->port, m->key.proto, m->endpoint_id);
+		return true;
 	return nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
@@ -372,13 +373,12 @@ static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const s
 		nk_flow_remove(m->family, &m->key, flow);
 }
 
-// What the container sends on a flow that somebody outside began. As long as it has not taken it up (arrival.h), the
-// next packet is looked at as well.
+// What the container sends on a flow that somebody outside began (arrival.h). Of TCP, an answer does not take it up,
+// and of the next packet nothing else is to be found out than that: so it says NK_STAMP_ARRIVING (fast.h).
 static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_flow *flow)
 {
 	struct nk_flow6_key reverse_key = nk_flow_other_key(&m->key, flow);
 	struct nk_flow *reverse = nk_flow_other_half(m->family, &m->key, &reverse_key, m->endpoint_id);
-	bool is_tcp = m->key.proto == IPPROTO_TCP;
 
 	if (!reverse)
 		return 0;
@@ -386,11 +386,12 @@ static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_m
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
 		__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
 	}
-	if (is_tcp && !(m->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) && reverse->flags & NK_FLOW_ARRIVING &&
-	    nk_flow_take_up(m->family, reverse) && nk_has_findable_socket(skb, IPPROTO_TCP))
-		__sync_fetch_and_or(&flow->flags, NK_FLOW_WITNESS);
-	if (reverse->flags & NK_FLOW_ARRIVING)
-		flow->stamp = 0;
+	if (m->key.proto != IPPROTO_TCP || !(reverse->flags & NK_FLOW_ARRIVING))
+		return 0;
+	if (!(m->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) && nk_flow_take_up_by(skb, m->family, reverse, flow))
+		return 0;
+	flow->stamp &= NK_STAMP_ARRIVING;
+	reverse->stamp = nk_stamp();
 	return 0;
 }
 

@@ -98,6 +98,17 @@ static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *re
 	return true;
 }
 
+// By a packet of TCP that the container sends.
+static __always_inline bool nk_flow_take_up_by(struct __sk_buff *skb, enum nk_family family, struct nk_flow *reverse,
+					       struct nk_flow *forward)
+{
+	if (!nk_flow_take_up(family, reverse))
+		return false;
+	if (nk_has_findable_socket(skb, IPPROTO_TCP))
+		__sync_fetch_and_or(&forward->flags, NK_FLOW_WITNESS);
+	return true;
+}
+
 // Of a protocol without connections, who sends again after he was answered has an address of his own.
 static __always_inline void nk_flow_comes_again(const struct nk_delivery *to, struct nk_flow *reverse)
 {

@@ -43,7 +43,7 @@ static __always_inline bool nk_is_published(__u8 proto, __be16 port)
 
 // Whether it may be published at that address, where it is at some: what the host itself serves by the same port at
 // another one is told by as little as will do.
-static __always_inline bool nk_may_be_published_at(const struct nk_addr *addr, __u8 proto, __be16 port)
+static __noinline bool nk_may_be_published_at(const struct nk_addr *addr, __u8 proto, __be16 port)
 {
 	__u64 folded = addr->word[0] ^ addr->word[1] ^ addr->word[2] ^ addr->word[3];
 	__u32 place = (folded << 32 | proto << 16 | port) * NK_PLACE_MULTIPLIER >> (64 - NK_PLACE_BITS);
