@@ -93,6 +93,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .ephemeral_ports = NK_TRY(PortReservation(node->store_).host_ports()).ephemeral};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->restore_endpoints());
+    node->datapath_.lead_sockets();
     // Containers that run keep their addresses.
     node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
@@ -107,7 +108,6 @@ Result<void> Node::put_recorded_frontends() {
     for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
         NK_TRY(datapath_.put_frontends(frontends_of(record)));
     }
-    datapath_.put_back_socket_hooks();
     return {};
 }
 
@@ -214,7 +214,7 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
 void Node::resync() {
     keep_database();
     errors_.record("keep the maps pinned", datapath_.put_back_pins());
-    datapath_.put_back_socket_hooks();
+    datapath_.lead_sockets();
     errors_.record("let this host's sockets reach published ports", datapath_.sockets_are_led());
     follow_network();
     resync_endpoints();

@@ -438,6 +438,9 @@ SocketHooks::Wanted Datapath::socket_programs() const {
 }
 
 void Datapath::follow_frontends() {
+    if (!leads_sockets_) {
+        return;
+    }
     const bool was_led = sockets_are_led_.has_value();
     sockets_are_led_ = socket_hooks_.follow(socket_programs());
     if (was_led && !sockets_are_led_) {
@@ -446,7 +449,8 @@ void Datapath::follow_frontends() {
     }
 }
 
-void Datapath::put_back_socket_hooks() {
+void Datapath::lead_sockets() {
+    leads_sockets_ = true;
     follow_frontends();
     if (sockets_are_led_) {
         sockets_are_led_ = socket_hooks_.put_back();

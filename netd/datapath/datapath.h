@@ -149,8 +149,9 @@ public:
     [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }
     // Which programs sockets run for that.
     [[nodiscard]] SocketHooks::Wanted socket_programs() const;
-    // What somebody removed of that is put back.
-    void put_back_socket_hooks();
+    // From now on their programs follow what is published, once it is known whose addresses and namespaces are whose: a
+    // daemon's before lead them until then. Where somebody removed some, they are put back.
+    void lead_sockets();
 
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
@@ -218,6 +219,7 @@ private:
     Frontends frontends_;
     Namespaces namespaces_;
     SocketHooks socket_hooks_;
+    bool leads_sockets_ = false;
     Result<void> sockets_are_led_;
 };
 

@@ -13,7 +13,9 @@
 #include <fstream>
 #include <memory>
 #include <set>
+#include <stop_token>
 #include <string>
+#include <thread>
 
 #include "base/format.h"
 #include "harness/daemon_test.h"
@@ -184,6 +186,31 @@ TEST_P(PublishTest, GoesOnWithoutADaemonAndOverARestart) {
     EXPECT_TRUE(is_echoed(outside(), net.host, SOCK_DGRAM));
     EXPECT_EQ(call({.operation = ipc::Operation::endpoint_show, .id = "web"})->at("published").dump(),
               R"(["7:7/tcp","7:7/udp"])");
+}
+
+// 200 connections a second each, from outside, from this host, and from another container.
+TEST_P(PublishTest, NoConnectionFailsWhileTheDaemonIsKilledAndStarts) {
+    ASSERT_TRUE(publish(web_, "web", "7:7"));
+    const ContainerProcess other;
+    ASSERT_TRUE(attach(other, "other"));
+    const EchoServer server(web_.netns(), net.container);
+    std::array<Tally, 3> tallies;
+    {
+        const std::jthread from_outside(
+            [&](const std::stop_token& end) { connect_anew(end, outside(), echo_at(net.host), tallies[0]); });
+        const std::jthread from_host(
+            [&](const std::stop_token& end) { connect_anew(end, node(), echo_at(net.loopback), tallies[1]); });
+        const std::jthread from_container(
+            [&](const std::stop_token& end) { connect_anew(end, other.netns(), echo_at(net.host), tallies[2]); });
+        for (int i = 0; i < 3; ++i) {
+            stop(SIGKILL);
+            ASSERT_TRUE(start());
+        }
+    }
+    for (const Tally& tally : tallies) {
+        EXPECT_GT(tally.came_back, 0U);
+        EXPECT_EQ(tally.failed, 0U);
+    }
 }
 
 TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
