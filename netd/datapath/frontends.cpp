@@ -80,6 +80,10 @@ void clear_bit(__u64& word, std::uint32_t bit) {
     store(word, word & ~(__u64{1} << bit % NK_PORTS_IN_WORD));
 }
 
+bool is_loopback_datagrams(const Frontend& frontend) {
+    return frontend.protocol == IPPROTO_UDP && frontend.address && frontend.address->is_loopback();
+}
+
 // As in bpf/lib/nat/ports.h.
 std::uint32_t place_of(const IpAddr& address, const Frontend& frontend) {
     const nk_addr addr = to_nk_addr(address);
@@ -158,6 +162,7 @@ void Frontends::use_port(const Frontend& frontend) {
     if (uses_[{table, frontend.port}]++ == 0) {
         set_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
     }
+    loopback_datagrams_ += is_loopback_datagrams(frontend) ? 1U : 0U;
     store(maps_.published->count, maps_.published->count + 1);
 }
 
@@ -168,6 +173,7 @@ void Frontends::leave_port(const Frontend& frontend) {
         clear_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
         uses_.erase(use);
     }
+    loopback_datagrams_ -= is_loopback_datagrams(frontend) ? 1U : 0U;
     store(maps_.published->count, maps_.published->count - 1);
     leave_places(frontend);
 }
@@ -270,38 +276,36 @@ Result<void> Frontends::remove(std::span<const Frontend> frontends) {
     return result;
 }
 
-bool Frontends::has_loopback_datagrams() const {
-    return std::ranges::any_of(there_ | std::views::values, [](const Placed& placed) {
-        const Frontend& frontend = placed.frontend;
-        return frontend.protocol == IPPROTO_UDP && frontend.address && frontend.address->is_loopback();
-    });
-}
-
-Result<void> Frontends::set_addresses(const std::vector<OwnAddress>& own) {
-    for (const OwnAddress& wanted : own) {
-        const auto [known, is_new] = own_.try_emplace(wanted.address, false);
-        if (!is_new && known->second == wanted.for_all) {
-            continue;
-        }
-        const nk_address_key key = address_key(wanted.address);
-        const std::uint32_t flags = wanted.for_all ? NK_OWN_FOR_ALL : 0;
-        if (bpf_map_update_elem(maps_.own_addresses, &key, &flags, BPF_ANY) != 0) {
-            return fail_errno(errno, "publish ports at {}", wanted.address.to_string());
-        }
-        if (known->second != wanted.for_all) {
-            known->second = wanted.for_all;
-            wanted.for_all ? add_for_all(wanted.address) : remove_for_all(wanted.address);
-        }
-    }
-    const std::map<IpAddr, bool> former = own_;
-    for (const auto& [address, for_all] : former) {
-        if (std::ranges::contains(own, address, &OwnAddress::address)) {
-            continue;
-        }
+void Frontends::forget_others(const std::vector<OwnAddress>& own) {
+    std::map<IpAddr, bool> gone = own_;
+    std::ranges::for_each(own, [&](const OwnAddress& address) { gone.erase(address.address); });
+    for (const auto& [address, for_all] : gone) {
         const nk_address_key key = address_key(address);
         bpf_map_delete_elem(maps_.own_addresses, &key);
         own_.erase(address);
         if (for_all) {
+            remove_for_all(address);
+        }
+    }
+}
+
+// What is gone first: so there is room for others.
+Result<void> Frontends::set_addresses(const std::vector<OwnAddress>& own) {
+    forget_others(own);
+    for (const auto& [address, for_all] : own) {
+        const auto known = own_.find(address);
+        if (known != own_.end() && known->second == for_all) {
+            continue;
+        }
+        const nk_address_key key = address_key(address);
+        const std::uint32_t flags = for_all ? NK_OWN_FOR_ALL : 0;
+        if (bpf_map_update_elem(maps_.own_addresses, &key, &flags, BPF_ANY) != 0) {
+            return fail_errno(errno, "publish ports at {}", address.to_string());
+        }
+        own_.insert_or_assign(address, for_all);
+        if (for_all) {
+            add_for_all(address);
+        } else if (known != own_.end()) {
             remove_for_all(address);
         }
     }

@@ -58,7 +58,7 @@ public:
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
     [[nodiscard]] bool empty() const { return there_.empty(); }
     // Whether one of UDP is at a loopback address.
-    [[nodiscard]] bool has_loopback_datagrams() const;
+    [[nodiscard]] bool has_loopback_datagrams() const { return loopback_datagrams_ > 0; }
     // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8.
     [[nodiscard]] Result<void> set_addresses(const std::vector<OwnAddress>& own);
 
@@ -84,6 +84,7 @@ private:
     [[nodiscard]] std::vector<IpAddr> places_of(const Frontend& frontend) const;
     void use_place(const IpAddr& address, const Frontend& frontend);
     void leave_place(const IpAddr& address, const Frontend& frontend);
+    void forget_others(const std::vector<OwnAddress>& own);
     // What is published without an address comes to this one, or leaves it.
     void add_for_all(const IpAddr& address);
     void remove_for_all(const IpAddr& address);
@@ -95,6 +96,7 @@ private:
     std::map<IpAddr, bool> own_;                                                  // whether it is for all
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
+    std::uint32_t loopback_datagrams_ = 0;  // how many of UDP are at a loopback address
     // By a container's port: how many frontends lead there.
     std::map<std::tuple<IpAddr, std::uint16_t, std::uint8_t>, std::uint32_t> backends_;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 
 #include "base/ip_addr.h"
 #include "base/result.h"
@@ -20,10 +21,16 @@ public:
     [[nodiscard]] Result<void> remove(const IpAddr& address);
 
 private:
-    [[nodiscard]] Result<void> write(std::uint64_t cookie) const;
+    struct Addresses {
+        std::optional<IpAddr> v4;
+        std::optional<IpAddr> v6;
+        [[nodiscard]] std::optional<IpAddr>& of(IpFamily family) { return family == IpFamily::v4 ? v4 : v6; }
+    };
+    [[nodiscard]] Result<void> set(std::uint64_t cookie, IpFamily family, const std::optional<IpAddr>& address);
 
     int map_;
     std::map<IpAddr, std::uint64_t> cookies_;
+    std::map<std::uint64_t, Addresses> addresses_;  // by cookie
 };
 
 }  // namespace netkitd::datapath
