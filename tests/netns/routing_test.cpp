@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -186,6 +188,24 @@ TEST_P(SourceTest, FollowsPolicyRules) {
     }
     ip(formatted("rule add from {} lookup 100", net.node[0]));
     EXPECT_EQ(seen(), net.node[0]) << "a rule for the host's own address is not about containers";
+}
+
+// As with two providers: what comes by the second one's address goes back there.
+TEST_P(SourceTest, AnAnswerByAPublishedPortIsRoutedAsTheAddressThatWasAsked) {
+    ip(formatted("route add default {} table 100", net.via(1)));
+    ip(formatted("rule add from {} lookup 100", net.node[1]));
+    const ContainerProcess server;
+    const auto reply = attach(server, "server", {{"io.netkitd.publish", "7:7/tcp,7:7/udp"}});
+    ASSERT_TRUE(reply) << reply.error().message();
+    const EchoServer echo(server.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const Address asked = echo_at(net.node[1]);
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        const UniqueFd client = socket_bound_to(second_, with_port(echo_at(net.remote), 0), type);
+        std::array<char, 8> answer{};
+        EXPECT_EQ(::connect(client.get(), asked.get(), asked.size), 0) << std::strerror(errno);
+        EXPECT_EQ(::send(client.get(), "hello", 5, MSG_NOSIGNAL), 5) << std::strerror(errno);
+        EXPECT_EQ(::recv(client.get(), answer.data(), 5, MSG_WAITALL), 5) << std::strerror(errno);
+    }
 }
 
 TEST_P(SourceTest, MultipathSpreadsFlowsAndKeepsEachOnItsPath) {
