@@ -307,8 +307,11 @@ json describe_published(const Node& node) {
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         ports += endpoint.record.published.size();
     }
-    const auto [sockets, datagrams] = node.datapath().socket_programs();
-    return {{"ports", ports}, {"socket_programs", sockets}, {"datagram_programs", datagrams}};
+    const auto [sockets, senders, datagrams] = node.datapath().socket_programs();
+    return {{"ports", ports},
+            {"socket_programs", sockets},
+            {"datagram_sender_programs", senders},
+            {"datagram_programs", datagrams}};
 }
 
 void describe_unreached_ports(const Node& node, json& result) {

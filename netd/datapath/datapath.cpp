@@ -328,10 +328,10 @@ bool Datapath::upgrading() const {
     return upgrade_->pending();
 }
 
-// The name of a link that has a program of a daemon before, if one has.
+// The name of a link that has a program of a daemon before, if one has. (Those of sockets see no packet.)
 Result<std::optional<std::string>> Datapath::link_of_former_program() const {
     for (const std::string& name : NK_TRY(pins_.link_names())) {
-        if (!NK_TRY(programs_->has(NK_TRY(program_of_link(pins_.link(name)))))) {
+        if (!name.starts_with(kSocketPrefix) && !NK_TRY(programs_->has(NK_TRY(program_of_link(pins_.link(name)))))) {
             return name;
         }
     }
@@ -434,7 +434,9 @@ Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
 }
 
 SocketHooks::Wanted Datapath::socket_programs() const {
-    return {.sockets = !frontends_.empty(), .datagrams = frontends_.has_loopback_datagrams()};
+    return {.sockets = !frontends_.empty(),
+            .senders = frontends_.has(IPPROTO_UDP),
+            .datagrams = frontends_.has_loopback_datagrams()};
 }
 
 void Datapath::follow_frontends() {

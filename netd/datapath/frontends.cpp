@@ -182,20 +182,48 @@ Frontends::Key Frontends::key_in_table(const Frontend& frontend) {
     return {frontend.address, frontend.port, frontend.protocol, frontend.container.family()};
 }
 
-Result<void> Frontends::take_backend(const Frontend& frontend) {
-    const nk_service_key key = frontend_key(frontend);
-    const nk_service_key backend = backend_key(frontend);
-    if (bpf_map_update_elem(maps_.published_as, &backend, &key, BPF_NOEXIST) != 0 && errno != EEXIST) {
-        return fail_errno(errno, "publish port {}", text_of(frontend));
+Frontends::Backend Frontends::backend_of(const Frontend& frontend) {
+    return {frontend.container, frontend.container_port, frontend.protocol};
+}
+
+// By which of them a container's port is known outside.
+Result<void> Frontends::write_backend(const Frontend& backend, const Face& face) const {
+    Frontend known = backend;
+    std::tie(known.address, known.port) = face;
+    const nk_service_key key = backend_key(backend);
+    const nk_service_key value = frontend_key(known);
+    if (bpf_map_update_elem(maps_.published_as, &key, &value, BPF_ANY) != 0) {
+        return fail_errno(errno, "publish port {}", text_of(known));
     }
-    ++backends_[{frontend.container, frontend.container_port, frontend.protocol}];
+    return {};
+}
+
+Result<void> Frontends::take_backend(const Frontend& frontend) {
+    const Face face{frontend.address, frontend.port};
+    std::vector<Face>& faces = backends_[backend_of(frontend)];
+    if (faces.empty()) {
+        if (Result<void> written = write_backend(frontend, face); !written) {
+            backends_.erase(backend_of(frontend));
+            return written;
+        }
+    }
+    faces.push_back(face);
     return {};
 }
 
 Result<void> Frontends::leave_backend(const Frontend& frontend) {
-    const auto backend = backends_.find({frontend.container, frontend.container_port, frontend.protocol});
-    if (backend == backends_.end() || --backend->second > 0) {
+    const auto backend = backends_.find(backend_of(frontend));
+    if (backend == backends_.end()) {
         return {};
+    }
+    std::vector<Face>& faces = backend->second;
+    const auto face = std::ranges::find(faces, Face{frontend.address, frontend.port});
+    const bool was_first = face == faces.begin();
+    if (face != faces.end()) {
+        faces.erase(face);
+    }
+    if (!faces.empty()) {
+        return was_first ? write_backend(frontend, faces.front()) : Result<void>();
     }
     backends_.erase(backend);
     const nk_service_key key = backend_key(frontend);
@@ -274,6 +302,11 @@ Result<void> Frontends::remove(std::span<const Frontend> frontends) {
         keep_first(result, remove_one(frontend));
     }
     return result;
+}
+
+bool Frontends::has(std::uint8_t protocol) const {
+    const auto first = uses_.lower_bound({table_of(protocol), 0});
+    return first != uses_.end() && first->first.first == table_of(protocol);
 }
 
 void Frontends::forget_others(const std::vector<OwnAddress>& own) {

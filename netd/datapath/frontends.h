@@ -57,6 +57,8 @@ public:
     // Those that are there just so. Flows that have begun end with their next packet.
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
     [[nodiscard]] bool empty() const { return there_.empty(); }
+    // Whether one of this protocol is there.
+    [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Whether one of UDP is at a loopback address.
     [[nodiscard]] bool has_loopback_datagrams() const { return loopback_datagrams_ > 0; }
     // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8.
@@ -64,6 +66,8 @@ public:
 
 private:
     using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
+    using Backend = std::tuple<IpAddr, std::uint16_t, std::uint8_t>;  // a container's port
+    using Face = std::pair<std::optional<IpAddr>, std::uint16_t>;     // a frontend's address and port
     struct Placed {
         Frontend frontend;
         std::uint32_t sources = 0;  // the list's number
@@ -74,6 +78,8 @@ private:
     [[nodiscard]] Result<void> remove_one(const Frontend& frontend);
     [[nodiscard]] Result<void> write(const Placed& placed);
     [[nodiscard]] Result<void> give_back(const Placed& placed);
+    [[nodiscard]] static Backend backend_of(const Frontend& frontend);
+    [[nodiscard]] Result<void> write_backend(const Frontend& backend, const Face& face) const;
     [[nodiscard]] Result<void> take_backend(const Frontend& frontend);
     [[nodiscard]] Result<void> leave_backend(const Frontend& frontend);
     void use_port(const Frontend& frontend);
@@ -97,8 +103,8 @@ private:
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
     std::uint32_t loopback_datagrams_ = 0;  // how many of UDP are at a loopback address
-    // By a container's port: how many frontends lead there.
-    std::map<std::tuple<IpAddr, std::uint16_t, std::uint8_t>, std::uint32_t> backends_;
+    // By which frontends a container's port is known, the first one in `published_as`.
+    std::map<Backend, std::vector<Face>> backends_;
 };
 
 }  // namespace netkitd::datapath

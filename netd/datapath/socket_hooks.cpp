@@ -32,15 +32,17 @@ Result<std::string> cgroup_root() {
 
 struct Hook {
     bpf_program* program;
-    bool for_datagrams;
+    bool SocketHooks::Wanted::* wanted;
 };
 
 std::vector<Hook> hooks_of(const netkitd_bpf& skeleton) {
+    using Wanted = SocketHooks::Wanted;
     const auto& programs = skeleton.progs;
-    return {{programs.socket_connect4, false}, {programs.socket_connect6, false}, {programs.socket_peer4, false},
-            {programs.socket_peer6, false},    {programs.socket_bind4, false},    {programs.socket_bind6, false},
-            {programs.datagram_send4, true},   {programs.datagram_send6, true},   {programs.datagram_recv4, true},
-            {programs.datagram_recv6, true}};
+    return {{programs.socket_connect4, &Wanted::sockets},  {programs.socket_connect6, &Wanted::sockets},
+            {programs.socket_peer4, &Wanted::sockets},     {programs.socket_peer6, &Wanted::sockets},
+            {programs.socket_bind4, &Wanted::sockets},     {programs.socket_bind6, &Wanted::sockets},
+            {programs.datagram_recv4, &Wanted::senders},   {programs.datagram_recv6, &Wanted::senders},
+            {programs.datagram_send4, &Wanted::datagrams}, {programs.datagram_send6, &Wanted::datagrams}};
 }
 
 std::string pin_of(const bpf_program& program) {
@@ -64,8 +66,8 @@ Result<void> SocketHooks::change_to(Wanted wanted) const {
     // Their names do not depend on whether they are loaded.
     const netkitd_bpf* skeleton = wanted.sockets ? NK_TRY(programs_->need(Part::sockets)) : &programs_->base();
     const std::string root = wanted.sockets ? NK_TRY(cgroup_root()) : "";
-    for (const auto& [program, for_datagrams] : hooks_of(*skeleton)) {
-        if (for_datagrams ? wanted.datagrams : wanted.sockets) {
+    for (const auto& [program, is_wanted] : hooks_of(*skeleton)) {
+        if (wanted.*is_wanted) {
             NK_TRY(attach(*program, root));
         } else {
             NK_TRY(pins_.unpin_link(pin_of(*program)));
@@ -75,17 +77,22 @@ Result<void> SocketHooks::change_to(Wanted wanted) const {
 }
 
 Result<void> SocketHooks::follow(Wanted wanted) {
-    if (there_ == wanted) {
-        return {};
-    }
-    there_.reset();
-    NK_TRY(change_to(wanted));
-    there_ = wanted;
-    return {};
+    return there_ == wanted ? Result<void>() : put(wanted);
 }
 
 Result<void> SocketHooks::put_back() {
-    return there_ ? change_to(*there_) : Result<void>();
+    return there_ ? put(*there_) : Result<void>();
+}
+
+Result<void> SocketHooks::put(Wanted wanted) {
+    Result<void> changed = change_to(wanted);
+    if (!changed) {
+        there_.reset();
+        keep_first(changed, change_to({}));
+        return changed;
+    }
+    there_ = wanted;
+    return changed;
 }
 
 }  // namespace netkitd::datapath

@@ -1,8 +1,8 @@
 // The programs that sockets run while ports are published (bpf/published_socket.bpf.c), at the root of the cgroups.
 //
-// Each costs every socket of this machine a little, so none is there that nothing needs: those for datagrams, which
-// cost each datagram that no connected socket sends or gets, while one of UDP is published at a loopback address; the
-// others while any port is.
+// Each costs every socket of this machine a little, so none is there that nothing needs: those for what datagrams say
+// of their sender, while a port of UDP is published (connected sockets ask that too); those for datagrams that no
+// connected socket sends, while one is at a loopback address; the others while any port is.
 #pragma once
 
 #include <optional>
@@ -25,11 +25,12 @@ public:
 
     struct Wanted {
         bool sockets = false;
-        bool datagrams = false;
+        bool senders = false;    // of datagrams that come
+        bool datagrams = false;  // that no connected socket sends
         bool operator==(const Wanted&) const = default;
     };
-    // Attaches what is missing, or has another daemon's program, and detaches what nothing needs. An error may leave
-    // some of either, and the next call goes on.
+    // Attaches what is missing, or has another daemon's program, and detaches what nothing needs. After an error none
+    // is there, or another daemon's would go on by what that one knew; the next call tries again.
     [[nodiscard]] Result<void> follow(Wanted wanted);
     // Where a pin was removed, and with it the link.
     [[nodiscard]] Result<void> put_back();
@@ -37,6 +38,7 @@ public:
 private:
     [[nodiscard]] Result<void> attach(bpf_program& program, const std::string& root) const;
     [[nodiscard]] Result<void> change_to(Wanted wanted) const;
+    [[nodiscard]] Result<void> put(Wanted wanted);
 
     Programs* programs_;
     Pins pins_;

@@ -57,8 +57,13 @@ std::string published(const json& status) {
     if (ports == 0) {
         return "no port";
     }
-    return formatted("{} port{}; {} of this host run programs for that", ports, ports == 1 ? "" : "s",
-                     is_true(published, "datagram_programs") ? "connections and unconnected datagrams" : "connections");
+    std::string who = "connections";
+    if (is_true(published, "datagram_programs")) {
+        who = "connections and unconnected datagrams";
+    } else if (is_true(published, "datagram_sender_programs")) {
+        who = "connections and datagrams that come";
+    }
+    return formatted("{} port{}; {} of this host run programs for that", ports, ports == 1 ? "" : "s", who);
 }
 
 std::string overview(const json& status) {

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "base/format.h"
 #include "bpf/bpf_test.h"
 #include "bpf/packets.h"
 
@@ -214,6 +215,28 @@ TEST_P(ArrivalTest, DatagramsLeaveFromThePublishedPort) {
     EXPECT_TRUE(left_as(out(first).packet, forwarded(Packet(first).from(net.node, kPort))));
     EXPECT_EQ(in(to_node(net).udp(5060, kPort)).verdict, Verdict::redirect);
     EXPECT_EQ(counted_flows(), 1U);
+}
+
+// At an address that the host has no more, or where others have the port.
+TEST_P(ArrivalTest, DatagramsDoNotLeaveFromAPortWhereItIsNotPublished) {
+    datapath::Frontend gone = web(IPPROTO_UDP);
+    gone.address = IpAddr::parse(net.is_ipv6() ? "2001:db8:113::77" : "203.0.113.77").value();
+    publish(gone);
+    const RunResult left = out(Packet().ip(net.web, net.remote).udp(kContainerPort, 5060));
+    EXPECT_EQ(left.verdict, Verdict::redirect);
+    EXPECT_THAT(node().flows(Stage::fresh),
+                Each(AllOf(Not(HasSubstr(gone.address->to_string())), Not(HasSubstr(formatted(":{} ", kPort))))));
+}
+
+// Of two that lead to one port of a container's, the other one stands for it when the first is taken back.
+TEST_P(ArrivalTest, APortIsKnownByWhatRemainsOfItsFrontends) {
+    publish(web(IPPROTO_UDP));
+    datapath::Frontend second = web(IPPROTO_UDP);
+    second.port = 9090;
+    publish(second);
+    ASSERT_TRUE(node().take_back(web(IPPROTO_UDP)));
+    const Packet first = Packet().ip(net.web, net.remote).udp(kContainerPort, 5060);
+    EXPECT_TRUE(left_as(out(first).packet, forwarded(Packet(first).from(net.node, 9090))));
 }
 
 // A container that starts again is another endpoint; its clients don't know.

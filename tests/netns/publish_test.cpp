@@ -227,7 +227,8 @@ TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
                   R"("connections":0,"container":"web","container_port":7,"endpoint":1,"port":9,"proto":"tcp"}}],)"
                   R"("unreachable_from_host":null}})",
                   net.client, single));
-    EXPECT_EQ(status()["published"].dump(), R"({"datagram_programs":false,"ports":2,"socket_programs":true})");
+    EXPECT_EQ(status()["published"].dump(),
+              R"({"datagram_programs":false,"datagram_sender_programs":true,"ports":2,"socket_programs":true})");
 }
 
 TEST_P(PublishTest, EndsWithTheContainer) {
@@ -345,6 +346,17 @@ TEST_P(PublishTest, ASocketIsToldThatItsPeerIsWhomItAskedFor) {
         ASSERT_EQ(::connect(socket.get(), asked.get(), asked.size), 0) << std::strerror(errno);
         EXPECT_EQ(peer_of(socket.get()), text_of(asked));
     }
+}
+
+// A resolver's, which believes nobody else.
+TEST_P(PublishTest, AConnectedSocketIsToldTheSenderWhomItAsked) {
+    ASSERT_TRUE(publish(web_, "web", "9:7/udp"));
+    const EchoServer server(web_.netns(), net.container);
+    const Address asked = with_port(echo_at(net.host), 9);
+    const UniqueFd socket = socket_in(node(), asked, SOCK_DGRAM);
+    ASSERT_EQ(::connect(socket.get(), asked.get(), asked.size), 0) << std::strerror(errno);
+    ASSERT_EQ(::send(socket.get(), "x", 1, 0), 1) << std::strerror(errno);
+    EXPECT_EQ(sender_of_next(socket.get()), text_of(asked));
 }
 
 // A socket that asks several, as a resolver's does.

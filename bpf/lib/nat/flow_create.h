@@ -316,6 +316,13 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_NO_FLOW;
 	m->addr =
 	    nk_addr_is_unset(m->family, &m->published_addr) ? nk_masquerade_source(skb, m, route) : m->published_addr;
+	// Nothing is published at that address, or not any more: a flow like any other, or it would have somebody
+	// else's port there.
+	if (m->published_port &&
+	    !nk_is_frontend_of(m->family, &m->addr, m->published_port, m->key.proto, m->endpoint_id)) {
+		m->published_port = 0;
+		m->addr = nk_masquerade_source(skb, m, route);
+	}
 	// An uplink without an address lends one from another device, and that may be a gateway of ours.
 	if (nk_addr_is_unset(m->family, &m->addr) || nk_network(m->family, &m->addr))
 		return NK_DROP_NO_SOURCE;
