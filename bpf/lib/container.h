@@ -30,8 +30,7 @@ struct nk_out {
 	struct nk_ip ip;
 	struct nk_l4 l4;
 	enum nk_l4_result l4_result;
-	struct nk_flow6_key *key;	      // forward
-	const struct nk_flow6_key *route_key; // by which it is routed: the same, or m->route_key
+	struct nk_flow6_key *key; // forward
 	struct nk_route *route;
 	const struct nk_endpoint *source;
 	const volatile struct nk_network *network; // the source's
@@ -236,7 +235,7 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_out
 	if (out->ip.family != NK_IPV4 || out->ip.whole)
 		return nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 	// The way of what fits into the MTU that was found: where it does not fit, the answer has no device or address.
-	nk_ask_fib(skb, out->route_key, m->class, out->route->fib.mtu_result, out->route);
+	nk_ask_fib(skb, &m->route_key, m->class, out->route->fib.mtu_result, out->route);
 	if (nk_has_next_hop(out->route) && !out->route->to_uplink)
 		return nk_answer_no_uplink(skb, out);
 	if (!nk_may_have_next_hop(out))
@@ -246,7 +245,7 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, const struct nk_out
 
 static __always_inline int nk_by_route(struct __sk_buff *skb, struct nk_out *out, struct nk_masquerade *m)
 {
-	out->route = nk_route_of(skb, out->route_key, out->ip.family, m->class, m->wire_len);
+	out->route = nk_route_of(skb, &m->route_key, out->ip.family, m->class, m->wire_len);
 	if (!out->route)
 		return nk_drop_sent(skb, NK_DROP_ROUTE);
 	switch (out->route->result) {
@@ -272,21 +271,20 @@ static __always_inline int nk_by_route(struct __sk_buff *skb, struct nk_out *out
 	}
 }
 
-// Whether it answers somebody who came to a published port, on a host whose policy rules may ask for the source: that
-// is the node's address then, by which he came. Rules about containers are about what they begin.
-static __noinline bool nk_is_routed_as_node(struct __sk_buff *skb, struct nk_masquerade *m)
+// What answers somebody who came to a published port is routed as from the node's address, by which he came, where the
+// host's policy rules may ask for the source. Rules about containers are about what they begin.
+NK_GLOBAL int nk_route_as_node(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	const struct nk_flow *flow;
 
-	if (nk_routes_by_address(skb, m->family))
-		return false;
+	if (!m || nk_routes_by_address(skb, m->family))
+		return 0;
 	flow = nk_flow_find(m->family, &m->key);
-	if (!flow || !nk_flow_is_inbound(flow) || flow->endpoint_id != m->endpoint_id)
-		return false;
-	m->route_key = m->key;
-	m->route_key.saddr = flow->addr;
-	m->route_key.sport = flow->port;
-	return true;
+	if (flow && nk_flow_is_inbound(flow) && flow->endpoint_id == m->endpoint_id) {
+		m->route_key.saddr = flow->addr;
+		m->route_key.sport = flow->port;
+	}
+	return 0;
 }
 
 static __always_inline int nk_to_outside(struct __sk_buff *skb, struct nk_out *out)
@@ -308,8 +306,9 @@ static __always_inline int nk_to_outside(struct __sk_buff *skb, struct nk_out *o
 	if (m->network_flags & NK_NETWORK_FIXED_SOURCE)
 		m->network_source = nk_network_addr(&out->network->source);
 	m->tcp_flags = out->l4.tcp_flags;
-	out->route_key =
-	    m->endpoint_flags & NK_ENDPOINT_PUBLISHED && nk_is_routed_as_node(skb, m) ? &m->route_key : out->key;
+	m->route_key = m->key;
+	if (m->endpoint_flags & NK_ENDPOINT_PUBLISHED)
+		nk_route_as_node(skb, m);
 	return nk_by_route(skb, out, m);
 }
 

@@ -43,28 +43,31 @@ struct {
 	__type(value, __u32); // enum nk_own_flag
 } own_addresses SEC(".maps");
 
-static __always_inline struct nk_address_key nk_own_key(enum nk_family family, const struct nk_addr *addr)
-{
-	struct nk_address_key key = {.addr = *addr, .family = family};
-
-	if (family == NK_IPV4 && nk_loopback(NK_IPV4, addr))
-		key.addr = nk_addr4(bpf_htonl(INADDR_LOOPBACK));
-	return key;
-}
-
-// What stands at this address and port of the host's; NULL if nothing does.
+// What stands at this address and port of the host's; NULL if nothing does. (One key after the other: the stack of the
+// programs that ask has little room.)
 static __noinline const struct nk_frontend *nk_frontend(enum nk_family family, const struct nk_addr *addr, __be16 port,
 							__u8 proto)
 {
-	struct nk_service_key key = {.addr = *addr, .port = port, .proto = proto, .family = family};
-	struct nk_address_key own_key = nk_own_key(family, addr);
-	const __u32 *own = bpf_map_lookup_elem(&own_addresses, &own_key);
-	const struct nk_frontend *frontend = own ? bpf_map_lookup_elem(&frontends, &key) : NULL;
+	union {
+		struct nk_address_key own;
+		struct nk_service_key service;
+	} key = {.own = {.addr = *addr, .family = family}};
+	const struct nk_frontend *frontend;
+	const __u32 *own;
+	__u32 flags;
 
-	if (frontend || !own || !(*own & NK_OWN_FOR_ALL))
+	if (family == NK_IPV4 && nk_loopback(NK_IPV4, addr))
+		key.own.addr = nk_addr4(bpf_htonl(INADDR_LOOPBACK));
+	own = bpf_map_lookup_elem(&own_addresses, &key.own);
+	if (!own)
+		return NULL;
+	flags = *own;
+	key.service = (struct nk_service_key){.addr = *addr, .port = port, .proto = proto, .family = family};
+	frontend = bpf_map_lookup_elem(&frontends, &key.service);
+	if (frontend || !(flags & NK_OWN_FOR_ALL))
 		return frontend;
-	key.addr = (struct nk_addr){};
-	return bpf_map_lookup_elem(&frontends, &key);
+	key.service.addr = (struct nk_addr){};
+	return bpf_map_lookup_elem(&frontends, &key.service);
 }
 
 // Whether this one may come there.

@@ -6,8 +6,8 @@
 
 // Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
 struct nk_masquerade {
+	struct nk_flow6_key route_key; // what it is routed by: `key`, or as the node (container.h)
 	struct nk_flow6_key key;       // forward
-	struct nk_flow6_key route_key; // what it is routed by, where that is not `key` (container.h)
 	struct nk_addr addr;	       // answer: to write as the source
 	__u64 now_ns;
 	enum nk_family family;
