@@ -1,5 +1,5 @@
-// Sockets of this host and its containers: attached to the root of the cgroups while a port is published (those that
-// say `datagram`, while one of UDP is at a loopback address).
+// Sockets of this host and its containers: attached to the root of the cgroups while ports are published that need
+// them (netd/datapath/socket_hooks.h).
 #include "lib/nat/published_socket.h"
 
 // include/uapi/asm-generic/errno.h

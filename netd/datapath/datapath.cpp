@@ -439,24 +439,22 @@ SocketHooks::Wanted Datapath::socket_programs() const {
             .datagrams = frontends_.has_loopback_datagrams()};
 }
 
-void Datapath::follow_frontends() {
-    if (!leads_sockets_) {
-        return;
+void Datapath::note_sockets_led(Result<void> led) {
+    if (sockets_are_led_ && !led) {
+        log(LogLevel::warning, "published ports are not reached from this host itself: {}", led.error().message());
     }
-    const bool was_led = sockets_are_led_.has_value();
-    sockets_are_led_ = socket_hooks_.follow(socket_programs());
-    if (was_led && !sockets_are_led_) {
-        log(LogLevel::warning, "published ports are not reached from this host itself: {}",
-            sockets_are_led_.error().message());
+    sockets_are_led_ = std::move(led);
+}
+
+void Datapath::follow_frontends() {
+    if (leads_sockets_) {
+        note_sockets_led(socket_hooks_.follow(socket_programs()));
     }
 }
 
 void Datapath::lead_sockets() {
     leads_sockets_ = true;
-    follow_frontends();
-    if (sockets_are_led_) {
-        sockets_are_led_ = socket_hooks_.put_back();
-    }
+    note_sockets_led(socket_hooks_.put(socket_programs()));
 }
 
 Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {

@@ -208,6 +208,7 @@ public:
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
     void follow_frontends();
+    void note_sockets_led(Result<void> led);
     [[nodiscard]] Result<std::optional<std::string>> link_of_former_program() const;
     Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
              std::vector<std::string> former_maps);

@@ -80,10 +80,6 @@ Result<void> SocketHooks::follow(Wanted wanted) {
     return there_ == wanted ? Result<void>() : put(wanted);
 }
 
-Result<void> SocketHooks::put_back() {
-    return there_ ? put(*there_) : Result<void>();
-}
-
 Result<void> SocketHooks::put(Wanted wanted) {
     Result<void> changed = change_to(wanted);
     if (!changed) {

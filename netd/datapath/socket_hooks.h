@@ -32,13 +32,12 @@ public:
     // Attaches what is missing, or has another daemon's program, and detaches what nothing needs. After an error none
     // is there, or another daemon's would go on by what that one knew; the next call tries again.
     [[nodiscard]] Result<void> follow(Wanted wanted);
-    // Where a pin was removed, and with it the link.
-    [[nodiscard]] Result<void> put_back();
+    // The same where all seems to be as wanted: somebody may have removed a pin, and with it the link.
+    [[nodiscard]] Result<void> put(Wanted wanted);
 
 private:
     [[nodiscard]] Result<void> attach(bpf_program& program, const std::string& root) const;
     [[nodiscard]] Result<void> change_to(Wanted wanted) const;
-    [[nodiscard]] Result<void> put(Wanted wanted);
 
     Programs* programs_;
     Pins pins_;

@@ -8,7 +8,7 @@
 // The container takes it up by a packet that is more than an answer to whoever asks: of TCP, one that is neither SYN
 // nor RST, which a stack sends for a connection alone, and not to an address that somebody made up; of others, if the
 // other end sends again after it was answered. From then on the flow is the container's like any other, and counts to
-// its share (flow_share.h). Until then the container's packets take the long way, which looks at each.
+// its share (flow_share.h). Of TCP, the short way out takes it up too (fast.h).
 #pragma once
 
 #include "lib/base.h"
