@@ -260,11 +260,21 @@ NK_STATIC_ASSERT(sizeof(struct nk_service_key) == 20, "nk_service_key");
 struct nk_frontend {
 	struct nk_addr addr; // the container's
 	__be16 port;
-	__u16 reserved;
-	__u32 endpoint_id; // nk_endpoint.id
+	__u16 hold_s;	   // how long who would connect is kept waiting for somebody who listens; 0: not at all
+	__u32 endpoint_id; // nk_endpoint.id; NK_NO_CONTAINER
 	__u32 sources;	   // who may come: nk_source_key.list; 0: everybody
+	__u32 netns_id;	   // of the container's network namespace, as the host's has it (rtnetlink(7), RTM_GETNSID)
+	// CLOCK_MONOTONIC_COARSE: as far as anybody waits, since nobody listens; 0: when that was last looked at,
+	// somebody did.
+	__u64 held_until_ns;
 };
-NK_STATIC_ASSERT(sizeof(struct nk_frontend) == 28, "nk_frontend");
+NK_STATIC_ASSERT(sizeof(struct nk_frontend) == 40, "nk_frontend");
+
+// Of a frontend whose container is gone, and which waits for the next one: no endpoint has this number.
+#define NK_NO_CONTAINER 0
+
+// The other way round, map `published_as`: a container's address and port, to the key of the frontend that leads there;
+// of several, to one.
 
 // Who may come to frontends: map `allowed_sources`, lists of prefixes by longest prefix; each of one family.
 struct nk_source_key {
@@ -280,9 +290,6 @@ struct nk_namespace {
 	struct nk_addr addr6;
 };
 NK_STATIC_ASSERT(sizeof(struct nk_namespace) == 32, "nk_namespace");
-
-// The other way round, map `published_as`: a container's address and port, to the key of the frontend that leads there;
-// of several, to one.
 
 // The host's own addresses: map `own_addresses`, to enum nk_own_flag. At others nothing is published, whatever a
 // frontend says: an address may be another machine's by now. 127.0.0.1 stands for all of 127.0.0.0/8.
@@ -404,6 +411,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_POLICY_RULE,        "policy-rule",         "an IPv6 policy rule suppresses routes (status): by which way, containers can't tell") \
 	X(NK_DROP_PORT_CLASH,         "port-clash",          "one client's port to two published ports that lead to the same one of a container's") \
 	X(NK_DROP_NOT_ALLOWED,        "not-allowed",         "to a published port, from somebody whom its `allow` does not name") \
+	X(NK_DROP_HELD,               "held",                "to a published port that nobody listens at yet: kept waiting, as its `hold` says") \
 	NK_NEXT_VERSION(X(NK_DROP_NEXT_VERSION, "next-version", "of the tests"))
 
 // Not drops: packets handed to the host's stack, and masquerade events worth seeing.

@@ -87,25 +87,51 @@ Result<std::vector<IpPrefix>> parse_sources(std::string_view text) {
     return std::vector(sources.begin(), sources.end());
 }
 
-// Takes ";allow=…" off the end, if it is there.
-Result<std::vector<IpPrefix>> take_options(std::string_view& text) {
+// What stands behind `;`.
+struct Options {
+    std::vector<IpPrefix> allowed;
+    std::chrono::seconds hold{};
+};
+
+Result<std::chrono::seconds> parse_hold(std::string_view text) {
+    const auto seconds = parse_number<std::uint16_t>(text, 1);
+    if (!seconds || std::chrono::seconds(*seconds) > kMaxHold) {
+        return fail(ErrorKind::invalid, "`hold` is followed by seconds, 1 to {}, not by {}", kMaxHold.count(),
+                    quote(text));
+    }
+    return std::chrono::seconds(*seconds);
+}
+
+Result<void> take_option(std::string_view option, Options& options) {
     constexpr std::string_view kAllow = "allow=";
-    const auto end = text.find(';');
-    if (end == std::string_view::npos) {
-        return std::vector<IpPrefix>();
+    constexpr std::string_view kHold = "hold=";
+    if (option.starts_with(kAllow) && options.allowed.empty()) {
+        options.allowed = NK_TRY(parse_sources(option.substr(kAllow.size())));
+        return {};
     }
-    const std::string_view option = text.substr(end + 1);
-    text = text.substr(0, end);
-    if (!option.starts_with(kAllow) || option.contains(';')) {
-        return fail(ErrorKind::invalid, "behind `;` stands allow=198.51.100.0/24+2001:db8::7 or the like, not {}",
-                    quote(option));
+    if (option.starts_with(kHold) && options.hold == std::chrono::seconds::zero()) {
+        options.hold = NK_TRY(parse_hold(option.substr(kHold.size())));
+        return {};
     }
-    return parse_sources(option.substr(kAllow.size()));
+    return fail(ErrorKind::invalid,
+                "behind `;` stands allow=198.51.100.0/24+2001:db8::7 or hold=10, each once at most, not {}",
+                quote(option));
+}
+
+// Takes ";allow=…;hold=…" off the end, if it is there.
+Result<Options> take_options(std::string_view& text) {
+    Options options;
+    const std::string_view all = text;
+    text = all.substr(0, all.find(';'));
+    for (const auto option : std::views::split(all, ';') | std::views::drop(1)) {
+        NK_TRY(take_option(std::string_view(option), options));
+    }
+    return options;
 }
 
 Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) {
     std::string_view rest = item;
-    const auto allowed = NK_TRY_CONTEXT(quote(item), take_options(rest));
+    const Options options = NK_TRY_CONTEXT(quote(item), take_options(rest));
     std::uint8_t protocol = IPPROTO_TCP;
     if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
         protocol = NK_TRY_CONTEXT(quote(item), parse_protocol(rest.substr(slash + 1)));
@@ -127,6 +153,9 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
         return std::unexpected(
             wrong(item, "SCTP keeps its port (its checksum is over the ports as well): publish it by the same one"));
     }
+    if (protocol != IPPROTO_TCP && options.hold != std::chrono::seconds::zero()) {
+        return std::unexpected(wrong(item, "`hold` is for tcp, whose clients ask again"));
+    }
     for (int i = 0; i < host->size(); ++i) {
         if (ports.size() == kMaxPublishedPorts) {
             return std::unexpected(wrong(item, formatted("a container may publish {} ports", kMaxPublishedPorts)));
@@ -135,7 +164,8 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
                          .port = static_cast<std::uint16_t>(host->first + i),
                          .container_port = static_cast<std::uint16_t>(container->first + i),
                          .protocol = protocol,
-                         .allowed = allowed});
+                         .allowed = options.allowed,
+                         .hold = options.hold});
     }
     return {};
 }
@@ -177,8 +207,14 @@ std::string PublishedPort::to_string() const {
 }
 
 std::string PublishedPort::to_full_string() const {
-    return allowed.empty() ? to_string()
-                           : formatted("{};allow={}", to_string(), join(allowed, &IpPrefix::to_string, "+"));
+    std::string text = to_string();
+    if (!allowed.empty()) {
+        text += formatted(";allow={}", join(allowed, &IpPrefix::to_string, "+"));
+    }
+    if (hold != std::chrono::seconds::zero()) {
+        text += formatted(";hold={}", hold.count());
+    }
+    return text;
 }
 
 bool PublishedPort::clashes_with(const PublishedPort& other) const {

@@ -1,14 +1,16 @@
 // A port of the host's by which a container is reached from outside, as its owner writes it:
 //
 //   8080:80/tcp, 127.0.0.1:5353:53/udp, [2001:db8::7]:443:8443, 9000-9003:9000-9003,
-//   8080:80;allow=198.51.100.0/24+2001:db8::/32
+//   8080:80;allow=198.51.100.0/24+2001:db8::/32;hold=10
 //
 // The host's address (none: all that it has, its loopback ones too), the host's port or ports, the container's, the
-// protocol (none: tcp), who may come (none: everybody).
+// protocol (none: tcp), who may come (none: everybody), how many seconds clients wait where nobody listens (none: they
+// are refused).
 #pragma once
 
 #include <netinet/in.h>
 
+#include <chrono>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -29,10 +31,11 @@ struct PublishedPort {
     std::uint16_t container_port = 0;
     std::uint8_t protocol = IPPROTO_TCP;  // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
     std::vector<IpPrefix> allowed = {};   // sorted; none: everybody may come
+    std::chrono::seconds hold{};          // how long clients wait for somebody who listens; TCP's alone
 
     // "8080:80/tcp"
     [[nodiscard]] std::string to_string() const;
-    // "8080:80/tcp;allow=198.51.100.0/24"
+    // "8080:80/tcp;allow=198.51.100.0/24;hold=10"
     [[nodiscard]] std::string to_full_string() const;
     // Whether somebody outside could mean either: one port at one address, or at all.
     [[nodiscard]] bool clashes_with(const PublishedPort& other) const;
@@ -42,6 +45,8 @@ struct PublishedPort {
 // Of one container.
 inline constexpr std::size_t kMaxPublishedPorts = 1024;
 inline constexpr std::size_t kMaxAllowedSources = 64;  // prefixes, of all its ports together
+
+inline constexpr std::chrono::seconds kMaxHold{300};  // longer than a client tries (tcp_syn_retries: some two minutes)
 
 // Sorted. What is refused: more than kMaxPublishedPorts or kMaxAllowedSources, two that clash, an address that can't be
 // a port's (of IPv4: 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the packet's ports

@@ -51,6 +51,7 @@ json describe_port(const PublishedPort& port, const EndpointRecord& record, std:
             {"container", record.members.empty() ? "" : record.members.front().container_id},
             {"endpoint", record.id},
             {"allowed", std::move(allowed)},
+            {"hold_seconds", port.hold.count()},
             {"connections", connections}};
 }
 

@@ -54,8 +54,9 @@ Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceM
       store_(std::move(store)),
       datapath_(std::move(datapath)),
       device_mode_(std::move(device_mode)),
-      plumbing_(host_, datapath_),
       network_(host_, datapath_, store_),
+      plumbing_(host_, datapath_,
+                [this](std::set<std::uint16_t> ports) { return network_.reserve_published(std::move(ports)); }),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
                            .count = [this] { return manager_->endpoints().size(); },
                            .ended = [this] { return manager_->ended(); },
@@ -89,8 +90,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .host_mtu = node->network_.host_mtu(),
                               .host_netns_cookie = NK_TRY(link::current_netns_cookie()),
                               .no_ipv6 = node->network_.no_ipv6(),
-                              .sizes = node->network_.big_tcp().pair_sizes(),
-                              .ephemeral_ports = NK_TRY(PortReservation(node->store_).host_ports()).ephemeral};
+                              .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->restore_endpoints());
     node->datapath_.lead_sockets();
@@ -106,9 +106,9 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
 // Before an uplink's programs are replaced: what comes to a published port, the host would answer with a reset.
 Result<void> Node::put_recorded_frontends() {
     for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
-        NK_TRY(datapath_.put_frontends(frontends_of(record)));
+        NK_TRY(plumbing_.put_frontends(frontends_of(record)));
     }
-    return {};
+    return network_.reserve_published(datapath_.published_ports());
 }
 
 Result<void> Node::restore_endpoints() {
@@ -259,6 +259,7 @@ std::chrono::milliseconds Node::sweep_flows() {
     constexpr std::chrono::milliseconds kRetry{10000};
     constexpr const char* kWhat = "sweep the flows";
     refusals_.log_what_goes_on(*this, std::chrono::steady_clock::now());
+    errors_.record("end what ports are held for", plumbing_.end_holds());
     const auto delay = sweeper_.step(manager_->config().lifetimes);
     if (!delay) {
         errors_.report(kWhat, delay.error());

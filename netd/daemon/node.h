@@ -91,8 +91,8 @@ private:
     Store store_;
     datapath::Datapath datapath_;
     DeviceModeDecision device_mode_;
-    KernelPlumbing plumbing_;
     NodeNetwork network_;
+    KernelPlumbing plumbing_;
     Config wanted_;  // as it was read; what is in force of it, on this host, the manager has
     std::unique_ptr<EndpointManager> manager_;
     RecentErrors errors_;

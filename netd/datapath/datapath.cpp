@@ -458,14 +458,29 @@ void Datapath::lead_sockets() {
 }
 
 Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {
-    if (frontends.empty()) {
-        return {};
-    }
-    const Result<void> removed = frontends_.remove(frontends);
+    Result<void> removed = frontends_.remove(frontends);
+    end_their_flows();
+    return removed;
+}
+
+Result<void> Datapath::end_frontends(std::span<const Frontend> frontends) {
+    Result<void> ended = frontends_.end(frontends);
+    end_their_flows();
+    return ended;
+}
+
+// None has begun there.
+Result<void> Datapath::end_holds() {
+    Result<void> ended = frontends_.end_holds();
+    follow_frontends();
+    return ended;
+}
+
+// All look anew where they lead.
+void Datapath::end_their_flows() {
     follow_frontends();
     nk_node& node = programs_->base().data_node->node;
     publish(node.route_generation, node.route_generation + 1);
-    return removed;
 }
 
 Result<void> Datapath::remove_endpoint(const IpAddr& address) {

@@ -141,9 +141,13 @@ public:
     [[nodiscard]] Result<void> remove_endpoint(const IpAddr& address);
     [[nodiscard]] Result<std::vector<EndpointEntry>> endpoints() const;
 
-    // Frontends::put() and remove(). The flows that began at ports that were taken back end at once.
+    // Frontends::put(), remove() and end(). The flows that began at ports that were taken back end at once.
     [[nodiscard]] Result<void> put_frontends(std::span<const Frontend> frontends);
     [[nodiscard]] Result<void> remove_frontends(std::span<const Frontend> frontends);
+    [[nodiscard]] Result<void> end_frontends(std::span<const Frontend> frontends);
+    [[nodiscard]] Result<void> end_holds();
+    // Of whichever protocol, at whichever address.
+    [[nodiscard]] std::set<std::uint16_t> published_ports() const { return frontends_.ports(); }
     // Whether sockets of this host and its containers reach published ports (socket_hooks.h), or why they do not: the
     // ports are published all the same.
     [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }
@@ -208,6 +212,7 @@ public:
 private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
     void follow_frontends();
+    void end_their_flows();
     void note_sockets_led(Result<void> led);
     [[nodiscard]] Result<std::optional<std::string>> link_of_former_program() const;
     Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,

@@ -14,6 +14,7 @@
 
 #include "base/format.h"
 #include "base/ip_protocol.h"
+#include "base/monotonic.h"
 #include "datapath/address.h"
 
 namespace netkitd::datapath {
@@ -233,25 +234,35 @@ Result<void> Frontends::leave_backend(const Frontend& frontend) {
     return {};
 }
 
-Result<void> Frontends::write(const Placed& placed) {
+Result<void> Frontends::write_frontend(const Placed& placed) const {
     const Frontend& frontend = placed.frontend;
     const nk_service_key key = frontend_key(frontend);
-    const nk_frontend value{.addr = to_nk_addr(frontend.container),
-                            .port = htons(frontend.container_port),
-                            .reserved = 0,
-                            .endpoint_id = frontend.endpoint_id,
-                            .sources = placed.sources};
-    NK_TRY(take_backend(frontend));
+    const bool holds = placed.waits_until || frontend.netns_id;
+    const nk_frontend value{
+        .addr = to_nk_addr(frontend.container),
+        .port = htons(frontend.container_port),
+        .hold_s = holds ? static_cast<__u16>(frontend.hold.count()) : __u16{0},
+        .endpoint_id = placed.waits_until ? NK_NO_CONTAINER : frontend.endpoint_id,
+        .sources = placed.sources,
+        .netns_id = frontend.netns_id.value_or(0),
+        .held_until_ns = static_cast<__u64>(placed.waits_until.value_or(std::chrono::nanoseconds()).count())};
     if (bpf_map_update_elem(maps_.frontends, &key, &value, BPF_ANY) != 0) {
-        Result<void> failed = fail_errno(errno, "publish port {}", text_of(frontend));
-        keep_first(failed, leave_backend(frontend));
-        return failed;
+        return fail_errno(errno, "publish port {}", text_of(frontend));
     }
     return {};
 }
 
+Result<void> Frontends::write(const Placed& placed) {
+    NK_TRY(take_backend(placed.frontend));
+    Result<void> written = write_frontend(placed);
+    if (!written) {
+        keep_first(written, leave_backend(placed.frontend));
+    }
+    return written;
+}
+
 Result<void> Frontends::give_back(const Placed& placed) {
-    Result<void> result = leave_backend(placed.frontend);
+    Result<void> result = placed.waits_until ? Result<void>() : leave_backend(placed.frontend);
     keep_first(result, sources_.leave(placed.sources));
     return result;
 }
@@ -272,11 +283,14 @@ Result<void> Frontends::put_one(const Frontend& frontend) {
     return give_back(std::exchange(former->second, std::move(placed)));
 }
 
-Result<void> Frontends::remove_one(const Frontend& frontend) {
+bool Frontends::is_there(const Frontend& frontend) const {
     const auto known = there_.find(key_in_table(frontend));
-    if (known == there_.end() || known->second.frontend != frontend) {
-        return {};
-    }
+    return known != there_.end() && !known->second.waits_until &&
+           known->second.frontend.endpoint_id == frontend.endpoint_id;
+}
+
+Result<void> Frontends::take_away(const Frontend& frontend) {
+    const auto known = there_.find(key_in_table(frontend));
     const Placed placed = std::move(known->second);
     there_.erase(known);
     leave_port(frontend);
@@ -287,6 +301,21 @@ Result<void> Frontends::remove_one(const Frontend& frontend) {
     }
     keep_first(result, give_back(placed));
     return result;
+}
+
+Result<void> Frontends::remove_one(const Frontend& frontend) {
+    return is_there(frontend) ? take_away(frontend) : Result<void>();
+}
+
+Result<void> Frontends::end_one(const Frontend& frontend) {
+    if (frontend.hold == std::chrono::seconds::zero() || !is_there(frontend)) {
+        return remove_one(frontend);
+    }
+    Placed& placed = there_.at(key_in_table(frontend));
+    placed.waits_until = monotonic_now() + frontend.hold;
+    Result<void> written = write_frontend(placed);
+    keep_first(written, leave_backend(frontend));
+    return written;
 }
 
 Result<void> Frontends::put(std::span<const Frontend> frontends) {
@@ -302,6 +331,35 @@ Result<void> Frontends::remove(std::span<const Frontend> frontends) {
         keep_first(result, remove_one(frontend));
     }
     return result;
+}
+
+Result<void> Frontends::end(std::span<const Frontend> frontends) {
+    Result<void> result;
+    for (const Frontend& frontend : frontends) {
+        keep_first(result, end_one(frontend));
+    }
+    return result;
+}
+
+Result<void> Frontends::end_holds() {
+    const std::chrono::nanoseconds now = monotonic_now();
+    std::vector<Frontend> over;
+    for (const Placed& placed : there_ | std::views::values) {
+        if (placed.waits_until && *placed.waits_until <= now) {
+            over.push_back(placed.frontend);
+        }
+    }
+    Result<void> result;
+    for (const Frontend& frontend : over) {
+        keep_first(result, take_away(frontend));
+    }
+    return result;
+}
+
+std::set<std::uint16_t> Frontends::ports() const {
+    std::set<std::uint16_t> ports;
+    std::ranges::transform(uses_, std::inserter(ports, ports.end()), [](const auto& use) { return use.first.second; });
+    return ports;
 }
 
 bool Frontends::has(std::uint8_t protocol) const {

@@ -4,9 +4,11 @@
 // before they are attached.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <tuple>
 #include <unordered_map>
@@ -36,7 +38,10 @@ struct Frontend {
     std::uint16_t container_port = 0;
     std::uint32_t endpoint_id = 0;
     std::vector<IpPrefix> allowed = {};  // who may come; none: everybody
-    bool operator==(const Frontend&) const = default;
+    // How long who would connect is kept waiting for somebody who listens (bpf/lib/nat/hold.h).
+    std::chrono::seconds hold{};
+    std::uint32_t host_ifindex = 0;              // the endpoint's
+    std::optional<std::uint32_t> netns_id = {};  // of the container, as the host's numbers it; none: nobody waits
 };
 
 class Frontends {
@@ -54,9 +59,14 @@ public:
     // In place of another endpoint's with the same port, if there is one: whose port it is, the caller knows. An error
     // may leave some of them.
     [[nodiscard]] Result<void> put(std::span<const Frontend> frontends);
-    // Those that are there just so. Flows that have begun end with their next packet.
+    // Those that are there, of the same endpoint. Flows that have begun end with their next packet.
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
+    // remove(), as their container is gone: but those with `hold` wait for the next one, for that time.
+    [[nodiscard]] Result<void> end(std::span<const Frontend> frontends);
+    // Removes those that have waited for too long.
+    [[nodiscard]] Result<void> end_holds();
     [[nodiscard]] bool empty() const { return there_.empty(); }
+    [[nodiscard]] std::set<std::uint16_t> ports() const;
     // Whether one of this protocol is there.
     [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Whether one of UDP is at a loopback address.
@@ -71,12 +81,18 @@ private:
     struct Placed {
         Frontend frontend;
         std::uint32_t sources = 0;  // the list's number
+        // CLOCK_MONOTONIC: as far as it waits for a container; none: it leads to one
+        std::optional<std::chrono::nanoseconds> waits_until = {};
     };
 
     [[nodiscard]] static Key key_in_table(const Frontend& frontend);
     [[nodiscard]] Result<void> put_one(const Frontend& frontend);
     [[nodiscard]] Result<void> remove_one(const Frontend& frontend);
+    [[nodiscard]] Result<void> end_one(const Frontend& frontend);
+    [[nodiscard]] Result<void> take_away(const Frontend& frontend);
+    [[nodiscard]] bool is_there(const Frontend& frontend) const;
     [[nodiscard]] Result<void> write(const Placed& placed);
+    [[nodiscard]] Result<void> write_frontend(const Placed& placed) const;
     [[nodiscard]] Result<void> give_back(const Placed& placed);
     [[nodiscard]] static Backend backend_of(const Frontend& frontend);
     [[nodiscard]] Result<void> write_backend(const Frontend& backend, const Face& face) const;

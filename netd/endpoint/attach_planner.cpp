@@ -14,8 +14,7 @@ Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNe
                                        UndoStack& undo) {
     NK_TRY(check_interface_is_free(netns, request.options.interface_name));
     const NetworkConfig& network = *NK_TRY(find_network(request.options.network));
-    NK_TRY_CONTEXT("io.netkitd.publish",
-                   check_port_claims(request.options.publish, endpoints_, predecessor, settings_, plumbing_));
+    NK_TRY_CONTEXT("io.netkitd.publish", claim_ports(request.options.publish, predecessor, undo));
     AttachPlan result = NK_TRY(without_addresses(request, network, netns.cookie));
     result.record.published = request.options.publish;
     NK_TRY(take_addresses(result, request.options, network, netns, predecessor, undo));
@@ -24,6 +23,17 @@ Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNe
         result.predecessor = predecessor->record;
     }
     return result;
+}
+
+// Reserved before it is looked who has them, so that no connection of the host's gets one after that.
+Result<void> AttachPlanner::claim_ports(const std::vector<PublishedPort>& wanted, const Endpoint* predecessor,
+                                        UndoStack& undo) {
+    if (wanted.empty()) {
+        return {};
+    }
+    undo.push("give the host its ports back", [&plumbing = plumbing_] { return plumbing.reserve_ports({}); });
+    NK_TRY(plumbing_.reserve_ports(wanted));
+    return check_port_claims(wanted, endpoints_, predecessor, settings_.config, plumbing_);
 }
 
 Result<void> AttachPlanner::check_interface_is_free(ContainerNetns& netns, const std::string& name) {

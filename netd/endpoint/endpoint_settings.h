@@ -5,7 +5,6 @@
 #include <string>
 
 #include "config/config.h"
-#include "config/port_range.h"
 #include "link/device.h"
 #include "link/segment_sizes.h"
 
@@ -25,7 +24,6 @@ struct EndpointSettings {
     std::uint64_t host_netns_cookie = 0;
     std::string no_ipv6 = {};  // empty, or why this host has no IPv6
     link::SegmentSizes sizes = {};
-    PortRange ephemeral_ports = {};  // of the host (net.ipv4.ip_local_port_range)
 };
 
 }  // namespace netkitd

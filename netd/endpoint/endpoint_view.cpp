@@ -38,7 +38,9 @@ std::vector<datapath::Frontend> frontends_of(const EndpointRecord& record) {
                                      .container = container,
                                      .container_port = port.container_port,
                                      .endpoint_id = record.id,
-                                     .allowed = port.allowed});
+                                     .allowed = port.allowed,
+                                     .hold = port.hold,
+                                     .host_ifindex = record.host_ifindex});
             }
         }
     }

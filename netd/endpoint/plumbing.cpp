@@ -1,5 +1,8 @@
 #include "endpoint/plumbing.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "link/netns_processes.h"
 #include "link/readiness.h"
 #include "link/uplink.h"
@@ -130,12 +133,38 @@ Result<std::vector<datapath::EndpointEntry>> KernelPlumbing::entries() {
     return datapath_.endpoints();
 }
 
+Result<void> KernelPlumbing::reserve_ports(const std::vector<PublishedPort>& wanted) {
+    std::set<std::uint16_t> ports = datapath_.published_ports();
+    std::ranges::transform(wanted, std::inserter(ports, ports.end()), &PublishedPort::port);
+    return reserve_ports_(std::move(ports));
+}
+
 Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>& frontends) {
-    return datapath_.put_frontends(frontends);
+    std::vector<datapath::Frontend> found = frontends;
+    for (datapath::Frontend& frontend : found) {
+        if (frontend.hold != std::chrono::seconds::zero()) {
+            frontend.netns_id = NK_TRY(link::peer_netns_id(host_, frontend.host_ifindex));
+        }
+    }
+    return datapath_.put_frontends(found);
 }
 
 Result<void> KernelPlumbing::remove_frontends(const std::vector<datapath::Frontend>& frontends) {
-    return datapath_.remove_frontends(frontends);
+    Result<void> removed = datapath_.remove_frontends(frontends);
+    keep_first(removed, reserve_ports({}));
+    return removed;
+}
+
+Result<void> KernelPlumbing::end_frontends(const std::vector<datapath::Frontend>& frontends) {
+    Result<void> ended = datapath_.end_frontends(frontends);
+    keep_first(ended, reserve_ports({}));
+    return ended;
+}
+
+Result<void> KernelPlumbing::end_holds() {
+    Result<void> ended = datapath_.end_holds();
+    keep_first(ended, reserve_ports({}));
+    return ended;
 }
 
 Result<std::vector<IpAddr>> KernelPlumbing::own_addresses() {

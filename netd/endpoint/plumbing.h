@@ -6,12 +6,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/published_port.h"
 #include "base/result.h"
 #include "config/config.h"
 #include "datapath/datapath.h"
@@ -73,9 +76,12 @@ public:
     [[nodiscard]] virtual Result<void> put_entry(const datapath::EndpointEntry& entry) = 0;
     [[nodiscard]] virtual Result<void> remove_entry(const IpAddr& address) = 0;
     [[nodiscard]] virtual Result<std::vector<datapath::EndpointEntry>> entries() = 0;
-    // Datapath::put_frontends() and remove_frontends().
+    // The host's own connections get none of these ports, nor of those that are published, from now on.
+    [[nodiscard]] virtual Result<void> reserve_ports(const std::vector<PublishedPort>& wanted) = 0;
+    // Datapath::put_frontends(), remove_frontends() and end_frontends(); what is published no more is the host's again.
     [[nodiscard]] virtual Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) = 0;
     [[nodiscard]] virtual Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) = 0;
+    [[nodiscard]] virtual Result<void> end_frontends(const std::vector<datapath::Frontend>& frontends) = 0;
     // The host's own addresses, and what its programs have of ports.
     [[nodiscard]] virtual Result<std::vector<IpAddr>> own_addresses() = 0;
     [[nodiscard]] virtual Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) = 0;
@@ -109,7 +115,10 @@ public:
 // The kernel itself. Borrows what the daemon owns.
 class KernelPlumbing final : public Plumbing {
 public:
-    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath) : host_(host), datapath_(datapath) {}
+    // PortReservation::reserve_published()
+    using ReservePorts = std::function<Result<void>(std::set<std::uint16_t>)>;
+    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath, ReservePorts reserve_ports)
+        : host_(host), datapath_(datapath), reserve_ports_(std::move(reserve_ports)) {}
 
     Result<ContainerNetns> enter(int netns_fd) override;
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
@@ -130,8 +139,12 @@ public:
     Result<void> put_entry(const datapath::EndpointEntry& entry) override;
     Result<void> remove_entry(const IpAddr& address) override;
     Result<std::vector<datapath::EndpointEntry>> entries() override;
+    Result<void> reserve_ports(const std::vector<PublishedPort>& wanted) override;
     Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) override;
     Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) override;
+    Result<void> end_frontends(const std::vector<datapath::Frontend>& frontends) override;
+    // Of those that have waited for too long.
+    [[nodiscard]] Result<void> end_holds();
     Result<std::vector<IpAddr>> own_addresses() override;
     Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) override;
     Result<void> count_drops(std::uint32_t host_ifindex) override;
@@ -157,6 +170,7 @@ private:
 
     link::Netlink& host_;
     datapath::Datapath& datapath_;
+    ReservePorts reserve_ports_;
 };
 
 }  // namespace netkitd

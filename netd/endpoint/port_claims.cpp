@@ -45,14 +45,25 @@ Result<void> check_addresses(const std::vector<PublishedPort>& wanted, Plumbing&
     return {};
 }
 
-Result<void> check_programs(const std::vector<PublishedPort>& wanted, Plumbing& plumbing) {
+bool takes(const link::HostSocket& socket, const PublishedPort& port, const Config& config) {
+    if (port.port != socket.port) {
+        return false;
+    }
+    if (port.address) {
+        return socket.takes(*port.address);
+    }
+    return config.publish_addresses.empty() || socket.is_wildcard() ||
+           std::ranges::any_of(config.publish_addresses,
+                               [&](const IpPrefix& prefix) { return prefix.contains(socket.address); });
+}
+
+Result<void> check_programs(const std::vector<PublishedPort>& wanted, const Config& config, Plumbing& plumbing) {
     std::set<std::uint8_t> protocols;
     std::ranges::transform(wanted, std::inserter(protocols, protocols.end()), &PublishedPort::protocol);
     for (const std::uint8_t protocol : protocols) {
         for (const link::HostSocket& socket : NK_TRY(plumbing.host_sockets(protocol))) {
             const auto taken = std::ranges::find_if(wanted, [&](const PublishedPort& port) {
-                return port.protocol == protocol && port.port == socket.port &&
-                       (!port.address || socket.takes(*port.address));
+                return port.protocol == protocol && takes(socket, port, config);
             });
             if (taken != wanted.end()) {
                 return fail(ErrorKind::refused, "{}: port {}/{} of this host is taken by {}", taken->to_string(),
@@ -63,30 +74,13 @@ Result<void> check_programs(const std::vector<PublishedPort>& wanted, Plumbing& 
     return {};
 }
 
-Result<void> check_ephemeral(const std::vector<PublishedPort>& wanted, const EndpointSettings& settings) {
-    for (const PublishedPort& port : wanted) {
-        if (settings.ephemeral_ports.holds(port.port) && !settings.config.masquerade_ports.holds(port.port)) {
-            return fail(
-                ErrorKind::refused,
-                "{}: this host's own connections may get port {} (net.ipv4.ip_local_port_range, {}-{}): publish "
-                "by one below, or of `masquerade.ports`, which they don't get",
-                port.to_string(), port.port, settings.ephemeral_ports.first, settings.ephemeral_ports.last);
-        }
-    }
-    return {};
-}
-
 }  // namespace
 
 Result<void> check_port_claims(const std::vector<PublishedPort>& wanted, const EndpointTable& endpoints,
-                               const Endpoint* predecessor, const EndpointSettings& settings, Plumbing& plumbing) {
-    if (wanted.empty()) {
-        return {};
-    }
-    NK_TRY(check_ephemeral(wanted, settings));
+                               const Endpoint* predecessor, const Config& config, Plumbing& plumbing) {
     NK_TRY(check_containers(wanted, endpoints, predecessor));
     NK_TRY(check_addresses(wanted, plumbing));
-    return check_programs(wanted, plumbing);
+    return check_programs(wanted, config, plumbing);
 }
 
 }  // namespace netkitd

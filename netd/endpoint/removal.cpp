@@ -52,7 +52,7 @@ Result<void> EndpointManager::remove(std::uint32_t endpoint_id) {
     const auto device = plumbing_.find_host_device(record.host_name);
     Result<void> result;
     if (!record.published.empty()) {
-        keep_first(result, plumbing_.remove_frontends(frontends_of(record)));
+        keep_first(result, plumbing_.end_frontends(frontends_of(record)));
     }
     for (const IpAddr& address : addresses) {
         keep_first(result, plumbing_.remove_entry(address));

@@ -85,7 +85,7 @@ Result<void> EndpointManager::give_back_record(const EndpointRecord& record) {
     homes_.give_back(record.home);
     ++ended_;
     if (!record.published.empty()) {
-        NK_TRY(plumbing_.remove_frontends(frontends_of(record)));
+        NK_TRY(plumbing_.end_frontends(frontends_of(record)));
     }
     return plumbing_.forget_drops(record.host_ifindex);
 }

@@ -33,10 +33,11 @@ std::optional<HostSocket> read_socket(const nlmsghdr& message) {
     }
     in6_addr v6{};
     std::memcpy(&v6, socket->id.idiag_src, sizeof(v6));
-    return HostSocket{
-        .address = socket->idiag_family == AF_INET ? IpAddr::v4({.s_addr = socket->id.idiag_src[0]}) : IpAddr::v6(v6),
-        .port = ntohs(socket->id.idiag_sport),
-        .inode = socket->idiag_inode};
+    return HostSocket{.address = socket->idiag_family == AF_INET ? IpAddr::v4({.s_addr = socket->id.idiag_src[0]})
+                                 : IN6_IS_ADDR_V4MAPPED(&v6)     ? IpAddr::v4({.s_addr = socket->id.idiag_src[3]})
+                                                                 : IpAddr::v6(v6),
+                      .port = ntohs(socket->id.idiag_sport),
+                      .inode = socket->idiag_inode};
 }
 
 bool has_socket(const fs::path& process, const std::string& link) {
@@ -70,11 +71,11 @@ Result<std::vector<HostSocket>> host_sockets(std::uint8_t protocol) {
         inet_diag_req_v2 wanted{};
         wanted.sdiag_family = static_cast<__u8>(family);
         wanted.sdiag_protocol = protocol;
-        // A datagram socket that is not connected is TCP_CLOSE.
-        wanted.idiag_states = 1U << (protocol == IPPROTO_TCP ? TCP_LISTEN : TCP_CLOSE);
+        // TCP's that are bound alone (TCP_CLOSE) are not listed; a datagram socket that is not connected is.
+        wanted.idiag_states = ~0U;
         request.put_struct(wanted);
         NK_TRY(diag.query(request, [&](const nlmsghdr& message) {
-            if (auto socket = read_socket(message)) {
+            if (auto socket = read_socket(message); socket && socket->inode != 0) {
                 sockets.push_back(*socket);
             }
         }));

@@ -12,8 +12,10 @@
 namespace netkitd::link {
 namespace {
 
-// Longer than any value under net/ that is read or written here.
-constexpr std::size_t kMaxValueBytes = 4096;
+// Longer than most values under net/ that are read here, and than any (each other port by itself, in
+// ip_local_reserved_ports).
+constexpr std::size_t kValueBytes = 4096;
+constexpr std::size_t kMaxValueBytes = 262144;
 
 std::string proc_path(std::string_view path) {
     return formatted("/proc/sys/net/{}", path);
@@ -40,13 +42,20 @@ Result<UniqueFd> open_here(std::string_view path, int flags) {
     return open_at(AT_FDCWD, proc_path(path), path, flags);
 }
 
+// What does not fit is not told, and must be read anew from the beginning (kernel/sysctl.c, proc_do_large_bitmap()).
 Result<std::string> read_from(const UniqueFd& fd, std::string_view path) {
-    std::array<char, kMaxValueBytes> buffer{};
-    const ssize_t size = ::read(fd.get(), buffer.data(), buffer.size());
-    if (size < 0) {
-        return fail_errno(errno, "read sysctl {}", quote(path));
+    std::string value;
+    for (const std::size_t room : {kValueBytes, kMaxValueBytes}) {
+        value.resize(room);
+        const ssize_t size = ::pread(fd.get(), value.data(), value.size(), 0);
+        if (size < 0) {
+            return fail_errno(errno, "read sysctl {}", quote(path));
+        }
+        value.resize(static_cast<std::size_t>(size));
+        if (value.size() < room) {
+            break;
+        }
     }
-    std::string value(buffer.data(), static_cast<std::size_t>(size));
     if (value.ends_with('\n')) {
         value.pop_back();
     }
@@ -56,13 +65,18 @@ Result<std::string> read_from(const UniqueFd& fd, std::string_view path) {
 Result<void> write_to(const UniqueFd& fd, std::string_view path, std::string_view value) {
     // With its newline: nothing at all is not written, so an empty value would leave the old one.
     const std::string line = formatted("{}\n", value);
-    const ssize_t size = ::write(fd.get(), line.data(), line.size());
-    if (size < 0) {
-        return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
-    }
-    if (static_cast<std::size_t>(size) != line.size()) {
-        return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value), quote(path),
-                    size);
+    std::string_view rest = line;
+    // Of a long list the kernel takes a page at a time (kernel/sysctl.c, proc_do_large_bitmap()).
+    while (!rest.empty()) {
+        const ssize_t size = ::write(fd.get(), rest.data(), rest.size());
+        if (size < 0) {
+            return fail_errno(errno, "write {} to sysctl {}", quote(value), quote(path));
+        }
+        if (size == 0) {
+            return fail(ErrorKind::internal, "write {} to sysctl {}: only {} bytes were taken", quote(value),
+                        quote(path), line.size() - rest.size());
+        }
+        rest.remove_prefix(static_cast<std::size_t>(size));
     }
     return {};
 }

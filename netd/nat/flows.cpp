@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <ctime>
 
 #include "datapath/address.h"
 #include "nat/flow_entries.h"
@@ -168,12 +167,6 @@ std::chrono::seconds lifetime(const FlowLifetimes& lifetimes, FlowState state, s
         default:
             return lifetimes.icmp;
     }
-}
-
-nanoseconds monotonic_now() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return std::chrono::seconds(now.tv_sec) + nanoseconds(now.tv_nsec);
 }
 
 Result<FlowTable::Listing> FlowTable::list(std::size_t limit, const FlowFilter& filter) const {

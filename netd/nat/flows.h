@@ -13,6 +13,7 @@
 
 #include "abi.h"
 #include "base/ip_addr.h"
+#include "base/monotonic.h"
 #include "base/result.h"
 #include "config/flow_lifetimes.h"
 #include "datapath/datapath.h"
@@ -36,9 +37,6 @@ struct Flow {
     bool inbound = false;             // the other end began it, at a published port: it is `destination` all the same
     std::uint32_t endpoint_id = 0;    // is_of_host(): of the host, or of another NAT on it
 };
-
-// CLOCK_MONOTONIC, which flows' stamps are of (bpf_ktime_get_ns(), bpf-helpers(7)).
-[[nodiscard]] std::chrono::nanoseconds monotonic_now();
 
 // Whether a flow with that owner is no container's.
 [[nodiscard]] constexpr bool is_of_host(std::uint32_t endpoint_id) {

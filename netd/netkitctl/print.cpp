@@ -115,7 +115,7 @@ std::string print_detached(const std::string& id, const json& reply) {
 }
 
 std::string print_ports(const json& list) {
-    Table table{"ADDRESS", ">PORT", "PROTO", ">TO PORT", "CONTAINER", ">CONNECTIONS", "ALLOWED"};
+    Table table{"ADDRESS", ">PORT", "PROTO", ">TO PORT", "CONTAINER", ">CONNECTIONS", ">HOLD", "ALLOWED"};
     for (const json& port : array_at(list, "ports")) {
         std::string allowed;
         for (const json& prefix : array_at(port, "allowed")) {
@@ -123,9 +123,10 @@ std::string print_ports(const json& list) {
                 formatted("{}{}", allowed.empty() ? "" : " ", prefix.is_string() ? prefix.get<std::string>() : "-");
         }
         const std::string address = text_at(port, "address");
+        const std::string hold = text_at(port, "hold_seconds");
         table.add({address == "-" ? "any" : address, text_at(port, "port"), text_at(port, "proto"),
                    text_at(port, "container_port"), short_id(text_at(port, "container")), text_at(port, "connections"),
-                   allowed.empty() ? "everybody" : allowed});
+                   hold == "0" ? "-" : hold + " s", allowed.empty() ? "everybody" : allowed});
     }
     if (table.empty()) {
         return "No port is published.\n";

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -36,6 +38,9 @@ public:
     NodeNetwork(link::Netlink& host, datapath::Datapath& datapath, Store& store);
 
     [[nodiscard]] Result<void> sync(const Config& config);
+    [[nodiscard]] Result<void> reserve_published(std::set<std::uint16_t> ports) {
+        return ports_.reserve_published(std::move(ports));
+    }
     [[nodiscard]] Result<void> end_flows_outside_pool() { return settings_.end_flows_outside_pool(); }
 
     // As of the last sync.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ranges>
 
+#include "base/format.h"
+#include "base/join.h"
 #include "base/parse_number.h"
 #include "base/quote.h"
 
@@ -80,6 +82,35 @@ Result<PortRanges> parse_port_ranges(std::string_view text) {
         }
     }
     return ranges;
+}
+
+std::string port_ranges_text(std::set<std::uint16_t> ports, const PortRange& more) {
+    for (unsigned port = more.first; port <= more.last; ++port) {
+        ports.insert(ports.end(), static_cast<std::uint16_t>(port));
+    }
+    const auto follows = [](unsigned one, unsigned next) { return one + 1 == next; };
+    std::vector<std::string> ranges;
+    for (const auto range : ports | std::views::chunk_by(follows)) {
+        const std::uint16_t first = *range.begin();
+        const std::uint16_t last = *std::ranges::prev(range.end());
+        ranges.push_back(first == last ? formatted("{}", first) : formatted("{}-{}", first, last));
+    }
+    return join(ranges, std::identity{}, ",");
+}
+
+Result<void> check_published_ports(const std::set<std::uint16_t>& published, const PortRange& pool,
+                                   const HostPorts& host) {
+    const unsigned before = count_hosts(host, host.ephemeral) - count_hosts(host, pool);
+    const auto taken = std::ranges::count_if(
+        published, [&](std::uint16_t port) { return is_hosts(host, port) && !holds(pool, port); });
+    const unsigned needed = std::min(before, kFewestBesidePublished);
+    if (static_cast<unsigned>(taken) + needed <= before) {
+        return {};
+    }
+    return fail(ErrorKind::refused,
+                "published ports would leave this host {} ports for its own connections (net.ipv4.ip_local_port_range "
+                "is {}-{}), and it keeps {}: publish by ports below those",
+                before - static_cast<unsigned>(taken), host.ephemeral.first, host.ephemeral.last, needed);
 }
 
 Result<PortRange> settle_port_pool(const PortRange& wanted, bool by_default, const HostPorts& host) {

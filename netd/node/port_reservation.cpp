@@ -1,5 +1,8 @@
 #include "node/port_reservation.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "base/format.h"
 #include "base/parse_number.h"
 #include "base/quote.h"
@@ -43,15 +46,40 @@ Result<HostPorts> PortReservation::host_ports() {
                      .reserved = NK_TRY(parse_port_ranges(reserved))};
 }
 
-Result<void> PortReservation::sync(const PortRange& ports) {
+Result<void> PortReservation::reserve_published(std::set<std::uint16_t> ports) {
+    if (ports == published_) {
+        return {};
+    }
+    if (!pool_) {
+        published_ = std::move(ports);
+        return {};
+    }
+    if (!std::ranges::includes(published_, ports)) {
+        NK_TRY(check_published_ports(ports, *pool_, NK_TRY(host_ports())));
+    }
+    std::swap(published_, ports);
+    Result<void> reserved = reserve(*pool_);
+    if (!reserved) {
+        published_ = std::move(ports);
+    }
+    return reserved;
+}
+
+Result<void> PortReservation::sync(const PortRange& pool) {
+    NK_TRY(reserve(pool));
+    pool_ = pool;
+    return {};
+}
+
+Result<void> PortReservation::reserve(const PortRange& pool) {
     const std::string before = NK_TRY(link::read_sysctl(kReservedPorts));
+    const std::string ports = port_ranges_text(published_, pool);
     if (ports == reserved_ && before == sysctl_) {
         return {};
     }
     const std::string others = NK_TRY(reserved_by_others(before));
-    const std::string range = formatted("{}-{}", ports.first, ports.last);
     // The kernel merges overlapping ranges (proc_do_large_bitmap).
-    const std::string wanted = others.empty() ? range : formatted("{},{}", others, range);
+    const std::string wanted = others.empty() ? ports : formatted("{},{}", others, ports);
     if (others == before) {
         // Somebody else wrote it since: that is what comes back.
         NK_TRY(forget_sysctl(store_, kReservedPorts));

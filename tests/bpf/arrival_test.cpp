@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "base/format.h"
 #include "bpf/bpf_test.h"
@@ -23,6 +25,8 @@ using ::testing::SizeIs;
 
 constexpr std::uint16_t kPort = 8080;
 constexpr std::uint16_t kContainerPort = 80;
+constexpr std::uint32_t kNoNetns = 1'000'000;
+constexpr std::chrono::milliseconds kBeyondASecond{1050};
 
 class ArrivalTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
 protected:
@@ -136,6 +140,34 @@ TEST_P(ArrivalTest, OnlyThoseMayComeWhomItAllows) {
     some.port = 9091;
     publish(some);
     EXPECT_THAT(in(to_node(net).tcp(50001, 9091).syn()).counted, ElementsAre(std::pair("not-allowed", 1)));
+}
+
+TEST_P(ArrivalTest, WhereNobodyListensSynsAreHeldForATime) {
+    datapath::Frontend waits = web();
+    waits.hold = std::chrono::seconds(1);
+    waits.netns_id = kNoNetns;
+    publish(waits);
+    EXPECT_EQ(in(client().ack()).verdict, Verdict::redirect) << "whatever it is, it does not begin here";
+    for (int i = 0; i < 2; ++i) {
+        const RunResult held = in(client(50001).syn());
+        EXPECT_EQ(held.verdict, Verdict::drop);
+        EXPECT_THAT(held.counted, ElementsAre(std::pair("held", 1)));
+    }
+    std::this_thread::sleep_for(kBeyondASecond);
+    EXPECT_EQ(in(client(50001).syn()).verdict, Verdict::redirect) << "the container refuses";
+    EXPECT_EQ(in(client(50002).syn()).verdict, Verdict::redirect);
+}
+
+TEST_P(ArrivalTest, AFormerContainersPortIsHeldForATime) {
+    datapath::Frontend waits = web();
+    waits.hold = std::chrono::seconds(1);
+    publish(waits);
+    ASSERT_TRUE(node().end(waits));
+    EXPECT_THAT(in(client().syn()).counted, ElementsAre(std::pair("held", 1)));
+    EXPECT_EQ(in(client().ack()).verdict, Verdict::pass) << "the host resets it";
+    EXPECT_EQ(out(server().syn().ack()).verdict, Verdict::redirect) << "a flow of its own, as from any port";
+    std::this_thread::sleep_for(kBeyondASecond);
+    EXPECT_EQ(in(client(50001).syn()).verdict, Verdict::pass) << "the host refuses";
 }
 
 TEST_P(ArrivalTest, APortThatIsTakenBackIsTheHosts) {

@@ -408,8 +408,16 @@ std::vector<VerdictCase> to_published(const Net& net) {
         some.allowed = {IpPrefix::single(IpAddr::parse(net.other_node).value())};
         ASSERT_TRUE(node.publish(some));
     };
+    VerdictCase held = in_drop("WhereNobodyListensYet", "held", to_node(net).tcp(50000, 8084).syn());
+    held.prepare = [&net](TestNode& node) {
+        datapath::Frontend waits = frontend(net, 8084, IPPROTO_TCP);
+        waits.hold = std::chrono::seconds(60);
+        waits.netns_id = 1'000'000;  // of nobody
+        ASSERT_TRUE(node.publish(waits));
+    };
     return {
         stranger,
+        held,
         with_published(net, arrives("Syn", syn, Packet(syn).to(net.web, 80))),
         with_published(net, arrives("Data", to_node(net).tcp(50000, 8080).ack(),
                                     to_node(net).tcp(50000, 8080).ack().to(net.web, 80))),

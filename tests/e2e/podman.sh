@@ -65,6 +65,23 @@ equals "a page by a published port, from another container" 'hello from web' \
 equals "a page by a published port, from the container itself" 'hello from web' \
     "$(podman exec web wget -q -T 20 -O - "http://$node4:8088/")"
 contains "the port list has it" 'any +8088 +tcp +8080 +[0-9a-f]{12}' "$(netkitctl port list)"
+container again --annotation 'io.netkitd.publish=8090:8080;hold=30' -- httpd -f -p 8080 -h / >/dev/null
+# shellcheck disable=SC2317,SC2329 # called by name
+come() {
+    local end=$((SECONDS + $1))
+    while ((SECONDS < end)); do
+        outside socat -T 20 /dev/null TCP:"$node4":8090 || echo refused
+    done >>"$scratch/come"
+}
+for _ in 1 2 3 4; do
+    come 8 &
+    comers+=($!)
+done
+podman restart --time 0 again >/dev/null
+wait "${comers[@]}"
+equals "with hold nobody is refused while a container starts again" '' "$(cat "$scratch/come")"
+contains "but kept waiting" '^[1-9]' "$(counter held)"
+
 refused "a port that another container has" 126 container other --annotation io.netkitd.publish=8088:80 -- true
 
 check "the outside host answers a container's ping" in_container client ping -c 2 -W 10 "$far4"

@@ -88,11 +88,17 @@ public:
     Result<std::vector<datapath::EndpointEntry>> entries() override {
         return step("entries", [&] { return kernel_.entries(); });
     }
+    Result<void> reserve_ports(const std::vector<PublishedPort>& wanted) override {
+        return step("reserve_ports", [&] { return kernel_.reserve_ports(wanted); });
+    }
     Result<void> put_frontends(const std::vector<datapath::Frontend>& frontends) override {
         return step("put_frontends", [&] { return kernel_.put_frontends(frontends); });
     }
     Result<void> remove_frontends(const std::vector<datapath::Frontend>& frontends) override {
         return step("remove_frontends", [&] { return kernel_.remove_frontends(frontends); });
+    }
+    Result<void> end_frontends(const std::vector<datapath::Frontend>& frontends) override {
+        return step("end_frontends", [&] { return kernel_.end_frontends(frontends); });
     }
     Result<std::vector<IpAddr>> own_addresses() override {
         return step("own_addresses", [&] { return kernel_.own_addresses(); });

@@ -643,6 +643,10 @@ Result<void> TestNode::publish(const datapath::Frontend& frontend) {
     return frontends_.put(std::span(&frontend, 1));
 }
 
+Result<void> TestNode::end(const datapath::Frontend& frontend) {
+    return frontends_.end(std::span(&frontend, 1));
+}
+
 Result<void> TestNode::take_back(const datapath::Frontend& frontend) {
     return frontends_.remove(std::span(&frontend, 1));
 }

@@ -133,6 +133,8 @@ public:
     // From now on `endpoint_id`, which has the container's address, is known as one with published ports.
     [[nodiscard]] Result<void> publish(const datapath::Frontend& frontend);
     [[nodiscard]] Result<void> take_back(const datapath::Frontend& frontend);
+    // As if its container were gone.
+    [[nodiscard]] Result<void> end(const datapath::Frontend& frontend);
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;

@@ -126,10 +126,10 @@ TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
         EXPECT_THAT(reply.error().message(), HasSubstr("Input/output error")) << step;
         EXPECT_EQ(snapshot(web), before) << "after " << step << " failed";
     }
-    EXPECT_THAT(failed,
-                testing::IsSupersetOf({"enter", "container_takes_ipv6", "create_pair", "set_local_ports",
-                                       "configure_container_end", "attach_program", "put_entry", "set_host_end_up",
-                                       "await_container_end", "own_addresses", "host_sockets", "put_frontends"}));
+    EXPECT_THAT(failed, testing::IsSupersetOf({"enter", "container_takes_ipv6", "create_pair", "set_local_ports",
+                                               "configure_container_end", "attach_program", "put_entry",
+                                               "set_host_end_up", "await_container_end", "reserve_ports",
+                                               "own_addresses", "host_sockets", "put_frontends"}));
     EXPECT_TRUE(web.reaches("198.51.100.2"));
 }
 

@@ -60,7 +60,7 @@ Address wire(const char* text) {
 }
 
 std::uint64_t seen(std::chrono::seconds ago) {
-    return static_cast<std::uint64_t>((nat::monotonic_now() - ago).count());
+    return static_cast<std::uint64_t>((monotonic_now() - ago).count());
 }
 
 // The walks here are as if so much time had gone by since the flows were made.
@@ -118,7 +118,7 @@ protected:
     }
     // As an endless loop of the daemon would, at its first walk; how many steps it took.
     int walk(nat::FlowSweeper& sweeper, const FlowLifetimes& lifetimes = {}) {
-        const auto now = nat::monotonic_now();
+        const auto now = monotonic_now();
         int steps = 0;
         const std::uint64_t before = sweeper.walks();
         while (sweeper.walks() == before && steps < 1000) {
@@ -282,7 +282,7 @@ TYPED_TEST(FlowTableTest, FlowsOfAnEndpointThatEndedAreOver) {
     EXPECT_EQ(sweeper.removed(), 1U) << "the look-up";
     const auto left_in = [&](std::chrono::seconds time) {
         for (int step = 0; step < 10; ++step) {
-            EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + time));
+            EXPECT_TRUE(sweeper.step({}, monotonic_now() + time));
         }
         std::vector<std::uint16_t> left;
         std::ranges::transform(this->flows(), std::back_inserter(left), &nat::Flow::destination_port);
@@ -303,7 +303,7 @@ TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
     std::uint64_t before = 0;
     int steps = 0;
     do {
-        ASSERT_TRUE(sweeper.step({}, nat::monotonic_now() + kFirstWalk));
+        ASSERT_TRUE(sweeper.step({}, monotonic_now() + kFirstWalk));
         EXPECT_LE(sweeper.removed() - before, 5000U) << "a slice is some thousand entries";
         before = sweeper.removed();
         ++steps;
@@ -315,7 +315,7 @@ TYPED_TEST(FlowTableTest, AWalkIsDoneInSlices) {
 
 TYPED_TEST(FlowTableTest, AnEmptyTableIsNotWalked) {
     nat::FlowSweeper sweeper(this->datapath());
-    for (auto now = nat::monotonic_now(); now < nat::monotonic_now() + 1h; now += 1min) {
+    for (auto now = monotonic_now(); now < monotonic_now() + 1h; now += 1min) {
         EXPECT_EQ(sweeper.step({}, now), this->until_half_is_taken(0));
     }
     EXPECT_EQ(sweeper.walks(), 0U);

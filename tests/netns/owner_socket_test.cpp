@@ -88,7 +88,7 @@ protected:
     // How many flows there are after what is due then. (A walk that is not due never comes.)
     [[nodiscard]] std::size_t flows_left_in(std::chrono::seconds time, nat::FlowSweeper& sweeper) {
         for (int steps = 0; steps < 10; ++steps) {
-            EXPECT_TRUE(sweeper.step({}, nat::monotonic_now() + time));
+            EXPECT_TRUE(sweeper.step({}, monotonic_now() + time));
         }
         return nat::FlowTable(datapath()).list(9)->flows.size();
     }
@@ -226,7 +226,7 @@ TEST_P(OwnerSocketTest, AFlowIsNotOverWhileItsSocketHasTheConnection) {
     nat::FlowSweeper sweeper = sweeper_of_web();
     ASSERT_TRUE(sweeper.step({}));
     const auto walk_in = [&](std::chrono::hours time) {
-        const auto now = nat::monotonic_now() + time;
+        const auto now = monotonic_now() + time;
         const std::uint64_t before = sweeper.walks();
         while (sweeper.walks() == before) {
             ASSERT_TRUE(sweeper.step({}, now));

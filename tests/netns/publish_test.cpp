@@ -5,19 +5,27 @@
 #include <netdb.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <future>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/format.h"
+#include "base/join.h"
 #include "harness/daemon_test.h"
 #include "harness/traffic.h"
 #include "harness/wait.h"
@@ -59,15 +67,24 @@ const Family kV6{.name = "V6",
                  .nowhere = "::",
                  .second = "2001:db8:5::7"};
 
-[[nodiscard]] bool connects(const NetworkNamespace& from, const Address& to) {
+// What connect(2) says there; 0 if it does it.
+[[nodiscard]] int connect_error(const NetworkNamespace& from, const Address& to) {
     const UniqueFd socket = socket_in(from, to, SOCK_STREAM);
-    return ::connect(socket.get(), to.get(), to.size) == 0;
+    return ::connect(socket.get(), to.get(), to.size) == 0 ? 0 : errno;
 }
 
-// What bind(2) says there; 0 if it does it.
+[[nodiscard]] bool connects(const NetworkNamespace& from, const Address& to) {
+    return connect_error(from, to) == 0;
+}
+
+// What bind(2) says; 0 if it does it.
+[[nodiscard]] int bind_to(int socket, const Address& local) {
+    return ::bind(socket, local.get(), local.size) == 0 ? 0 : errno;
+}
+
 [[nodiscard]] int bind_error(const NetworkNamespace& netns, const Address& local, int type) {
     const UniqueFd socket = socket_in(netns, local, type);
-    return ::bind(socket.get(), local.get(), local.size) == 0 ? 0 : errno;
+    return bind_to(socket.get(), local);
 }
 
 [[nodiscard]] std::string text_of(const Address& address) {
@@ -78,10 +95,19 @@ const Family kV6{.name = "V6",
     return error == 0 ? formatted("{} {}", host.data(), port.data()) : ::gai_strerror(error);
 }
 
+// As getsockname(2) or getpeername(2) has it.
+[[nodiscard]] std::string name_by(int (*call)(int, sockaddr*, socklen_t*), int socket) {
+    Address name{.size = sizeof(sockaddr_storage)};
+    const bool known = call(socket, reinterpret_cast<sockaddr*>(&name.storage), &name.size) == 0;
+    return known ? text_of(name) : std::strerror(errno);
+}
+
+[[nodiscard]] std::string own_of(int socket) {
+    return name_by(::getsockname, socket);
+}
+
 [[nodiscard]] std::string peer_of(int socket) {
-    Address peer{.size = sizeof(sockaddr_storage)};
-    const bool known = ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.size) == 0;
-    return known ? text_of(peer) : std::strerror(errno);
+    return name_by(::getpeername, socket);
 }
 
 [[nodiscard]] std::string sender_of_next(int socket) {
@@ -127,6 +153,10 @@ protected:
         }
         return names;
     }
+    // As net.ipv4.ip_local_reserved_ports has them.
+    [[nodiscard]] std::string reserved_ports() const {
+        return node().run("sysctl -n net.ipv4.ip_local_reserved_ports");
+    }
     void configure(const std::string& text) const {
         std::ofstream(scratch("netkitd.json")) << text;
         signal(SIGHUP);
@@ -169,11 +199,88 @@ TEST_P(PublishTest, TheContainerSeesTheRealClient) {
 
 TEST_P(PublishTest, WhereNobodyListensTheContainerRefuses) {
     ASSERT_TRUE(publish(web_, "web", "7:7"));
-    const Address published = echo_at(net.host);
-    const UniqueFd client = socket_in(outside(), published, SOCK_STREAM);
-    EXPECT_EQ(::connect(client.get(), published.get(), published.size), -1);
-    EXPECT_EQ(errno, ECONNREFUSED);
+    EXPECT_EQ(connect_error(outside(), echo_at(net.host)), ECONNREFUSED);
     EXPECT_EQ(counted("flow-arrived"), 1U);
+}
+
+TEST_P(PublishTest, WithHoldAClientWaitsUntilSomebodyListens) {
+    ASSERT_TRUE(publish(web_, "web", "7:7;hold=60"));
+    auto asked = std::async(std::launch::async, [&] { return is_echoed(outside(), net.host); });
+    ASSERT_TRUE(eventually([&] { return counted("held") > 0; }));
+    const EchoServer server(web_.netns(), net.container);
+    EXPECT_TRUE(asked.get());
+    const std::uint64_t held = counted("held");
+    EXPECT_TRUE(is_echoed(outside(), net.host));
+    EXPECT_EQ(counted("held"), held);
+}
+
+TEST_P(PublishTest, WithHoldAClientWaitsForTheContainerToStartAgain) {
+    ASSERT_TRUE(publish(web_, "web", "7:7;hold=60"));
+    ASSERT_TRUE(detach("web"));
+    auto asked = std::async(std::launch::async, [&] { return is_echoed(outside(), net.host); });
+    ASSERT_TRUE(eventually([&] { return counted("held") > 0; }));
+    EXPECT_EQ(bind_error(node(), echo_at(net.host), SOCK_STREAM), EADDRINUSE);
+    EXPECT_FALSE(is_echoed(node(), net.host)) << "there is nobody to lead it to";
+    const ContainerProcess again;
+    const auto reply = publish(again, "web", "7:7;hold=60");
+    ASSERT_TRUE(reply);
+    const EchoServer server(again.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    EXPECT_TRUE(asked.get());
+    EXPECT_TRUE(is_echoed(node(), net.host));
+}
+
+// Whoever comes at whatever instant of it. (That a server ends connections that it has not served yet is its own.)
+TEST_P(PublishTest, WithHoldNobodyIsRefusedWhileTheContainerStartsAgainUnderLoad) {
+    std::atomic<int> connected = 0;
+    std::atomic<int> refused = 0;
+    const auto come = [&](const std::stop_token& end) {
+        while (!end.stop_requested()) {
+            ++(connects(outside(), echo_at(net.host)) ? connected : refused);
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+    };
+    std::vector<std::jthread> clients;
+    for (int restart = 0; restart < 4; ++restart) {
+        const ContainerProcess container;
+        const auto reply = publish(container, "web", "7:7;hold=60");
+        ASSERT_TRUE(reply);
+        while (clients.size() < 20) {
+            clients.emplace_back(come);
+        }
+        {
+            const EchoServer server(container.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+            EXPECT_TRUE(eventually([&, before = connected.load()] { return connected > before + 100; }));
+        }
+        if (restart == 3) {
+            for (auto& client : clients) {
+                client.request_stop();
+            }
+            const EchoServer server(container.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+            clients.clear();
+        }
+        ASSERT_TRUE(detach("web"));
+    }
+    EXPECT_EQ(refused, 0);
+    EXPECT_GT(counted("held"), 0U);
+}
+
+TEST_P(PublishTest, AHoldEndsWithItsTimeAndWithAnotherContainersPort) {
+    ASSERT_TRUE(publish(web_, "web", "7:7;hold=1,9:9;hold=60"));
+    EXPECT_EQ(connect_error(outside(), echo_at(net.host)), ECONNREFUSED) << "by the container";
+    ASSERT_TRUE(detach("web"));
+    EXPECT_EQ(connect_error(outside(), echo_at(net.host)), ECONNREFUSED) << "by the host";
+    EXPECT_TRUE(eventually([&] { return bind_error(node(), echo_at(net.host), SOCK_STREAM) == 0; }));
+    const ContainerProcess other;
+    ASSERT_TRUE(publish(other, "other", "9:9"));
+    EXPECT_EQ(connect_error(outside(), with_port(echo_at(net.host), 9)), ECONNREFUSED) << "at once";
+}
+
+// Whoever begins within it is kept waiting by what is in the kernel.
+TEST_P(PublishTest, AHoldEndsWithItsTimeWhereNoDaemonRuns) {
+    ASSERT_TRUE(publish(web_, "web", "7:7;hold=1"));
+    ASSERT_TRUE(detach("web"));
+    stop(SIGKILL);
+    EXPECT_EQ(connect_error(outside(), echo_at(net.host)), ECONNREFUSED);
 }
 
 TEST_P(PublishTest, GoesOnWithoutADaemonAndOverARestart) {
@@ -222,11 +329,12 @@ TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
     const std::string single = net.name == "V4" ? "32" : "128";
     EXPECT_EQ(
         list->dump(),
-        formatted(R"({{"ports":[{{"address":null,"allowed":[],"connections":1,"container":"web",)"
-                  R"("container_port":7,"endpoint":1,"port":7,"proto":"udp"}},{{"address":null,"allowed":["{}/{}"],)"
-                  R"("connections":0,"container":"web","container_port":7,"endpoint":1,"port":9,"proto":"tcp"}}],)"
-                  R"("unreachable_from_host":null}})",
-                  net.client, single));
+        formatted(
+            R"({{"ports":[{{"address":null,"allowed":[],"connections":1,"container":"web",)"
+            R"("container_port":7,"endpoint":1,"hold_seconds":0,"port":7,"proto":"udp"}},{{"address":null,"allowed":["{}/{}"],)"
+            R"("connections":0,"container":"web","container_port":7,"endpoint":1,"hold_seconds":0,"port":9,"proto":"tcp"}}],)"
+            R"("unreachable_from_host":null}})",
+            net.client, single));
     EXPECT_EQ(status()["published"].dump(),
               R"({"datagram_programs":false,"datagram_sender_programs":true,"ports":2,"socket_programs":true})");
 }
@@ -419,6 +527,14 @@ TEST_P(PublishTest, AllAddressesMeansThoseThatTheConfigurationSays) {
 }
 
 // It may be another machine's then, and the way there leads by this one.
+TEST_P(PublishTest, AProgramThatServesAnotherAddressIsNotInTheWay) {
+    configure(formatted(R"({{"services": {{"publish_address": ["{}"]}}}})", net.host));
+    const EchoServer of_host(node(), net.loopback);
+    EXPECT_TRUE(eventually([&] { return refusal("7:7") == "published"; }));
+    const EchoServer in_the_way(node(), net.host);
+    EXPECT_THAT(refusal("7:7"), HasSubstr("port 7/tcp of this host is taken by"));
+}
+
 TEST_P(PublishTest, AtAnAddressThatTheHostHasNoMoreNothingIsPublished) {
     node().run(formatted("ip addr add {} dev up0{}", net.second, net.name == "V4" ? "" : " nodad"));
     ASSERT_TRUE(publish(web_, "web", formatted("{}:7:7", net.in_brackets(net.second))));
@@ -491,10 +607,60 @@ TEST_P(PublishTest, APortThatSomebodyHasIsRefusedByHisName) {
     const EchoServer of_host(node(), net.host);
     EXPECT_THAT(refusal("7:7"),
                 AllOf(HasSubstr("port 7/tcp of this host is taken by 'netns_publish"), HasSubstr("pid")));
-    node().run("sysctl -qw net.ipv4.ip_local_port_range='32768 60999'");
-    EXPECT_THAT(refusal("40000:80"), HasSubstr("this host's own connections may get port 40000"));
     EXPECT_THAT(refusal("198.51.100.99:80:80"), HasSubstr("this host does not have 198.51.100.99"));
     EXPECT_EQ(endpoints().size(), 1U);
+}
+
+TEST_P(PublishTest, APortThatAConnectionOfTheHostsHasIsRefused) {
+    const EchoServer server(outside(), net.client);
+    const Address asked = echo_at(net.client);
+    const UniqueFd socket = socket_in(node(), asked, SOCK_STREAM);
+    ASSERT_EQ(bind_to(socket.get(), with_port(echo_at(net.host), 40000)), 0);
+    ASSERT_EQ(::connect(socket.get(), asked.get(), asked.size), 0);
+    EXPECT_THAT(refusal("40000:80"), HasSubstr("port 40000/tcp of this host is taken by 'netns_publish"));
+    EXPECT_EQ(refusal("40000:80/udp"), "published");
+    EXPECT_EQ(refusal(formatted("{}:40000:80", net.in_brackets(net.loopback))), "published");
+}
+
+TEST_P(PublishTest, TheHostsOwnConnectionsGetNoPublishedPort) {
+    const auto chosen = [&] {
+        const Address any = with_port(echo_at(net.host), 0);
+        const UniqueFd socket = socket_in(node(), any, SOCK_STREAM);
+        EXPECT_EQ(bind_to(socket.get(), any), 0);
+        return own_of(socket.get());
+    };
+    node().run("sysctl -qw net.ipv4.ip_local_port_range='40000 42303'");
+    EXPECT_THAT(refusal("40000-40999:1-1000"),
+                AllOf(HasSubstr("would leave this host 1304 ports for its own connections"), HasSubstr("keeps 2048")));
+    ASSERT_TRUE(publish(web_, "web", "40001-40255:1-255"));
+    EXPECT_THAT(reserved_ports(), HasSubstr("40001-40255,"));
+    node().run("sysctl -qw net.ipv4.ip_local_port_range='40000 40255'");
+    EXPECT_EQ(chosen(), formatted("{} 40000", net.host));
+    stop(SIGKILL);
+    ASSERT_TRUE(start());
+    EXPECT_THAT(reserved_ports(), HasSubstr("40001-40255,"));
+    ASSERT_TRUE(detach("web"));
+    EXPECT_THAT(reserved_ports(), Not(HasSubstr("4000")));
+}
+
+// More than the kernel takes or tells in one piece of less than a page.
+TEST_F(PublishTest4, HundredsOfPortsAreReserved) {
+    const std::string before = reserved_ports();
+    const auto each_other_from = [](int first) {
+        std::vector<std::string> ports;
+        std::ranges::generate_n(std::back_inserter(ports), 450,
+                                [port = first]() mutable { return std::to_string(std::exchange(port, port + 2)); });
+        return ports;
+    };
+    const auto to_80 = [](const std::string& port) { return port + ":80"; };
+    const ContainerProcess second;
+    ASSERT_TRUE(publish(web_, "web", join(each_other_from(10001), to_80, ",")));
+    ASSERT_TRUE(publish(second, "second", join(each_other_from(10901), to_80, ",")));
+    EXPECT_THAT(reserved_ports(), HasSubstr(join(each_other_from(10001), std::identity{}, ",") + "," +
+                                            join(each_other_from(10901), std::identity{}, ",")));
+    ASSERT_TRUE(detach("web"));
+    ASSERT_TRUE(detach("second"));
+    EXPECT_EQ(reserved_ports(), before);
 }
 
 TEST_P(PublishTest, AContainerOfAnIsolatedOrRoutedNetworkIsReachedToo) {

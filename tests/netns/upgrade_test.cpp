@@ -185,6 +185,37 @@ TEST_P(UpgradeFromTest, LosesNothingUnderTraffic) {
     EXPECT_EQ(connections.failed, 0U);
 }
 
+// From outside, from this host by loopback, and from another container.
+TEST_F(UpgradeTest, NoConnectionToAPublishedPortIsLost) {
+    const ContainerProcess web;
+    const ContainerProcess other;
+    const auto reply = attach(web, "web", {{"io.netkitd.publish", "7:7"}});
+    ASSERT_TRUE(reply);
+    ASSERT_TRUE(attach(other, "other"));
+    const EchoServer server(web.netns(), reply->at("ipv4"));
+    std::array<Tally, 4> tallies;
+    std::vector<std::jthread> traffic;
+    const auto run = [&](auto what, const NetworkNamespace& from, const std::string& address, Tally& tally) {
+        traffic.emplace_back(
+            [&, what, to = echo_at(address)](const std::stop_token& stop) { what(stop, from, to, tally); });
+    };
+    run(transfer, outside(), "198.51.100.1", tallies[0]);
+    run(connect_anew, outside(), "198.51.100.1", tallies[1]);
+    run(connect_anew, node(), "127.0.0.1", tallies[2]);
+    run(connect_anew, other.netns(), "198.51.100.1", tallies[3]);
+    std::this_thread::sleep_for(1s);
+    upgrade();
+    std::this_thread::sleep_for(1s);
+    for (auto& thread : traffic) {
+        thread.request_stop();
+    }
+    traffic.clear();
+    for (const Tally& tally : tallies) {
+        EXPECT_GT(tally.came_back, 10U);
+        EXPECT_EQ(tally.failed, 0U);
+    }
+}
+
 // A connection whose SYN is not answered before the upgrade goes on from the same port: with another, its remote would
 // have two. (The first version had one half of it alone where it kept its port, which may be of another's home today.)
 TEST_P(UpgradeFromTest, AConnectionThatIsBeingMadeKeepsItsPort) {

@@ -247,6 +247,7 @@ TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
                  {"container", "web"},
                  {"endpoint", 1},
                  {"allowed", json::array()},
+                 {"hold_seconds", 10},
                  {"connections", 12}},
                 {{"address", "127.0.0.1"},
                  {"port", 53},
@@ -255,12 +256,13 @@ TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
                  {"container", "names"},
                  {"endpoint", 2},
                  {"allowed", {"192.0.2.0/24", "2001:db8::/32"}},
+                 {"hold_seconds", 0},
                  {"connections", 0}}}},
               {"unreachable_from_host", nullptr}};
     EXPECT_EQ(print_ports(list),
-              "ADDRESS    PORT  PROTO  TO PORT  CONTAINER  CONNECTIONS  ALLOWED\n"
-              "any        8080  tcp         80  web                 12  everybody\n"
-              "127.0.0.1    53  udp       5353  names                0  192.0.2.0/24 2001:db8::/32\n"
+              "ADDRESS    PORT  PROTO  TO PORT  CONTAINER  CONNECTIONS  HOLD  ALLOWED\n"
+              "any        8080  tcp         80  web                 12  10 s  everybody\n"
+              "127.0.0.1    53  udp       5353  names                0     -  192.0.2.0/24 2001:db8::/32\n"
               "The host's firewall does not see what comes to these ports.\n");
     list["unreachable_from_host"] = "no cgroup2 file system is mounted";
     EXPECT_THAT(print_ports(list),

@@ -62,5 +62,29 @@ TEST(PortPool, IsRefusedWhereTooLittleOfItIsLeft) {
     EXPECT_THAT(pool.error().message(), HasSubstr("too little"));
 }
 
+TEST(PortRanges, AreWrittenAsFewAsThereAre) {
+    EXPECT_EQ(port_ranges_text({}, kPool), "49152-65535");
+    EXPECT_EQ(port_ranges_text({80, 8080, 8081, 8083, 49151, 50000}, kPool), "80,8080-8081,8083,49151-65535");
+}
+
+TEST(PublishedPorts, LeaveTheHostEnoughOfItsEphemeralPorts) {
+    const HostPorts host{.ephemeral = {.first = 47000, .last = 60999}, .reserved = {}};  // 2152 beside the pool
+    std::set<std::uint16_t> ports{80, 60000};
+    for (std::uint16_t port = 47000; ports.size() < 2 + 104; ++port) {
+        ports.insert(port);
+    }
+    EXPECT_TRUE(check_published_ports(ports, kPool, host));
+    ports.insert(48000);
+    const auto refused = check_published_ports(ports, kPool, host);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message(), AllOf(HasSubstr("would leave this host 2047 ports"), HasSubstr("2048")));
+}
+
+TEST(PublishedPorts, LeaveAHostWithFewAllThatItHas) {
+    const HostPorts host{.ephemeral = {.first = 40000, .last = 40999}, .reserved = {{.first = 40000, .last = 40009}}};
+    EXPECT_TRUE(check_published_ports({80, 40009}, kPool, host));
+    EXPECT_FALSE(check_published_ports({80, 40010}, kPool, host));
+}
+
 }  // namespace
 }  // namespace netkitd

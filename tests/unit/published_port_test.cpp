@@ -29,7 +29,8 @@ TEST(PublishedPort, IsWrittenInManyWays) {
 }
 
 TEST(PublishedPort, WhatItSaysIsReadAgain) {
-    const auto ports = parse_published_ports("[2001:db8::7]:443:8443/udp,203.0.113.7:80:8080,5000:5000/sctp");
+    const auto ports =
+        parse_published_ports("[2001:db8::7]:443:8443/udp,203.0.113.7:80:8080;allow=192.0.2.7;hold=7,5000:5000/sctp");
     EXPECT_EQ(*parse_published_ports(to_string(*ports)), *ports);
 }
 
@@ -46,6 +47,12 @@ TEST(PublishedPort, MaySayWhoMayCome) {
     EXPECT_TRUE(parse_published_ports(many));
     EXPECT_TRUE(parse_published_ports(many + ",81:81;allow=192.0.2.0"));
     EXPECT_THAT(parsed(many + ",81:81;allow=192.0.2.99"), HasSubstr("a container may name 64"));
+}
+
+TEST(PublishedPort, MaySayHowLongClientsWait) {
+    EXPECT_EQ(parsed("8080:80;hold=10"), "8080:80/tcp;hold=10");
+    EXPECT_EQ(parsed("80-81:80-81;hold=300;allow=192.0.2.7"),
+              "80:80/tcp;allow=192.0.2.7/32;hold=300,81:81/tcp;allow=192.0.2.7/32;hold=300");
 }
 
 TEST(PublishedPort, OnePortMayBeSeveralOfDifferentAddressesOrProtocols) {
@@ -82,7 +89,13 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"0.0.0.0:80:80", "leave the address out"},
         {"224.0.0.1:80:80", "nobody can reach"},
         {"[fe80::1]:80:80", "nobody can reach"},
-        {"80:80;hold=3", "behind `;` stands allow="},
+        {"80:80;hold=0", "`hold` is followed by seconds, 1 to 300, not by '0'"},
+        {"80:80;hold=301", "1 to 300"},
+        {"80:80;hold=", "1 to 300, not by ''"},
+        {"80:80;hold=10s", "'10s'"},
+        {"80:80;hold=3;hold=3", "each once at most"},
+        {"53:53/udp;hold=3", "`hold` is for tcp"},
+        {"80:80;held=3", "not 'held=3'"},
         {"80:80;allow=", "`allow` is followed by"},
         {"80:80;allow=10.0.0.0/8;allow=192.0.2.1", "behind `;` stands allow="},
         {"80:80;allow=10.0.0.1/8", "10.0.0.1/8"},

@@ -19,6 +19,7 @@
 #include "lib/nat/flow_ring.h"
 #include "lib/nat/flow_share.h"
 #include "lib/nat/frontend.h"
+#include "lib/nat/hold.h"
 #include "lib/node.h"
 
 // The oldest gives way.
@@ -91,12 +92,20 @@ static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, 
 	return !error || (known && nk_flow_is(to->family, known, &to->key.daddr, to->key.dport, endpoint_id));
 }
 
+// Whether the container is there that a frontend leads to.
+static __always_inline const struct nk_endpoint *nk_backend(enum nk_family family, const struct nk_frontend *frontend)
+{
+	const struct nk_endpoint *endpoint = nk_endpoint(family, &frontend->addr);
+
+	return endpoint && endpoint->id == frontend->endpoint_id ? endpoint : NULL;
+}
+
 // Of a packet to a published port that no flow is known of: NK_OK with `to` answered, NK_NO_FLOW, or the reason to
 // drop.
 NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 {
-	const struct nk_frontend *frontend;
 	const struct nk_endpoint *endpoint;
+	struct nk_frontend *frontend;
 	enum nk_family family;
 	long error;
 
@@ -107,13 +116,17 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	if (nk_never_forwarded(family, &to->key.daddr))
 		return NK_NO_FLOW;
 	frontend = nk_frontend(family, &to->key.daddr, to->key.dport, to->key.proto);
-	endpoint = frontend ? nk_endpoint(family, &frontend->addr) : NULL;
-	if (!endpoint || endpoint->id != frontend->endpoint_id)
+	endpoint = frontend ? nk_backend(family, frontend) : NULL;
+	if (!frontend || (!endpoint && !frontend->hold_s))
 		return NK_NO_FLOW;
 	if (nk_is_inside_source(family, &to->key.saddr))
 		return NK_DROP_UNSOLICITED;
 	if (!nk_is_allowed(frontend, &to->key.saddr))
 		return NK_DROP_NOT_ALLOWED;
+	if (frontend->hold_s && nk_begins_from_outside(to) && nk_is_held(skb, to, frontend))
+		return NK_DROP_HELD;
+	if (!endpoint)
+		return NK_NO_FLOW;
 	if (to->tcp_flags & NK_TCP_RST || nk_is_second_step(to->tcp_flags))
 		return NK_DROP_NO_FLOW;
 	to->addr = frontend->addr;

@@ -45,14 +45,14 @@ struct {
 
 // What stands at this address and port of the host's; NULL if nothing does. (One key after the other: the stack of the
 // programs that ask has little room.)
-static __noinline const struct nk_frontend *nk_frontend(enum nk_family family, const struct nk_addr *addr, __be16 port,
-							__u8 proto)
+static __noinline struct nk_frontend *nk_frontend(enum nk_family family, const struct nk_addr *addr, __be16 port,
+						  __u8 proto)
 {
 	union {
 		struct nk_address_key own;
 		struct nk_service_key service;
 	} key = {.own = {.addr = *addr, .family = family}};
-	const struct nk_frontend *frontend;
+	struct nk_frontend *frontend;
 	const __u32 *own;
 	__u32 flags;
 

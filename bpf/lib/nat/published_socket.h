@@ -125,6 +125,15 @@ static __always_inline bool nk_may_be_led(struct bpf_sock *socket, enum nk_famil
 	return !nk_loopback(NK_IPV6, &bound);
 }
 
+// What is held for a container (hold.h) leads nowhere yet.
+static __always_inline const struct nk_frontend *
+nk_frontend_of_container(enum nk_family family, const struct nk_addr *addr, __be16 port, __u8 proto)
+{
+	const struct nk_frontend *frontend = nk_frontend(family, addr, port, proto);
+
+	return frontend && frontend->endpoint_id != NK_NO_CONTAINER ? frontend : NULL;
+}
+
 // To no address at all, the host itself is meant (as by connect(2)).
 static __always_inline const struct nk_frontend *nk_frontend_for_host(__u8 proto, const struct nk_socket_peer *peer)
 {
@@ -133,7 +142,7 @@ static __always_inline const struct nk_frontend *nk_frontend_for_host(__u8 proto
 
 	if (nk_addr_is_unset(family, &addr))
 		addr = nk_loopback_addr(family);
-	return nk_frontend(family, &addr, peer->port, proto);
+	return nk_frontend_of_container(family, &addr, peer->port, proto);
 }
 
 // Its loopback is its own.
@@ -147,7 +156,7 @@ static __always_inline const struct nk_frontend *nk_frontend_for_container(struc
 
 	if (!netns || nk_means_loopback(peer))
 		return NULL;
-	frontend = nk_frontend(family, &peer->addr, peer->port, proto);
+	frontend = nk_frontend_of_container(family, &peer->addr, peer->port, proto);
 	return frontend && nk_is_allowed(frontend, family == NK_IPV4 ? &netns->addr4 : &netns->addr6) ? frontend : NULL;
 }
 
