@@ -302,13 +302,21 @@ void describe_uplinks_not_used(const NodeNetwork& network, const std::vector<std
     }
 }
 
+// To everybody who is outside.
+bool is_open(const PublishedPort& port) {
+    return port.allowed.empty() && !(port.address && port.address->is_loopback());
+}
+
 json describe_published(const Node& node) {
     std::size_t ports = 0;
+    std::ptrdiff_t open = 0;
     for (const auto& [id, endpoint] : node.endpoints().endpoints()) {
         ports += endpoint.record.published.size();
+        open += std::ranges::count_if(endpoint.record.published, is_open);
     }
     const auto [sockets, senders, datagrams] = node.datapath().socket_programs();
     return {{"ports", ports},
+            {"open", open},
             {"socket_programs", sockets},
             {"datagram_sender_programs", senders},
             {"datagram_programs", datagrams}};

@@ -86,6 +86,11 @@ std::vector<std::string> find_missing_uplinks(const DaemonStatus& status) {
     return status && missing != status->end() ? missing->get<std::vector<std::string>>() : std::vector<std::string>();
 }
 
+std::uint64_t count_open_ports(const DaemonStatus& status) {
+    constexpr std::string_view kOpen = "/published/open";
+    return status ? status->value(nlohmann::json::json_pointer(std::string(kOpen)), std::uint64_t{0}) : 0;
+}
+
 Result<std::vector<std::string>> errors_of_daemon(const DaemonStatus& status) {
     if (!status) {
         return std::unexpected(status.error());
@@ -118,15 +123,21 @@ Host this_host(const std::string& socket_path) {
             .ipsec_policies = link::outbound_ipsec_policies,
             .filter_chains = link::filter_chains,
             .chains_that_give_any_port = link::chains_that_give_any_port,
+            .open_ports = [=] { return count_open_ports(*status); },
             .last_errors = [=] { return errors_of_daemon(*status); }};
 }
 
 std::vector<Finding> examine(const Host& host) {
-    return {check_superuser(host),     check_kernel(host),     check_netkit(host),     check_btf(host),
-            check_bpffs(host),         check_ipv6(host),       check_jit(host),        check_unprivileged_bpf(host),
-            check_cgroup2(host),       check_runtimes(host),   check_hook(host),       check_service(host),
-            check_name_servers(host),  check_uplinks(host),    check_ipsec(host),      check_firewall(host),
-            check_host_services(host), check_other_nats(host), check_last_errors(host)};
+    return {check_superuser(host),     check_kernel(host),
+            check_netkit(host),        check_btf(host),
+            check_bpffs(host),         check_ipv6(host),
+            check_jit(host),           check_unprivileged_bpf(host),
+            check_cgroup2(host),       check_runtimes(host),
+            check_hook(host),          check_service(host),
+            check_name_servers(host),  check_uplinks(host),
+            check_ipsec(host),         check_firewall(host),
+            check_host_services(host), check_published_ports(host),
+            check_other_nats(host),    check_last_errors(host)};
 }
 
 bool is_fit(const std::vector<Finding>& findings) {

@@ -48,6 +48,8 @@ struct Host {
     std::function<Result<std::vector<link::FilterChain>>()> filter_chains;
     // Of the firewall: where packets that leave get any port.
     std::function<Result<std::vector<std::string>>()> chains_that_give_any_port;
+    // How many ports the daemon publishes to everybody who is outside.
+    std::function<std::uint64_t()> open_ports;
     // What the daemon could not do lately, "attach ID: why"; an error where none answers.
     std::function<Result<std::vector<std::string>>()> last_errors;
 };

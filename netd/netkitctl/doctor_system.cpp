@@ -241,6 +241,32 @@ Finding check_host_services(const Host& host) {
             .fix = ""};
 }
 
+Finding check_published_ports(const Host& host) {
+    constexpr const char* kCheck = "published-ports";
+    const std::uint64_t open = host.open_ports();
+    const auto chains = host.filter_chains();
+    if (!chains) {
+        return cannot_look(kCheck, chains.error());
+    }
+    std::vector<std::string> names;
+    for (const link::FilterChain& chain : *chains) {
+        if (chain.hook == link::FilterChain::Hook::input && (chain.drops || chain.has_rules)) {
+            names.push_back(chain.name);
+        }
+    }
+    if (open == 0 || names.empty()) {
+        return {.check = kCheck, .verdict = Verdict::ok, .text = "none passes by a firewall of this host's", .fix = ""};
+    }
+    return {.check = kCheck,
+            .verdict = Verdict::warn,
+            .text = formatted("{} of them {} open to everybody outside, whatever the firewall ({}) says of what comes "
+                              "to this host: it does not see that",
+                              open, open == 1 ? "is" : "are", join(names, {}, "; ")),
+            .fix =
+                "say who may come (`;allow=`), or at which addresses (`services.publish_address`); `netkitctl port "
+                "list` has them"};
+}
+
 Finding check_other_nats(const Host& host) {
     constexpr const char* kCheck = "other-nats";
     const auto chains = host.chains_that_give_any_port();

@@ -13,6 +13,7 @@ namespace netkitd::ctl {
 [[nodiscard]] Finding check_ipsec(const Host& host);
 [[nodiscard]] Finding check_firewall(const Host& host);
 [[nodiscard]] Finding check_host_services(const Host& host);
+[[nodiscard]] Finding check_published_ports(const Host& host);
 [[nodiscard]] Finding check_other_nats(const Host& host);
 [[nodiscard]] Finding check_last_errors(const Host& host);
 

@@ -49,6 +49,7 @@ protected:
                  .ipsec_policies = [] { return 0U; },
                  .filter_chains = [] { return std::vector<link::FilterChain>(); },
                  .chains_that_give_any_port = [] { return std::vector<std::string>(); },
+                 .open_ports = [] { return 0; },
                  .last_errors = [] { return std::vector<std::string>(); }};
         write("sys/kernel/btf/vmlinux", "BTF");
         write("proc/sys/net/core/bpf_jit_enable", "1\n");
@@ -275,6 +276,20 @@ TEST_F(DoctorTest, AFirewallThatKeepsContainersFromTheHost) {
     EXPECT_EQ(finding("host-services").verdict, Verdict::ok);
     chain = {.name = "inet filter input", .hook = link::FilterChain::Hook::input, .has_rules = true};
     EXPECT_EQ(finding("host-services").verdict, Verdict::ok);
+}
+
+TEST_F(DoctorTest, PublishedPortsThatPassByTheFirewall) {
+    std::vector<link::FilterChain> chains;
+    host_.filter_chains = [&] { return chains; };
+    host_.open_ports = [] { return 3; };
+    EXPECT_EQ(finding("published-ports").verdict, Verdict::ok);
+    chains = {{.name = "ip filter INPUT", .hook = link::FilterChain::Hook::input, .has_rules = true},
+              {.name = "inet fw in", .hook = link::FilterChain::Hook::input, .drops = true},
+              {.name = "inet fw f", .drops = true}};
+    expect("published-ports", Verdict::warn, "3 of them are open to everybody outside", "`;allow=`");
+    expect("published-ports", Verdict::warn, "(ip filter INPUT; inet fw in)", "publish_address");
+    host_.open_ports = [] { return 0; };
+    EXPECT_EQ(finding("published-ports").verdict, Verdict::ok);
 }
 
 TEST_F(DoctorTest, AnotherNatThatTakesPortsOfThePool) {
