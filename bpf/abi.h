@@ -566,6 +566,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(fragments, 2) \
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
+	X(origins, 1) \
 	X(port_tries, 1) \
 	X(sent_by_rule, 2) \
 	NK_NEXT_VERSION(X(next_version, 1))

@@ -4,6 +4,7 @@
 #include <array>
 #include <ranges>
 #include <set>
+#include <span>
 
 #include "base/format.h"
 #include "base/ip_protocol.h"
@@ -40,12 +41,15 @@ Result<std::uint8_t> parse_protocol(std::string_view text) {
     return *protocol;
 }
 
-// Where nobody can send to, or each link has its own.
-bool may_be_published(const IpAddr& address) {
-    constexpr std::array<std::string_view, 5> kNone{"0.0.0.0/8", "224.0.0.0/3", "::/128", "fe80::/10", "ff00::/8"};
-    return std::ranges::none_of(kNone, [&](std::string_view prefix) {
-        const auto parsed = IpPrefix::parse(prefix);
-        return parsed && parsed->address().is_v4() == address.is_v4() && parsed->contains(address);
+// What is on no wire, or each link has its own; IPv4 is not written as IPv6 either.
+constexpr std::array<std::string_view, 6> kNobodys{"0.0.0.0/8",     "224.0.0.0/3", "::/128",
+                                                   "::ffff:0:0/96", "fe80::/10",   "ff00::/8"};
+constexpr std::array<std::string_view, 2> kLoopback{"127.0.0.0/8", "::1/128"};
+
+bool lies_in(const IpPrefix& prefix, std::span<const std::string_view> others) {
+    return std::ranges::any_of(others, [&](std::string_view text) {
+        const auto other = IpPrefix::parse(text);
+        return other && other->holds(prefix);
     });
 }
 
@@ -69,7 +73,7 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
     if (!parsed) {
         return fail(ErrorKind::invalid, "{} is no address", quote(address));
     }
-    if (!may_be_published(*parsed)) {
+    if (!may_have_ports(IpPrefix::single(*parsed))) {
         return fail(ErrorKind::invalid, "nobody can reach {}: leave the address out for all that the host has",
                     parsed->to_string());
     }
@@ -79,7 +83,12 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
 Result<std::vector<IpPrefix>> parse_sources(std::string_view text) {
     std::set<IpPrefix> sources;
     for (const auto part : std::views::split(text, '+')) {
-        sources.insert(NK_TRY(IpPrefix::parse_or_address(std::string_view(part))));
+        const IpPrefix source = NK_TRY(IpPrefix::parse_or_address(std::string_view(part)));
+        if (lies_in(source, kNobodys) || lies_in(source, kLoopback)) {
+            return fail(ErrorKind::invalid, "`allow`: nobody comes from {} (this host itself always may)",
+                        source.to_string());
+        }
+        sources.insert(source);
     }
     if (sources.empty()) {
         return fail(ErrorKind::invalid, "`allow` is followed by addresses or prefixes, 198.51.100.0/24+2001:db8::7");
@@ -185,12 +194,20 @@ Result<void> refuse_clashes(const std::vector<PublishedPort>& ports) {
 
 Result<void> refuse_many_sources(const std::vector<PublishedPort>& ports) {
     std::set<IpPrefix> sources;
+    std::size_t listed = 0;
     for (const PublishedPort& port : ports) {
         sources.insert(port.allowed.begin(), port.allowed.end());
+        listed += port.allowed.size();
     }
     if (sources.size() > kMaxAllowedSources) {
         return fail(ErrorKind::invalid, "{} addresses and prefixes are allowed to come: a container may name {}",
                     sources.size(), kMaxAllowedSources);
+    }
+    if (listed > kMaxListedSources) {
+        return fail(ErrorKind::invalid,
+                    "the ports' `allow` lists have {} addresses and prefixes together: a container's may have {}, so "
+                    "allow wider prefixes, or publish fewer ports",
+                    listed, kMaxListedSources);
     }
     return {};
 }
@@ -215,6 +232,10 @@ std::string PublishedPort::to_full_string() const {
         text += formatted(";hold={}", hold.count());
     }
     return text;
+}
+
+bool may_have_ports(const IpPrefix& prefix) {
+    return !lies_in(prefix, kNobodys);
 }
 
 bool PublishedPort::clashes_with(const PublishedPort& other) const {

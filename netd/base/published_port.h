@@ -42,15 +42,19 @@ struct PublishedPort {
     auto operator<=>(const PublishedPort&) const = default;
 };
 
+// Whether a port can be published at an address of it.
+[[nodiscard]] bool may_have_ports(const IpPrefix& prefix);
+
 // Of one container.
 inline constexpr std::size_t kMaxPublishedPorts = 1024;
 inline constexpr std::size_t kMaxAllowedSources = 64;  // prefixes, of all its ports together
 
+inline constexpr std::size_t kMaxListedSources = 4096;  // prefixes, each as often as a port has it
 inline constexpr std::chrono::seconds kMaxHold{300};  // longer than a client tries (tcp_syn_retries: some two minutes)
 
-// Sorted. What is refused: more than kMaxPublishedPorts or kMaxAllowedSources, two that clash, an address that can't be
-// a port's (of IPv4: 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the packet's ports
-// forbids).
+// Sorted. What is refused: more than kMaxPublishedPorts, kMaxAllowedSources or kMaxListedSources, two that clash, an
+// address that can't be a port's (of IPv4: 0.0.0.0; multicast, link-local), SCTP with two ports (which a CRC over the
+// packet's ports forbids).
 [[nodiscard]] Result<std::vector<PublishedPort>> parse_published_ports(std::string_view text);
 // The inverse, one by one.
 [[nodiscard]] std::string to_string(const std::vector<PublishedPort>& ports);

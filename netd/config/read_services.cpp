@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/format.h"
+#include "base/published_port.h"
 
 namespace netkitd {
 namespace {
@@ -23,6 +24,10 @@ Result<std::vector<IpPrefix>> read_publish_addresses(const ConfigObject& object)
     for (const std::string& text : texts) {
         const std::string path = formatted("{}[{}]", object.path_of(kKey), result.size());
         const IpPrefix prefix = NK_TRY_CONTEXT(path, IpPrefix::parse_or_address(text));
+        if (!may_have_ports(prefix)) {
+            return fail(ErrorKind::invalid, "{}: nobody can reach {}: leave `publish_address` out for all addresses",
+                        path, prefix.to_string());
+        }
         if (std::ranges::contains(result, prefix)) {
             return fail(ErrorKind::invalid, "{}: {} is there twice", path, prefix.to_string());
         }

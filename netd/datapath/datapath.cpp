@@ -428,8 +428,8 @@ Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
 }
 
 Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
-    const Result<void> put = frontends_.put(frontends);
-    follow_frontends();
+    Result<void> put = frontends_.put(frontends);
+    end_their_flows();
     return put;
 }
 
@@ -476,7 +476,7 @@ Result<void> Datapath::end_holds() {
     return ended;
 }
 
-// All look anew where they lead.
+// All look anew where they lead, and whether their port is not another's by now.
 void Datapath::end_their_flows() {
     follow_frontends();
     nk_node& node = programs_->base().data_node->node;

@@ -81,8 +81,12 @@ void clear_bit(__u64& word, std::uint32_t bit) {
     store(word, word & ~(__u64{1} << bit % NK_PORTS_IN_WORD));
 }
 
+bool is_loopback(const Frontend& frontend) {
+    return frontend.address && frontend.address->is_loopback();
+}
+
 bool is_loopback_datagrams(const Frontend& frontend) {
-    return frontend.protocol == IPPROTO_UDP && frontend.address && frontend.address->is_loopback();
+    return frontend.protocol == IPPROTO_UDP && is_loopback(frontend);
 }
 
 // As in bpf/lib/nat/ports.h.
@@ -199,7 +203,11 @@ Result<void> Frontends::write_backend(const Frontend& backend, const Face& face)
     return {};
 }
 
+// By its loopback nobody outside knows the host.
 Result<void> Frontends::take_backend(const Frontend& frontend) {
+    if (is_loopback(frontend)) {
+        return {};
+    }
     const Face face{frontend.address, frontend.port};
     std::vector<Face>& faces = backends_[backend_of(frontend)];
     if (faces.empty()) {
@@ -247,6 +255,13 @@ Result<void> Frontends::write_frontend(const Placed& placed) const {
         .netns_id = frontend.netns_id.value_or(0),
         .held_until_ns = static_cast<__u64>(placed.waits_until.value_or(std::chrono::nanoseconds()).count())};
     if (bpf_map_update_elem(maps_.frontends, &key, &value, BPF_ANY) != 0) {
+        if (errno == E2BIG) {
+            return fail(
+                ErrorKind::exhausted,
+                "publish port {}: this host's containers publish {} ports by now, one of IPv4 and IPv6 counting "
+                "twice, and there is room for no more",
+                text_of(frontend), there_.size());
+        }
         return fail_errno(errno, "publish port {}", text_of(frontend));
     }
     return {};

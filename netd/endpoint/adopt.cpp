@@ -62,6 +62,11 @@ std::string name_of_pin(const link::Device& device, const std::vector<std::strin
     return {};
 }
 
+bool publishes(const EndpointRecord& record, const std::vector<datapath::EndpointEntry>& entries) {
+    return std::ranges::any_of(
+        entries, [&](const datapath::EndpointEntry& entry) { return entry.publishes && record.has(entry.address); });
+}
+
 }  // namespace
 
 Result<std::size_t> EndpointManager::adopt() {
@@ -87,7 +92,8 @@ Result<std::size_t> EndpointManager::adopt() {
         record.netns_cookie = peer.netns_cookie;
         record.interface_name = peer.interface_name;
         NK_TRY(store_.put_endpoint(record));
-        log(LogLevel::warning, "{}: its record was lost; it keeps {}", first_container(record), record.address_text());
+        log(LogLevel::warning, "{}: its record was lost; it keeps {}{}", first_container(record), record.address_text(),
+            publishes(record, entries) ? ", but not what it published: start it again" : "");
     }
     return records.size();
 }

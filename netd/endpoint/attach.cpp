@@ -3,14 +3,16 @@
 #include <algorithm>
 
 #include "base/undo.h"
+#include "endpoint/port_claims.h"
 
 namespace netkitd {
 namespace {
 
 class AttachTransaction {
 public:
-    AttachTransaction(Plumbing& plumbing, Store& store, ContainerNetns& netns, const AttachPlan& plan)
-        : plumbing_(plumbing), store_(store), netns_(netns), plan_(plan), record_(plan.record) {}
+    AttachTransaction(Plumbing& plumbing, Store& store, ContainerNetns& netns, const AttachPlan& plan,
+                      const Config& config)
+        : plumbing_(plumbing), store_(store), netns_(netns), plan_(plan), config_(config), record_(plan.record) {}
 
     Result<AttachOutcome> run() {
         NK_TRY(create_pair());
@@ -129,7 +131,9 @@ private:
             return {};
         }
         undo_.push("take back its ports", [this, frontends] { return take_back_ports(frontends); });
-        return plumbing_.put_frontends(frontends);
+        NK_TRY(plumbing_.put_frontends(frontends));
+        // A program may have bound one since that was looked at; from now on none does.
+        return with_context(check_programs(record_.published, config_, plumbing_), "io.netkitd.publish");
     }
 
     Result<void> take_back_ports(const std::vector<datapath::Frontend>& frontends) {
@@ -150,6 +154,7 @@ private:
     Store& store_;
     ContainerNetns& netns_;
     const AttachPlan& plan_;
+    const Config& config_;
     EndpointRecord record_;
     NetnsChanges changes_;
     std::uint32_t peer_ifindex_ = 0;
@@ -159,8 +164,9 @@ private:
 
 }  // namespace
 
-Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetns& netns, const AttachPlan& plan) {
-    return AttachTransaction(plumbing, store, netns, plan).run();
+Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetns& netns, const AttachPlan& plan,
+                                 const Config& config) {
+    return AttachTransaction(plumbing, store, netns, plan, config).run();
 }
 
 }  // namespace netkitd

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "config/config.h"
 #include "config/port_range.h"
 #include "endpoint/endpoint_view.h"
 #include "endpoint/plumbing.h"
@@ -39,6 +40,6 @@ struct AttachOutcome {
 };
 
 [[nodiscard]] Result<AttachOutcome> run_attach(Plumbing& plumbing, Store& store, ContainerNetns& netns,
-                                               const AttachPlan& plan);
+                                               const AttachPlan& plan, const Config& config);
 
 }  // namespace netkitd

@@ -18,11 +18,22 @@ Result<AttachPlan> AttachPlanner::plan(const AttachRequest& request, ContainerNe
     AttachPlan result = NK_TRY(without_addresses(request, network, netns.cookie));
     result.record.published = request.options.publish;
     NK_TRY(take_addresses(result, request.options, network, netns, predecessor, undo));
+    NK_TRY_CONTEXT("io.netkitd.publish", check_families(result.record));
     result.record.home = take_home(request.container_id, undo);
     if (predecessor != nullptr) {
         result.predecessor = predecessor->record;
     }
     return result;
+}
+
+Result<void> AttachPlanner::check_families(const EndpointRecord& record) {
+    for (const PublishedPort& port : record.published) {
+        if (port.address && !port.address->is_v4() && !record.ipv6) {
+            return fail(ErrorKind::refused, "{}: this container has no IPv6 address that it could lead to",
+                        port.to_string());
+        }
+    }
+    return {};
 }
 
 // Reserved before it is looked who has them, so that no connection of the host's gets one after that.

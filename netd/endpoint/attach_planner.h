@@ -39,6 +39,7 @@ public:
 private:
     [[nodiscard]] Result<void> claim_ports(const std::vector<PublishedPort>& wanted, const Endpoint* predecessor,
                                            UndoStack& undo);
+    [[nodiscard]] static Result<void> check_families(const EndpointRecord& record);
     [[nodiscard]] Result<void> check_interface_is_free(ContainerNetns& netns, const std::string& name);
     [[nodiscard]] Result<const NetworkConfig*> find_network(const std::string& name) const;
     [[nodiscard]] Result<AttachPlan> without_addresses(const AttachRequest& request, const NetworkConfig& network,

@@ -93,7 +93,7 @@ Result<AttachReply> EndpointManager::attach_new(AttachRequest request, Container
     UndoStack undo;
     AttachPlan plan = NK_TRY(AttachPlanner(settings_, store_, plumbing_, endpoints_, pools_, homes_)
                                  .plan(request, netns, predecessor, undo));
-    AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, plan));
+    AttachOutcome outcome = NK_TRY(run_attach(plumbing_, store_, netns, plan, settings_.config));
     undo.commit();
     processes_.note_attached(request.container_id);
 

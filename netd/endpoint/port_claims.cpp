@@ -30,16 +30,30 @@ Result<void> check_containers(const std::vector<PublishedPort>& wanted, const En
     return {};
 }
 
-Result<void> check_addresses(const std::vector<PublishedPort>& wanted, Plumbing& plumbing) {
+// The gateways are the host's for its containers alone.
+Result<void> check_address(const PublishedPort& port, const std::vector<IpAddr>& own, const Config& config) {
+    if (!std::ranges::contains(own, *port.address)) {
+        return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(), port.address->to_string());
+    }
+    const auto is_gateway = [&](const IpPrefix& prefix) { return gateway_of(prefix) == *port.address; };
+    if (std::ranges::any_of(config.prefixes(), is_gateway)) {
+        return fail(ErrorKind::refused,
+                    "{}: {} is the gateway of a network of containers, and no published port's address: publish by "
+                    "another one, or by none for all",
+                    port.to_string(), port.address->to_string());
+    }
+    return {};
+}
+
+Result<void> check_addresses(const std::vector<PublishedPort>& wanted, const Config& config, Plumbing& plumbing) {
     const auto is_to_be_had = [](const PublishedPort& port) { return port.address && !port.address->is_loopback(); };
     if (std::ranges::none_of(wanted, is_to_be_had)) {
         return {};
     }
     const std::vector<IpAddr> own = NK_TRY(plumbing.own_addresses());
     for (const PublishedPort& port : wanted) {
-        if (is_to_be_had(port) && !std::ranges::contains(own, *port.address)) {
-            return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(),
-                        port.address->to_string());
+        if (is_to_be_had(port)) {
+            NK_TRY(check_address(port, own, config));
         }
     }
     return {};
@@ -56,6 +70,8 @@ bool takes(const link::HostSocket& socket, const PublishedPort& port, const Conf
            std::ranges::any_of(config.publish_addresses,
                                [&](const IpPrefix& prefix) { return prefix.contains(socket.address); });
 }
+
+}  // namespace
 
 Result<void> check_programs(const std::vector<PublishedPort>& wanted, const Config& config, Plumbing& plumbing) {
     std::set<std::uint8_t> protocols;
@@ -74,12 +90,10 @@ Result<void> check_programs(const std::vector<PublishedPort>& wanted, const Conf
     return {};
 }
 
-}  // namespace
-
 Result<void> check_port_claims(const std::vector<PublishedPort>& wanted, const EndpointTable& endpoints,
                                const Endpoint* predecessor, const Config& config, Plumbing& plumbing) {
     NK_TRY(check_containers(wanted, endpoints, predecessor));
-    NK_TRY(check_addresses(wanted, plumbing));
+    NK_TRY(check_addresses(wanted, config, plumbing));
     return check_programs(wanted, config, plumbing);
 }
 

@@ -16,5 +16,8 @@ namespace netkitd {
 // before.) `predecessor`: the container's former endpoint, whose ports are its own; or null.
 [[nodiscard]] Result<void> check_port_claims(const std::vector<PublishedPort>& wanted, const EndpointTable& endpoints,
                                              const Endpoint* predecessor, const Config& config, Plumbing& plumbing);
+// The last part of it alone.
+[[nodiscard]] Result<void> check_programs(const std::vector<PublishedPort>& wanted, const Config& config,
+                                          Plumbing& plumbing);
 
 }  // namespace netkitd

@@ -137,9 +137,10 @@ std::string print_ports(const json& list) {
 }
 
 std::string print_flows(const json& list) {
-    Table table{"PROTO", "SOURCE", "DESTINATION", "TRANSLATED TO", "STATE", ">AGE", ">IDLE", "CONTAINER"};
+    Table table{"PROTO", "BEGUN", "SOURCE", "DESTINATION", "TRANSLATED TO", "STATE", ">AGE", ">IDLE", "CONTAINER"};
     for (const json& flow : array_at(list, "flows")) {
-        table.add({text_at(flow, "proto"), socket_address(flow, "source", "source_port"),
+        table.add({text_at(flow, "proto"), is_true(flow, "inbound") ? "outside" : "here",
+                   socket_address(flow, "source", "source_port"),
                    socket_address(flow, "destination", "destination_port"),
                    socket_address(flow, "translated", "translated_port"), text_at(flow, "state"),
                    duration(number_at(flow, "age_ms")), duration(number_at(flow, "idle_ms")),

@@ -171,15 +171,23 @@ published_ports() {
     echo "io.netkitd.publish=${ports:1}"
 }
 
-# A server in a container, for who is outside, by the host's address.
-path_published() {
+# A server in a container, for who is outside, by the host's address. publish_server [PORTS]: which has others, too.
+publish_server() {
     data_port=20000
     two_machines
     wire_up
     daemon_up
-    attach container io.netkitd.device-mode=netkit "$(published_ports ''),$data_port:$data_port/udp"
+    attach container io.netkitd.device-mode=netkit "$(published_ports ''),$data_port:$data_port/udp${1:+,$1}"
     serve ip netns exec container
     from_outside
+}
+
+path_published() {
+    publish_server
+}
+
+path_published_thousand() {
+    publish_server 21000-21995:21000-21995
 }
 
 # The host's own server, on ports that a container publishes at another of its addresses.

@@ -4,8 +4,10 @@
 //
 // A program that rewrites a packet can't be run on it twice, so each run is one packet and the mean is shown, less that
 // of the shortest program on a packet that is none of its business: the cost of measuring.
+#include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <numeric>
 
 #include "base/format.h"
@@ -58,6 +60,42 @@ Result<void> take_all_ports(const Net& net, const TestNode& node) {
                             .endpoint_id = 2}));
     }
     return {};
+}
+
+// Web's port 80, by 8080.
+Result<void> publish(const Net& net, const TestNode& node) {
+    return node.publish({.address = std::nullopt,
+                         .port = 8080,
+                         .protocol = IPPROTO_TCP,
+                         .container = NK_TRY(IpAddr::parse(net.web)),
+                         .container_port = 80,
+                         .endpoint_id = 1});
+}
+
+// A client's connection to a published port, as it begins.
+std::vector<Situation> arrivals(const Net& net) {
+    const Packet syn = to_node(net).tcp(50000, 8080).syn();
+    const Packet answer = Packet().ip(net.web, net.remote).tcp(80, 50000).syn().ack();
+    const auto published = [&net](const TestNode& node) { return publish(net, node); };
+    const auto arrived = [&net, syn](const TestNode& node) -> Result<void> {
+        NK_TRY(publish(net, node));
+        (void)NK_TRY(node.run(Program::uplink_ingress, "eth0", syn));
+        return {};
+    };
+    const auto no_such_flow = [&net](const TestNode& node) -> Result<void> {
+        (void)NK_TRY(node.forget({.source = net.web,
+                                  .destination = net.remote,
+                                  .source_port = 80,
+                                  .destination_port = 50000,
+                                  .translated = net.node,
+                                  .translated_port = 8080}));
+        return {};
+    };
+    using enum Program;
+    return {
+        {uplink_ingress, "begins, to a published port", "eth0", syn, Verdict::redirect, published, no_such_flow},
+        {netkit_peer, "the answer to that", "nkweb", answer, Verdict::redirect, arrived},
+    };
 }
 
 std::vector<Situation> situations(const Net& net) {
@@ -142,7 +180,9 @@ Result<void> measure(const TestNode& node) {
     }
     const double measuring = NK_TRY(mean_ns(node, nothing()));
     for (const Net* net : {&ipv4(), &ipv6()}) {
-        for (const Situation& situation : situations(*net)) {
+        std::vector<Situation> all = situations(*net);
+        std::ranges::move(arrivals(*net), std::back_inserter(all));
+        for (const Situation& situation : all) {
             reset(node, situation.routed_network);
             print(formatted("{}: {}, {}", to_string(situation.program), situation.name, net->name), "ns",
                   NK_TRY(mean_ns(node, situation)) - measuring);

@@ -178,12 +178,59 @@ TEST_P(ArrivalTest, APortThatIsTakenBackIsTheHosts) {
 
 // With addresses that nobody outside has, he would be answered by somebody else, or looked upon as one.
 TEST_P(ArrivalTest, FromAContainersAddressOrTheHostsIsDropped) {
-    for (const std::string& source : {net.web, net.gateway, net.db, std::string(net.is_ipv6() ? "::1" : "127.0.0.1")}) {
+    for (const std::string& source :
+         {net.web, net.gateway, net.db, net.node, std::string(net.is_ipv6() ? "::1" : "127.0.0.1")}) {
         EXPECT_EQ(in(Packet().eth(kUplinkMac, kRouterMac).ip(source, net.node).tcp(50000, kPort).syn()).verdict,
                   Verdict::drop)
             << source;
     }
     EXPECT_EQ(entries(), 0U);
+}
+
+// Whoever sent from the port before it was published would get its clients, and speak for it.
+TEST_P(ArrivalTest, AnothersFlowWithThePortEndsWhereItIsPublished) {
+    constexpr std::uint16_t kOfThePool = 50000;
+    const Packet question = Packet().ip(net.db, net.remote).udp(kOfThePool, 5060);
+    const Packet client = to_node(net).udp(5060, kOfThePool);
+    EXPECT_TRUE(left_as(out_of_db(question).packet, forwarded(Packet(question).from(net.node, kOfThePool))));
+    ASSERT_EQ(describe(in(client).packet), describe(Packet(client).to(net.db, kOfThePool).ttl(63).bytes()));
+    datapath::Frontend published = web(IPPROTO_UDP);
+    published.port = kOfThePool;
+    publish(published);
+    node().settings().route_generation++;
+    const RunResult arrived = in(client);
+    EXPECT_EQ(describe(arrived.packet), describe(Packet(client).to(net.web, kContainerPort).ttl(63).bytes()));
+    EXPECT_THAT(arrived.counted, ElementsAre(std::pair("flow-arrived", 1)));
+    EXPECT_FALSE(left_as(out_of_db(question).packet, forwarded(Packet(question).from(net.node, kOfThePool))));
+    EXPECT_EQ(describe(in(client).packet), describe(arrived.packet));
+}
+
+// Its own, which the client's port clashes with.
+TEST_P(ArrivalTest, AContainersOwnFlowWithItsPublishedPortStays) {
+    const Packet question = Packet().ip(net.web, net.remote).tcp(50000, 7000).syn();
+    ASSERT_EQ(out(question).verdict, Verdict::redirect);
+    datapath::Frontend published = web();
+    published.port = 50000;
+    publish(published);
+    node().settings().route_generation++;
+    EXPECT_EQ(describe(in(to_node(net).tcp(7000, 50000).syn().ack()).packet),
+              describe(to_node(net).tcp(7000, 50000).syn().ack().to(net.web, 50000).ttl(63).bytes()));
+    EXPECT_THAT(in(to_node(net).tcp(7000, 50000).syn()).counted, ElementsAre(std::pair("port-clash", 1)));
+}
+
+// Two datagrams from each address that he makes up, the second when the first was answered.
+TEST_P(ArrivalTest, WhoSeemsToSendAgainLeavesTheContainerHalfOfItsShare) {
+    publish(web(IPPROTO_UDP));
+    node().settings().flow_share4 = node().settings().flow_share6 = 6;
+    node().settings().flow_common4 = node().settings().flow_common6 = 0;
+    for (std::uint16_t port = 1; port <= 10; ++port) {
+        in(to_node(net).udp(port, kPort));
+        out(Packet().ip(net.web, net.remote).udp(kContainerPort, port));
+        EXPECT_EQ(in(to_node(net).udp(port, kPort)).verdict, Verdict::redirect) << "it is served all the same";
+    }
+    EXPECT_EQ(counted_flows(), 3U);
+    EXPECT_EQ(out(Packet().ip(net.web, net.remote).udp(50000, 53)).verdict, Verdict::redirect);
+    EXPECT_EQ(counted_flows(), 4U);
 }
 
 // What is lost comes back with the client's next packet, and the container never begins a flow of its own instead.

@@ -174,6 +174,12 @@ std::vector<VerdictCase> stages_inbound(const Net& net) {
     };
     VerdictCase expired = row_of("ErrorsTtlUsedUp", "eth0", Verdict::drop, {{"ttl-expired", 1}},
                                  error_to_node(net).quoting(sent(net)).ttl(1));
+    VerdictCase from_db = row_of("FromAContainersAddress", "eth0", Verdict::drop, {{"unsolicited", 1}},
+                                 Packet()
+                                     .eth(kUplinkMac, kRouterMac)
+                                     .ip(net.db, net.node)
+                                     .icmp(time_exceeded(net).type, time_exceeded(net).code)
+                                     .quoting(sent(net)));
     VerdictCase with_options = delivered("BehindOptions", Packet(tcp), to_web(IPPROTO_TCP));
     if (is_v4(net)) {
         with_options.packet.ip_options({1, 1, 1, 0});
@@ -187,6 +193,7 @@ std::vector<VerdictCase> stages_inbound(const Net& net) {
                   IPPROTO_UDP, kPort, Stage::fresh),
         with_new_connection(net, delivered("AboutAConnectionThatBegins", tcp, to_web(IPPROTO_TCP))),
         with_flow(net, expired),
+        with_flow(net, from_db),
         with_flow(net, with_options, IPPROTO_TCP),
     };
 }

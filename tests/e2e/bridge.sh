@@ -13,7 +13,7 @@ with_configuration() {
 }
 
 node_up
-container web -- httpd -f -p 8080 -h / >/dev/null
+container web --annotation io.netkitd.publish=8099:8080 -- httpd -f -p 8080 -h / >/dev/null
 web=$(address4 web)
 podman network create --ipv6 --subnet 10.90.0.0/24 --subnet fd90:90::/64 bridged >/dev/null
 podman run --detach --name theirs --network bridged --publish 8888:8080 busybox httpd -f -p 8080 -h / >/dev/null
@@ -30,6 +30,10 @@ check "by TCP" in_container web socat -T 10 - "TCP:$theirs:8080" <<<$'GET / HTTP
 check "by the port that Podman publishes on the host" \
     in_container web socat -T 10 - "TCP:$node4:8888" <<<$'GET / HTTP/1.0\r\n\r\n'
 refused "Podman's does not reach it" 1 in_container theirs ping -c 1 -W 2 "$web"
+for place in "$node4" "[$node6]" 10.90.0.1; do
+    check "Podman's reaches a published port by $place" \
+        in_container theirs socat -T 10 - "TCP:$place:8099" <<<$'GET / HTTP/1.0\r\n\r\n'
+done
 check "both reach the outside: netkitd's" in_container web ping -c 1 -W 10 "$far4"
 check "Podman's" in_container theirs ping -c 1 -W 10 "$far4"
 check "Podman's over IPv6" in_container theirs ping -c 1 -W 10 "$far6"

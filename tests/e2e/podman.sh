@@ -81,6 +81,7 @@ podman restart --time 0 again >/dev/null
 wait "${comers[@]}"
 equals "with hold nobody is refused while a container starts again" '' "$(cat "$scratch/come")"
 contains "but kept waiting" '^[1-9]' "$(counter held)"
+podman rm --force --time 0 again >/dev/null
 
 refused "a port that another container has" 126 container other --annotation io.netkitd.publish=8088:80 -- true
 

@@ -90,7 +90,7 @@ std::string NodeTest::snapshot(const NetworkNamespace& container) {
     // The uplink's own IPv6 state, and whether a pair has its carrier, settle by themselves meanwhile.
     text << node().run(
                 "ip -o link | sed 's/^[0-9]*: //; s/NO-CARRIER,//; s/ state [A-Z]* / /' | sort;"
-                "ip -4 route show table all | sort; ip -4 neigh")
+                "ip -4 route show table all | sort; ip -4 neigh; sysctl net.ipv4.ip_local_reserved_ports")
          << node().run("ip -6 route show table all | grep -v 'dev up0' | sort; ip -6 neigh | grep -v 'dev up0' || true")
          << container.run("ip -o link; ip addr; ip -4 route show table all; ip -6 route show table all")
          << container.run("cat /proc/sys/net/ipv4/ip_local_port_range");

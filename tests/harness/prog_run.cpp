@@ -625,7 +625,7 @@ Result<void> TestNode::add_endpoint(std::string_view address, std::string_view d
     return {};
 }
 
-Result<void> TestNode::publish(const datapath::Frontend& frontend) {
+Result<void> TestNode::publish(const datapath::Frontend& frontend) const {
     const nk_addr key = to_nk_addr(frontend.container.to_string());
     const int map = bpf_map__fd(frontend.container.is_v4() ? skeleton_->maps.endpoints4 : skeleton_->maps.endpoints6);
     nk_endpoint endpoint{};

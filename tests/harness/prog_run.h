@@ -131,7 +131,7 @@ public:
     [[nodiscard]] Result<void> add_endpoint(std::string_view address, std::string_view device, std::uint32_t id,
                                             nk_device_mode mode = NK_DEVICE_VETH) const;
     // From now on `endpoint_id`, which has the container's address, is known as one with published ports.
-    [[nodiscard]] Result<void> publish(const datapath::Frontend& frontend);
+    [[nodiscard]] Result<void> publish(const datapath::Frontend& frontend) const;
     [[nodiscard]] Result<void> take_back(const datapath::Frontend& frontend);
     // As if its container were gone.
     [[nodiscard]] Result<void> end(const datapath::Frontend& frontend);

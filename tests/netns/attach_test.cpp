@@ -7,6 +7,7 @@
 
 #include "harness/full_disk.h"
 #include "harness/node_test.h"
+#include "harness/traffic.h"
 #include "harness/wait.h"
 
 namespace netkitd::test {
@@ -131,6 +132,23 @@ TEST_F(AttachTest, EveryStepThatFailsLeavesNothingBehind) {
                                                "set_host_end_up", "await_container_end", "reserve_ports",
                                                "own_addresses", "host_sockets", "put_frontends"}));
     EXPECT_TRUE(web.reaches("198.51.100.2"));
+}
+
+TEST_F(AttachTest, AProgramThatBindsItsPortMeanwhileIsNotCheatedOfIt) {
+    const Container web;
+    const std::string before = snapshot(web);
+    UniqueFd bound;
+    plumbing().before_step = [&](std::string_view step) {
+        if (step == "put_frontends") {
+            bound = socket_bound_to(node(), with_port(echo_at("198.51.100.1"), 8080), SOCK_STREAM);
+        }
+    };
+    AttachOptions options;
+    options.publish = parse_published_ports("8080:80").value();
+    const auto reply = attach(web, "web", options);
+    ASSERT_FALSE(reply);
+    EXPECT_THAT(reply.error().message(), HasSubstr("port 8080/tcp of this host is taken by"));
+    EXPECT_EQ(snapshot(web), before);
 }
 
 TEST_F(AttachTest, AFullDiskFailsTheAttachAndLeavesNothingBehind) {

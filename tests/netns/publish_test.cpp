@@ -142,6 +142,10 @@ protected:
         EXPECT_TRUE(detach("refused"));
         return reply ? "published" : reply.error().message();
     }
+    // The container's, of the test's family.
+    [[nodiscard]] std::string address_in(const Result<nlohmann::json>& attached) const {
+        return attached->at(net.name == "V4" ? "ipv4" : "ipv6");
+    }
     // The pins of their links.
     [[nodiscard]] std::set<std::string> socket_programs() const {
         std::set<std::string> names;
@@ -224,7 +228,7 @@ TEST_P(PublishTest, WithHoldAClientWaitsForTheContainerToStartAgain) {
     const ContainerProcess again;
     const auto reply = publish(again, "web", "7:7;hold=60");
     ASSERT_TRUE(reply);
-    const EchoServer server(again.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const EchoServer server(again.netns(), address_in(reply));
     EXPECT_TRUE(asked.get());
     EXPECT_TRUE(is_echoed(node(), net.host));
 }
@@ -248,14 +252,14 @@ TEST_P(PublishTest, WithHoldNobodyIsRefusedWhileTheContainerStartsAgainUnderLoad
             clients.emplace_back(come);
         }
         {
-            const EchoServer server(container.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+            const EchoServer server(container.netns(), address_in(reply));
             EXPECT_TRUE(eventually([&, before = connected.load()] { return connected > before + 100; }));
         }
         if (restart == 3) {
             for (auto& client : clients) {
                 client.request_stop();
             }
-            const EchoServer server(container.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+            const EchoServer server(container.netns(), address_in(reply));
             clients.clear();
         }
         ASSERT_TRUE(detach("web"));
@@ -365,7 +369,7 @@ TEST_P(PublishTest, AContainerThatStartsAgainGetsItsClientsNextDatagram) {
     const ContainerProcess again;
     const auto reply = publish(again, "web", "7:7/udp");
     ASSERT_TRUE(reply) << reply.error().message();
-    const Mirror mirror(again.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const Mirror mirror(again.netns(), address_in(reply));
     EXPECT_EQ(seen_as(client.get(), published), net.client);
 }
 
@@ -403,7 +407,7 @@ TEST_P(PublishTest, OnlyThoseReachItWhomItAllowsAndTheHost) {
     ASSERT_TRUE(attach(other, "other"));
     const auto reply = publish(web_, "web", formatted("9:7;allow={}", address));
     ASSERT_TRUE(reply) << reply.error().message();
-    const EchoServer server(web_.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const EchoServer server(web_.netns(), address_in(reply));
     const Address asked = with_port(echo_at(net.host), 9);
     EXPECT_TRUE(connects(friendly.netns(), asked));
     EXPECT_FALSE(connects(other.netns(), asked));
@@ -435,6 +439,14 @@ TEST_P(PublishTest, WhatIsPublishedByLoopbackIsForTheHostAlone) {
     EXPECT_FALSE(connects(outside(), with_port(echo_at(net.host), 9)));
 }
 
+// Nobody outside knows it by that address.
+TEST_P(PublishTest, WhatAContainerSendsFromAPortOfLoopbacksLeavesAsAnyOther) {
+    ASSERT_TRUE(publish(web_, "web", formatted("{}:9:9/udp", net.in_brackets(net.loopback))));
+    const Mirror mirror(outside(), net.client);
+    const UniqueFd socket = socket_bound_to(web_.netns(), with_port(echo_at(net.nowhere), 9), SOCK_DGRAM);
+    EXPECT_EQ(seen_as(socket.get(), echo_at(net.client)), net.host);
+}
+
 // Its addresses may be somebody else's there.
 TEST_P(PublishTest, AnotherNetworkNamespacesSocketsAreLeftAlone) {
     ASSERT_TRUE(publish(web_, "web", "9:7"));
@@ -454,6 +466,9 @@ TEST_P(PublishTest, ASocketIsToldThatItsPeerIsWhomItAskedFor) {
         const UniqueFd socket = socket_in(node(), asked, type);
         ASSERT_EQ(::connect(socket.get(), asked.get(), asked.size), 0) << std::strerror(errno);
         EXPECT_EQ(peer_of(socket.get()), text_of(asked));
+        stop(SIGKILL);
+        ASSERT_TRUE(start());
+        EXPECT_EQ(peer_of(socket.get()), text_of(asked)) << "after a restart";
     }
 }
 
@@ -475,7 +490,7 @@ TEST_P(PublishTest, ADatagramsSenderIsWhomItWasSentTo) {
     const auto reply = publish(other, "other", "11:7/udp");
     ASSERT_TRUE(reply);
     const EchoServer server(web_.netns(), net.container);
-    const EchoServer others(other.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+    const EchoServer others(other.netns(), address_in(reply));
     const UniqueFd socket = socket_in(node(), echo_at(net.loopback), SOCK_DGRAM);
     const Address first = with_port(echo_at(net.loopback), 11);
     for (const Address& asked : {first, with_port(echo_at(net.loopback), 9), with_port(echo_at(net.host), 10),
@@ -605,11 +620,52 @@ TEST_P(PublishTest, APortThatSomebodyHasIsRefusedByHisName) {
     EXPECT_THAT(refusal("8080:81"), AllOf(HasSubstr("8080:81/tcp"), HasSubstr("container web has that port")));
     EXPECT_THAT(refusal("198.51.100.1:8080:81"), HasSubstr("container web has that port"));
     EXPECT_EQ(refusal("8080:80/udp"), "published");
+    const UniqueFd not_listening = socket_bound_to(node(), with_port(echo_at(net.host), 11), SOCK_STREAM);
+    EXPECT_THAT(refusal("11:7"), HasSubstr("port 11/tcp of this host is taken by"));
     const EchoServer of_host(node(), net.host);
     EXPECT_THAT(refusal("7:7"),
                 AllOf(HasSubstr("port 7/tcp of this host is taken by 'netns_publish"), HasSubstr("pid")));
     EXPECT_THAT(refusal("198.51.100.99:80:80"), HasSubstr("this host does not have 198.51.100.99"));
+    EXPECT_THAT(refusal("10.77.0.1:80:80"), HasSubstr("10.77.0.1 is the gateway of a network"));
     EXPECT_EQ(endpoints().size(), 1U);
+}
+
+// He would get all that its clients send, and answer for it.
+TEST_P(PublishTest, AContainerThatHadThePortBeforeGetsNothingOfItsClients) {
+    constexpr int kOfThePool = 50000;
+    const ContainerProcess thief;
+    ASSERT_TRUE(attach(thief, "thief"));
+    const Address client = with_port(echo_at(net.client), 5060);
+    const UniqueFd at_client = socket_bound_to(outside(), client, SOCK_DGRAM);
+    const UniqueFd at_thief = socket_bound_to(thief.netns(), with_port(echo_at(net.nowhere), kOfThePool), SOCK_DGRAM);
+    const Address published = with_port(echo_at(net.host), kOfThePool);
+    ASSERT_EQ(::sendto(at_thief.get(), "x", 1, 0, client.get(), client.size), 1);
+    ASSERT_EQ(sender_of_next(at_client.get()), text_of(published));
+    ASSERT_EQ(::sendto(at_client.get(), "x", 1, 0, published.get(), published.size), 1);
+    ASSERT_EQ(sender_of_next(at_thief.get()), text_of(client));
+    const auto reply = publish(web_, "web", formatted("{}:7/udp", kOfThePool));
+    ASSERT_TRUE(reply);
+    const Mirror mirror(web_.netns(), address_in(reply));
+    EXPECT_EQ(seen_as(at_client.get(), published), net.client);
+    ASSERT_EQ(::sendto(at_thief.get(), "x", 1, 0, client.get(), client.size), 1);
+    EXPECT_NE(sender_of_next(at_client.get()), text_of(published));
+}
+
+// What a flood has driven out, of a connection that waits for the server to speak.
+TEST_P(PublishTest, AServerThatSpeaksFirstIsHeardAlthoughItsFlowIsLost) {
+    ASSERT_TRUE(publish(web_, "web", "9:7"));
+    const UniqueFd listener = socket_bound_to(web_.netns(), echo_at(net.container), SOCK_STREAM);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+    const Address published = with_port(echo_at(net.host), 9);
+    const UniqueFd client = socket_in(outside(), published, SOCK_STREAM);
+    ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0);
+    const UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    ASSERT_TRUE(call({.operation = ipc::Operation::flow_flush, .all = true}));
+    ASSERT_EQ(::send(server.get(), "220 hello", 9, MSG_NOSIGNAL), 9);
+    std::array<char, 16> heard{};
+    ASSERT_EQ(::recv(client.get(), heard.data(), heard.size(), 0), 9) << std::strerror(errno);
+    ASSERT_EQ(::send(client.get(), "hello", 5, MSG_NOSIGNAL), 5);
+    EXPECT_EQ(::recv(server.get(), heard.data(), heard.size(), 0), 5);
 }
 
 TEST_P(PublishTest, APortThatAConnectionOfTheHostsHasIsRefused) {
@@ -676,7 +732,7 @@ TEST_P(PublishTest, AContainerOfAnIsolatedOrRoutedNetworkIsReachedToo) {
                            {{"io.netkitd.network", network}, {"io.netkitd.publish", "7:7/tcp,7:7/udp"}});
             return reply.has_value();
         })) << reply.error().message();
-        const EchoServer server(container.netns(), reply->at(net.name == "V4" ? "ipv4" : "ipv6"));
+        const EchoServer server(container.netns(), address_in(reply));
         EXPECT_TRUE(is_echoed(outside(), net.host, SOCK_STREAM));
         EXPECT_TRUE(is_echoed(outside(), net.host, SOCK_DGRAM));
         ASSERT_TRUE(detach(network));

@@ -379,6 +379,7 @@ TEST(Config, PortsArePublishedAtAddressesOrInPrefixes) {
         (std::vector{*IpPrefix::parse("192.0.2.1/32"), *IpPrefix::parse("2001:db8::/32")}));
     EXPECT_THAT(refusal(R"({"services": {"publish_address": ["192.0.2.1", "192.0.2.1/32"]}})"),
                 HasSubstr("services.publish_address[1]: 192.0.2.1/32 is there twice"));
+    EXPECT_THAT(refusal(R"({"services": {"publish_address": ["0.0.0.0"]}})"), HasSubstr("nobody can reach 0.0.0.0"));
     EXPECT_THAT(refusal(R"({"services": {"publish_address": ["eth0"]}})"), HasSubstr("services.publish_address[0]: "));
     EXPECT_THAT(refusal(R"({"services": {"publish_address": "192.0.2.1"}})"), HasSubstr("services.publish_address"));
     EXPECT_THAT(refusal(R"({"services": {"publish": []}})"), HasSubstr("publish"));

@@ -213,6 +213,7 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
                        {"translated", "192.0.2.1"},
                        {"translated_port", 50000},
                        {"state", "established"},
+                       {"inbound", true},
                        {"age_ms", 7'384'000},
                        {"idle_ms", 1'250},
                        {"endpoint", 3},
@@ -230,11 +231,13 @@ TEST(PrintFlows, ShowTheTranslationAndTheAges) {
                        {"endpoint", 0},
                        {"container", ""}}}},
                     {"truncated", true}};
-    EXPECT_EQ(print_flows(list),
-              "PROTO  SOURCE           DESTINATION        TRANSLATED TO    STATE              AGE   IDLE  CONTAINER\n"
-              "tcp    10.77.0.2:50000  [2001:db8::1]:443  192.0.2.1:50000  established  2 h 3 min  1.2 s  web\n"
-              "udp    192.0.2.1:50001  192.0.2.9:53       192.0.2.1:50001  new              1.0 s  1.0 s  (host)\n"
-              "There are more: --endpoint, --proto and --dst choose among them.\n");
+    EXPECT_EQ(
+        print_flows(list),
+        "PROTO  BEGUN    SOURCE           DESTINATION        TRANSLATED TO    STATE              AGE   IDLE  "
+        "CONTAINER\n"
+        "tcp    outside  10.77.0.2:50000  [2001:db8::1]:443  192.0.2.1:50000  established  2 h 3 min  1.2 s  web\n"
+        "udp    here     192.0.2.1:50001  192.0.2.9:53       192.0.2.1:50001  new              1.0 s  1.0 s  (host)\n"
+        "There are more: --endpoint, --proto and --dst choose among them.\n");
     EXPECT_EQ(print_flows({{"flows", json::array()}}), "No masqueraded flow.\n");
 }
 

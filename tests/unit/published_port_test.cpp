@@ -47,6 +47,8 @@ TEST(PublishedPort, MaySayWhoMayCome) {
     EXPECT_TRUE(parse_published_ports(many));
     EXPECT_TRUE(parse_published_ports(many + ",81:81;allow=192.0.2.0"));
     EXPECT_THAT(parsed(many + ",81:81;allow=192.0.2.99"), HasSubstr("a container may name 64"));
+    EXPECT_TRUE(parse_published_ports("1-64:1-64" + many.substr(many.find(';'))));
+    EXPECT_THAT(parsed("1-65:1-65" + many.substr(many.find(';'))), HasSubstr("have 4160 addresses and prefixes"));
 }
 
 TEST(PublishedPort, MaySayHowLongClientsWait) {
@@ -96,6 +98,9 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"80:80;hold=3;hold=3", "each once at most"},
         {"53:53/udp;hold=3", "`hold` is for tcp"},
         {"80:80;held=3", "not 'held=3'"},
+        {"[::ffff:192.0.2.7]:80:80", "nobody can reach"},
+        {"80:80;allow=127.0.0.0/8", "nobody comes from 127.0.0.0/8"},
+        {"80:80;allow=::ffff:192.0.2.7", "nobody comes from"},
         {"80:80;allow=", "`allow` is followed by"},
         {"80:80;allow=10.0.0.0/8;allow=192.0.2.1", "behind `;` stands allow="},
         {"80:80;allow=10.0.0.1/8", "10.0.0.1/8"},

@@ -92,6 +92,14 @@ static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, 
 	return !error || (known && nk_flow_is(to->family, known, &to->key.daddr, to->key.dport, endpoint_id));
 }
 
+// By another packet of it, on another CPU; and not that the container itself has begun a flow with its port.
+static __always_inline bool nk_has_arrived(const struct nk_delivery *to, __u32 endpoint_id)
+{
+	const struct nk_flow *flow = nk_flow_find(to->family, &to->key);
+
+	return flow && nk_flow_is_inbound(flow) && flow->endpoint_id == endpoint_id;
+}
+
 // Whether the container is there that a frontend leads to.
 static __always_inline const struct nk_endpoint *nk_backend(enum nk_family family, const struct nk_frontend *frontend)
 {
@@ -119,7 +127,7 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	endpoint = frontend ? nk_backend(family, frontend) : NULL;
 	if (!frontend || (!endpoint && !frontend->hold_s))
 		return NK_NO_FLOW;
-	if (nk_is_inside_source(family, &to->key.saddr))
+	if (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr))
 		return NK_DROP_UNSOLICITED;
 	if (!nk_is_allowed(frontend, &to->key.saddr))
 		return NK_DROP_NOT_ALLOWED;
@@ -134,8 +142,8 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	to->ifindex = endpoint->ifindex;
 	nk_make_room_for_arrival(family, &to->key);
 	error = nk_insert_arriving_reverse(skb, to, frontend->endpoint_id);
-	if (error == -NK_EEXIST) // another packet of it, on another CPU
-		return NK_OK;
+	if (error == -NK_EEXIST)
+		return nk_has_arrived(to, frontend->endpoint_id) ? NK_OK : NK_DROP_PORT_CLASH;
 	if (error)
 		return NK_DROP_FLOW_TABLE_FULL;
 	if (!nk_insert_arriving_forward(to, frontend->endpoint_id)) {

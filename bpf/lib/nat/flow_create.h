@@ -38,6 +38,7 @@ static __always_inline struct nk_flow *nk_new_half(const struct nk_masquerade *m
 	value->last_seen_ns = m->now_ns;
 	value->created_ns = m->now_ns;
 	value->endpoint_id = m->endpoint_id;
+	value->flags = m->flow_flags;
 	return value;
 }
 
@@ -140,24 +141,32 @@ static __always_inline bool nk_port_is_taken(const struct nk_masquerade *m, __be
 	return false;
 }
 
+// Whether it is of a connection that somebody outside began and the container has, and not of one that is only asked
+// for.
+static __always_inline bool nk_is_of_connection(struct __sk_buff *skb, const struct nk_masquerade *m)
+{
+	return m->key.proto == IPPROTO_TCP && !(m->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) &&
+	       nk_has_findable_socket(skb, IPPROTO_TCP);
+}
+
 // What a container sends from a port that is published, and no flow is known of. A connection it may begin like any
-// other. All else is of one that somebody outside began: what is lost of that comes back with what that one sends next,
-// and from another port it would mean nothing to him. Without connections nobody can tell, so that it leaves from the
-// port by which it is known outside. NK_OK, or why not.
-static __noinline int nk_check_published(struct nk_masquerade *m)
+// other. All else is of one that somebody outside began, which a flood there has driven out, before the container took
+// it up: what is of a connection of the container's, or of no connection at all, leaves from the port by which it is
+// known outside; the rest comes back with what the other end sends next. NK_OK, or why not.
+static __noinline int nk_check_published(struct __sk_buff *skb, struct nk_masquerade *m)
 {
 	struct nk_service_key own = {
 	    .addr = m->key.saddr, .port = m->key.sport, .proto = m->key.proto, .family = m->family};
 	const struct nk_service_key *frontend = bpf_map_lookup_elem(&published_as, &own);
 
-	if (!frontend)
+	if (!frontend || (m->key.proto == IPPROTO_TCP && nk_is_beginning(m->tcp_flags)))
 		return NK_OK;
-	if (m->key.proto == IPPROTO_UDP) {
-		m->published_port = frontend->port;
-		m->published_addr = frontend->addr;
-		return NK_OK;
-	}
-	return nk_is_beginning(m->tcp_flags) ? NK_OK : NK_DROP_NO_FLOW;
+	if (m->key.proto != IPPROTO_UDP && !nk_is_of_connection(skb, m))
+		return NK_DROP_NO_FLOW;
+	m->published_port = frontend->port;
+	m->published_addr = frontend->addr;
+	m->flow_flags = m->key.proto == IPPROTO_TCP ? NK_FLOW_INBOUND | NK_FLOW_ANSWERED : 0;
+	return NK_OK;
 }
 
 // A port can't be changed in a packet whose checksum is a CRC over it. The replies come to the same one then, so that
@@ -255,8 +264,8 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	nk_route_remember(value, route, m->endpoint_ifindex);
 	value->addr = m->addr;
 	value->port = m->port;
-	value->flags = nk_flow_flags(m->tcp_flags) | (claim == NK_CLAIM_ANSWERED ? NK_FLOW_ANSWERED : 0) |
-		       (m->has_witness ? NK_FLOW_WITNESS : 0);
+	value->flags |= nk_flow_flags(m->tcp_flags) | (claim == NK_CLAIM_ANSWERED ? NK_FLOW_ANSWERED : 0) |
+			(m->has_witness ? NK_FLOW_WITNESS : 0);
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
@@ -317,9 +326,11 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	m->addr =
 	    nk_addr_is_unset(m->family, &m->published_addr) ? nk_masquerade_source(skb, m, route) : m->published_addr;
 	// Nothing is published at that address, or not any more: a flow like any other, or it would have somebody
-	// else's port there.
+	// else's port there. (Of a connection, its other end knows better by which address it is.)
 	if (m->published_port &&
 	    !nk_is_frontend_of(m->family, &m->addr, m->published_port, m->key.proto, m->endpoint_id)) {
+		if (m->flow_flags)
+			return NK_DROP_NO_FLOW;
 		m->published_port = 0;
 		m->addr = nk_masquerade_source(skb, m, route);
 	}
@@ -333,7 +344,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	m->start = m->now_ns;
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
 	counts = nk_flow_counts_of(m->endpoint_id);
-	search.may_begin = nk_flow_may_begin(m->family, counts);
+	search.may_begin = nk_flow_may_begin(m->family, counts, 1);
 	if (!nk_port_try(0, &search) && !nk_keeps_port(m->key.proto) && !m->published_port && search.may_begin)
 		nk_search_port(&search);
 	if (search.claim == NK_CLAIM_TAKEN || search.claim == NK_CLAIM_FAILED)
@@ -355,9 +366,9 @@ static __always_inline void nk_flow_use(struct nk_masquerade *m, const struct nk
 	nk_flow_seen(m->family, &m->key, flow, m->now_ns, m->tcp_flags);
 }
 
-// Whether a flow that was found is still this container's (its address may have a new owner), still has a way, and the
-// host still has its address. One that somebody outside began is the container's for as long as that has the port,
-// which is to its end.
+// Whether a flow that was found is still this container's (its address may have a new owner), and so is its port, it
+// still has a way, and the host still has its address. One that somebody outside began is the container's for as long
+// as that has the port, which is to its end.
 static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_route *route,
 					  const struct nk_flow *flow)
 {
@@ -365,6 +376,8 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 		return false;
 	if (nk_flow_is_inbound(flow))
 		return true;
+	if (nk_is_published_by_another(m->family, &flow->addr, flow->port, m->key.proto, m->endpoint_id))
+		return false;
 	return nk_goes_on(skb, m, route, flow->ifindex, &flow->addr) &&
 	       (nk_is_fixed_source(m, &flow->addr) || nk_may_be_source(skb, m->family, &m->key, route, &flow->addr));
 }
@@ -434,6 +447,7 @@ NK_GLOBAL int nk_flow_outbound(struct __sk_buff *skb, struct nk_masquerade *m, s
 		return NK_OK;
 	m->published_port = 0;
 	m->published_addr = (struct nk_addr){};
-	result = m->endpoint_flags & NK_ENDPOINT_PUBLISHED ? nk_check_published(m) : NK_OK;
+	m->flow_flags = 0;
+	result = m->endpoint_flags & NK_ENDPOINT_PUBLISHED ? nk_check_published(skb, m) : NK_OK;
 	return result == NK_OK ? nk_flow_create(skb, m, route) : result;
 }

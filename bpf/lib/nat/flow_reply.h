@@ -8,6 +8,7 @@
 #include "lib/nat/flow_share.h"
 #include "lib/nat/frontend.h"
 #include "lib/nat/host_socket.h"
+#include "lib/nat/ports.h"
 #include "lib/node.h"
 #include "lib/packet/skb.h"
 
@@ -86,12 +87,12 @@ static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_d
 }
 
 // Its container has taken up a flow that somebody outside began (arrival.h), which counts from now on, if there is room
-// in its share. Else it stays as it was.
-static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *reverse)
+// in its share. Else it stays as it was. `places`: how many it needs there.
+static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *reverse, __u32 places)
 {
 	struct nk_flow_counts *counts = nk_flow_counts_of(reverse->endpoint_id);
 
-	if (!nk_flow_may_begin(family, counts))
+	if (!nk_flow_may_begin(family, counts, places))
 		return false;
 	if (__sync_fetch_and_and(&reverse->flags, ~NK_FLOW_ARRIVING) & NK_FLOW_ARRIVING)
 		nk_flow_count_one(family, counts);
@@ -102,18 +103,31 @@ static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *re
 static __always_inline bool nk_flow_take_up_by(struct __sk_buff *skb, enum nk_family family, struct nk_flow *reverse,
 					       struct nk_flow *forward)
 {
-	if (!nk_flow_take_up(family, reverse))
+	if (!nk_flow_take_up(family, reverse, 1))
 		return false;
 	if (nk_has_findable_socket(skb, IPPROTO_TCP))
 		__sync_fetch_and_or(&forward->flags, NK_FLOW_WITNESS);
 	return true;
 }
 
-// Of a protocol without connections, who sends again after he was answered has an address of his own.
+// Of a protocol without connections, who sends again after he was answered has an address of his own, as a rule: one
+// that he forged may seem so too. So all of those get half of what the container may have, and it can always begin
+// flows itself.
 static __always_inline void nk_flow_comes_again(const struct nk_delivery *to, struct nk_flow *reverse)
 {
 	if (reverse->flags & NK_FLOW_ARRIVING && nk_flow_answered(reverse) && to->key.proto != IPPROTO_TCP)
-		nk_flow_take_up(to->family, reverse);
+		nk_flow_take_up(to->family, reverse, 2);
+}
+
+// A container that starts again has another number: its clients' flows begin anew with it. And a container's own flow
+// ends where another one publishes its port, whose clients it would get.
+static __always_inline bool nk_flow_has_port(const struct nk_delivery *to, const struct nk_flow *flow)
+{
+	const struct nk_flow6_key *key = &to->key;
+
+	if (nk_flow_is_inbound(flow))
+		return nk_is_frontend_of(to->family, &key->daddr, key->dport, key->proto, flow->endpoint_id);
+	return !nk_is_published_by_another(to->family, &key->daddr, key->dport, key->proto, flow->endpoint_id);
 }
 
 // NK_OK with `to` answered, NK_NO_FLOW, NK_HOST_FLOW, or the reason to drop. A reset ends a flow and is no reply: a
@@ -131,9 +145,7 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return NK_HOST_FLOW;
 	}
-	// A container that starts again has another number: its clients' flows begin anew with it.
-	if (nk_flow_is_inbound(flow) &&
-	    !nk_is_frontend_of(to->family, &to->key.daddr, to->key.dport, to->key.proto, flow->endpoint_id)) {
+	if (!nk_flow_has_port(to, flow)) {
 		nk_flow_remove(to->family, &to->key, flow);
 		return NK_NO_FLOW;
 	}

@@ -41,8 +41,8 @@ static __noinline struct nk_flow_counts *nk_flow_counts_of(__u32 endpoint_id)
 	return bpf_map_lookup_elem(&flow_counts, &endpoint_id);
 }
 
-// `counts`: of whoever begins it, or NULL.
-static __noinline bool nk_flow_may_begin(enum nk_family family, struct nk_flow_counts *counts)
+// `counts`: of whoever begins it, or NULL. `places`: what each flow counts for, the former ones too.
+static __noinline bool nk_flow_may_begin(enum nk_family family, struct nk_flow_counts *counts, __u32 places)
 {
 	__u64 share = family == NK_IPV4 ? node.flow_share4 : node.flow_share6;
 	__u64 common = family == NK_IPV4 ? node.flow_common4 : node.flow_common6;
@@ -50,7 +50,7 @@ static __noinline bool nk_flow_may_begin(enum nk_family family, struct nk_flow_c
 
 	if (!counts)
 		return false;
-	count = *nk_flow_count(family, counts);
+	count = (__u64)*nk_flow_count(family, counts) * places;
 	if (count < share)
 		return true;
 	all = nk_flow_entries(family) / 2;

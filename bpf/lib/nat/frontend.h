@@ -81,6 +81,14 @@ static __noinline bool nk_is_allowed(const struct nk_frontend *frontend, const s
 	return bpf_map_lookup_elem(&allowed_sources, &key);
 }
 
+// Whether the host itself has this address.
+static __noinline bool nk_is_own_address(enum nk_family family, const struct nk_addr *addr)
+{
+	const struct nk_address_key key = {.addr = *addr, .family = family};
+
+	return bpf_map_lookup_elem(&own_addresses, &key);
+}
+
 static __always_inline bool nk_is_frontend_of(enum nk_family family, const struct nk_addr *addr, __be16 port,
 					      __u8 proto, __u32 endpoint_id)
 {

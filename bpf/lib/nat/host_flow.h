@@ -290,7 +290,7 @@ static __noinline int nk_host_flow_begin(struct __sk_buff *skb, enum nk_family f
 	struct nk_flow_counts *counts = nk_flow_counts_of(owner);
 	long error = -1;
 
-	if (owner != NK_HOST_ID || nk_flow_may_begin(family, counts))
+	if (owner != NK_HOST_ID || nk_flow_may_begin(family, counts, 1))
 		error = nk_host_flow_insert(family, leaving, owner, number);
 	// A container may have begun one on another CPU since that was looked at; or the host has.
 	if (error == -NK_EEXIST) {

@@ -187,7 +187,7 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 		return TCX_NEXT;
 	if (ip->ttl <= 1)
 		return nk_drop(skb, NK_DROP_TTL);
-	if (!nk_flow_comes_by(skb, ip->family, &quote->key, flow))
+	if (nk_is_inside_source(ip->family, &outer->saddr) || !nk_flow_comes_by(skb, ip->family, &quote->key, flow))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
 	quote->addr = flow->addr;
 	quote->port = flow->port;

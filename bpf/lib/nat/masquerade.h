@@ -25,6 +25,7 @@ struct nk_masquerade {
 	// Of the frontend that leads to the container's port, if the flow has to leave from there (flow_create.h).
 	struct nk_addr published_addr;
 	__be16 published_port;
+	__u32 flow_flags; // enum nk_flow_flag, of both halves if it is made
 	// Of the search for a port (flow_create.h); here because the stack has no room for it.
 	__u64 wish;
 	__u32 start;

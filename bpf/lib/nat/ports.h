@@ -61,6 +61,18 @@ static __always_inline bool nk_port_may_be_ours(const struct nk_addr *addr, __u8
 	return nk_in_pool(port) || (nk_is_published(proto, port) && nk_may_be_published_at(addr, proto, port));
 }
 
+// Whether another one than this endpoint publishes that port of the node's by now, in whatever flow it is.
+static __always_inline bool nk_is_published_by_another(enum nk_family family, const struct nk_addr *addr, __be16 port,
+						       __u8 proto, __u32 endpoint_id)
+{
+	const struct nk_frontend *frontend;
+
+	if (!nk_is_published(proto, port))
+		return false;
+	frontend = nk_frontend(family, addr, port, proto);
+	return frontend && frontend->endpoint_id != endpoint_id;
+}
+
 struct nk_pool {
 	__u32 first;
 	__u32 size;
