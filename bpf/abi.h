@@ -40,6 +40,8 @@
 enum nk_uplink_flag {
 	// A bridge of this host's own by which no default route leads: another runtime's containers, virtual machines.
 	NK_UPLINK_INNER_BRIDGE = 1 << 0,
+	NK_UPLINK_STRICT =
+	    1 << 1, // the host believes IPv4's sources there only if the way back is the same (rp_filter)
 };
 
 // An IPv4 address uses the first word; the other three are zero.

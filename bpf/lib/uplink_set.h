@@ -18,16 +18,16 @@ static __always_inline bool nk_is_uplink(const __u32 *ifindex)
 	return bpf_map_lookup_elem(&uplinks, ifindex);
 }
 
-static __noinline bool nk_has_inner_bridge_flag(__u32 ifindex)
+static __noinline bool nk_has_uplink_flag(__u32 ifindex, enum nk_uplink_flag flag)
 {
 	const __u32 *flags = bpf_map_lookup_elem(&uplinks, &ifindex);
 
-	return flags && *flags & NK_UPLINK_INNER_BRIDGE;
+	return flags && *flags & flag;
 }
 
 // Of the device that a packet came by, or leaves by: a bridge of this host's containers or machines, behind which there
 // is nobody else.
 static __always_inline bool nk_is_inner_bridge(__u32 ifindex)
 {
-	return node.has_inner_bridge && nk_has_inner_bridge_flag(ifindex);
+	return node.has_inner_bridge && nk_has_uplink_flag(ifindex, NK_UPLINK_INNER_BRIDGE);
 }

@@ -4,7 +4,10 @@
 #include <map>
 
 #include "abi.h"
+#include "base/format.h"
 #include "base/log.h"
+#include "base/parse_number.h"
+#include "link/sysctl.h"
 #include "nat/flows.h"
 #include "nat/ports.h"
 
@@ -29,13 +32,26 @@ std::vector<datapath::NodeNetwork> networks_of(const Config& config, const std::
     return result;
 }
 
+// The larger of both counts (ip-sysctl). Of a device that is going there is none.
+bool checks_sources(const std::string& device) {
+    constexpr unsigned kStrict = 1;
+    const auto value_of = [](const std::string& whose) {
+        const auto text = link::read_sysctl(formatted("ipv4/conf/{}/rp_filter", whose));
+        return text ? parse_number<unsigned>(*text).value_or(0) : 0;
+    };
+    return std::max(value_of("all"), value_of(device)) == kStrict;
+}
+
 std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>& in_use,
                                                 const std::vector<link::Uplink>& uplinks) {
     std::map<std::uint32_t, std::uint32_t> flags;
     for (const std::uint32_t ifindex : in_use) {
         const auto uplink = std::ranges::find(uplinks, ifindex, &link::Uplink::ifindex);
-        const bool is_inner = uplink != uplinks.end() && uplink->is_inner_bridge;
-        flags.emplace(ifindex, is_inner ? NK_UPLINK_INNER_BRIDGE : 0);
+        std::uint32_t& value = flags[ifindex];
+        if (uplink != uplinks.end()) {
+            value |= uplink->is_inner_bridge ? std::uint32_t{NK_UPLINK_INNER_BRIDGE} : 0;
+            value |= checks_sources(uplink->name) ? std::uint32_t{NK_UPLINK_STRICT} : 0;
+        }
     }
     return flags;
 }

@@ -27,6 +27,7 @@
 #include "base/format.h"
 #include "base/join.h"
 #include "harness/daemon_test.h"
+#include "harness/packet.h"
 #include "harness/traffic.h"
 #include "harness/wait.h"
 
@@ -156,6 +157,9 @@ protected:
             }
         }
         return names;
+    }
+    [[nodiscard]] bool flush_flows() const {
+        return call({.operation = ipc::Operation::flow_flush, .all = true}).has_value();
     }
     // As net.ipv4.ip_local_reserved_ports has them.
     [[nodiscard]] std::string reserved_ports() const {
@@ -426,6 +430,26 @@ TEST_P(PublishTest, OnlyThoseReachItWhomItAllowsAndTheHost) {
 }
 
 // What is published by loopback is for the host alone; a container's loopback is its own.
+// As the host's own services, behind rp_filter.
+TEST_F(PublishTest4, WhomItAllowsIsBelievedWhereHisWayBackIsTheSame) {
+    auto forged = [&, port = std::uint16_t{5060}]() mutable {
+        send_raw(outside(), Packet().ip("192.168.1.5", net.host).udp(port++, 7).payload("x"));
+    };
+    node().run(
+        "ip link add lan0 type veth peer name lan1; ip addr add 192.168.1.1/24 dev lan0;"
+        "ip link set lan0 up; ip link set lan1 up");
+    ASSERT_TRUE(publish(web_, "web", formatted("7:7/udp;allow=192.168.1.0/24+{}", net.client)));
+    forged();
+    EXPECT_TRUE(eventually([&] { return counted("flow-arrived") == 1; }));
+    node().run("sysctl -qw net.ipv4.conf.up0.rp_filter=1; ip link set lan1 down");
+    EXPECT_TRUE(eventually([&] {
+        forged();
+        return counted("not-allowed") > 0;
+    }));
+    const Mirror mirror(web_.netns(), net.container);
+    EXPECT_EQ(seen_from_outside(), net.client);
+}
+
 TEST_P(PublishTest, WhatIsPublishedByLoopbackIsForTheHostAlone) {
     ASSERT_TRUE(publish(web_, "web",
                         formatted("{}:9:7,{}:9:7/udp", net.in_brackets(net.loopback), net.in_brackets(net.loopback))));
@@ -660,7 +684,7 @@ TEST_P(PublishTest, AServerThatSpeaksFirstIsHeardAlthoughItsFlowIsLost) {
     const UniqueFd client = socket_in(outside(), published, SOCK_STREAM);
     ASSERT_EQ(::connect(client.get(), published.get(), published.size), 0);
     const UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    ASSERT_TRUE(call({.operation = ipc::Operation::flow_flush, .all = true}));
+    ASSERT_TRUE(flush_flows());
     ASSERT_EQ(::send(server.get(), "220 hello", 9, MSG_NOSIGNAL), 9);
     std::array<char, 16> heard{};
     ASSERT_EQ(::recv(client.get(), heard.data(), heard.size(), 0), 9) << std::strerror(errno);

@@ -21,6 +21,7 @@
 #include "lib/nat/frontend.h"
 #include "lib/nat/hold.h"
 #include "lib/node.h"
+#include "lib/uplink_set.h"
 
 // The oldest gives way.
 static __noinline int nk_make_room_for_arrival(enum nk_family family, const struct nk_flow6_key *key)
@@ -108,6 +109,27 @@ static __always_inline const struct nk_endpoint *nk_backend(enum nk_family famil
 	return endpoint && endpoint->id == frontend->endpoint_id ? endpoint : NULL;
 }
 
+// Whether the host would believe the source: its way back is by the device that it came by (rp_filter, ip-sysctl).
+static __noinline bool nk_is_believed(struct __sk_buff *skb, const struct nk_flow6_key *key)
+{
+	struct bpf_fib_lookup fib = {.family = NK_IPV4, .ifindex = node.host_device};
+
+	fib.ipv4_dst = key->saddr.word[0];
+	fib.ipv4_src = key->daddr.word[0];
+	return bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS &&
+	       fib.ifindex == skb->ifindex;
+}
+
+// What an `allow` list says is only as good as the source is.
+static __always_inline bool nk_may_come(struct __sk_buff *skb, enum nk_family family,
+					const struct nk_frontend *frontend, const struct nk_flow6_key *key)
+{
+	if (!frontend->sources)
+		return true;
+	return nk_is_allowed(frontend, &key->saddr) &&
+	       (family == NK_IPV6 || !nk_has_uplink_flag(skb->ifindex, NK_UPLINK_STRICT) || nk_is_believed(skb, key));
+}
+
 // Of a packet to a published port that no flow is known of: NK_OK with `to` answered, NK_NO_FLOW, or the reason to
 // drop.
 NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
@@ -129,7 +151,7 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 		return NK_NO_FLOW;
 	if (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr))
 		return NK_DROP_UNSOLICITED;
-	if (!nk_is_allowed(frontend, &to->key.saddr))
+	if (!nk_may_come(skb, family, frontend, &to->key))
 		return NK_DROP_NOT_ALLOWED;
 	if (frontend->hold_s && nk_begins_from_outside(to) && nk_is_held(skb, to, frontend))
 		return NK_DROP_HELD;
