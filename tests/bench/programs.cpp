@@ -84,8 +84,8 @@ std::vector<Situation> arrivals(const Net& net) {
     };
     const auto no_such_flow = [&net](const TestNode& node) -> Result<void> {
         (void)NK_TRY(node.forget({.source = net.web,
-                                  .destination = net.remote,
                                   .source_port = 80,
+                                  .destination = net.remote,
                                   .destination_port = 50000,
                                   .translated = net.node,
                                   .translated_port = 8080}));

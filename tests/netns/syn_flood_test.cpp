@@ -16,9 +16,9 @@
 #include <thread>
 #include <vector>
 
-#include "harness/daemon_test.h"
 #include "harness/packet.h"
 #include "harness/traffic.h"
+#include "netns/publish.h"
 
 namespace netkitd::test {
 namespace {
@@ -27,29 +27,17 @@ constexpr std::size_t kSyns = 1'000'000;
 constexpr int kLiving = 1000;
 constexpr int kNew = 100;
 
-struct Family {
-    std::string name;
-    std::string host;
-    std::string client;
-    std::string container;
-    std::string nobody;             // its last two bytes are zero, and become any
-    std::size_t nobody_offset = 0;  // of those in the packet
+// Whom the SYNs are from: the last two bytes of the address are zero, and become any.
+struct Nobody {
+    std::string address;
+    std::size_t offset = 0;  // of those two in the packet
     std::size_t tcp_offset = 0;
 };
-const Family kV4{.name = "V4",
-                 .host = "198.51.100.1",
-                 .client = "198.51.100.2",
-                 .container = "10.77.0.2",
-                 .nobody = "198.18.0.0",
-                 .nobody_offset = 14,
-                 .tcp_offset = 20};
-const Family kV6{.name = "V6",
-                 .host = "2001:db8:5::1",
-                 .client = "2001:db8:5::2",
-                 .container = "fd6e:6b64::2",
-                 .nobody = "2001:db8:6::",
-                 .nobody_offset = 22,
-                 .tcp_offset = 40};
+
+Nobody nobody_of(const PublishFamily& family) {
+    return family.name == "V4" ? Nobody{.address = "198.18.0.0", .offset = 14, .tcp_offset = 20}
+                               : Nobody{.address = "2001:db8:6::", .offset = 22, .tcp_offset = 40};
+}
 
 // RFC 1624: a word that was zero is `value` now.
 void add_to_checksum(std::span<std::uint8_t> checksum, std::uint16_t value) {
@@ -67,8 +55,8 @@ void put(std::span<std::uint8_t> place, std::uint16_t value) {
 // Each SYN from another address and port.
 class Flood {
 public:
-    explicit Flood(const Family& family) : family_(family) {
-        Bytes frame = Packet().ip(family.nobody, family.host).tcp(0, 7).syn().bytes();
+    explicit Flood(const PublishFamily& family) : to_(with_port(echo_at(family.host), 0)), nobody_(nobody_of(family)) {
+        Bytes frame = Packet().ip(nobody_.address, family.host).tcp(0, 7).syn().bytes();
         const auto packet = std::span(frame).subspan(kEthernet);
         from_nobody_.assign(packet.begin(), packet.end());
     }
@@ -87,10 +75,9 @@ public:
 
 private:
     void send_all(const NetworkNamespace& from, std::size_t syns) {
-        const Address to = with_port(echo_at(family_.host), 0);
         UniqueFd socket;
-        from.inside([&] { socket = UniqueFd(::socket(to.storage.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)); });
-        ASSERT_EQ(::connect(socket.get(), to.get(), to.size), 0) << std::strerror(errno);
+        from.inside([&] { socket = UniqueFd(::socket(to_.storage.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)); });
+        ASSERT_EQ(::connect(socket.get(), to_.get(), to_.size), 0) << std::strerror(errno);
         for (; sent_ < syns; sent_ += kBatch) {
             std::array<iovec, kBatch> parts{};
             std::array<mmsghdr, kBatch> messages{};
@@ -113,14 +100,15 @@ private:
     void make_next(std::span<std::uint8_t> packet) {
         const auto source = static_cast<std::uint16_t>(random_());
         const auto port = static_cast<std::uint16_t>(random_() | 0x8000);
-        const auto checksum = packet.subspan(family_.tcp_offset + kTcpChecksum);
-        put(packet.subspan(family_.nobody_offset), source);
-        put(packet.subspan(family_.tcp_offset), port);
+        const auto checksum = packet.subspan(nobody_.tcp_offset + kTcpChecksum);
+        put(packet.subspan(nobody_.offset), source);
+        put(packet.subspan(nobody_.tcp_offset), port);
         add_to_checksum(checksum, source);
         add_to_checksum(checksum, port);
     }
 
-    const Family& family_;
+    const Address to_;
+    const Nobody nobody_;
     Bytes from_nobody_;  // by port 0
     std::array<Bytes, kBatch> made_;
     std::minstd_rand random_{7};
@@ -128,19 +116,16 @@ private:
     std::atomic<bool> is_over_ = false;
 };
 
-class SynFloodTest : public DaemonTest, public testing::WithParamInterface<Family> {
+class SynFloodTest : public PublishTest {
 protected:
     void SetUp() override {
-        DaemonTest::SetUp();
+        PublishTest::SetUp();
         if (IsSkipped()) {
             return;
         }
-        node().run("ip addr add 2001:db8:5::1/64 dev up0 nodad");
-        outside().run("ip addr add 2001:db8:5::2/64 dev eth0 nodad");
         // Where the answers go, and end.
         node().run("ip route add 198.18.0.0/15 via 198.51.100.2; ip route add 2001:db8:6::/64 via 2001:db8:5::2");
-        ASSERT_TRUE(start());
-        ASSERT_TRUE(attach(web_, "web", {{"io.netkitd.publish", "7:7"}}));
+        ASSERT_TRUE(publish(web_, "web", "7:7"));
         listener_ = socket_bound_to(web_.netns(), echo_at(net.container), SOCK_STREAM);
         ASSERT_EQ(::listen(listener_.get(), kLiving), 0);
     }
@@ -165,8 +150,6 @@ protected:
         return connection;
     }
 
-    const Family net = GetParam();
-    const ContainerProcess web_;
     UniqueFd listener_;
 };
 INSTANTIATE_TEST_SUITE_P(Family, SynFloodTest, testing::Values(kV4, kV6),
