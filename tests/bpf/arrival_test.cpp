@@ -263,6 +263,13 @@ TEST_P(ArrivalTest, AResetOrAnAnswerBeginsNothing) {
     EXPECT_EQ(entries(), 0U);
 }
 
+// Anybody can send that: it does not stand for the container's.
+TEST_P(ArrivalTest, ABeginningThatResetsIsTheClientsAlone) {
+    in(client().syn());
+    in(client().syn().rst());
+    EXPECT_THAT(node().flows(Stage::fresh), AllOf(Contains(HasSubstr("RST")), Contains(Not(HasSubstr("RST")))));
+}
+
 // A client's next connection from the same port.
 TEST_P(ArrivalTest, ASynAfterTheEndBeginsAnew) {
     take_up();

@@ -239,15 +239,16 @@ static __noinline void nk_flow_tcp(enum nk_family family, const struct nk_flow6_
 				   __u8 tcp_flags)
 {
 	__u8 beginning = nk_flow_is_inbound(flow) ? NK_FLOW_REVERSE : NK_FLOW_FORWARD;
-	bool begins = nk_is_beginning(tcp_flags) && key->direction == beginning;
+	bool resets = tcp_flags & NK_TCP_RST;
+	bool begins = !resets && nk_is_beginning(tcp_flags) && key->direction == beginning;
 	struct nk_flow *other = NULL;
 
-	if (begins || ((tcp_flags & NK_TCP_RST) && key->direction == NK_FLOW_FORWARD)) {
+	if (begins || (resets && key->direction == NK_FLOW_FORWARD)) {
 		struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
 
 		other = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
 	}
-	if (tcp_flags & NK_TCP_RST) {
+	if (resets) {
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_RST);
 		if (other)
 			__sync_fetch_and_or(&other->flags, NK_FLOW_RST);
