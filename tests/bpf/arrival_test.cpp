@@ -263,6 +263,14 @@ TEST_P(ArrivalTest, AResetOrAnAnswerBeginsNothing) {
     EXPECT_EQ(entries(), 0U);
 }
 
+TEST_P(ArrivalTest, AResetIsNoAnswerButWhatFollowsItIs) {
+    in(client().syn());
+    out(server().rst());
+    EXPECT_THAT(node().flows(Stage::established), IsEmpty());
+    out(server().ack());
+    EXPECT_THAT(node().flows(Stage::established), SizeIs(2));
+}
+
 // Anybody can send that: it does not stand for the container's.
 TEST_P(ArrivalTest, ABeginningThatResetsIsTheClientsAlone) {
     in(client().syn());

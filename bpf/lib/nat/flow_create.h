@@ -394,7 +394,8 @@ static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const s
 }
 
 // What the container sends on a flow that somebody outside began (arrival.h). Of TCP, an answer does not take it up,
-// and of the next packet nothing else is to be found out than that: so it says NK_STAMP_ARRIVING (fast.h).
+// and of the next packet nothing else is to be found out than that: so it says NK_STAMP_ARRIVING (fast.h). A reset is
+// no answer, which the next packet may be.
 static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_masquerade *m, struct nk_flow *flow)
 {
 	struct nk_flow6_key reverse_key = nk_flow_other_key(&m->key, flow);
@@ -402,13 +403,15 @@ static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_m
 
 	if (!reverse)
 		return 0;
-	if (!(m->tcp_flags & NK_TCP_RST)) {
-		__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
-		__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
+	if (m->tcp_flags & NK_TCP_RST) {
+		flow->stamp = 0;
+		return 0;
 	}
+	__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
+	__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
 	if (m->key.proto != IPPROTO_TCP || !(reverse->flags & NK_FLOW_ARRIVING))
 		return 0;
-	if (!(m->tcp_flags & (NK_TCP_SYN | NK_TCP_RST)) && nk_flow_take_up_by(skb, m->family, reverse, flow))
+	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_take_up_by(skb, m->family, reverse, flow))
 		return 0;
 	flow->stamp &= NK_STAMP_ARRIVING;
 	reverse->stamp = nk_stamp();
