@@ -221,7 +221,7 @@ struct nk_flow {
 	__u32 ifindex;	     // reverse: the endpoint's host end; forward: the uplink the address was chosen for
 	__u32 endpoint_id;   // owner: nk_endpoint.id, NK_HOST_ID, NK_HOST_ANSWERS_ID, NK_HOST_ASKED_ID
 	// For as long as the stamp is the current one, the rest of this entry is believed (lib/nat/fast.h). Zero never
-	// is; reverse: zero before the first reply.
+	// is; reverse: zero before the first reply, but of TCP's that somebody outside began.
 	__u32 stamp;
 	// forward: the device that it comes from, and the way to the next hop; reverse: the device that its packets
 	// come by, or 0; of NK_HOST_ANSWERS_ID and NK_HOST_ASKED_ID, the first is its number among those

@@ -354,6 +354,19 @@ TEST_P(ArrivalTest, ClientsOfAContainerThatStartsAgainReachTheNewOneWithTheirNex
     EXPECT_EQ(counted_flows(), 0U);
 }
 
+// Even if the former container goes on answering.
+TEST_P(ArrivalTest, WhatHasOnlyBegunEndsWithItsPort) {
+    in(client().syn());
+    ASSERT_TRUE(node().take_back(web()));
+    datapath::Frontend anew = web();
+    anew.container = IpAddr::parse(net.db).value();
+    anew.endpoint_id = kDbId;
+    publish(anew);
+    ++node().settings().route_generation;  // as the daemon does
+    out(server().syn().ack());
+    EXPECT_EQ(describe(in(client().ack()).packet), describe(client().ack().to(net.db, kContainerPort).ttl(63).bytes()));
+}
+
 // Its address' next owner publishes as it did: what is left of the former one's flow is not this one's.
 TEST_P(ArrivalTest, ASuccessorWithTheAddressDoesNotGoOnWithTheFlow) {
     take_up();

@@ -68,6 +68,9 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	half->ifindex = to->ifindex;
 	half->container_ifindex = skb->ifindex;
 	half->flags |= NK_FLOW_ARRIVING | nk_flow_flags(to->tcp_flags);
+	// Of a connection, nothing is found out by the client's next packet. Only here and where the frontend is asked:
+	// a port that is taken back must not go on as if it were not.
+	half->stamp = to->key.proto == IPPROTO_TCP ? nk_stamp() : 0;
 	return nk_flow_insert(to->family, &to->key, half);
 }
 

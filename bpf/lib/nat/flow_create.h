@@ -414,7 +414,6 @@ static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_m
 	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_take_up_by(skb, m->family, reverse, flow))
 		return 0;
 	flow->stamp &= NK_STAMP_ARRIVING;
-	reverse->stamp = nk_stamp();
 	return 0;
 }
 
