@@ -74,16 +74,16 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	return nk_flow_insert(to->family, &to->key, half);
 }
 
-// False: another flow of the container's is in the way. Which leads to the same port of it by another frontend, or it
-// began it itself.
-static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
+// NK_OK, or the reason to drop. NK_DROP_PORT_CLASH: another flow of the container's is in the way, which leads to the
+// same port of it by another frontend, or it began it itself.
+static __noinline int nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
 {
 	const struct nk_flow6_key key = nk_flow_key_beside(&to->key, &to->addr, to->port);
 	struct nk_flow *half = nk_arriving_half(endpoint_id), *known;
 	long error;
 
 	if (!half)
-		return false;
+		return NK_DROP_FLOW_TABLE_FULL;
 	half->addr = to->key.daddr;
 	half->port = to->key.dport;
 	error = nk_flow_insert(to->family, &key, half);
@@ -91,9 +91,13 @@ static __noinline bool nk_insert_arriving_forward(const struct nk_delivery *to, 
 	if (known && known->endpoint_id != endpoint_id) {
 		// Of one that had the address before.
 		nk_flow_delete(to->family, &key);
-		return !nk_flow_insert(to->family, &key, half);
+		error = nk_flow_insert(to->family, &key, half);
+		known = NULL;
 	}
-	return !error || (known && nk_flow_is(to->family, known, &to->key.daddr, to->key.dport, endpoint_id));
+	if (known)
+		return nk_flow_is(to->family, known, &to->key.daddr, to->key.dport, endpoint_id) ? NK_OK
+												 : NK_DROP_PORT_CLASH;
+	return error ? NK_DROP_FLOW_TABLE_FULL : NK_OK;
 }
 
 // By another packet of it, on another CPU; and not that the container itself has begun a flow with its port.
@@ -141,6 +145,7 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	struct nk_frontend *frontend;
 	enum nk_family family;
 	long error;
+	int result;
 
 	if (!to)
 		return NK_NO_FLOW;
@@ -171,9 +176,10 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 		return nk_has_arrived(to, frontend->endpoint_id) ? NK_OK : NK_DROP_PORT_CLASH;
 	if (error)
 		return NK_DROP_FLOW_TABLE_FULL;
-	if (!nk_insert_arriving_forward(to, frontend->endpoint_id)) {
+	result = nk_insert_arriving_forward(to, frontend->endpoint_id);
+	if (result != NK_OK) {
 		nk_flow_delete(family, &to->key);
-		return NK_DROP_PORT_CLASH;
+		return result;
 	}
 	nk_count(skb, NK_EVENT_FLOW_ARRIVED);
 	return NK_OK;
