@@ -461,6 +461,7 @@ void TestNode::reset(const Options& options) const {
     clear_prefixes(*skeleton_->maps.host_prefixes6, IpFamily::v6);
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
+    clear_array(*skeleton_->maps.flow_rings, 1);
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
     for (const bpf_map* map :
          {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts, skeleton_->maps.neighbour_shares,
@@ -643,11 +644,11 @@ Result<void> TestNode::publish(const datapath::Frontend& frontend) const {
     return frontends_.put(std::span(&frontend, 1));
 }
 
-Result<void> TestNode::end(const datapath::Frontend& frontend) {
+Result<void> TestNode::end(const datapath::Frontend& frontend) const {
     return frontends_.end(std::span(&frontend, 1));
 }
 
-Result<void> TestNode::take_back(const datapath::Frontend& frontend) {
+Result<void> TestNode::take_back(const datapath::Frontend& frontend) const {
     return frontends_.remove(std::span(&frontend, 1));
 }
 

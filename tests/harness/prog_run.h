@@ -132,9 +132,9 @@ public:
                                             nk_device_mode mode = NK_DEVICE_VETH) const;
     // From now on `endpoint_id`, which has the container's address, is known as one with published ports.
     [[nodiscard]] Result<void> publish(const datapath::Frontend& frontend) const;
-    [[nodiscard]] Result<void> take_back(const datapath::Frontend& frontend);
+    [[nodiscard]] Result<void> take_back(const datapath::Frontend& frontend) const;
     // As if its container were gone.
-    [[nodiscard]] Result<void> end(const datapath::Frontend& frontend);
+    [[nodiscard]] Result<void> end(const datapath::Frontend& frontend) const;
     [[nodiscard]] Result<void> insert(Stage stage, nk_flow_direction direction, const Flow& flow) const;
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
