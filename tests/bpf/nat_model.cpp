@@ -138,7 +138,7 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         leave_over(conversation);
         known = nullptr;
     }
-    if (sent.rst && known == nullptr) {
+    if (known == nullptr && (sent.rst || is_of_a_lost_arrival(conversation, sent))) {
         return expect_drop(seen, "no-flow");
     }
     if (seen.verdict == Verdict::drop) {
@@ -155,6 +155,8 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         State& begun = begin(conversation, port);
         begun.container_ended = sent.fin;
         begun.began = sent.syn;
+    } else if (known->is_inbound) {
+        note_container_sent(conversation, sent);
     } else {
         note_sent(conversations_[conversation], sent);
     }
@@ -228,6 +230,9 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     if (const State* known = find(conversation); known != nullptr) {
         return formatted("it has port {}, but was dropped as {}", known->port, seen.drop);
     }
+    if (is_full(conversation, 2) && seen.drop == "flow-table-full") {
+        return "";
+    }
     const bool keeps = keeps_its_port(conversation.protocol);
     if (is_refused(conversation) && (!keeps || in_pool(conversation.port))) {
         return expect_drop(seen, "flow-share");
@@ -235,9 +240,12 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     if (keeps) {
         return judge_refused_port(conversation, seen);
     }
-    const auto first = owners_.lower_bound(outside(conversation, options_.port_first));
-    const auto last = owners_.upper_bound(outside(conversation, options_.port_last));
-    const auto taken = std::distance(first, last);
+    if (const PublishedPort* face = face_of_datagrams(conversation)) {
+        return owners_.contains(outside(conversation, face->port))
+                   ? expect_drop(seen, "ports-exhausted")
+                   : formatted("it was dropped as {}, though its published port is free", seen.drop);
+    }
+    const int taken = taken_ports(conversation);
     const int size = options_.port_last - options_.port_first + 1;
     const bool may_fail = size < kSmallPool ? taken == size : taken > size / 2;
     if (!may_fail) {
@@ -246,8 +254,22 @@ std::string NatModel::judge_refusal(const Conversation& conversation, const Seen
     return expect_drop(seen, "ports-exhausted");
 }
 
+int NatModel::taken_ports(const Conversation& conversation) const {
+    const auto first = owners_.lower_bound(outside(conversation, options_.port_first));
+    const auto last = owners_.upper_bound(outside(conversation, options_.port_last));
+    std::set<std::uint16_t> published;
+    for (const PublishedPort& one : published_.all()) {
+        if (one.protocol == conversation.protocol && in_pool(one.port) &&
+            !owners_.contains(outside(conversation, one.port))) {
+            published.insert(one.port);
+        }
+    }
+    return static_cast<int>(std::distance(first, last)) + static_cast<int>(published.size());
+}
+
 std::string NatModel::judge_refused_port(const Conversation& conversation, const Seen& seen) const {
-    if (in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port))) {
+    if (in_pool(conversation.port) && !owners_.contains(outside(conversation, conversation.port)) &&
+        !published_.has(conversation.protocol, conversation.port)) {
         return formatted("it was dropped as {}, though its port is free", seen.drop);
     }
     return expect_drop(seen, "sctp-port");
@@ -260,17 +282,28 @@ std::string NatModel::judge_port(const Conversation& conversation, std::uint16_t
     if (is_refused(conversation)) {
         return "its container has more than its share already";
     }
+    if (const auto owner = owners_.find(outside(conversation, port)); owner != owners_.end()) {
+        return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
+    }
+    if (const PublishedPort* face = face_of_datagrams(conversation)) {
+        return port == face->port ? "" : formatted("it left with port {}, but is known by {}", port, face->port);
+    }
+    return judge_new_port(conversation, port);
+}
+
+std::string NatModel::judge_new_port(const Conversation& conversation, std::uint16_t port) const {
     if (!in_pool(port)) {
         return formatted("port {} is not of the pool", port);
     }
     if (keeps_its_port(conversation.protocol) && port != conversation.port) {
         return formatted("it left with port {}", port);
     }
-    if (const auto owner = owners_.find(outside(conversation, port)); owner != owners_.end()) {
-        return formatted("it left with port {}, which is that of {}", port, to_string(owner->second));
+    if (published_.has(conversation.protocol, port)) {
+        return formatted("it left with port {}, which is published", port);
     }
-    const bool own_is_free =
-        is_common(conversation.port) && !owners_.contains(outside(conversation, conversation.port));
+    const bool own_is_free = is_common(conversation.port) &&
+                             !owners_.contains(outside(conversation, conversation.port)) &&
+                             !published_.has(conversation.protocol, conversation.port);
     if (own_is_free && port != conversation.port) {
         return formatted("it left with port {}, although its own one is free", port);
     }
@@ -296,6 +329,9 @@ void NatModel::begin_answer(const Conversation& conversation, bool is_asked) {
             forget(oldest);
         }
         answers.latest.pop_front();
+    }
+    if (is_full(conversation, 1)) {
+        return;
     }
     State& state = begin(conversation, conversation.port);
     state.answer = answers.begun;
@@ -341,21 +377,22 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (sent.is_later_fragment()) {
         return later_in(conversation, sent, seen);
     }
-    auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
-    if (sent.protocol == IPPROTO_TCP && sent.syn && !sent.ack && sent.ttl > 1) {
-        to = std::nullopt;  // a connection that somebody outside begins
+    const Arrival arrival = arrive(conversation, port, sent);
+    if (!arrival.drop.empty()) {
+        return expect_drop(seen, arrival.drop);
     }
-    if (auto judged = judge_undelivered(to, sent, seen)) {
+    if (auto judged = judge_undelivered(arrival.to, sent, seen)) {
         if (sent.is_fragment() && seen.verdict == Verdict::pass) {
             translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
         }
         return *judged;
     }
-    const Conversation& c = *to;
+    const Conversation& c = *arrival.to;
+    State& state = conversations_.at(c);
     if (sent.is_fragment()) {
         translated_fragments_[fragments(conversation, sent, false)] = {.address = address_of(c), .id = sent.piece->id};
     }
-    note_received(conversations_[c], sent);
+    state.is_inbound ? note_client_sent(c, sent) : note_received(state, sent);
     return compare_translated(Packet(sent.packet).to(address_of(c), c.port).ttl(one_less(sent.ttl)), sent, seen);
 }
 
@@ -372,7 +409,7 @@ std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Se
             begin_answer(c, true);
         } else if (has_connections(sent.protocol) && goes_on) {
             begin_answer(c, false);  // its beginning was not seen to leave
-        } else if (!sent.rst && !is_refused(c)) {
+        } else if (!sent.rst && !is_refused(c) && !is_full(c, 1)) {
             begin(c, c.port);
         }
     }
@@ -385,7 +422,8 @@ std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Se
 std::string NatModel::error_in(const Conversation& conversation, std::uint16_t port, const SentError& error,
                                const Seen& seen) const {
     const Sent& sent = error.sent;
-    const auto to = sent.untranslatable.empty() ? target(conversation, port) : std::nullopt;
+    const bool is_read = sent.untranslatable.empty() && may_be_containers(conversation, port);
+    const auto to = is_read ? target(conversation, port) : std::nullopt;
     if (auto judged = judge_undelivered(to, sent, seen)) {
         return *judged;
     }
@@ -424,7 +462,7 @@ void NatModel::forget(const Conversation& conversation) {
     }
     owners_.erase(outside(conversation, found->second.port));
     count_entries(conversation, -entries_of(conversation));
-    if (!found->second.stale && found->second.answer == 0) {
+    if (!found->second.stale && found->second.answer == 0 && !found->second.is_arriving) {
         counts_[conversation.container]--;
     }
     conversations_.erase(found);

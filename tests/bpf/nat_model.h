@@ -4,6 +4,7 @@
 // packet is to become is the same packet built anew, from its fields. Where the programs may choose (which free port),
 // it judges the choice and takes it over. A protocol is added by giving it a place for its port in Sent (nat_sent.h)
 // and in the Packet that it is built by. A fragment is to become the same part of what the whole packet becomes.
+// Conversations that somebody outside begins, to a published port, are in nat_arrivals.cpp.
 #pragma once
 
 #include <compare>
@@ -16,6 +17,7 @@
 #include <span>
 #include <string>
 
+#include "bpf/nat_published.h"
 #include "bpf/nat_sent.h"
 #include "harness/packet.h"
 #include "harness/prog_run.h"
@@ -46,7 +48,8 @@ public:
     struct Options {
         std::uint16_t port_first = 0;
         std::uint16_t port_last = 0;
-        // How the table is shared out, of each family (netd/datapath/flow_capacity.h).
+        // How large the table is, and how it is shared out, of each family (netd/datapath/flow_capacity.h).
+        std::size_t entries = 1'000'000'000;
         std::size_t share = 1'000'000;
         std::size_t common = 0;
         std::string node4 = "203.0.113.2";
@@ -73,6 +76,10 @@ public:
     // The daemon forgot the conversation; the container was replaced by another one with its address.
     void forget(const Conversation& conversation);
     void replace(const std::string& container);
+    // From now on this port leads there, or nowhere.
+    void publish(const PublishedPort& port) { published_.put(port); }
+    void take_back(const PublishedPort& port) { published_.take_back(port); }
+    [[nodiscard]] const PublishedPorts& published() const { return published_; }
     // More time goes by than the fragments of one packet may be apart.
     void forget_fragments() { translated_fragments_.clear(); }
 
@@ -82,6 +89,10 @@ public:
         // by here. Its port stays taken.
         bool left_over = false;
         bool began = false;  // the container has sent a SYN: an answer is one, too
+        // Somebody outside began it, and the container has done no more than answer: it is not counted, and the oldest
+        // of its like gives way.
+        bool is_inbound = false;
+        bool is_arriving = false;
         bool answered = false;
         bool stale = false;            // of a container that is gone
         std::uint32_t answer = 0;      // of the host's that answer somebody: its number among those
@@ -101,8 +112,10 @@ public:
         return conversation.is_ipv6() ? options_.node6 : options_.node4;
     }
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
-    // To whom a packet to that port of the node goes.
+    // Who has that port of the node towards that remote.
     [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
+    // How many conversations of each container are counted.
+    [[nodiscard]] const std::map<std::string, std::size_t>& counts() const { return counts_; }
     // How many the flow table has of it.
     [[nodiscard]] int entries_of(const Conversation& conversation) const;
 
@@ -146,6 +159,10 @@ private:
         const int ports = options_.port_last - options_.port_first + 1;
         return in_pool(port) && port <= options_.port_last - NK_POOL_HOMES(ports) * NK_HOME_PORTS;
     }
+    // Whether a packet to that port of the node may be a container's at all.
+    [[nodiscard]] bool may_be_containers(const Conversation& conversation, std::uint16_t port) const {
+        return in_pool(port) || published_.at(conversation.protocol, conversation.is_ipv6(), port) != nullptr;
+    }
     // Nothing if it was delivered, as it should be.
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                                const Seen& seen) const;
@@ -154,9 +171,39 @@ private:
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;
+    // That of a new conversation.
+    [[nodiscard]] std::string judge_new_port(const Conversation& conversation, std::uint16_t port) const;
+    // How many ports of the pool nobody gets towards that remote.
+    [[nodiscard]] int taken_ports(const Conversation& conversation) const;
     State& begin(const Conversation& conversation, std::uint16_t port);
     // One that answers somebody; the oldest of those gives way.
     void begin_answer(const Conversation& conversation, bool is_asked);
+
+    // Of a packet from outside: to whom it goes (nobody: to the host), or why it is dropped.
+    struct Arrival {
+        std::optional<Conversation> to = std::nullopt;
+        std::string drop = {};
+    };
+    [[nodiscard]] Arrival arrive(const Conversation& conversation, std::uint16_t port, const Sent& sent);
+    // To the container behind a published port, where no conversation says otherwise.
+    [[nodiscard]] Arrival arrive_at(const PublishedPort& published, const Conversation& conversation, const Sent& sent);
+    void begin_arrival(const Conversation& conversation, std::uint16_t port, const Sent& sent);
+    void make_room_for_arrival(const Outside& latest);
+    // Whether it was begun from outside, and its port leads to its container no more.
+    [[nodiscard]] bool has_lost_its_port(const Conversation& conversation) const;
+    // A packet of a conversation that was begun from outside.
+    void note_client_sent(const Conversation& conversation, const Sent& sent);
+    void note_container_sent(const Conversation& conversation, const Sent& sent);
+    void take_up(const Conversation& conversation);
+    // The published port that the container's datagrams have to leave from; NULL: from any, or it is no datagram.
+    [[nodiscard]] const PublishedPort* face_of_datagrams(const Conversation& conversation) const;
+    // Whether only who began it outside can say what it is to become.
+    [[nodiscard]] bool is_of_a_lost_arrival(const Conversation& conversation, const Sent& sent) const;
+
+    // Whether the table has no room for so many more.
+    [[nodiscard]] bool is_full(const Conversation& conversation, std::size_t more) const {
+        return entries(conversation) + more > options_.entries;
+    }
     // Another container has begun the same connection.
     void leave_over(const Conversation& conversation);
 
@@ -178,6 +225,8 @@ private:
         std::uint32_t begun = 0;
     };
     std::array<Answers, 2> answers_;  // of the host's: those that go on, and those that somebody has only begun
+    PublishedPorts published_;
+    std::deque<Outside> arrivals_;  // the latest
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };

@@ -127,7 +127,9 @@ protected:
     Bytes carry(const FrameSocket& from, const FrameSocket& to, const Sent& sent, Summed summed,
                 const std::string& source);
 
-    const FrameSocket& socket_of(const Conversation& c) const { return container_sockets_.at(container_of(c) % 2); }
+    const FrameSocket& socket_of(const Conversation& c) const {
+        return container_sockets_.at(container_of(c.container) % 2);
+    }
     const FrameSocket& router() const { return *router_; }
     const std::vector<FrameSocket>& container_sockets() const { return container_sockets_; }
 

@@ -3,7 +3,9 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -27,10 +29,6 @@ void succeed(const Result<void>& done) {
     if (!done) {
         throw std::runtime_error(done.error().message());
     }
-}
-
-std::string kind_of(const Sent& sent) {
-    return sent.protocol == IPPROTO_SCTP ? "sctp" : "other";
 }
 
 std::string kind_of_fragment(const Sent& sent, const char* direction) {
@@ -80,12 +78,17 @@ std::optional<WorldPlayer::Failure> WorldPlayer::play(const World& world, std::s
     NatModel::Options model = world.options;
     model.share = shares.share;
     model.common = shares.common;
+    model.entries = options_.flow_entries;
     model_ = NatModel(model);
+    world_ = &world;
+    has_room_for_all_ = shares.common > world.conversations.size();
     trace_ = trace;
     used_devices_ = 0;
+    Random random(0);
     for (std::size_t container = 0; container < kContainers; container++) {
-        replace(container);
+        replace(container, random);
     }
+    std::ranges::for_each(world.published, [&](const PublishedPort& published) { publish(published); });
     counted_ = node_.counted();
     for (std::size_t i = 0; i < world.steps.size(); i++) {
         const Step& step = world.steps[i];
@@ -93,45 +96,86 @@ std::optional<WorldPlayer::Failure> WorldPlayer::play(const World& world, std::s
             return Failure{.step = i, .what = std::move(wrong)};
         }
     }
-    const auto id = [&](const Conversation& c) { return places_.at(container_of(c)).id; };
-    if (std::string wrong = check_table(node_, model_, id); !wrong.empty()) {
+    if (std::string wrong = check_table(); !wrong.empty()) {
         return Failure{.step = world.steps.size() - 1, .what = std::move(wrong)};
     }
     return std::nullopt;
 }
 
+std::string WorldPlayer::check_table() const {
+    return test::check_table(node_, model_,
+                             [&](const Conversation& c) { return places_.at(container_of(c.container)).id; });
+}
+
 std::string WorldPlayer::take(const Conversation& c, const Step& step) {
-    const NatModel::State* known = model_.find(c);
-    const std::uint16_t port = known != nullptr ? known->port : c.port;
-    const auto any_port = static_cast<std::uint16_t>(step.seed);
+    const std::optional<std::uint16_t> port_to_c = port_to(c, step.seed);
+    const std::uint16_t port = port_to_c.value_or(c.port);
     const auto port_of_pool =
-        static_cast<std::uint16_t>(options_.port_first + any_port % (options_.port_last - options_.port_first + 1));
+        static_cast<std::uint16_t>(options_.port_first + step.seed % (options_.port_last - options_.port_first + 1U));
     switch (step.kind) {
         case Step::Kind::out:
             return send(c, step.seed);
         case Step::Kind::in:
-            return known != nullptr ? receive(c, port, step.seed) : send(c, step.seed);
+            return port_to_c ? receive(c, port, step.seed) : send(c, step.seed);
         case Step::Kind::stray:
-            return receive(c, any_port, step.seed);
+            return receive(c, any_port(step.seed), step.seed);
         case Step::Kind::error_out:
             return send_error(c, step.seed);
         case Step::Kind::error_in:
             return receive_error(c, port, step.seed);
         case Step::Kind::stray_error:
-            return receive_error(c, any_port, step.seed);
+            return receive_error(c, any_port(step.seed), step.seed);
         case Step::Kind::fragment_out:
             return send_fragment(c, step);
         case Step::Kind::fragment_in:
             return receive_fragment(c, port, step);
         case Step::Kind::host:
             return send_by_host(c, step.seed % 2 == 0 ? port : port_of_pool, step.seed);
+        case Step::Kind::flood:
+            return receive_flood(step.seed);
         case Step::Kind::forget:
         case Step::Kind::replace:
+        case Step::Kind::publish:
+        case Step::Kind::take_back:
         case Step::Kind::change:
+            happen(c, step);
+            break;
         case Step::Kind::wait:
-            happen(c, step.kind);
+            happen(c, step);
+            return check_table();
     }
     return "";
+}
+
+std::optional<std::uint16_t> WorldPlayer::port_to(const Conversation& c, std::uint64_t seed) const {
+    constexpr std::uint64_t kOneIn = 16;  // who knows a port tries another one
+    const NatModel::State* known = model_.find(c);
+    std::vector<std::uint16_t> ports;
+    for (const PublishedPort& published : model_.published().all()) {
+        if (published.leads_to(c.protocol, c.container, c.port)) {
+            ports.push_back(published.port);
+        }
+    }
+    if (known != nullptr && (ports.empty() || seed % kOneIn != 0)) {
+        return known->port;
+    }
+    return ports.empty() ? std::nullopt : std::optional(ports[seed / kOneIn % ports.size()]);
+}
+
+std::uint16_t WorldPlayer::any_port(std::uint64_t seed) const {
+    const auto& published = model_.published().all();
+    const bool is_published = seed % 4 == 0 && !published.empty();
+    return is_published ? published[seed / 4 % published.size()].port : static_cast<std::uint16_t>(seed);
+}
+
+std::string WorldPlayer::kind_of(const Conversation& c, const char* direction) const {
+    const NatModel::State* known = model_.find(c);
+    const bool is_published =
+        known != nullptr ? known->is_inbound : model_.published().face_of(c.protocol, c.container, c.port) != nullptr;
+    if (is_published) {
+        return formatted("published {}", direction);
+    }
+    return c.protocol == IPPROTO_SCTP ? "sctp" : "other";
 }
 
 std::string WorldPlayer::send(const Conversation& c, std::uint64_t seed) {
@@ -141,7 +185,8 @@ std::string WorldPlayer::send(const Conversation& c, std::uint64_t seed) {
     const std::uint16_t likely_port = known != nullptr ? known->port : c.port;
     const Sent sent = packet_out(random, c, [&](const Packet& p) { return Packet(p).from(net.node, likely_port); });
     note(c, "sends");
-    return run(way_out(c, kind_of(sent)), sent, random, [&](const Seen& seen) { return model_.out(c, sent, seen); });
+    return run(way_out(c, kind_of(c, "out")), sent, random,
+               [&](const Seen& seen) { return model_.out(c, sent, seen); });
 }
 
 std::string WorldPlayer::send_by_host(const Conversation& of, std::uint16_t port, std::uint64_t seed) {
@@ -157,10 +202,26 @@ std::string WorldPlayer::send_by_host(const Conversation& of, std::uint16_t port
 }
 
 std::string WorldPlayer::receive(const Conversation& c, std::uint16_t port, std::uint64_t seed) {
+    return receive_as(kind_of(c, "in"), c, port, seed);
+}
+
+std::string WorldPlayer::receive_as(std::string kind, const Conversation& c, std::uint16_t port, std::uint64_t seed) {
     Random random(seed);
     const Sent sent = packet_in(random, c, port);
     note(c, "is answered, or somebody else");
-    return run(way_in(kind_of(sent)), sent, random, [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
+    return run(way_in(std::move(kind)), sent, random, [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
+}
+
+std::string WorldPlayer::receive_flood(std::uint64_t seed) {
+    constexpr int kPackets = 100;
+    Random random(seed);
+    const auto& published = model_.published().all();
+    std::string wrong;
+    for (int i = 0; i < kPackets && wrong.empty() && !published.empty() && has_room_for_all_; i++) {
+        const PublishedPort& to = random.of(published);
+        wrong = receive_as("flood", random_stranger(random, to), to.port, random.next());
+    }
+    return wrong;
 }
 
 std::string WorldPlayer::send_fragment(Conversation c, const Step& step) {
@@ -202,28 +263,35 @@ std::string WorldPlayer::receive_error(const Conversation& c, std::uint16_t port
                      [&](const Seen& seen) { return model_.error_in(c, port, error, seen); });
 }
 
-void WorldPlayer::happen(const Conversation& c, Step::Kind kind) {
-    if (kind == Step::Kind::forget) {
+void WorldPlayer::happen(const Conversation& c, const Step& step) {
+    Random random(step.seed);
+    const auto& published = model_.published().all();
+    if (step.kind == Step::Kind::forget) {
         note(c, "is forgotten");
         if (erase_entries_of(node_, c, model_)) {
             model_.forget(c);
         }
-    } else if (kind == Step::Kind::replace) {
+    } else if (step.kind == Step::Kind::replace) {
         note(c, "had a container whose address another one gets");
-        replace(container_of(c));
-    } else if (kind == Step::Kind::change) {
+        replace(container_of(c.container), random);
+    } else if (step.kind == Step::Kind::publish) {
+        publish(random.of(world_->published));
+    } else if (step.kind == Step::Kind::take_back && !published.empty()) {
+        take_back(PublishedPort(random.of(published)));
+    } else if (step.kind == Step::Kind::change) {
         node_.settings().route_generation++;
-    } else {
+    } else if (step.kind == Step::Kind::wait) {
         note(c, "waits, and all others");
         node_.age_fragments(std::chrono::seconds{15});
         model_.forget_fragments();
     }
 }
 
-void WorldPlayer::replace(std::size_t container) {
+void WorldPlayer::replace(std::size_t container, Random& random) {
     if (used_devices_ == devices_.size()) {
         return;
     }
+    const std::vector<PublishedPort> former = end_ports(container);
     const std::string& device = devices_.at(used_devices_++);
     const std::uint32_t id = next_id_++;
     places_.at(container) = {.ifindex = if_nametoindex(device.c_str()), .id = id};
@@ -231,10 +299,60 @@ void WorldPlayer::replace(std::size_t container) {
         succeed(node_.add_endpoint(address_of(container, v6), device, id));
         model_.replace(address_of(container, v6));
     }
+    for (const PublishedPort& published : former) {
+        if (random.percent(70)) {
+            publish(published);
+        }
+    }
+}
+
+std::vector<PublishedPort> WorldPlayer::end_ports(std::size_t container) {
+    std::vector<PublishedPort> its;
+    std::ranges::copy_if(model_.published().all(), std::back_inserter(its), [&](const PublishedPort& one) {
+        return one.container == address_of(container, one.is_ipv6());
+    });
+    std::ranges::for_each(its, [&](const PublishedPort& one) { take_back(one); });
+    return its;
+}
+
+// Of both kinds: at one address, and at all.
+datapath::Frontend WorldPlayer::frontend_of(const PublishedPort& published) const {
+    datapath::Frontend frontend{.address = std::nullopt,
+                                .port = published.port,
+                                .protocol = published.protocol,
+                                .container = IpAddr::parse(published.container).value(),
+                                .container_port = published.container_port,
+                                .endpoint_id = places_.at(container_of(published.container)).id};
+    if (published.is_ipv6()) {
+        frontend.address = IpAddr::parse(world_->options.node6).value();
+    }
+    if (!published.allowed.empty()) {
+        frontend.allowed = {IpPrefix::single(IpAddr::parse(published.allowed).value())};
+    }
+    return frontend;
+}
+
+void WorldPlayer::publish(const PublishedPort& published) {
+    if (published.protocol == IPPROTO_UDP && !has_room_for_all_) {
+        return;
+    }
+    note(published, "is published");
+    succeed(node_.publish(frontend_of(published)));
+    model_.publish(published);
+    node_.settings().route_generation++;  // as the daemon does
+}
+
+void WorldPlayer::take_back(const PublishedPort& published) {
+    note(published, "is taken back");
+    succeed(node_.take_back(frontend_of(published)));
+    model_.take_back(published);
+    node_.settings().route_generation++;  // as the daemon does
 }
 
 WorldPlayer::Way WorldPlayer::way_out(const Conversation& c, std::string kind) const {
-    return {.program = Program::veth_ingress, .ifindex = places_.at(container_of(c)).ifindex, .kind = std::move(kind)};
+    return {.program = Program::veth_ingress,
+            .ifindex = places_.at(container_of(c.container)).ifindex,
+            .kind = std::move(kind)};
 }
 
 WorldPlayer::Way WorldPlayer::way_in(std::string kind) const {
@@ -282,6 +400,13 @@ std::string WorldPlayer::new_drops() {
 void WorldPlayer::note(const Conversation& c, const char* what) const {
     if (trace_ != nullptr) {
         *trace_ += formatted("{} {}\n", to_string(c), what);
+    }
+}
+
+void WorldPlayer::note(const PublishedPort& published, const char* what) const {
+    if (trace_ != nullptr) {
+        *trace_ += formatted("port {} of protocol {}, to {} port {}, {}\n", published.port, published.protocol,
+                             published.container, published.container_port, what);
     }
 }
 

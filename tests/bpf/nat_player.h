@@ -32,10 +32,13 @@ public:
 
 private:
     void make_devices(const NetworkNamespace& home);
+    [[nodiscard]] std::string check_table() const;
     // What is wrong with what became of it, each.
     std::string take(const Conversation& c, const Step& step);
     std::string send(const Conversation& c, std::uint64_t seed);
     std::string receive(const Conversation& c, std::uint16_t port, std::uint64_t seed);
+    std::string receive_as(std::string kind, const Conversation& c, std::uint16_t port, std::uint64_t seed);
+    std::string receive_flood(std::uint64_t seed);
     std::string send_fragment(Conversation c, const Step& step);
     std::string receive_fragment(Conversation c, std::uint16_t port, const Step& step);
     std::string send_error(const Conversation& c, std::uint64_t seed);
@@ -43,8 +46,17 @@ private:
     // From a port of the node, by the host, and the answer.
     std::string send_by_host(const Conversation& of, std::uint16_t port, std::uint64_t seed);
     // Whatever else happens.
-    void happen(const Conversation& c, Step::Kind kind);
-    void replace(std::size_t container);
+    void happen(const Conversation& c, const Step& step);
+    void replace(std::size_t container, Random& random);
+    void publish(const PublishedPort& published);
+    void take_back(const PublishedPort& published);
+    [[nodiscard]] datapath::Frontend frontend_of(const PublishedPort& published) const;
+    // Those of the container, taken back.
+    [[nodiscard]] std::vector<PublishedPort> end_ports(std::size_t container);
+    // Where the remote sends to, if it goes on, or begins; nothing if it can't do either.
+    [[nodiscard]] std::optional<std::uint16_t> port_to(const Conversation& c, std::uint64_t seed) const;
+    [[nodiscard]] std::uint16_t any_port(std::uint64_t seed) const;
+    [[nodiscard]] std::string kind_of(const Conversation& c, const char* direction) const;
 
     struct Way {
         Program program{};
@@ -60,6 +72,7 @@ private:
     // The drops that were counted since it was asked last.
     [[nodiscard]] std::string new_drops();
     void note(const Conversation& c, const char* what) const;
+    void note(const PublishedPort& published, const char* what) const;
 
     const TestNode& node_;
     TestNode::Options options_;
@@ -70,6 +83,10 @@ private:
 
     // Of the world that is played.
     NatModel model_{{}};
+    const World* world_ = nullptr;
+    // If not, when a container takes up datagrams that it has no room for yet depends on the clock
+    // (bpf/lib/nat/fast.h).
+    bool has_room_for_all_ = true;
     std::string* trace_ = nullptr;
     std::size_t used_devices_ = 0;
     struct Place {

@@ -1,13 +1,15 @@
 // Random packets and conversations, a million of them, through the programs and through a plain model of what they are
 // to do (nat_model.h): whatever goes out comes out translated, what comes back comes back to who asked for it, and
 // every byte of it is right. Of every protocol that is masqueraded, whole and in fragments (nat_fragments.h), and the
-// ICMP errors about them (nat_errors.h).
+// ICMP errors about them (nat_errors.h). Some conversations are begun by who is outside, to ports that are published
+// (nat_published.h), and that go from one container to another.
 //
 // Every run says its seed. NETKITD_SEED=N repeats one, NETKITD_PACKETS=N makes it longer or shorter, NETKITD_SHORT=1
 // short. A failure is shown with the fewest steps that were found to lead to it, all their packets printed. (Which free
 // port a new conversation gets is the kernel's choice each time, so that a rare one may not come again.)
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "bpf/bpf_test.h"
@@ -108,9 +110,12 @@ void NatPropertyTest::expect_shares(std::initializer_list<std::pair<const char*,
 TEST_F(NatPropertyTest, AMillionPackets) {
     ASSERT_NO_FATAL_FAILURE(play_until(packets_to_run()));
     expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "no-flow", "protocol",
-                    "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error", "host-flow", "host-took-port"});
+                    "sctp-port", "ttl-expired", "stack-ttl", "fragment", "icmp-error", "host-flow", "host-took-port",
+                    "flow-arrived", "not-allowed", "port-clash"});
     // Whose port is taken, by the container before or by the host, is refused.
-    expect_shares({{"sctp", 1.5},
+    expect_shares({{"sctp", 1.2},
+                   {"published out", 1.5},
+                   {"published in", 1.5},
                    {"icmp error in", 2},
                    {"icmp error out", 2},
                    {"first fragment out", 2},
@@ -127,7 +132,20 @@ protected:
 
 TEST_F(NatPropertyUnderPressureTest, EachGetsItsShareAndNothingOfOthers) {
     ASSERT_NO_FATAL_FAILURE(play_until(packets_to_run() / 5));
-    expect_counted({"flow-created", "flow-established", "port-changed", "ports-exhausted", "flow-share"});
+    expect_counted(
+        {"flow-created", "flow-established", "port-changed", "ports-exhausted", "flow-share", "flow-arrived"});
+}
+
+// One that is used up: those that somebody outside began, too, wait for room then, and take nobody's.
+class NatPropertyFullTableTest : public NatPropertyTest {
+protected:
+    NatPropertyFullTableTest() { options.flow_entries = 32; }
+};
+
+TEST_F(NatPropertyFullTableTest, WhatIsInItGoesOn) {
+    constexpr std::uint64_t kUntilItIsFull = 20'000;
+    ASSERT_NO_FATAL_FAILURE(play_until(std::max(packets_to_run() / 20, kUntilItIsFull)));
+    expect_counted({"flow-created", "flow-arrived", "flow-table-full"});
 }
 
 }  // namespace

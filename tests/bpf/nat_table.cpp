@@ -67,14 +67,33 @@ std::string check_half(const nk_flow6_key& key, const nk_flow& value, const NatM
     const bool ends_agree = ended == (forward ? state.container_ended : state.remote_ended) &&
                             ((value.flags & NK_FLOW_RST) != 0) == is_reset &&
                             ((value.flags & NK_FLOW_ANSWERED) != 0) == state.answered;
-    if (port == state.port && value.endpoint_id == id && ends_agree) {
+    const bool beginnings_agree = ((value.flags & NK_FLOW_INBOUND) != 0) == state.is_inbound &&
+                                  ((value.flags & NK_FLOW_ARRIVING) != 0) == (state.is_arriving && !forward);
+    if (port == state.port && value.endpoint_id == id && ends_agree && beginnings_agree) {
         return "";
     }
-    return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}{}",
+    return formatted("the table's {} half has port {}, endpoint {}, flags {}; it should be {}, {}, {}{}{}{}{}{}",
                      forward ? "forward" : "reverse", port, value.endpoint_id, value.flags, state.port, id,
                      state.container_ended ? "ended by the container " : "",
                      state.remote_ended ? "ended by the remote " : "", is_reset ? "reset " : "",
-                     state.answered ? "answered" : "");
+                     state.answered ? "answered " : "", state.is_inbound ? "begun outside " : "",
+                     state.is_arriving ? "not taken up" : "");
+}
+
+// How many conversations of each container are counted.
+std::string check_counts(const TestNode& node, const NatModel& model, const EndpointId& endpoint_id) {
+    for (const auto& [container, expected] : model.counts()) {
+        const Conversation any{.container = container, .remote = container};  // of its family
+        if (model.is_hosts(any)) {
+            continue;
+        }
+        const nk_flow_counts counts = node.flow_counts(endpoint_id(any));
+        const std::size_t counted = any.is_ipv6() ? counts.flows6 : counts.flows4;
+        if (counted != expected) {
+            return formatted("of {}, {} flows are counted, and should be {}", container, counted, expected);
+        }
+    }
+    return "";
 }
 
 }  // namespace
@@ -127,7 +146,7 @@ std::string check_table(const TestNode& node, const NatModel& model, const Endpo
             return formatted("{}: it has {} halves in the table", to_string(c), halves[c]);
         }
     }
-    return "";
+    return check_counts(node, model, endpoint_id);
 }
 
 }  // namespace netkitd::test

@@ -14,8 +14,8 @@ namespace {
 using enum Step::Kind;
 
 Step random_step(Random& random, std::size_t conversations) {
-    constexpr std::array<std::pair<Step::Kind, std::size_t>, 13> kTenThousandths{{{out, 4200},
-                                                                                  {in, 3200},
+    constexpr std::array<std::pair<Step::Kind, std::size_t>, 16> kTenThousandths{{{out, 4140},
+                                                                                  {in, 3160},
                                                                                   {stray, 300},
                                                                                   {error_out, 500},
                                                                                   {error_in, 500},
@@ -25,6 +25,9 @@ Step random_step(Random& random, std::size_t conversations) {
                                                                                   {host, 100},
                                                                                   {forget, 150},
                                                                                   {replace, 20},
+                                                                                  {publish, 50},
+                                                                                  {take_back, 30},
+                                                                                  {flood, 20},
                                                                                   {change, 130},
                                                                                   {wait, 5}}};
     std::size_t left = random.below(10'000);
@@ -56,6 +59,38 @@ std::vector<Step> fragments(Random& random, Step step) {
     return steps;
 }
 
+std::string remote_address(std::size_t number, bool ipv6) {
+    return formatted("{}{}", ipv6 ? "2001:db8:51::" : "198.51.100.", number + 1);
+}
+
+PublishedPort random_published_port(Random& random, const NatModel::Options& pool) {
+    constexpr std::size_t kPublishers = 3;  // so few that ports go from one to another, and lead to one by two ways
+    const std::array<std::uint16_t, 2> outside{80, 8080};
+    const std::array<std::uint16_t, 2> of_pool{static_cast<std::uint16_t>((pool.port_first + pool.port_last) / 2),
+                                               pool.port_last};
+    PublishedPort published{.protocol = random.of(std::array<std::uint8_t, 5>{IPPROTO_TCP, IPPROTO_TCP, IPPROTO_UDP,
+                                                                              IPPROTO_UDP, IPPROTO_SCTP}),
+                            .port = random.of(random.percent(70) ? outside : of_pool),
+                            .container = address_of(random.below(kPublishers), random.percent(50)),
+                            .container_port = random.of(std::array<std::uint16_t, 2>{80, 5060})};
+    if (published.protocol == IPPROTO_SCTP) {
+        published.container_port = published.port;
+    }
+    if (random.percent(10)) {
+        published.allowed = remote_address(random.below(2), published.is_ipv6());
+    }
+    return published;
+}
+
+// Who is outside mostly begins it.
+Conversation random_client(Random& random, std::size_t remotes, const PublishedPort& to) {
+    return {.protocol = to.protocol,
+            .container = to.container,
+            .port = to.container_port,
+            .remote = remote_address(random.below(remotes), to.is_ipv6()),
+            .remote_port = random.of(std::array<std::uint16_t, 3>{443, 50000, 50001})};
+}
+
 // What is under way: some of each packet's fragments.
 class Network {
 public:
@@ -85,8 +120,8 @@ std::string address_of(std::size_t container, bool ipv6) {
     return formatted("{}{}", ipv6 ? "2001:db8:77::" : "10.77.0.", container + 2);
 }
 
-std::size_t container_of(const Conversation& c) {
-    return static_cast<std::size_t>(c.container.back() - '2');
+std::size_t container_of(const std::string& address) {
+    return static_cast<std::size_t>(address.back() - '2');
 }
 
 Conversation random_conversation(Random& random, std::size_t remotes, bool narrow, const NatModel::Options& pool) {
@@ -101,10 +136,18 @@ Conversation random_conversation(Random& random, std::size_t remotes, bool narro
     Conversation c{.protocol = random.of(protocols),
                    .container = address_of(random.below(kContainers), v6),
                    .port = random.of(ports),
-                   .remote = formatted("{}{}", v6 ? "2001:db8:51::" : "198.51.100.", random.below(remotes) + 1)};
+                   .remote = remote_address(random.below(remotes), v6)};
     const bool has_port = c.protocol != IPPROTO_ICMP && c.protocol != IPPROTO_ICMPV6;
     c.remote_port = has_port ? narrow ? 443 : random.of(std::array<std::uint16_t, 4>{53, 80, 443, 50000}) : 0;
     return c;
+}
+
+Conversation random_stranger(Random& random, const PublishedPort& to) {
+    return {.protocol = to.protocol,
+            .container = to.container,
+            .port = to.container_port,
+            .remote = remote_address(random.below(5), to.is_ipv6()),
+            .remote_port = static_cast<std::uint16_t>(random.next() | 1)};
 }
 
 World random_world(Random& random, std::size_t number, std::size_t steps) {
@@ -117,8 +160,12 @@ World random_world(Random& random, std::size_t number, std::size_t steps) {
     const std::uint16_t first = kind == 0 ? 49152 : 50000;
     world.options = {.port_first = first, .port_last = static_cast<std::uint16_t>(first + size - 1)};
     const std::size_t remotes = kind == 0 ? 5 : 1;
+    for (int i = 0; i < 20; i++) {
+        world.published.push_back(random_published_port(random, world.options));
+    }
     for (int i = 0; i < 300; i++) {
-        world.conversations.push_back(random_conversation(random, remotes, kind != 0, world.options));
+        world.conversations.push_back(i % 5 < 2 ? random_client(random, remotes, random.of(world.published))
+                                                : random_conversation(random, remotes, kind != 0, world.options));
     }
     Network network;
     while (world.steps.size() < steps) {

@@ -1,4 +1,5 @@
-// Random worlds: what happens on one node, with six containers, and the conversations that they have.
+// Random worlds: what happens on one node, with six containers, the ports that some of them publish, and the
+// conversations that they have.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace netkitd::test {
 constexpr std::size_t kContainers = 6;
 
 [[nodiscard]] std::string address_of(std::size_t container, bool ipv6);
-[[nodiscard]] std::size_t container_of(const Conversation& c);
+[[nodiscard]] std::size_t container_of(const std::string& address);
 
 struct Step {
     enum class Kind {
@@ -27,7 +28,10 @@ struct Step {
         fragment_in,   // a part of the remote's answer
         host,          // the host sends from the conversation's port, or from any, and is answered
         forget,        // the daemon cleans the conversation up
-        replace,       // the container goes, and another gets its address
+        replace,       // the container goes, and another gets its address, and most of its published ports
+        publish,       // some port leads to some container from now on, perhaps to another one than before
+        take_back,     // or no more
+        flood,         // strangers send to published ports, a hundred packets
         change,        // something of the host's network changes
         wait,          // so long that fragments of one packet can't be so far apart
     } kind{};
@@ -40,12 +44,15 @@ struct Step {
 struct World {
     NatModel::Options options;
     std::vector<Conversation> conversations;
+    std::vector<PublishedPort> published;  // at some time; some of them can't be there both
     std::vector<Step> steps;
 };
 
 // `narrow`: all to one port.
 [[nodiscard]] Conversation random_conversation(Random& random, std::size_t remotes, bool narrow,
                                                const NatModel::Options& pool);
+// Somebody outside who sends to a published port, whom it has not seen before as a rule.
+[[nodiscard]] Conversation random_stranger(Random& random, const PublishedPort& to);
 // The `number`-th: their kinds take turns.
 [[nodiscard]] World random_world(Random& random, std::size_t number, std::size_t steps);
 
