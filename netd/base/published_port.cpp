@@ -138,6 +138,17 @@ Result<Options> take_options(std::string_view& text) {
     return options;
 }
 
+std::string why_no_ports(std::string_view item) {
+    if (item.empty()) {
+        return "nothing stands there, or behind a comma";
+    }
+    if (item.contains(' ')) {
+        return "no space belongs between commas";
+    }
+    return "it is not like 8080:80/tcp, 203.0.113.7:80:80, [2001:db8::7]:80:80 or 9000-9003:9000-9003 (ports are 1 to "
+           "65535, the lower one first)";
+}
+
 Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) {
     std::string_view rest = item;
     const Options options = NK_TRY_CONTEXT(quote(item), take_options(rest));
@@ -151,8 +162,7 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
     const auto host = parse_range(rest.substr(0, colon));
     const auto container = colon == std::string_view::npos ? std::nullopt : parse_range(rest.substr(colon + 1));
     if (!host || !container) {
-        return std::unexpected(
-            wrong(item, "it is not like 8080:80/tcp, 203.0.113.7:80:80 or 9000-9003:9000-9003 (ports are 1 to 65535)"));
+        return std::unexpected(wrong(item, why_no_ports(item)));
     }
     if (host->size() != container->size()) {
         return std::unexpected(wrong(item, formatted("{} ports of the host's can't lead to {} of the container's",
@@ -167,7 +177,8 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
     }
     for (int i = 0; i < host->size(); ++i) {
         if (ports.size() == kMaxPublishedPorts) {
-            return std::unexpected(wrong(item, formatted("a container may publish {} ports", kMaxPublishedPorts)));
+            return std::unexpected(wrong(
+                item, formatted("a container may publish {} ports, with this there are more", kMaxPublishedPorts)));
         }
         ports.push_back({.address = address,
                          .port = static_cast<std::uint16_t>(host->first + i),

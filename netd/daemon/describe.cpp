@@ -55,6 +55,17 @@ json describe_port(const PublishedPort& port, const EndpointRecord& record, std:
             {"connections", connections}};
 }
 
+json describe_held(const datapath::Frontends& frontends) {
+    json list = json::array();
+    for (const auto& [address, port, protocol, left] : frontends.held()) {
+        list.push_back({{"address", optional_address(address)},
+                        {"port", port},
+                        {"proto", protocol_name(protocol)},
+                        {"seconds_left", left.count()}});
+    }
+    return list;
+}
+
 json describe_endpoint(const Endpoint& endpoint) {
     const EndpointRecord& record = endpoint.record;
     json containers = json::array();

@@ -24,6 +24,8 @@ namespace netkitd {
 // `connections`: of those that others than this host and its containers have begun.
 [[nodiscard]] nlohmann::json describe_port(const PublishedPort& port, const EndpointRecord& record,
                                            std::uint64_t connections);
+// Ports that wait for a container.
+[[nodiscard]] nlohmann::json describe_held(const datapath::Frontends& frontends);
 [[nodiscard]] nlohmann::json describe_flow(const nat::Flow& flow, const std::string& container);
 // RFC 3339, UTC.
 [[nodiscard]] std::string describe_time(std::chrono::system_clock::time_point time);

@@ -108,7 +108,7 @@ Result<void> Node::put_recorded_frontends() {
     for (const EndpointRecord& record : NK_TRY(store_.endpoints())) {
         NK_TRY(plumbing_.put_frontends(frontends_of(record)));
     }
-    return network_.reserve_published(datapath_.published_ports());
+    return network_.reserve_published(datapath_.frontends().ports());
 }
 
 Result<void> Node::restore_endpoints() {

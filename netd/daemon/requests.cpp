@@ -115,7 +115,7 @@ Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text)
     const Endpoint* found = nullptr;
     if (const auto number = parse_number<std::uint32_t>(text)) {
         const auto endpoint = endpoints.find(*number);
-        found = endpoint == endpoints.end() ? nullptr : &endpoint->second;
+        found = endpoint == endpoints.end() ? NK_TRY(find_by_beginning(endpoints, text)) : &endpoint->second;
     } else if (const auto address = IpAddr::parse(text)) {
         found = find_by_address(endpoints, *address);
     } else {
@@ -233,8 +233,14 @@ Result<json> list_ports(const Node& node) {
             list.push_back(describe_port(port, endpoint.record, connections.at(port, id)));
         }
     }
+    json publish_address = json::array();
+    for (const IpPrefix& prefix : node.endpoints().config().publish_addresses) {
+        publish_address.push_back(prefix.to_string());
+    }
     const Result<void>& led = node.datapath().sockets_are_led();
     return json{{"ports", std::move(list)},
+                {"held", describe_held(node.datapath().frontends())},
+                {"publish_address", std::move(publish_address)},
                 {"unreachable_from_host", led ? json(nullptr) : json(led.error().message())}};
 }
 

@@ -323,6 +323,12 @@ json describe_published(const Node& node) {
 }
 
 void describe_unreached_ports(const Node& node, json& result) {
+    if (!node.endpoints().config().publish_addresses.empty() && !node.datapath().frontends().has_address_for_all()) {
+        result.push_back(
+            "this host has no address of `services.publish_address`: what is published without an address is reached "
+            "by "
+            "nobody");
+    }
     if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
         result.push_back(
             formatted("published ports are reached from outside alone, not from this host: {}", led.error().message()));

@@ -146,8 +146,7 @@ public:
     [[nodiscard]] Result<void> remove_frontends(std::span<const Frontend> frontends);
     [[nodiscard]] Result<void> end_frontends(std::span<const Frontend> frontends);
     [[nodiscard]] Result<void> end_holds();
-    // Of whichever protocol, at whichever address.
-    [[nodiscard]] std::set<std::uint16_t> published_ports() const { return frontends_.ports(); }
+    [[nodiscard]] const Frontends& frontends() const { return frontends_; }
     // Whether sockets of this host and its containers reach published ports (socket_hooks.h), or why they do not: the
     // ports are published all the same.
     [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }

@@ -377,6 +377,24 @@ std::set<std::uint16_t> Frontends::ports() const {
     return ports;
 }
 
+std::set<Frontends::Held> Frontends::held() const {
+    const std::chrono::nanoseconds now = monotonic_now();
+    std::set<Held> held;
+    for (const auto& [frontend, sources, waits_until] : there_ | std::views::values) {
+        if (waits_until && *waits_until > now) {
+            held.insert({.address = frontend.address,
+                         .port = frontend.port,
+                         .protocol = frontend.protocol,
+                         .left = std::chrono::ceil<std::chrono::seconds>(*waits_until - now)});
+        }
+    }
+    return held;
+}
+
+bool Frontends::has_address_for_all() const {
+    return std::ranges::any_of(own_ | std::views::values, std::identity{});
+}
+
 bool Frontends::has(std::uint8_t protocol) const {
     const auto first = uses_.lower_bound({table_of(protocol), 0});
     return first != uses_.end() && first->first.first == table_of(protocol);

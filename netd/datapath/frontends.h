@@ -66,7 +66,20 @@ public:
     // Removes those that have waited for too long.
     [[nodiscard]] Result<void> end_holds();
     [[nodiscard]] bool empty() const { return there_.empty(); }
+    // Of whichever protocol, at whichever address.
     [[nodiscard]] std::set<std::uint16_t> ports() const;
+    // A port whose container is gone, and which waits for the next one.
+    struct Held {
+        std::optional<IpAddr> address;
+        std::uint16_t port = 0;
+        std::uint8_t protocol = 0;
+        std::chrono::seconds left{};
+        auto operator<=>(const Held&) const = default;
+    };
+    // One of both families once.
+    [[nodiscard]] std::set<Held> held() const;
+    // Whether the host has an address where a port is that is published without one.
+    [[nodiscard]] bool has_address_for_all() const;
     // Whether one of this protocol is there.
     [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Whether one of UDP is at a loopback address.

@@ -134,7 +134,7 @@ Result<std::vector<datapath::EndpointEntry>> KernelPlumbing::entries() {
 }
 
 Result<void> KernelPlumbing::reserve_ports(const std::vector<PublishedPort>& wanted) {
-    std::set<std::uint16_t> ports = datapath_.published_ports();
+    std::set<std::uint16_t> ports = datapath_.frontends().ports();
     std::ranges::transform(wanted, std::inserter(ports, ports.end()), &PublishedPort::port);
     return reserve_ports_(std::move(ports));
 }

@@ -50,6 +50,26 @@ std::string duration(std::uint64_t milliseconds) {
                                 : formatted("{} h {} min", milliseconds / kHour, milliseconds % kHour / kMinute);
 }
 
+// A line each.
+std::string print_held_ports(const json& list) {
+    std::string text;
+    for (const json& held : array_at(list, "held")) {
+        const std::string address = text_at(held, "address");
+        text += formatted("Port {}/{}{} is held for the next container for {} s more.\n", text_at(held, "port"),
+                          text_at(held, "proto"), address == "-" ? "" : formatted(" of {}", address),
+                          text_at(held, "seconds_left"));
+    }
+    return text;
+}
+
+std::string print_publish_address(const json& list) {
+    const std::string addresses = join(array_at(list, "publish_address"), [](const json& prefix) {
+        return prefix.is_string() ? prefix.get<std::string>() : "-";
+    });
+    return addresses.empty() ? ""
+                             : formatted("\"any\" is what the host has of services.publish_address: {}\n", addresses);
+}
+
 }  // namespace
 
 std::string print_endpoints(const json& list) {
@@ -129,10 +149,11 @@ std::string print_ports(const json& list) {
                    hold == "0" ? "-" : hold + " s", allowed.empty() ? "everybody" : allowed});
     }
     if (table.empty()) {
-        return "No port is published.\n";
+        return "No port is published.\n" + print_held_ports(list);
     }
     const std::string unled = text_at(list, "unreachable_from_host");
-    return table.to_string() + "The host's firewall does not see what comes to these ports.\n" +
+    return table.to_string() + print_publish_address(list) + print_held_ports(list) +
+           "The host's firewall does not see what comes to these ports.\n" +
            (unled == "-" ? "" : formatted("This host itself and containers do not reach them: {}\n", unled));
 }
 

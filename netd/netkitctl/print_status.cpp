@@ -79,7 +79,6 @@ std::string overview(const json& status) {
     table.add({"Masquerading", masquerading(status)});
     table.add({"Name servers", name_servers(status)});
     table.add({"Published", published(status)});
-    table.add({"Services", text_at(status, "services")});
     table.add({"BIG TCP", big_tcp(status)});
     table.add({"Endpoints", text_at(status, "endpoints")});
     return table.to_string();

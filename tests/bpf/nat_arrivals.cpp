@@ -51,8 +51,8 @@ NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conv
     c.container = published.container;
     c.port = published.container_port;
     make_room_for_arrival(outside(c, published.port));
-    if (const auto former = target(c, published.port)) {
-        forget(*former);  // who had the port before it was published: its other end begins anew
+    if (target(c, published.port)) {
+        return {.drop = "port-clash"};  // the container itself had begun one with the port, before it was published
     }
     const State* known = find(c);
     if (is_full(c, known == nullptr ? 2 : 1)) {
@@ -89,7 +89,10 @@ void NatModel::begin_arrival(const Conversation& conversation, std::uint16_t por
 bool NatModel::has_lost_its_port(const Conversation& conversation) const {
     const State& state = *find(conversation);
     const PublishedPort* published = published_.at(conversation.protocol, conversation.is_ipv6(), state.port);
-    return state.is_inbound && (state.stale || published == nullptr || published->container != conversation.container);
+    if (published == nullptr) {
+        return state.is_inbound;
+    }
+    return state.stale || published->container != conversation.container;
 }
 
 void NatModel::note_client_sent(const Conversation& conversation, const Sent& sent) {

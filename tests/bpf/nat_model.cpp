@@ -138,6 +138,10 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
         leave_over(conversation);
         known = nullptr;
     }
+    if (known != nullptr && !known->is_inbound && has_lost_its_port(conversation)) {
+        forget(conversation);
+        known = nullptr;
+    }
     if (known == nullptr && (sent.rst || is_of_a_lost_arrival(conversation, sent))) {
         return expect_drop(seen, "no-flow");
     }
@@ -443,7 +447,7 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
         return expect_drop(seen, sent.untranslatable);
     }
     const State* known = find(c);
-    if (known == nullptr || known->stale) {
+    if (known == nullptr || known->stale || (!known->is_inbound && has_lost_its_port(c))) {
         return expect_drop(seen, "no-flow");
     }
     if (seen.verdict != Verdict::redirect) {

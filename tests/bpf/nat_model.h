@@ -189,7 +189,8 @@ private:
     [[nodiscard]] Arrival arrive_at(const PublishedPort& published, const Conversation& conversation, const Sent& sent);
     void begin_arrival(const Conversation& conversation, std::uint16_t port, const Sent& sent);
     void make_room_for_arrival(const Outside& latest);
-    // Whether it was begun from outside, and its port leads to its container no more.
+    // Whether its port is its container's no more: it was begun from outside by what was published, or another one
+    // publishes it by now.
     [[nodiscard]] bool has_lost_its_port(const Conversation& conversation) const;
     // A packet of a conversation that was begun from outside.
     void note_client_sent(const Conversation& conversation, const Sent& sent);

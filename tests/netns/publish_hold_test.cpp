@@ -36,6 +36,7 @@ TEST_P(PublishTest, WithHoldAClientWaitsForTheContainerToStartAgain) {
     auto asked = std::async(std::launch::async, [&] { return is_echoed(outside(), net.host); });
     ASSERT_TRUE(eventually([&] { return counted("held") > 0; }));
     EXPECT_EQ(bind_error(node(), echo_at(net.host), SOCK_STREAM), EADDRINUSE);
+    EXPECT_EQ(call({.operation = ipc::Operation::port_list})->at("held").at(0).at("port"), 7);
     EXPECT_FALSE(is_echoed(node(), net.host)) << "there is nobody to lead it to";
     const ContainerProcess again;
     const auto reply = publish(again, "web", "7:7;hold=60");

@@ -21,6 +21,9 @@
 namespace netkitd::test {
 namespace {
 
+using testing::Contains;
+using testing::HasSubstr;
+
 INSTANTIATE_TEST_SUITE_P(Family, PublishTest, testing::Values(kV4, kV6),
                          [](const auto& family) { return family.param.name; });
 
@@ -236,6 +239,12 @@ TEST_P(PublishTest, AllAddressesMeansThoseThatTheConfigurationSays) {
     configure("{}");
     EXPECT_TRUE(eventually([&] { return connects(outside(), echo_at(net.host)); }));
     EXPECT_TRUE(connects(node(), echo_at(net.loopback)));
+}
+
+TEST_P(PublishTest, AConfiguredAddressThatTheHostLacksIsNamed) {
+    configure(R"({"services": {"publish_address": ["203.0.113.99"]}})");
+    EXPECT_TRUE(
+        eventually([&] { return testing::Matches(Contains(HasSubstr("`services.publish_address`")))(degraded()); }));
 }
 
 TEST_P(PublishTest, AtAnAddressThatTheHostHasNoMoreNothingIsPublished) {

@@ -86,7 +86,6 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                   "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
                   "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
                   "Published     3 ports; connections and unconnected datagrams of this host run programs for that\n"
-                  "Services      not available\n"
                   "BIG TCP       off: the uplink eth0 is small\n"
                   "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
@@ -270,7 +269,15 @@ TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
     list["unreachable_from_host"] = "no cgroup2 file system is mounted";
     EXPECT_THAT(print_ports(list),
                 HasSubstr("This host itself and containers do not reach them: no cgroup2 file system is mounted\n"));
-    EXPECT_EQ(print_ports({{"ports", json::array()}}), "No port is published.\n");
+    const json held = {{{"address", nullptr}, {"port", 8080}, {"proto", "tcp"}, {"seconds_left", 12}},
+                       {{"address", "192.0.2.1"}, {"port", 443}, {"proto", "tcp"}, {"seconds_left", 7}}};
+    EXPECT_EQ(print_ports({{"ports", json::array()}, {"held", held}}),
+              "No port is published.\n"
+              "Port 8080/tcp is held for the next container for 12 s more.\n"
+              "Port 443/tcp of 192.0.2.1 is held for the next container for 7 s more.\n");
+    list["publish_address"] = {"192.0.2.1/32", "2001:db8::/64"};
+    EXPECT_THAT(print_ports(list),
+                HasSubstr("\"any\" is what the host has of services.publish_address: 192.0.2.1/32, 2001:db8::/64\n"));
 }
 
 TEST(PrintFlushed, SaysHowMany) {

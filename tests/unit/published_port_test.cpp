@@ -67,15 +67,15 @@ TEST(PublishedPort, OnePortMayBeSeveralOfDifferentAddressesOrProtocols) {
 TEST(PublishedPort, WhatIsWrongIsNamed) {
     constexpr const char* kForm = "it is not like 8080:80/tcp";
     const std::pair<const char*, const char*> refused[] = {
-        {"", kForm},
+        {"", "nothing stands there"},
         {"80", kForm},
         {"80:", kForm},
         {":80", kForm},
         {"0:80", kForm},
         {"80:0", kForm},
         {"65536:80", kForm},
-        {"80:80,", kForm},
-        {" 80:80", kForm},
+        {"80:80,", "nothing stands there"},
+        {"80:80, 81:81", "no space belongs"},
         {"+80:80", kForm},
         {"90-80:90-80", kForm},
         {"80-81-82:1-3", kForm},

@@ -148,12 +148,15 @@ static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family
 	return bpf_redirect_peer(to.ifindex, 0);
 }
 
+// nk_port_may_be_ours(), which copies the address for a published port alone.
 static __always_inline bool nk_plain_may_be_ours(enum nk_family family, const struct nk_plain *p)
 {
 	struct nk_addr daddr;
 
-	if (nk_in_pool(p->dport) || !nk_is_published(p->proto, p->dport))
-		return nk_in_pool(p->dport);
+	if (nk_in_pool(p->dport))
+		return true;
+	if (!nk_is_published(p->proto, p->dport))
+		return false;
 	daddr = nk_copy_plain_addr(p->ip, family, NK_DESTINATION);
 	return nk_may_be_published_at(&daddr, p->proto, p->dport);
 }
