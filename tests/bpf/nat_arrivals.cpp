@@ -123,7 +123,8 @@ void NatModel::note_container_sent(const Conversation& conversation, const Sent&
 
 void NatModel::take_up(const Conversation& conversation) {
     State& state = conversations_.at(conversation);
-    if (state.is_arriving && !is_refused(conversation)) {
+    // Without connections, who seems to come again may have forged it: those get half of the share.
+    if (state.is_arriving && !is_refused(conversation, conversation.protocol == IPPROTO_TCP ? 1 : 2)) {
         state.is_arriving = false;
         counts_[conversation.container]++;
     }

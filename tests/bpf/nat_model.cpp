@@ -222,9 +222,9 @@ std::string NatModel::later_in(const Conversation& conversation, const Sent& sen
     return compare_translated(Packet(sent.packet).to(first->second.address, 0).ttl(one_less(sent.ttl)), sent, seen);
 }
 
-bool NatModel::is_refused(const Conversation& conversation) const {
+bool NatModel::is_refused(const Conversation& conversation, std::size_t places) const {
     const auto found = counts_.find(conversation.container);
-    const std::size_t own = found == counts_.end() ? 0 : found->second;
+    const std::size_t own = found == counts_.end() ? 0 : found->second * places;
     const std::size_t all = entries(conversation) / 2;
     return own >= options_.share &&
            (all >= options_.common || own - options_.share >= NK_FLOW_GREED * (options_.common - all));
@@ -447,7 +447,7 @@ std::string NatModel::error_out(const Conversation& c, const SentError& error, c
         return expect_drop(seen, sent.untranslatable);
     }
     const State* known = find(c);
-    if (known == nullptr || known->stale || (!known->is_inbound && has_lost_its_port(c))) {
+    if (known == nullptr || known->stale) {
         return expect_drop(seen, "no-flow");
     }
     if (seen.verdict != Verdict::redirect) {

@@ -167,7 +167,8 @@ private:
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                                const Seen& seen) const;
     // Whether the container has so many conversations that it gets no new one.
-    [[nodiscard]] bool is_refused(const Conversation& conversation) const;
+    // `places`: what each of its conversations counts for.
+    [[nodiscard]] bool is_refused(const Conversation& conversation, std::size_t places = 1) const;
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_port(const Conversation& conversation, std::uint16_t port) const;

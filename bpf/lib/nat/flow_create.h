@@ -159,7 +159,7 @@ static __noinline int nk_check_published(struct __sk_buff *skb, struct nk_masque
 	    .addr = m->key.saddr, .port = m->key.sport, .proto = m->key.proto, .family = m->family};
 	const struct nk_service_key *frontend = bpf_map_lookup_elem(&published_as, &own);
 
-	if (!frontend || (m->key.proto == IPPROTO_TCP && nk_is_beginning(m->tcp_flags)))
+	if (!frontend || nk_is_beginning(m->tcp_flags))
 		return NK_OK;
 	if (m->key.proto != IPPROTO_UDP && !nk_is_of_connection(skb, m))
 		return NK_DROP_NO_FLOW;
