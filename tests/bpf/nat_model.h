@@ -166,8 +166,7 @@ private:
     // Nothing if it was delivered, as it should be.
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                                const Seen& seen) const;
-    // Whether the container has so many conversations that it gets no new one.
-    // `places`: what each of its conversations counts for.
+    // Whether the container has so many conversations that it gets no new one. `places`: what each of them counts for.
     [[nodiscard]] bool is_refused(const Conversation& conversation, std::size_t places = 1) const;
     [[nodiscard]] std::string judge_refusal(const Conversation& conversation, const Seen& seen) const;
     [[nodiscard]] std::string judge_refused_port(const Conversation& conversation, const Seen& seen) const;

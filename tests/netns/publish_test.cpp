@@ -94,10 +94,10 @@ TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
     EXPECT_EQ(
         list->dump(),
         formatted(
-            R"({{"ports":[{{"address":null,"allowed":[],"connections":1,"container":"web",)"
+            R"({{"held":[],"ports":[{{"address":null,"allowed":[],"connections":1,"container":"web",)"
             R"("container_port":7,"endpoint":1,"hold_seconds":0,"port":7,"proto":"udp"}},{{"address":null,"allowed":["{}/{}"],)"
             R"("connections":0,"container":"web","container_port":7,"endpoint":1,"hold_seconds":0,"port":9,"proto":"tcp"}}],)"
-            R"("unreachable_from_host":null}})",
+            R"("publish_address":[],"unreachable_from_host":null}})",
             net.client, single));
     EXPECT_EQ(
         status()["published"].dump(),
