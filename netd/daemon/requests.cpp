@@ -115,7 +115,7 @@ Result<const Endpoint*> find_endpoint(const Node& node, const std::string& text)
     const Endpoint* found = nullptr;
     if (const auto number = parse_number<std::uint32_t>(text)) {
         const auto endpoint = endpoints.find(*number);
-        found = endpoint == endpoints.end() ? NK_TRY(find_by_beginning(endpoints, text)) : &endpoint->second;
+        found = endpoint == endpoints.end() ? nullptr : &endpoint->second;
     } else if (const auto address = IpAddr::parse(text)) {
         found = find_by_address(endpoints, *address);
     } else {

@@ -325,9 +325,7 @@ json describe_published(const Node& node) {
 void describe_unreached_ports(const Node& node, json& result) {
     if (!node.endpoints().config().publish_addresses.empty() && !node.datapath().frontends().has_address_for_all()) {
         result.push_back(
-            "this host has no address of `services.publish_address`: what is published without an address is reached "
-            "by "
-            "nobody");
+            "this host has no address of `services.publish_address`: nobody reaches what is published without one");
     }
     if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
         result.push_back(

@@ -377,15 +377,19 @@ std::set<std::uint16_t> Frontends::ports() const {
     return ports;
 }
 
-std::set<Frontends::Held> Frontends::held() const {
+std::vector<Frontends::Held> Frontends::held() const {
     const std::chrono::nanoseconds now = monotonic_now();
-    std::set<Held> held;
+    std::vector<Held> held;
     for (const auto& [frontend, sources, waits_until] : there_ | std::views::values) {
-        if (waits_until && *waits_until > now) {
-            held.insert({.address = frontend.address,
-                         .port = frontend.port,
-                         .protocol = frontend.protocol,
-                         .left = std::chrono::ceil<std::chrono::seconds>(*waits_until - now)});
+        const auto is_it = [&frontend](const Held& other) {
+            return other.address == frontend.address && other.port == frontend.port &&
+                   other.protocol == frontend.protocol;
+        };
+        if (waits_until && *waits_until > now && std::ranges::none_of(held, is_it)) {
+            held.push_back({.address = frontend.address,
+                            .port = frontend.port,
+                            .protocol = frontend.protocol,
+                            .left = std::chrono::ceil<std::chrono::seconds>(*waits_until - now)});
         }
     }
     return held;

@@ -74,10 +74,9 @@ public:
         std::uint16_t port = 0;
         std::uint8_t protocol = 0;
         std::chrono::seconds left{};
-        auto operator<=>(const Held&) const = default;
     };
     // One of both families once.
-    [[nodiscard]] std::set<Held> held() const;
+    [[nodiscard]] std::vector<Held> held() const;
     // Whether the host has an address where a port is that is published without one.
     [[nodiscard]] bool has_address_for_all() const;
     // Whether one of this protocol is there.

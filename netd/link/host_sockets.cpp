@@ -71,7 +71,7 @@ Result<std::vector<HostSocket>> host_sockets(std::uint8_t protocol) {
         inet_diag_req_v2 wanted{};
         wanted.sdiag_family = static_cast<__u8>(family);
         wanted.sdiag_protocol = protocol;
-        // TCP's that are bound alone (TCP_CLOSE) are not listed; a datagram socket that is not connected is.
+        // TCP's that are only bound are among them since Linux 6.8 (TCP_BOUND_INACTIVE, net/ipv4/inet_diag.c).
         wanted.idiag_states = ~0U;
         request.put_struct(wanted);
         NK_TRY(diag.query(request, [&](const nlmsghdr& message) {

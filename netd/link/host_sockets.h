@@ -19,8 +19,8 @@ struct HostSocket {
     [[nodiscard]] bool is_wildcard() const;
 };
 
-// TCP's that listen or are connected, UDP's; without those that no program has any more, of which the kernel says the
-// last to the other end. Of other protocols nothing is known. In the calling thread's netns.
+// TCP's and UDP's that are bound, listen or are connected; without those that no program has any more, of which the
+// kernel says the last to the other end. Of other protocols nothing is known. In the calling thread's netns.
 [[nodiscard]] Result<std::vector<HostSocket>> host_sockets(std::uint8_t protocol);
 // "dnsmasq, pid 812"; "somebody" where that can't be found out. Reads all of /proc: for a message.
 [[nodiscard]] std::string holder_of(std::uint32_t inode);

@@ -1,7 +1,9 @@
 #include "node/port_pool.h"
 
 #include <algorithm>
+#include <iterator>
 #include <ranges>
+#include <utility>
 
 #include "base/format.h"
 #include "base/join.h"
@@ -63,18 +65,11 @@ Result<PortRange> parse_port_range(std::string_view text) {
     return PortRange{.first = *first, .last = *last};
 }
 
-}  // namespace
-
-Result<PortRanges> parse_port_ranges(std::string_view text) {
-    PortRanges parsed;
-    for (const auto part : std::views::split(text, ',')) {
-        if (!part.empty()) {
-            parsed.push_back(NK_TRY(parse_port_range(std::string_view(part))));
-        }
-    }
-    std::ranges::sort(parsed, {}, &PortRange::first);
+// As few as there can be.
+PortRanges merged(PortRanges all) {
+    std::ranges::sort(all, {}, &PortRange::first);
     PortRanges ranges;
-    for (const PortRange& next : parsed) {
+    for (const PortRange& next : all) {
         if (!ranges.empty() && next.first <= ranges.back().last + 1U) {
             ranges.back().last = std::max(ranges.back().last, next.last);
         } else {
@@ -84,18 +79,26 @@ Result<PortRanges> parse_port_ranges(std::string_view text) {
     return ranges;
 }
 
-std::string port_ranges_text(std::set<std::uint16_t> ports, const PortRange& more) {
-    for (unsigned port = more.first; port <= more.last; ++port) {
-        ports.insert(ports.end(), static_cast<std::uint16_t>(port));
+}  // namespace
+
+Result<PortRanges> parse_port_ranges(std::string_view text) {
+    PortRanges parsed;
+    for (const auto part : std::views::split(text, ',')) {
+        if (!part.empty()) {
+            parsed.push_back(NK_TRY(parse_port_range(std::string_view(part))));
+        }
     }
-    const auto follows = [](unsigned one, unsigned next) { return one + 1 == next; };
-    std::vector<std::string> ranges;
-    for (const auto range : ports | std::views::chunk_by(follows)) {
-        const std::uint16_t first = *range.begin();
-        const std::uint16_t last = *std::ranges::prev(range.end());
-        ranges.push_back(first == last ? formatted("{}", first) : formatted("{}-{}", first, last));
-    }
-    return join(ranges, std::identity{}, ",");
+    return merged(std::move(parsed));
+}
+
+std::string port_ranges_text(const std::set<std::uint16_t>& ports, const PortRange& more) {
+    PortRanges all{more};
+    std::ranges::transform(ports, std::back_inserter(all),
+                           [](std::uint16_t port) { return PortRange{.first = port, .last = port}; });
+    const auto text_of = [](const PortRange& range) {
+        return range.first == range.last ? formatted("{}", range.first) : formatted("{}-{}", range.first, range.last);
+    };
+    return join(merged(std::move(all)), text_of, ",");
 }
 
 Result<void> check_published_ports(const std::set<std::uint16_t>& published, const PortRange& pool,

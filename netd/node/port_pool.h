@@ -20,7 +20,7 @@ using PortRanges = std::vector<PortRange>;
 // "1000,2000-3000", as of net.ipv4.ip_local_reserved_ports.
 [[nodiscard]] Result<PortRanges> parse_port_ranges(std::string_view text);
 // The inverse, of all of them.
-[[nodiscard]] std::string port_ranges_text(std::set<std::uint16_t> ports, const PortRange& more);
+[[nodiscard]] std::string port_ranges_text(const std::set<std::uint16_t>& ports, const PortRange& more);
 
 struct HostPorts {
     PortRange ephemeral;  // net.ipv4.ip_local_port_range
