@@ -277,6 +277,7 @@ Result<void> Frontends::write(const Placed& placed) {
 }
 
 Result<void> Frontends::give_back(const Placed& placed) {
+    waiting_ -= placed.waits_until ? 1U : 0U;
     Result<void> result = placed.waits_until ? Result<void>() : leave_backend(placed.frontend);
     keep_first(result, sources_.leave(placed.sources));
     return result;
@@ -328,6 +329,7 @@ Result<void> Frontends::end_one(const Frontend& frontend) {
     }
     Placed& placed = there_.at(key_in_table(frontend));
     placed.waits_until = monotonic_now() + frontend.hold;
+    ++waiting_;
     Result<void> written = write_frontend(placed);
     keep_first(written, leave_backend(frontend));
     return written;

@@ -63,6 +63,7 @@ public:
     [[nodiscard]] Result<void> remove(std::span<const Frontend> frontends);
     // remove(), as their container is gone: but those with `hold` wait for the next one, for that time.
     [[nodiscard]] Result<void> end(std::span<const Frontend> frontends);
+    [[nodiscard]] bool any_waits() const { return waiting_ > 0; }
     // Removes those that have waited for too long.
     [[nodiscard]] Result<void> end_holds();
     [[nodiscard]] bool empty() const { return there_.empty(); }
@@ -130,6 +131,7 @@ private:
     std::map<IpAddr, bool> own_;                                                  // whether it is for all
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
+    std::uint32_t waiting_ = 0;                                                   // for a container
     std::uint32_t loopback_datagrams_ = 0;  // how many of UDP are at a loopback address
     // By which frontends a container's port is known, the first one in `published_as`.
     std::map<Backend, std::vector<Face>> backends_;

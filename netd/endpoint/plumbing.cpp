@@ -162,6 +162,9 @@ Result<void> KernelPlumbing::end_frontends(const std::vector<datapath::Frontend>
 }
 
 Result<void> KernelPlumbing::end_holds() {
+    if (!datapath_.frontends().any_waits()) {
+        return {};
+    }
     Result<void> ended = datapath_.end_holds();
     keep_first(ended, reserve_ports({}));
     return ended;
