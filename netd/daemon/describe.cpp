@@ -9,6 +9,16 @@ namespace {
 
 using nlohmann::json;
 
+// Of addresses, or of prefixes.
+template <typename Item>
+json texts_of(const std::vector<Item>& list) {
+    json texts = json::array();
+    for (const Item& item : list) {
+        texts.push_back(item.to_string());
+    }
+    return texts;
+}
+
 json optional_address(const std::optional<IpAddr>& address) {
     return address ? json(address->to_string()) : json(nullptr);
 }
@@ -32,25 +42,21 @@ std::string describe_time(std::chrono::system_clock::time_point time) {
 }
 
 json describe_addresses(const std::vector<IpAddr>& list) {
-    json result = json::array();
-    for (const IpAddr& address : list) {
-        result.push_back(address.to_string());
-    }
-    return result;
+    return texts_of(list);
+}
+
+json describe_prefixes(const std::vector<IpPrefix>& list) {
+    return texts_of(list);
 }
 
 json describe_port(const PublishedPort& port, const EndpointRecord& record, std::uint64_t connections) {
-    json allowed = json::array();
-    for (const IpPrefix& prefix : port.allowed) {
-        allowed.push_back(prefix.to_string());
-    }
     return {{"address", optional_address(port.address)},
             {"port", port.port},
             {"proto", protocol_name(port.protocol)},
             {"container_port", port.container_port},
             {"container", record.members.empty() ? "" : record.members.front().container_id},
             {"endpoint", record.id},
-            {"allowed", std::move(allowed)},
+            {"allowed", describe_prefixes(port.allowed)},
             {"hold_seconds", port.hold.count()},
             {"connections", connections}};
 }

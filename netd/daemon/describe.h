@@ -16,6 +16,7 @@
 namespace netkitd {
 
 [[nodiscard]] nlohmann::json describe_addresses(const std::vector<IpAddr>& list);
+[[nodiscard]] nlohmann::json describe_prefixes(const std::vector<IpPrefix>& list);
 [[nodiscard]] nlohmann::json describe_endpoint(const Endpoint& endpoint);
 // With what `endpoint show` adds.
 [[nodiscard]] nlohmann::json describe_endpoint_fully(const Endpoint& endpoint,

@@ -233,14 +233,10 @@ Result<json> list_ports(const Node& node) {
             list.push_back(describe_port(port, endpoint.record, connections.at(port, id)));
         }
     }
-    json publish_address = json::array();
-    for (const IpPrefix& prefix : node.endpoints().config().publish_addresses) {
-        publish_address.push_back(prefix.to_string());
-    }
     const Result<void>& led = node.datapath().sockets_are_led();
     return json{{"ports", std::move(list)},
                 {"held", describe_held(node.datapath().frontends())},
-                {"publish_address", std::move(publish_address)},
+                {"publish_address", describe_prefixes(node.endpoints().config().publish_addresses)},
                 {"unreachable_from_host", led ? json(nullptr) : json(led.error().message())}};
 }
 

@@ -149,25 +149,21 @@ Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>
     return datapath_.put_frontends(found);
 }
 
+Result<void> KernelPlumbing::free_ports_after(Result<void> removal) {
+    keep_first(removal, reserve_ports({}));
+    return removal;
+}
+
 Result<void> KernelPlumbing::remove_frontends(const std::vector<datapath::Frontend>& frontends) {
-    Result<void> removed = datapath_.remove_frontends(frontends);
-    keep_first(removed, reserve_ports({}));
-    return removed;
+    return free_ports_after(datapath_.remove_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_frontends(const std::vector<datapath::Frontend>& frontends) {
-    Result<void> ended = datapath_.end_frontends(frontends);
-    keep_first(ended, reserve_ports({}));
-    return ended;
+    return free_ports_after(datapath_.end_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_holds() {
-    if (!datapath_.frontends().any_waits()) {
-        return {};
-    }
-    Result<void> ended = datapath_.end_holds();
-    keep_first(ended, reserve_ports({}));
-    return ended;
+    return datapath_.frontends().any_waits() ? free_ports_after(datapath_.end_holds()) : Result<void>();
 }
 
 Result<std::vector<IpAddr>> KernelPlumbing::own_addresses() {

@@ -166,6 +166,8 @@ public:
 
 private:
     [[nodiscard]] static Result<ContainerNetns> enter_any(int netns_fd);
+    // What is published no more is the host's again.
+    [[nodiscard]] Result<void> free_ports_after(Result<void> removal);
     [[nodiscard]] Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex, std::uint32_t process);
 
     link::Netlink& host_;

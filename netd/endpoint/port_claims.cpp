@@ -6,6 +6,7 @@
 
 #include "base/format.h"
 #include "base/ip_protocol.h"
+#include "config/own_addresses.h"
 #include "link/host_sockets.h"
 
 namespace netkitd {
@@ -30,13 +31,11 @@ Result<void> check_containers(const std::vector<PublishedPort>& wanted, const En
     return {};
 }
 
-// The gateways are the host's for its containers alone.
 Result<void> check_address(const PublishedPort& port, const std::vector<IpAddr>& own, const Config& config) {
     if (!std::ranges::contains(own, *port.address)) {
         return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(), port.address->to_string());
     }
-    const auto is_gateway = [&](const IpPrefix& prefix) { return gateway_of(prefix) == *port.address; };
-    if (std::ranges::any_of(config.prefixes(), is_gateway)) {
+    if (is_gateway(config, *port.address)) {
         return fail(ErrorKind::refused,
                     "{}: {} is the gateway of a network of containers, and no published port's address: publish by "
                     "another one, or by none for all",
@@ -66,9 +65,7 @@ bool takes(const link::HostSocket& socket, const PublishedPort& port, const Conf
     if (port.address) {
         return socket.takes(*port.address);
     }
-    return config.publish_addresses.empty() || socket.is_wildcard() ||
-           std::ranges::any_of(config.publish_addresses,
-                               [&](const IpPrefix& prefix) { return prefix.contains(socket.address); });
+    return config.publish_addresses.empty() || socket.is_wildcard() || is_publish_address(config, socket.address);
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <ranges>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -142,6 +144,15 @@ std::string some_names(const std::vector<link::Uplink>& uplinks) {
     return uplinks.size() > kMost ? formatted("{} and {} others", names, uplinks.size() - kMost) : names;
 }
 
+// Those of this hook that may drop something.
+std::vector<link::FilterChain> that_filter(const std::vector<link::FilterChain>& chains, link::FilterChain::Hook hook) {
+    std::vector<link::FilterChain> filters;
+    std::ranges::copy_if(chains, std::back_inserter(filters), [&](const link::FilterChain& chain) {
+        return chain.hook == hook && (chain.drops || chain.has_rules);
+    });
+    return filters;
+}
+
 }  // namespace
 
 Finding check_uplinks(const Host& host) {
@@ -200,18 +211,15 @@ Finding check_firewall(const Host& host) {
     if (!chains) {
         return cannot_look(kCheck, chains.error());
     }
-    std::vector<std::string> names;
-    for (const link::FilterChain& chain : *chains) {
-        if (chain.hook == link::FilterChain::Hook::forward && (chain.drops || chain.has_rules)) {
-            names.push_back(chain.name + (chain.drops ? ", policy drop" : ""));
-        }
-    }
-    if (!names.empty()) {
+    if (const auto filters = that_filter(*chains, link::FilterChain::Hook::forward); !filters.empty()) {
+        const auto text_of = [](const link::FilterChain& chain) {
+            return chain.name + (chain.drops ? ", policy drop" : "");
+        };
         return {.check = kCheck,
                 .verdict = Verdict::warn,
                 .text = formatted("the firewall filters what this host forwards ({}): that does not hold for "
                                   "containers, most of whose packets do not come there",
-                                  join(names, {}, "; ")),
+                                  join(filters, text_of, "; ")),
                 .fix = "separate containers by networks (`isolated`), or filter where their packets arrive"};
     }
     return {.check = kCheck, .verdict = Verdict::ok, .text = "nothing is filtered that this host forwards", .fix = ""};
@@ -248,20 +256,15 @@ Finding check_published_ports(const Host& host) {
     if (!chains) {
         return cannot_look(kCheck, chains.error());
     }
-    std::vector<std::string> names;
-    for (const link::FilterChain& chain : *chains) {
-        if (chain.hook == link::FilterChain::Hook::input && (chain.drops || chain.has_rules)) {
-            names.push_back(chain.name);
-        }
-    }
-    if (open == 0 || names.empty()) {
+    const auto filters = that_filter(*chains, link::FilterChain::Hook::input);
+    if (open == 0 || filters.empty()) {
         return {.check = kCheck, .verdict = Verdict::ok, .text = "none passes by a firewall of this host's", .fix = ""};
     }
     return {.check = kCheck,
             .verdict = Verdict::warn,
             .text = formatted("{} of them {} open to everybody outside, whatever the firewall ({}) says of what comes "
                               "to this host: it does not see that",
-                              open, open == 1 ? "is" : "are", join(names, {}, "; ")),
+                              open, open == 1 ? "is" : "are", join(filters, &link::FilterChain::name, "; ")),
             .fix =
                 "say who may come (`;allow=`), or at which addresses (`services.publish_address`); `netkitctl port "
                 "list` has them"};

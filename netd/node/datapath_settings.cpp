@@ -7,6 +7,7 @@
 #include "base/format.h"
 #include "base/log.h"
 #include "base/parse_number.h"
+#include "config/own_addresses.h"
 #include "link/sysctl.h"
 #include "nat/flows.h"
 #include "nat/ports.h"
@@ -58,22 +59,16 @@ std::map<std::uint32_t, std::uint32_t> flags_of(const std::vector<std::uint32_t>
 
 bool is_for_all(const IpAddr& address, const std::vector<IpAddr>& for_others, const Config& config) {
     if (!config.publish_addresses.empty()) {
-        return std::ranges::any_of(config.publish_addresses,
-                                   [&](const IpPrefix& prefix) { return prefix.contains(address); });
+        return is_publish_address(config, address);
     }
     return address.is_loopback() || std::ranges::binary_search(for_others, address);
 }
 
-// The gateways are the host's for its containers alone.
 std::vector<datapath::OwnAddress> own_addresses(const std::vector<IpAddr>& own, const std::vector<IpAddr>& for_others,
                                                 const Config& config) {
-    const auto is_gateway = [&](const IpAddr& address) {
-        return std::ranges::any_of(config.prefixes(),
-                                   [&](const IpPrefix& prefix) { return gateway_of(prefix) == address; });
-    };
     std::vector<datapath::OwnAddress> result;
     for (const IpAddr& address : own) {
-        if (!is_gateway(address) && result.size() < NK_MAX_OWN_ADDRESSES) {
+        if (!is_gateway(config, address) && result.size() < NK_MAX_OWN_ADDRESSES) {
             result.push_back({.address = address, .for_all = is_for_all(address, for_others, config)});
         }
     }

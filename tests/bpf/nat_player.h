@@ -84,8 +84,7 @@ private:
     // Of the world that is played.
     NatModel model_{{}};
     const World* world_ = nullptr;
-    // If not, when a container takes up datagrams that it has no room for yet depends on the clock
-    // (bpf/lib/nat/fast.h).
+    // Without room, the clock decides when a container takes up datagrams (bpf/lib/nat/fast.h).
     bool has_room_for_all_ = true;
     std::string* trace_ = nullptr;
     std::size_t used_devices_ = 0;

@@ -54,6 +54,16 @@ protected:
         use_program(NEXT_NETKITD);
         ASSERT_TRUE(start());
     }
+    // With a second of it before and after; then it ends.
+    void upgrade_amid(std::vector<std::jthread>& traffic) {
+        std::this_thread::sleep_for(1s);
+        upgrade();
+        std::this_thread::sleep_for(1s);
+        for (auto& thread : traffic) {
+            thread.request_stop();
+        }
+        traffic.clear();
+    }
     [[nodiscard]] std::vector<std::string> maps() const {
         std::vector<std::string> names;
         for (const auto& entry : std::filesystem::directory_iterator(pins() / "maps")) {
@@ -164,13 +174,7 @@ TEST_P(UpgradeFromTest, LosesNothingUnderTraffic) {
     }
     run(stream, containers.front(), datagrams);
     run(connect_anew, containers.back(), connections);
-    std::this_thread::sleep_for(1s);
-    upgrade();
-    std::this_thread::sleep_for(1s);
-    for (auto& thread : traffic) {
-        thread.request_stop();
-    }
-    traffic.clear();
+    upgrade_amid(traffic);
     EXPECT_TRUE(is_done()) << testing::PrintToString(maps());
     for (const Tally& tally : transfers) {
         EXPECT_GT(tally.sent, 10U);
@@ -203,13 +207,7 @@ TEST_F(UpgradeTest, NoConnectionToAPublishedPortIsLost) {
     run(connect_anew, outside(), "198.51.100.1", tallies[1]);
     run(connect_anew, node(), "127.0.0.1", tallies[2]);
     run(connect_anew, other.netns(), "198.51.100.1", tallies[3]);
-    std::this_thread::sleep_for(1s);
-    upgrade();
-    std::this_thread::sleep_for(1s);
-    for (auto& thread : traffic) {
-        thread.request_stop();
-    }
-    traffic.clear();
+    upgrade_amid(traffic);
     for (const Tally& tally : tallies) {
         EXPECT_GT(tally.came_back, 10U);
         EXPECT_EQ(tally.failed, 0U);
