@@ -109,7 +109,14 @@ UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, in
     UniqueFd socket = socket_in(netns, local, type);
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    EXPECT_EQ(::bind(socket.get(), local.get(), local.size), 0) << std::strerror(errno);
+    // The kernel makes an IPv6 address its own a moment after it was added (addrconf_dad_work() in
+    // net/ipv6/addrconf.c).
+    int error = 0;
+    (void)eventually([&] {
+        error = ::bind(socket.get(), local.get(), local.size) == 0 ? 0 : errno;
+        return error != EADDRNOTAVAIL;
+    });
+    EXPECT_EQ(error, 0) << std::strerror(error);
     return socket;
 }
 
