@@ -130,8 +130,9 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
 
-// A reply that the flow is to hear of: the first one, or the first in a while. All the rest of the packet is as usual.
-static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+// A reply that its flow is to hear of: the first one, or the first in a while. All the rest of the packet is as usual.
+static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p,
+					   struct nk_flow *flow)
 {
 	struct nk_delivery to = {.tcp_flags = p->tcp_flags, .family = family};
 	int result;
@@ -140,7 +141,7 @@ static __always_inline int nk_fast_in_anew(struct __sk_buff *skb, enum nk_family
 		to.key = nk_flow_widen(nk_plain_key4(p, NK_FLOW_REVERSE));
 	else
 		to.key = nk_plain_key6(p, NK_FLOW_REVERSE);
-	result = nk_flow_inbound(skb, &to);
+	result = nk_flow_reply(skb, &to, flow);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? TCX_NEXT : NK_LONG_WAY;
 	nk_translate(skb, family, p->proto, nk_summed(skb, nk_plain_l4_offset(family)), p->ip, &p->l4, NK_DESTINATION,
@@ -189,7 +190,7 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 		return NK_LONG_WAY;
 	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || p.tcp_flags & NK_TCP_SYN) {
 		if (!nk_flow_is_hosts(flow))
-			return nk_fast_in_anew(skb, family, &p);
+			return nk_fast_in_anew(skb, family, &p, flow);
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 		return TCX_NEXT;
 	}

@@ -206,20 +206,24 @@ static __always_inline bool nk_flow_is_inbound(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_INBOUND;
 }
 
+// Whether the reverse half `flow`, which was found under `key`, is of a flow that leaves by this device.
+static __noinline bool nk_flow_leaves_by(enum nk_family family, const struct nk_flow6_key *key,
+					 const struct nk_flow *flow, __u32 ifindex)
+{
+	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
+	struct nk_flow *forward = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
+
+	return forward && forward->ifindex == ifindex;
+}
+
 // Whether a packet to the reverse half `flow`, which was found under `key`, may come by the device that it came by: by
 // any, as routers choose the way back; but from an inner bridge comes only what answers what goes there, or each of its
 // containers could answer for anybody.
 static __always_inline bool nk_flow_comes_by(struct __sk_buff *skb, enum nk_family family,
 					     const struct nk_flow6_key *key, const struct nk_flow *flow)
 {
-	struct nk_flow6_key other_key;
-	struct nk_flow *forward;
-
-	if (flow->container_ifindex == skb->ifindex || !nk_is_inner_bridge(skb->ifindex))
-		return true;
-	other_key = nk_flow_other_key(key, flow);
-	forward = nk_flow_other_half(family, key, &other_key, flow->endpoint_id);
-	return forward && forward->ifindex == skb->ifindex;
+	return flow->container_ifindex == skb->ifindex || !nk_is_inner_bridge(skb->ifindex) ||
+	       nk_flow_leaves_by(family, key, flow, skb->ifindex);
 }
 
 // What a flow is, whatever it has seen.

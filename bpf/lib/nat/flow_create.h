@@ -70,6 +70,7 @@ static __always_inline long nk_flow_insert_claim(const struct nk_masquerade *m, 
 	value->addr = m->key.saddr;
 	value->port = m->key.sport;
 	value->ifindex = m->endpoint_ifindex;
+	value->container_ifindex = m->uplink;
 	return nk_flow_insert(m->family, key, value);
 }
 
@@ -92,6 +93,7 @@ static __noinline enum nk_claim nk_flow_claim(struct nk_masquerade *m, const str
 	flow = nk_flow_find(m->family, &key);
 	if (!flow || !nk_flow_is_own(m, flow))
 		return NK_CLAIM_TAKEN;
+	flow->container_ifindex = m->uplink;
 	// Another attempt after one that was refused.
 	if (m->tcp_flags & NK_TCP_SYN) {
 		flow->stamp = 0;
@@ -126,14 +128,14 @@ static __noinline bool nk_flow_is_spent(const struct nk_masquerade *m, const str
 	return other && other->flags & NK_FLOW_FIN;
 }
 
-// Whether some flow has it: what this says of a port that was tried in vain costs a fraction of another flow.
+// Whether another flow has it: what this says of a port that was tried in vain costs a fraction of another flow.
 // `at_home`: the endpoint's own flows that are spent give theirs back, so that whoever has these ports alone can go on.
 static __always_inline bool nk_port_is_taken(const struct nk_masquerade *m, __be16 port, bool at_home)
 {
 	struct nk_flow6_key key = nk_flow_reverse_key(m, &m->addr, port);
 	struct nk_flow *flow = nk_flow_find(m->family, &key);
 
-	if (!flow)
+	if (!flow || nk_flow_is_own(m, flow))
 		return false;
 	if (!at_home || !nk_flow_is_spent(m, &key, flow))
 		return true;
@@ -222,9 +224,10 @@ static __noinline long nk_port_try(__u32 attempt, struct nk_port_search *search)
 
 	m->tries = attempt + 1;
 	m->port = nk_port_candidate(m, &pool, attempt);
-	if (!m->published_port && (nk_is_published(m->key.proto, m->port) ||
-				   (attempt && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
-				   nk_port_of_host(search->skb, m, m->port)))
+	if (!m->published_port &&
+	    (nk_is_published(m->key.proto, m->port) ||
+	     ((attempt || m->is_refused) && nk_port_is_taken(m, m->port, nk_is_home_try(&pool, attempt))) ||
+	     nk_port_of_host(search->skb, m, m->port)))
 		return 0;
 	search->claim = nk_flow_claim(m, &m->addr, m->port, search->may_begin);
 	return search->claim != NK_CLAIM_TAKEN;
@@ -236,17 +239,27 @@ static long nk_port_try_again(__u32 index, struct nk_port_search *search)
 	return nk_port_try(search->m->second + index, search);
 }
 
-// The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it. If
-// not, that half is told which device its answers come by, as a rule.
-static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, __u32 uplink)
+static __noinline bool nk_flow_has_reverse(const struct nk_masquerade *m)
 {
 	struct nk_flow6_key reverse = nk_flow_reverse_key(m, &m->addr, m->port);
 	struct nk_flow *flow = nk_flow_find(m->family, &reverse);
 
-	if (flow && nk_flow_is_own(m, flow)) {
-		flow->container_ifindex = uplink;
+	return flow && nk_flow_is_own(m, flow);
+}
+
+// The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it.
+// `forward` was just inserted. Mostly no flow at all was removed meanwhile; programs of a version before do not say so.
+static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, struct nk_flow *place)
+{
+	// Orders the insertion before what is read next: an atomic operation with a result is a full barrier
+	// (Documentation/atomic_t.txt, "ORDERING"; a program's becomes the same instruction).
+	__u32 flags = __sync_fetch_and_or(&place->flags, 0);
+
+	barrier_var(flags);
+	if (node.marking && *(volatile __u32 *)&flow_removals == m->removals)
 		return true;
-	}
+	if (nk_flow_has_reverse(m))
+		return true;
 	nk_flow_delete(m->family, &m->key);
 	return false;
 }
@@ -269,7 +282,7 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
-		return nk_flow_still_has_port(m, route->fib.ifindex) ? NK_OK : NK_DROP_NO_FLOW;
+		return nk_flow_still_has_port(m, value) ? NK_OK : NK_DROP_NO_FLOW;
 	winner = error == -NK_EEXIST ? nk_flow_find(m->family, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;
@@ -307,8 +320,9 @@ static __always_inline void nk_search_port(struct nk_port_search *search)
 	const struct nk_pool pool = nk_pool();
 	struct nk_masquerade *m = search->m;
 
-	m->wish = nk_port_wish(m);
-	m->second = pool.homes && nk_was_refused(m->wish) ? NK_PORT_TRIES - NK_TRIES_AFTER_REFUSAL : 1;
+	if (!m->is_refused)
+		m->wish = nk_port_wish(m);
+	m->second = pool.homes && m->is_refused ? NK_PORT_TRIES - NK_TRIES_AFTER_REFUSAL : 1;
 	bpf_loop(NK_PORT_TRIES - m->second, nk_port_try_again, search, 0);
 	if (search->claim == NK_CLAIM_TAKEN)
 		nk_note_refusal(m->wish);
@@ -342,7 +356,10 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 	if (nk_keeps_port(m->key.proto) && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
 	m->start = m->now_ns;
+	m->uplink = route->fib.ifindex;
+	m->removals = *(volatile __u32 *)&flow_removals;
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
+	m->is_refused = nk_is_refused(m);
 	counts = nk_flow_counts_of(m->endpoint_id);
 	search.may_begin = nk_flow_may_begin(m->family, counts, 1);
 	if (!nk_port_try(0, &search) && !nk_keeps_port(m->key.proto) && !m->published_port && search.may_begin)

@@ -130,16 +130,11 @@ static __always_inline bool nk_flow_has_port(const struct nk_delivery *to, const
 	return !nk_is_published_by_another(to->family, &key->daddr, key->dport, key->proto, flow->endpoint_id);
 }
 
-// NK_OK with `to` answered, NK_NO_FLOW, NK_HOST_FLOW, or the reason to drop. A reset ends a flow and is no reply: a
-// refused connection is forgotten soon.
-NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
+// What comes in to the reverse half `flow`, which was found under to->key: NK_OK with `to` answered, NK_NO_FLOW,
+// NK_HOST_FLOW, or the reason to drop. A reset ends a flow and is no reply: a refused connection is forgotten soon.
+NK_GLOBAL int nk_flow_reply(struct __sk_buff *skb, struct nk_delivery *to, struct nk_flow *flow)
 {
-	struct nk_flow *flow;
-
-	if (!to)
-		return NK_NO_FLOW;
-	flow = nk_flow_find(to->family, &to->key);
-	if (!flow)
+	if (!to || !flow)
 		return NK_NO_FLOW;
 	if (nk_flow_is_hosts(flow)) {
 		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
@@ -167,4 +162,12 @@ NK_GLOBAL int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
 	if (nk_flow_answered(flow))
 		flow->stamp = nk_stamp();
 	return NK_OK;
+}
+
+// The same for a packet of which nothing is known yet.
+static __always_inline int nk_flow_inbound(struct __sk_buff *skb, struct nk_delivery *to)
+{
+	struct nk_flow *flow = nk_flow_find(to->family, &to->key);
+
+	return flow ? nk_flow_reply(skb, to, flow) : NK_NO_FLOW;
 }

@@ -28,9 +28,12 @@ struct nk_masquerade {
 	__u32 flow_flags; // enum nk_flow_flag, of both halves if it is made
 	// Of the search for a port (flow_create.h); here because the stack has no room for it.
 	__u64 wish;
+	__u32 uplink;	// by which it leaves
+	__u32 removals; // flow_removals, before it began
 	__u32 start;
 	__u32 second; // try, after the first
 	__u32 tries;
+	bool is_refused; // `wish`, at this tick
 };
 
 // Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.

@@ -36,17 +36,27 @@ static __always_inline __u64 *nk_port_refusal(__u64 wish)
 	return bpf_map_lookup_elem(&port_refusals, &slot);
 }
 
-static __always_inline bool nk_was_refused(__u64 wish)
-{
-	const __u64 *refused = nk_port_refusal(wish);
+// Of the last refusal: mostly there was none at this tick, and nothing has to be looked for.
+__u32 port_refused_stamp;
 
-	return refused && *refused == wish;
+// Whether a search for what this packet wants was in vain at this tick; then m->wish is set.
+static __always_inline bool nk_is_refused(struct nk_masquerade *m)
+{
+	const __u64 *refused;
+
+	if (*(volatile __u32 *)&port_refused_stamp != nk_stamp())
+		return false;
+	m->wish = nk_port_wish(m);
+	refused = nk_port_refusal(m->wish);
+	return refused && *refused == m->wish;
 }
 
 static __always_inline void nk_note_refusal(__u64 wish)
 {
 	__u64 *refused = nk_port_refusal(wish);
 
-	if (refused)
-		*refused = wish;
+	if (!refused)
+		return;
+	*refused = wish;
+	port_refused_stamp = nk_stamp();
 }
