@@ -86,6 +86,7 @@ protected:
         BothFamiliesTest::SetUp();
         pin_to_cpu(0);  // each has a memory of its own
         NetnsTest::node().run("ip addr add 203.0.113.9/24 dev eth0; ip addr add 2001:db8:113::9/64 dev eth0 nodad");
+        NetnsTest::node().await_address("2001:db8:113::9");
         prefer(net.node);
     }
 

@@ -149,6 +149,7 @@ protected:
         NetnsTest::node().run(
             "ip addr add 203.0.113.9/24 dev eth0; ip addr add 2001:db8:113::9/64 dev eth0 nodad;"
             "echo 1 > /proc/sys/net/ipv4/conf/eth0/promote_secondaries");
+        NetnsTest::node().await_address("2001:db8:113::9");
     }
     void prefer_other_address() {
         NetnsTest::node().run(

@@ -34,6 +34,7 @@ protected:
             "ip addr add 203.0.114.2/24 dev eth1; ip addr add 2001:db8:114::2/64 dev eth1 nodad;"
             "ip neigh add 203.0.114.1 lladdr 02:00:00:00:00:01 dev eth1 nud permanent;"
             "ip neigh add 2001:db8:114::1 lladdr 02:00:00:00:00:01 dev eth1 nud permanent");
+        NetnsTest::node().await_address("2001:db8:114::2");
         lead_to({"eth0", "eth1"});
         // By the addresses both would go the same way, so one of them began when there was another one.
         insert(kByEth0, "eth0");

@@ -88,6 +88,10 @@ std::string NetworkNamespace::run(const std::string& command) const {
     return std::move(result.output);
 }
 
+void NetworkNamespace::await_address(const std::string& address) const {
+    run(formatted("until ip -6 route get {} | grep -q ^local; do sleep 0.001; done", address));
+}
+
 bool NetworkNamespace::succeeds(const std::string& command) const {
     return run_shell_in(*this, command).succeeded;
 }

@@ -36,6 +36,9 @@ public:
     // Runs a shell command inside; its output, standard error included. A failing command fails the test.
     // NOLINTNEXTLINE(modernize-use-nodiscard): most commands are run for what they do.
     std::string run(const std::string& command) const;
+    // Until this IPv6 address is its own: that is a moment after it was added (addrconf_dad_work() in
+    // net/ipv6/addrconf.c).
+    void await_address(const std::string& address) const;
     // Whether the shell command succeeds inside.
     [[nodiscard]] bool succeeds(const std::string& command) const;
     // Whether a ping to the address, one packet, is answered: waited for long, since the machine may be busy. `from`:

@@ -109,8 +109,7 @@ UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, in
     UniqueFd socket = socket_in(netns, local, type);
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    // The kernel makes an IPv6 address its own a moment after it was added (addrconf_dad_work() in
-    // net/ipv6/addrconf.c).
+    // An IPv6 address that was just added is its own a moment later (NetworkNamespace::await_address).
     int error = 0;
     (void)eventually([&] {
         error = ::bind(socket.get(), local.get(), local.size) == 0 ? 0 : errno;
