@@ -125,11 +125,8 @@ void configure(nk_node& node, const TestNode::Options& options) {
 }
 
 Result<void> set_up_network(const NetworkNamespace& home) {
-    // The kernel makes an IPv6 address its own a moment later (addrconf_dad_work() in net/ipv6/addrconf.c).
-    home.run(
-        formatted("ip -batch - <<'EOF'\n{}{}EOF\n"
-                  "until ip -6 route get 2001:db8:113::2 | grep -q ^local; do sleep 0.001; done",
-                  kDevices + 1, kSpecialRoutes + 1));
+    home.run(formatted("ip -batch - <<'EOF'\n{}{}EOF\n", kDevices + 1, kSpecialRoutes + 1));
+    home.await_address("2001:db8:113::2");
     NK_TRY(link::write_sysctl("ipv4/conf/netkitd0/forwarding", "1"));
     return link::write_sysctl("ipv6/conf/netkitd0/forwarding", "1");
 }
@@ -228,14 +225,28 @@ std::uint64_t sip_hash(std::uint64_t key0, std::uint64_t key1, std::uint64_t mes
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-// `copies`: of each value, one for each CPU if the map is such a one.
-void clear_array(const bpf_map& map, int copies) {
+// Zeros for a value; `copies`: one for each CPU if the map is such a one.
+std::vector<std::uint8_t> zeros_for(const bpf_map& map, int copies) {
     constexpr std::size_t kAlignment = 8;
     const std::size_t size = (bpf_map__value_size(&map) + kAlignment - 1) / kAlignment * kAlignment;
-    const std::vector<std::uint8_t> zeros(size * static_cast<std::size_t>(copies));
+    return std::vector<std::uint8_t>(size * static_cast<std::size_t>(copies));
+}
+
+void clear_array(const bpf_map& map, int copies) {
+    const std::vector<std::uint8_t> zeros = zeros_for(map, copies);
     for (std::uint32_t slot = 0; slot < bpf_map__max_entries(&map); slot++) {
         bpf_map_update_elem(bpf_map__fd(&map), &slot, zeros.data(), BPF_ANY);
     }
+}
+
+// What the programs remember of a half that a test changes behind their backs (bpf/lib/nat/flow_slots.h).
+void forget_slot(const bpf_map& slots, const nk_flow6_key& key, bool ipv6) {
+    const bool forward = key.direction == NK_FLOW_FORWARD;
+    const std::uint32_t part = bpf_map__max_entries(&slots) / 4;
+    const std::uint32_t port = ntohs(forward ? key.sport : key.dport);
+    const std::uint32_t slot = ((ipv6 ? 2U : 0U) + (forward ? 0U : 1U)) * part + port % part;
+    const std::vector<std::uint8_t> zeros = zeros_for(slots, libbpf_num_possible_cpus());
+    bpf_map_update_elem(bpf_map__fd(&slots), &slot, zeros.data(), BPF_ANY);
 }
 
 void clear_hash(const bpf_map& map) {
@@ -449,8 +460,11 @@ datapath::Frontends::Maps TestNode::maps_of_frontends() const {
 void TestNode::reset(const Options& options) const {
     skeleton_->data_published->published = {};
     frontends_ = datapath::Frontends(maps_of_frontends());
+    // Nothing that was remembered before is believed any more (bpf/lib/nat/flow_slots.h).
+    const std::uint32_t generation = settings().route_generation + 1;
     settings() = {};
     configure(settings(), options);
+    settings().route_generation = generation;
     set_uplinks({"eth0", "eth1"});
     clear_array(*skeleton_->maps.next_hops, 1);
     clear_array(*skeleton_->maps.told_at_ns, libbpf_num_possible_cpus());
@@ -657,6 +671,7 @@ Result<void> TestNode::update(const nk_flow6_key& key, const nk_flow& value) con
     if (with_key(key, [&](const void* k) { return bpf_map_update_elem(map, k, &value, BPF_ANY); }) != 0) {
         return fail_errno(errno, "insert a flow");
     }
+    forget_slot(*skeleton_->maps.flow_slots, key, is_ipv6(key.saddr));
     return {};
 }
 
@@ -673,10 +688,17 @@ Result<void> TestNode::insert(Stage stage, const Flow& flow) const {
 
 Result<void> TestNode::erase(nk_flow_direction direction, const Flow& flow) const {
     const int map = flow_map(is_ipv6(flow.source));
-    if (with_key(key_of(flow, direction), [&](const void* k) { return bpf_map_delete_elem(map, k); }) != 0) {
+    const nk_flow6_key key = key_of(flow, direction);
+    if (with_key(key, [&](const void* k) { return bpf_map_delete_elem(map, k); }) != 0) {
         return fail_errno(errno, "delete a flow");
     }
+    forget_slot(*skeleton_->maps.flow_slots, key, is_ipv6(flow.source));
     return {};
+}
+
+void TestNode::lose_flows() const {
+    clear_hash(*skeleton_->maps.flows4);
+    clear_hash(*skeleton_->maps.flows6);
 }
 
 Result<bool> TestNode::forget(const Flow& flow) const {

@@ -139,6 +139,8 @@ public:
     // Both halves.
     [[nodiscard]] Result<void> insert(Stage stage, const Flow& flow) const;
     [[nodiscard]] Result<void> erase(nk_flow_direction direction, const Flow& flow) const;
+    // Empties the tables of flows, of which no program hears.
+    void lose_flows() const;
     // Both halves, as the daemon does. False: it is not there.
     [[nodiscard]] Result<bool> forget(const Flow& flow) const;
     [[nodiscard]] std::optional<nk_flow> find(nk_flow_direction direction, const Flow& flow) const;

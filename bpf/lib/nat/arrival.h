@@ -28,15 +28,17 @@ static __noinline int nk_make_room_for_arrival(enum nk_family family, const stru
 {
 	__u32 number;
 	struct nk_ring_place *place = nk_ring_next(NK_RING_ARRIVALS, &number);
+	struct nk_flow6_key former_key; // a copy: another CPU may be given the same place
 	enum nk_family former;
 	struct nk_flow *flow;
 
 	if (!place)
 		return 0;
 	former = place->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
-	flow = nk_flow_find(former, &place->key);
+	former_key = place->key;
+	flow = nk_flow_find(former, &former_key);
 	if (flow && flow->flags & NK_FLOW_ARRIVING)
-		nk_flow_remove(former, &place->key, flow);
+		nk_flow_remove(former, &former_key, flow);
 	place->key = *key;
 	place->family = family;
 	return 0;

@@ -3,11 +3,12 @@
 // They are for TCP and UDP without IP options or extension headers, no fragments, their headers in the linear part. All
 // else, and whatever is not as usual in any way, takes the long way (container.h, uplink.h), which judges from nothing.
 //
-// A masqueraded flow's packet, in either direction: one look-up, and it is written and gone. For that the flow must be
-// current: it is for about a second after the long way was taken, or until the daemon says that something changed
-// (nk_stamp). For that time nothing that the long way found out is asked again: that the source address belongs to the
-// device that the packet came from, that it is to be masqueraded, the route, the next hop. The time stamp by which a
-// flow ages is of the last long way too. SYN and RST take the long way; a reply takes it only in its last part.
+// A masqueraded flow's packet, in either direction: one look-up, and it is written and gone; of the flows that a CPU
+// has just seen, not even one in the table (flow_slots.h). For that the flow must be current: it is for about a second
+// after the long way was taken, or until the daemon says that something changed (nk_stamp). For that time nothing that
+// the long way found out is asked again: that the source address belongs to the device that the packet came from, that
+// it is to be masqueraded, the route, the next hop. The time stamp by which a flow ages is of the last long way too.
+// SYN and RST take the long way; a reply takes it only in its last part.
 //
 // What is not translated has short ways of its own (fast_routed.h).
 #pragma once
@@ -16,6 +17,7 @@
 #include "lib/route/fast_routed.h"
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_reply.h"
+#include "lib/nat/flow_slots.h"
 #include "lib/nat/ports.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
@@ -58,11 +60,32 @@ static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, cons
 	return bpf_map_lookup_elem(&flows6, &key6);
 }
 
-static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_summed summed,
-					   enum nk_side side, const struct nk_plain *p, struct nk_flow *flow)
+// Copies `flow`, which the packet's half was found to be: of a container, and current. What that has not taken up is
+// removed without a word to any CPU, for a flood does that for each of its packets: of datagrams, the forward half does
+// not know whether it was.
+static __always_inline void nk_flow_remember(enum nk_family family, enum nk_flow_direction direction,
+					     struct nk_flow_slot *slot, const struct nk_plain *p,
+					     const struct nk_flow *flow, __u32 stamp)
+{
+	if (flow->flags & NK_FLOW_ARRIVING || (nk_flow_is_inbound(flow) && p->proto != IPPROTO_TCP))
+		return;
+	nk_flow_slot_write_key(family, slot, p);
+	slot->flow = *flow;
+	nk_full_barrier(&slot->flow.flags);
+	// It may be another's already, or have been while it was copied; or have been made current anew.
+	if (slot->flow.stamp != stamp || nk_find_plain(family, p, direction) != flow)
+		slot->flow.stamp = 0;
+}
+
+static __always_inline void nk_flow_saw_plain(const struct nk_plain *p, struct nk_flow *flow)
 {
 	if (p->tcp_flags & NK_TCP_FIN)
 		__sync_fetch_and_or(&flow->flags, NK_FLOW_FIN);
+}
+
+static __always_inline void nk_write_plain(struct __sk_buff *skb, enum nk_family family, enum nk_summed summed,
+					   enum nk_side side, const struct nk_plain *p, const struct nk_flow *flow)
+{
 	nk_translate(skb, family, p->proto, summed, p->ip, &p->l4, side, &flow->addr, flow->port);
 }
 
@@ -106,9 +129,13 @@ static __always_inline bool nk_is_current(struct __sk_buff *skb, enum nk_family 
 static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
 	const volatile struct nk_network *network;
+	const struct nk_flow *known;
+	struct nk_flow *flow = NULL;
+	struct nk_flow_slot *slot;
+	bool remember = false;
 	enum nk_summed summed;
-	struct nk_flow *flow;
 	struct nk_plain p;
+	__u32 stamp;
 
 	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || nk_begins_or_ends(&p) || skb->vlan_present ||
 	    nk_plain_type(&p) != skb->protocol || !nk_plain_len_is_right(skb, family, &p))
@@ -119,15 +146,29 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	network = nk_destination_network(family, p.ip);
 	if (network)
 		return nk_fast_between(skb, family, &p, network, peer);
-	flow = nk_find_plain(family, &p, NK_FLOW_FORWARD);
-	if (!flow)
-		return nk_fast_routed(skb, family, &p);
-	if (flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu) ||
-	    !nk_is_current(skb, family, &p, flow))
+	slot = nk_flow_slot(family, NK_FLOW_FORWARD, &p);
+	if (!slot)
 		return NK_LONG_WAY;
-	nk_write_plain(skb, family, summed, NK_SOURCE, &p, flow);
+	stamp = nk_stamp();
+	known = nk_flow_remembered(family, slot, &p, stamp);
+	if (!known) {
+		remember = nk_flow_may_remember(slot, &p, stamp);
+		known = flow = nk_find_plain(family, &p, NK_FLOW_FORWARD);
+		if (!flow)
+			return nk_fast_routed(skb, family, &p);
+	}
+	if (known->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, known->mtu))
+		return NK_LONG_WAY;
+	if (flow) {
+		if (!nk_is_current(skb, family, &p, flow))
+			return NK_LONG_WAY;
+		nk_flow_saw_plain(&p, flow);
+		if (remember)
+			nk_flow_remember(family, NK_FLOW_FORWARD, slot, &p, flow, stamp);
+	}
+	nk_write_plain(skb, family, summed, NK_SOURCE, &p, known);
 	skb->tc_index = NK_TC_INDEX_TRANSLATED;
-	return nk_send_plain(&p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
+	return nk_send_plain(&p, known->next_hop_mac, known->uplink_mac, known->ifindex);
 }
 
 // A reply that its flow is to hear of: the first one, or the first in a while. All the rest of the packet is as usual.
@@ -168,8 +209,12 @@ static __always_inline bool nk_plain_may_be_ours(enum nk_family family, const st
 static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family family)
 {
 	const volatile struct nk_network *network;
+	const struct nk_flow *known;
+	struct nk_flow_slot *slot;
+	__u32 stamp;
 	struct nk_flow *flow;
 	struct nk_plain p;
+	bool remember;
 
 	if (!nk_parse_plain_ports(skb, family, &p))
 		return NK_LONG_WAY;
@@ -185,15 +230,26 @@ static __always_inline int nk_fast_in(struct __sk_buff *skb, enum nk_family fami
 	if (!nk_parse_plain_l4(skb, family, NK_DESTINATION, &p) || p.tcp_flags & NK_TCP_RST ||
 	    !nk_plain_len_is_right(skb, family, &p))
 		return NK_LONG_WAY;
-	flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
-	if (!flow)
+	slot = nk_flow_slot(family, NK_FLOW_REVERSE, &p);
+	if (!slot)
 		return NK_LONG_WAY;
-	if (flow->stamp != nk_stamp() || flow->container_ifindex != skb->ifindex || p.tcp_flags & NK_TCP_SYN) {
-		if (!nk_flow_is_hosts(flow))
-			return nk_fast_in_anew(skb, family, &p, flow);
-		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
-		return TCX_NEXT;
+	stamp = nk_stamp();
+	known = nk_flow_remembered(family, slot, &p, stamp);
+	if (!known || known->container_ifindex != skb->ifindex) {
+		remember = nk_flow_may_remember(slot, &p, stamp);
+		known = flow = nk_find_plain(family, &p, NK_FLOW_REVERSE);
+		if (!flow)
+			return NK_LONG_WAY;
+		if (flow->stamp != stamp || flow->container_ifindex != skb->ifindex || p.tcp_flags & NK_TCP_SYN) {
+			if (!nk_flow_is_hosts(flow))
+				return nk_fast_in_anew(skb, family, &p, flow);
+			flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+			return TCX_NEXT;
+		}
+		nk_flow_saw_plain(&p, flow);
+		if (remember)
+			nk_flow_remember(family, NK_FLOW_REVERSE, slot, &p, flow, stamp);
 	}
-	nk_write_plain(skb, family, nk_summed(skb, nk_plain_l4_offset(family)), NK_DESTINATION, &p, flow);
-	return bpf_redirect_peer(flow->ifindex, 0);
+	nk_write_plain(skb, family, nk_summed(skb, nk_plain_l4_offset(family)), NK_DESTINATION, &p, known);
+	return bpf_redirect_peer(known->ifindex, 0);
 }

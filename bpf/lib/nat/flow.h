@@ -158,9 +158,14 @@ static __always_inline bool nk_flow_is(enum nk_family family, const struct nk_fl
 // Of resolvers (RFC 1035, 4.2).
 #define NK_DOMAIN_PORT 53
 
+static __always_inline bool nk_is_host_id(__u32 endpoint_id)
+{
+	return endpoint_id == NK_HOST_ID || endpoint_id >= NK_HOST_ASKED_ID;
+}
+
 static __always_inline bool nk_flow_is_hosts(const struct nk_flow *flow)
 {
-	return flow->endpoint_id == NK_HOST_ID || flow->endpoint_id >= NK_HOST_ASKED_ID;
+	return nk_is_host_id(flow->endpoint_id);
 }
 
 // NULL: the host's, or nobody's.

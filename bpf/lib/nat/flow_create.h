@@ -248,19 +248,18 @@ static __noinline bool nk_flow_has_reverse(const struct nk_masquerade *m)
 }
 
 // The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it.
-// `forward` was just inserted. Mostly no flow at all was removed meanwhile; programs of a version before do not say so.
-static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, struct nk_flow *place)
+// `forward` was just inserted. Mostly no flow at all was removed meanwhile; that says nothing of a half that was there
+// before, and programs of a daemon before this one do not say so.
+static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, struct nk_flow *place,
+						   enum nk_claim claim)
 {
-	// Orders the insertion before what is read next: an atomic operation with a result is a full barrier
-	// (Documentation/atomic_t.txt, "ORDERING"; a program's becomes the same instruction).
-	__u32 flags = __sync_fetch_and_or(&place->flags, 0);
-
-	barrier_var(flags);
-	if (node.marking && *(volatile __u32 *)&flow_removals == m->removals)
+	nk_full_barrier(&place->flags);
+	if (claim == NK_CLAIM_NEW && node.marking && nk_flow_removals() == m->removals)
 		return true;
 	if (nk_flow_has_reverse(m))
 		return true;
 	nk_flow_delete(m->family, &m->key);
+	nk_flow_forget(m->family, &m->key);
 	return false;
 }
 
@@ -282,7 +281,7 @@ static __noinline int nk_flow_insert_forward(struct nk_masquerade *m, const stru
 	value->ifindex = route->fib.ifindex;
 	error = nk_flow_insert(m->family, &m->key, value);
 	if (!error)
-		return nk_flow_still_has_port(m, value) ? NK_OK : NK_DROP_NO_FLOW;
+		return nk_flow_still_has_port(m, value, claim) ? NK_OK : NK_DROP_NO_FLOW;
 	winner = error == -NK_EEXIST ? nk_flow_find(m->family, &m->key) : NULL;
 	if (winner && nk_flow_is(m->family, winner, &m->addr, m->port, m->endpoint_id))
 		return NK_OK;
@@ -357,7 +356,7 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_SCTP_PORT;
 	m->start = m->now_ns;
 	m->uplink = route->fib.ifindex;
-	m->removals = *(volatile __u32 *)&flow_removals;
+	m->removals = nk_flow_removals();
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
 	m->is_refused = nk_is_refused(m);
 	counts = nk_flow_counts_of(m->endpoint_id);

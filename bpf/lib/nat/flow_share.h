@@ -12,6 +12,7 @@
 
 #include "lib/base.h"
 #include "lib/nat/flow.h"
+#include "lib/nat/flow_slots.h"
 #include "lib/node.h"
 
 // By endpoint id: those of endpoints that ended as well, as long as there are flows of them. The daemon removes those
@@ -92,19 +93,44 @@ static __always_inline bool nk_flow_remove_reverse(enum nk_family family, const 
 // knows by it that nobody has taken the half that was there first, while he made the other one (flow_create.h).
 __u32 flow_removals;
 
-// Removes the flow whose half `flow` was found under `key`, with its other half if that is there. In this order,
-// whoever is just making that other half either finds that the first one is gone, or has it removed here. A function of
-// its own, so that its key does not count for the stack of the way that most packets take.
-static __noinline int nk_flow_remove(enum nk_family family, const struct nk_flow6_key *key, const struct nk_flow *flow)
+static __always_inline __u32 nk_flow_removals(void)
 {
-	struct nk_flow6_key other_key = nk_flow_other_key(key, flow);
-	__u32 endpoint_id = flow->endpoint_id, flags = flow->flags;
-	struct nk_flow *other;
+	return *(volatile __u32 *)&flow_removals;
+}
 
-	__sync_fetch_and_add(&flow_removals, 1);
-	nk_flow_remove_half(family, key, endpoint_id, !(flags & NK_FLOW_ARRIVING));
+// What is not counted, no CPU remembers.
+static __always_inline void nk_flow_end_half(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id,
+					     __u32 flags)
+{
+	bool is_counted = !(flags & NK_FLOW_ARRIVING);
+
+	if (nk_flow_remove_half(family, key, endpoint_id, is_counted) && is_counted)
+		nk_flow_forget(family, key);
+}
+
+// Removes the flow whose half `flow` was found under `key`, with its other half if that is there. The reverse half goes
+// first: whoever is just making the forward one (flow_create.h) either learns that somebody removes the reverse one, or
+// has it removed here. A global function for the verifier's sake.
+NK_GLOBAL int nk_flow_remove(int family, const struct nk_flow6_key *key, const struct nk_flow *flow)
+{
+	struct nk_flow6_key other_key;
+	struct nk_flow *other;
+	__u32 endpoint_id, flags;
+
+	if (!key || !flow)
+		return 0;
+	endpoint_id = flow->endpoint_id;
+	flags = flow->flags;
+	other_key = nk_flow_other_key(key, flow);
+	// With its result, for it is to be a barrier (nk_full_barrier).
+	if (__sync_fetch_and_add(&flow_removals, 1) == ~0U)
+		barrier();
+	if (key->direction == NK_FLOW_REVERSE)
+		nk_flow_end_half(family, key, endpoint_id, flags);
 	other = nk_flow_other_half(family, key, &other_key, endpoint_id);
 	if (other)
-		nk_flow_remove_half(family, &other_key, endpoint_id, !((flags | other->flags) & NK_FLOW_ARRIVING));
+		nk_flow_end_half(family, &other_key, endpoint_id, flags | other->flags);
+	if (key->direction == NK_FLOW_FORWARD)
+		nk_flow_end_half(family, key, endpoint_id, flags);
 	return 0;
 }
