@@ -1,10 +1,12 @@
 // A flow's life: its first packet, the first reply, its end, and another one after that.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include <array>
 #include <barrier>
+#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +17,7 @@
 namespace netkitd::test {
 namespace {
 
+using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::Each;
@@ -252,6 +255,30 @@ TEST_P(BothFamiliesTest, AnIcmpErrorNeitherKeepsAFlowAliveNorEstablishesIt) {
             EXPECT_EQ(value.stamp, 0U);
         }
     }
+}
+
+// Or its answers would be the host's, and its port another container's.
+TEST_P(BothFamiliesTest, AFlowThatIsRemovedWhileItGoesOnKeepsNoForwardHalfAlone) {
+    const Flow flow{.source = net.web, .destination = net.remote, .translated = net.node};
+    const Bytes frame = segment().bytes();
+    const std::uint32_t ifindex = if_nametoindex("nkweb");
+    establish();
+    const std::jthread sender([&](const std::stop_token& stop) {
+        NetnsTest::node().inside([&] {
+            pin_to_cpu(1);
+            for (Bytes sent; !stop.stop_requested();) {
+                (void)node().run_frame(Program::veth_ingress, ifindex, frame, sent);
+            }
+        });
+    });
+    pin_to_cpu(0);
+    int removed = 0;
+    for (const auto end = std::chrono::steady_clock::now() + 5s;
+         removed < 10'000 && std::chrono::steady_clock::now() < end;) {
+        removed += node().forget(flow, NK_FLOW_FORWARD).value_or(false) ? 1 : 0;
+        ASSERT_TRUE(!node().find(NK_FLOW_FORWARD, flow) || node().find(NK_FLOW_REVERSE, flow)) << "after " << removed;
+    }
+    EXPECT_GT(removed, 0);
 }
 
 TEST_P(BothFamiliesTest, TwoCpusMakeOneFlow) {

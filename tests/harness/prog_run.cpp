@@ -701,9 +701,9 @@ void TestNode::lose_flows() const {
     clear_hash(*skeleton_->maps.flows6);
 }
 
-Result<bool> TestNode::forget(const Flow& flow) const {
+Result<bool> TestNode::forget(const Flow& flow, nk_flow_direction half) const {
     nk_flow_removal removal{};
-    removal.key = key_of(flow, NK_FLOW_REVERSE);
+    removal.key = key_of(flow, half);
     removal.family = is_ipv6(flow.source) ? AF_INET6 : AF_INET;
     removal.anyway = 1;
     NK_TRY(datapath::run_program(bpf_program__fd(skeleton_->progs.remove_flows), std::span(&removal, 1),

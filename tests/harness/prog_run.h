@@ -141,8 +141,8 @@ public:
     [[nodiscard]] Result<void> erase(nk_flow_direction direction, const Flow& flow) const;
     // Empties the tables of flows, of which no program hears.
     void lose_flows() const;
-    // Both halves, as the daemon does. False: it is not there.
-    [[nodiscard]] Result<bool> forget(const Flow& flow) const;
+    // Both halves, as the daemon does, which has come to this one. False: it is not there.
+    [[nodiscard]] Result<bool> forget(const Flow& flow, nk_flow_direction half = NK_FLOW_REVERSE) const;
     [[nodiscard]] std::optional<nk_flow> find(nk_flow_direction direction, const Flow& flow) const;
     // As its flows are counted, of both families.
     [[nodiscard]] nk_flow_counts flow_counts(std::uint32_t endpoint_id) const;
