@@ -243,7 +243,7 @@ void clear_array(const bpf_map& map, int copies) {
 void forget_slot(const bpf_map& slots, const nk_flow6_key& key, bool ipv6) {
     const bool forward = key.direction == NK_FLOW_FORWARD;
     const std::uint32_t part = bpf_map__max_entries(&slots) / 4;
-    const std::uint32_t port = ntohs(forward ? key.sport : key.dport);
+    const std::uint32_t port = ntohs(key.sport ^ key.dport);
     const std::uint32_t slot = ((ipv6 ? 2U : 0U) + (forward ? 0U : 1U)) * part + port % part;
     const std::vector<std::uint8_t> zeros = zeros_for(slots, libbpf_num_possible_cpus());
     bpf_map_update_elem(bpf_map__fd(&slots), &slot, zeros.data(), BPF_ANY);

@@ -1,4 +1,4 @@
-// What a CPU remembers of the flows that keep it busy: a copy of a half in a slot by the packet's port, which costs a
+// What a CPU remembers of the flows that keep it busy: a copy of a half in a slot by the packet's ports, which costs a
 // comparison where the flow table costs a hash.
 //
 // A half gets a slot by its packets: where several share one, it takes one that has more of them for some time than the
@@ -45,19 +45,20 @@ static __always_inline void nk_full_barrier(__u32 *place)
 	barrier_var(value);
 }
 
-static __always_inline __u32 nk_flow_slot_index(enum nk_family family, enum nk_flow_direction direction,
-						__be16 own_port)
+// By both ports: those of one server have its own in common, and those of one client often the other one.
+static __always_inline __u32 nk_flow_slot_index(enum nk_family family, enum nk_flow_direction direction, __be16 sport,
+						__be16 dport)
 {
 	__u32 part = (family == NK_IPV6 ? 2 : 0) + (direction == NK_FLOW_REVERSE ? 1 : 0);
 
-	return part * NK_FLOW_SLOTS + bpf_ntohs(own_port) % NK_FLOW_SLOTS;
+	return part * NK_FLOW_SLOTS + bpf_ntohs(sport ^ dport) % NK_FLOW_SLOTS;
 }
 
 // Of this CPU, for the packet's half; NULL cannot be.
 static __always_inline struct nk_flow_slot *nk_flow_slot(enum nk_family family, enum nk_flow_direction direction,
 							 const struct nk_plain *p)
 {
-	__u32 index = nk_flow_slot_index(family, direction, direction == NK_FLOW_FORWARD ? p->sport : p->dport);
+	__u32 index = nk_flow_slot_index(family, direction, p->sport, p->dport);
 
 	return bpf_map_lookup_elem(&flow_slots, &index);
 }
@@ -120,8 +121,7 @@ static __always_inline void nk_flow_slot_write_key(enum nk_family family, struct
 // The half under `key` was just removed from the table.
 static __noinline int nk_flow_forget(enum nk_family family, const struct nk_flow6_key *key)
 {
-	__be16 own_port = key->direction == NK_FLOW_FORWARD ? key->sport : key->dport;
-	__u32 index = nk_flow_slot_index(family, key->direction, own_port);
+	__u32 index = nk_flow_slot_index(family, key->direction, key->sport, key->dport);
 	struct nk_flow_slot *slot;
 	int cpu;
 
