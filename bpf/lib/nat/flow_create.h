@@ -248,8 +248,8 @@ static __noinline bool nk_flow_has_reverse(const struct nk_masquerade *m)
 }
 
 // The host may have taken the port since the reverse half was made (host_flow.h): then nothing may leave from it.
-// `forward` was just inserted. Mostly no flow at all was removed meanwhile; that says nothing of a half that was there
-// before, and programs of a daemon before this one do not say so.
+// `place`: where the forward half was put together that was just inserted. Mostly no flow at all was removed meanwhile;
+// that says nothing of a half that was there before, and programs of a daemon before this one do not say so.
 static __always_inline bool nk_flow_still_has_port(const struct nk_masquerade *m, struct nk_flow *place,
 						   enum nk_claim claim)
 {

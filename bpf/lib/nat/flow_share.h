@@ -98,7 +98,7 @@ static __always_inline __u32 nk_flow_removals(void)
 	return *(volatile __u32 *)&flow_removals;
 }
 
-// What is not counted, no CPU remembers.
+// No CPU has a copy of a half that is not counted (nk_flow_remember in fast.h).
 static __always_inline void nk_flow_end_half(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id,
 					     __u32 flags)
 {
