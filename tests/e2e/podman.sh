@@ -70,8 +70,8 @@ container again --annotation 'io.netkitd.publish=8090:8080;hold=30' -- httpd -f 
 come() {
     local end=$((SECONDS + $1))
     while ((SECONDS < end)); do
-        outside socat -T 20 /dev/null TCP:"$node4":8090 || echo refused
-    done >>"$scratch/come"
+        outside socat -T 20 /dev/null TCP:"$node4":8090 || true
+    done 2>>"$scratch/come"
 }
 for _ in 1 2 3 4; do
     come 8 &
@@ -79,7 +79,12 @@ for _ in 1 2 3 4; do
 done
 podman restart --time 0 again >/dev/null
 wait "${comers[@]}"
-equals "with hold nobody is refused while a container starts again" '' "$(cat "$scratch/come")"
+# A connection that the server had when it was killed is reset, as on any host. And a SYN may come just when the server
+# closes: after the program has found its socket, before the container's stack looks for it. Without hold there are
+# hundreds.
+refusals=$(grep -c 'Connection refused' "$scratch/come" || true)
+check "with hold nobody is refused while a container starts again ($refusals)" test "$refusals" -le 1
+lacks "nor left waiting for ever" 'timed out' "$(cat "$scratch/come")"
 contains "but kept waiting" '^[1-9]' "$(counter held)"
 podman rm --force --time 0 again >/dev/null
 
