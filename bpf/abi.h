@@ -148,7 +148,8 @@ struct nk_endpoint6_key {
 NK_STATIC_ASSERT(sizeof(struct nk_endpoint6_key) == 16, "nk_endpoint6_key");
 
 enum nk_endpoint_flag {
-	NK_ENDPOINT_PUBLISHED = 1 << 0, // some of its ports are in the map `published_as`
+	NK_ENDPOINT_PUBLISHED = 1 << 0,	   // some of its ports are in the map `published_as`
+	NK_ENDPOINT_ASKED_INSIDE = 1 << 1, // the programs': it may have flows that are NK_FLOW_INSIDE
 };
 
 struct nk_endpoint {
@@ -209,6 +210,9 @@ enum nk_flow_flag {
 	// reverse: its container has not taken it up yet. It is not counted, and gives way to the latest of its like
 	// (lib/nat/arrival.h).
 	NK_FLOW_ARRIVING = 1 << 6,
+	// A container of this host began it, to a published port (written to both halves): it is NK_FLOW_INBOUND too,
+	// but nothing of it comes by an uplink (lib/nat/inside_client.h).
+	NK_FLOW_INSIDE = 1 << 7,
 };
 
 struct nk_flow {

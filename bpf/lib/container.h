@@ -14,6 +14,7 @@
 #include "lib/host_device.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_create.h"
+#include "lib/nat/inside_client.h"
 #include "lib/packet/fragment.h"
 #include "lib/nat/icmp_error.h"
 #include "lib/route/neighbour.h"
@@ -37,6 +38,16 @@ struct nk_out {
 	bool masquerade;
 };
 
+// How the long way is taken.
+enum nk_how {
+	NK_BY_PEER = 1 << 0,	   // bpf_redirect_peer() works here
+	NK_MAY_BE_INSIDE = 1 << 1, // it is not known yet that no flow of a client here has the packet (inside_client.h)
+};
+
+// No verdicts of the long way, as NK_LONG_WAY is none: what is to be asked first (inside_client.h).
+#define NK_ASK_FRONTENDS (-3)
+#define NK_ASK_CLIENTS (-4)
+
 // What is in skb->tc_index (abi.h, base.h). A container writes there what it likes (tc-u32(8), classid), so that it is
 // cleared first. A function of its own, or the compiler keeps a pointer to it, which the verifier refuses.
 static __noinline int nk_mark(struct __sk_buff *skb, __u32 mark)
@@ -51,7 +62,7 @@ static __noinline int nk_to_stack(struct __sk_buff *skb, enum nk_counter event)
 	return nk_to_host(skb);
 }
 
-static __always_inline int nk_to_endpoint(struct __sk_buff *skb, bool peer, const struct nk_out *out,
+static __always_inline int nk_to_endpoint(struct __sk_buff *skb, __u32 how, const struct nk_out *out,
 					  const struct nk_endpoint *target)
 {
 	__u32 ifindex = target->ifindex;
@@ -60,7 +71,7 @@ static __always_inline int nk_to_endpoint(struct __sk_buff *skb, bool peer, cons
 		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	if (!nk_rewrite_ttl(skb, &out->ip) || !nk_write_macs(skb, target->peer_mac, target->host_mac))
 		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
-	return peer ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
+	return how & NK_BY_PEER ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
 }
 
 // Back to who sent it, as an ICMP error of its gateway's.
@@ -89,19 +100,21 @@ static __always_inline int nk_answer_no_uplink(struct __sk_buff *skb, const stru
 }
 
 // To an address inside the node's own prefixes. Nothing in there is ever masqueraded.
-static __always_inline int nk_to_prefix(struct __sk_buff *skb, bool peer, const struct nk_out *out,
+static __always_inline int nk_to_prefix(struct __sk_buff *skb, __u32 how, const struct nk_out *out,
 					const volatile struct nk_network *network)
 {
 	const struct nk_endpoint *target;
 
 	if (nk_isolated(out->ip.family, network, &out->key->saddr))
 		return nk_drop_sent(skb, NK_DROP_ISOLATED);
+	if (how & NK_MAY_BE_INSIDE && out->source->flags & NK_ENDPOINT_ASKED_INSIDE)
+		return NK_ASK_CLIENTS;
 	if (nk_is_gateway(out->ip.family, network, &out->key->daddr))
 		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
 	target = nk_endpoint(out->ip.family, &out->key->daddr);
 	if (!target)
 		return nk_answer_no_container(skb, out->ip.family, network);
-	return nk_to_endpoint(skb, peer, out, target);
+	return nk_to_endpoint(skb, how, out, target);
 }
 
 // NK_OK, or why this packet cannot be masqueraded.
@@ -341,10 +354,19 @@ static __always_inline bool nk_stays_on_link(enum nk_family family, const struct
 	       (nk_link_scope6(&key->saddr) || nk_link_scope6(&key->daddr) || nk_addr_is_unset(NK_IPV6, &key->saddr));
 }
 
+// Whether this packet may be for a container, by a port of the host's that is published, or be an error about such a
+// one. `by_address`: of a fragment or an error, only the host's address says so yet.
+static __noinline bool nk_may_be_for_frontend(enum nk_family family, const struct nk_flow6_key *key, bool by_address)
+{
+	if (by_address)
+		return nk_is_own_address(family, &key->daddr);
+	return nk_is_published(key->proto, key->dport) && nk_may_be_published_at(&key->daddr, key->proto, key->dport);
+}
+
 // Whether this packet is masqueraded, and by which ports it is routed; false if it is a fragment that nobody can tell
 // that of. A later fragment follows the first one. Where nothing is translated, no fragment's ports are looked at, so
 // that all of one packet go one way.
-static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *out)
+static __always_inline bool nk_find_ports(struct nk_out *out)
 {
 	if (out->ip.fragment & NK_FRAGMENT_LATER) {
 		out->masquerade = nk_must_masquerade(out);
@@ -353,14 +375,13 @@ static __always_inline bool nk_find_ports(struct __sk_buff *skb, struct nk_out *
 		out->masquerade = true;
 		return true;
 	}
-	out->l4_result = nk_parse_l4(skb, &out->ip, &out->l4, out->key);
 	out->masquerade = nk_must_masquerade(out);
 	if (out->ip.fragment && !out->masquerade)
 		out->key->sport = out->key->dport = 0;
 	return true;
 }
 
-static __always_inline int nk_from_container_ip(struct __sk_buff *skb, bool peer, enum nk_family family)
+static __always_inline int nk_from_container_ip(struct __sk_buff *skb, __u32 how, enum nk_family family)
 {
 	struct nk_flow6_key key;
 	struct nk_out out = {.l4_result = NK_L4_UNSUPPORTED, .key = &key};
@@ -385,11 +406,17 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, bool peer
 		return nk_refuse(skb, &out, result);
 	network = nk_network_of(family, &key.daddr);
 	if (network)
-		return nk_to_prefix(skb, peer, &out, network);
+		return nk_to_prefix(skb, how, &out, network);
 	if (nk_never_forwarded(family, &key.daddr))
 		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
+	if (!(out.ip.fragment & NK_FRAGMENT_LATER))
+		out.l4_result = nk_parse_l4(skb, &out.ip, &out.l4, &key);
+	if (how & NK_MAY_BE_INSIDE && published.count &&
+	    nk_may_be_for_frontend(family, &key,
+				   out.ip.fragment & NK_FRAGMENT_LATER || out.l4_result == NK_L4_ICMP_ERROR))
+		return NK_ASK_FRONTENDS;
 	out.network = nk_network_of(family, &key.saddr);
-	if (!nk_find_ports(skb, &out))
+	if (!nk_find_ports(&out))
 		return nk_drop_sent(skb, NK_DROP_FRAGMENT);
 	return nk_to_outside(skb, &out);
 }
@@ -405,14 +432,39 @@ NK_GLOBAL int nk_fast_out6(struct __sk_buff *skb, bool peer)
 	return nk_fast_out(skb, NK_IPV6, peer);
 }
 
-NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, bool peer)
+NK_GLOBAL int nk_from_container4(struct __sk_buff *skb, __u32 how)
 {
-	return nk_from_container_ip(skb, peer, NK_IPV4);
+	return nk_from_container_ip(skb, how, NK_IPV4);
 }
 
-NK_GLOBAL int nk_from_container6(struct __sk_buff *skb, bool peer)
+NK_GLOBAL int nk_from_container6(struct __sk_buff *skb, __u32 how)
 {
-	return nk_from_container_ip(skb, peer, NK_IPV6);
+	return nk_from_container_ip(skb, how, NK_IPV6);
+}
+
+// From here, since the stack has no room for one of these functions within the other.
+static __always_inline int nk_take_long_way4(struct __sk_buff *skb, bool peer)
+{
+	__u32 how = peer ? NK_BY_PEER : 0;
+	int verdict = nk_from_container4(skb, how | NK_MAY_BE_INSIDE);
+
+	if (verdict == NK_ASK_FRONTENDS)
+		verdict = nk_to_frontend4(skb, peer);
+	else if (verdict == NK_ASK_CLIENTS)
+		verdict = nk_to_client4(skb, peer);
+	return verdict == NK_LONG_WAY ? nk_from_container4(skb, how) : verdict;
+}
+
+static __always_inline int nk_take_long_way6(struct __sk_buff *skb, bool peer)
+{
+	__u32 how = peer ? NK_BY_PEER : 0;
+	int verdict = nk_from_container6(skb, how | NK_MAY_BE_INSIDE);
+
+	if (verdict == NK_ASK_FRONTENDS)
+		verdict = nk_to_frontend6(skb, peer);
+	else if (verdict == NK_ASK_CLIENTS)
+		verdict = nk_to_client6(skb, peer);
+	return verdict == NK_LONG_WAY ? nk_from_container6(skb, how) : verdict;
 }
 
 // A VLAN tag would go out on the uplink with the packet, into a VLAN that is not the container's.
@@ -431,7 +483,7 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, bool peer)
 		verdict = nk_fast_out4(skb, peer);
 		if (verdict != NK_LONG_WAY)
 			return verdict;
-		return nk_is_what_it_says(skb) ? nk_from_container4(skb, peer) : nk_drop_sent(skb, NK_DROP_NOT_IP);
+		return nk_is_what_it_says(skb) ? nk_take_long_way4(skb, peer) : nk_drop_sent(skb, NK_DROP_NOT_IP);
 	}
 	if (skb->protocol != bpf_htons(ETH_P_IPV6))
 		return skb->protocol == bpf_htons(ETH_P_ARP) && nk_is_what_it_says(skb)
@@ -444,5 +496,5 @@ static __always_inline int nk_from_container(struct __sk_buff *skb, bool peer)
 	verdict = nk_fast_out6(skb, peer);
 	if (verdict != NK_LONG_WAY)
 		return verdict;
-	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_from_container6(skb, peer);
+	return nk_is_solicitation(skb) ? nk_answer_solicitation(skb) : nk_take_long_way6(skb, peer);
 }

@@ -89,8 +89,16 @@ static __always_inline const volatile struct nk_network *nk_network_of(enum nk_f
 								       const struct nk_addr *addr)
 {
 	__u32 index = nk_network_index(family, addr);
+	const volatile struct nk_network *network = NULL;
 
-	return index < NK_MAX_NETWORKS ? nk_network_at(family, index) : NULL;
+	// The compiler would compare this again where the pointer is asked, or after it went into that; the verifier
+	// forgets that they belong together.
+	if (index < NK_MAX_NETWORKS) {
+		barrier_var(index);
+		network = nk_network_at(family, index & (NK_MAX_NETWORKS - 1));
+	}
+	barrier_var(network);
+	return network;
 }
 
 static __always_inline struct nk_addr nk_network_addr(const volatile struct nk_addr *addr)

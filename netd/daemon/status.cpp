@@ -329,7 +329,8 @@ void describe_unreached_ports(const Node& node, json& result) {
     }
     if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
         result.push_back(
-            formatted("published ports are reached from outside alone, not from this host: {}", led.error().message()));
+            formatted("published ports are reached from outside and by containers alone, not from this host: {}",
+                      led.error().message()));
     }
 }
 

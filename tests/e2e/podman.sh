@@ -13,7 +13,7 @@ echo 'hello from outside' >"$scratch/www/index.html"
 background outside busybox httpd -f -p 80 -h "$scratch/www"
 mirror_up 7 outside
 
-container web --annotation io.netkitd.publish=8088:8080 -- \
+container web --annotation io.netkitd.publish=8088:8080,8089:7/udp -- \
     sh -c 'mkdir /tmp/www; echo hello from web >/tmp/www/index.html; exec httpd -f -v -p 8080 -h /tmp/www' >/dev/null
 container client -- sleep 1000 >/dev/null
 web=$(address4 web)
@@ -64,6 +64,10 @@ equals "a page by a published port, from another container" 'hello from web' \
     "$(podman exec client wget -q -T 20 -O - "http://$node4:8088/")"
 equals "a page by a published port, from the container itself" 'hello from web' \
     "$(podman exec web wget -q -T 20 -O - "http://$node4:8088/")"
+# shellcheck disable=SC2016 # its own shell expands it
+background nsenter --net="/proc/$(pid_of web)/ns/net" socat UDP-RECVFROM:7,fork 'SYSTEM:read line; echo $SOCAT_PEERADDR'
+equals "a published port answers a container's socket that is not connected, which it sees" "$client" \
+    "$(in_container client bash -c "echo hello | socat -T 20 - UDP4-SENDTO:$node4:8089,shut-none | head -n 1")"
 contains "the port list has it" 'any +8088 +tcp +8080 +[0-9a-f]{12}' "$(netkitctl port list)"
 container again --annotation 'io.netkitd.publish=8090:8080;hold=30' -- httpd -f -p 8080 -h / >/dev/null
 # shellcheck disable=SC2317,SC2329 # called by name

@@ -280,11 +280,12 @@ std::string host_port(const nk_addr& address, __be16 port) {
 }
 
 std::string flag_names(std::uint32_t flags) {
-    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 5> kFlags{{{NK_FLOW_SYN, "SYN"},
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 6> kFlags{{{NK_FLOW_SYN, "SYN"},
                                                                                 {NK_FLOW_FIN, "FIN"},
                                                                                 {NK_FLOW_RST, "RST"},
                                                                                 {NK_FLOW_INBOUND, "INBOUND"},
-                                                                                {NK_FLOW_ARRIVING, "ARRIVING"}}};
+                                                                                {NK_FLOW_ARRIVING, "ARRIVING"},
+                                                                                {NK_FLOW_INSIDE, "INSIDE"}}};
     const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
     return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }

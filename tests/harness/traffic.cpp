@@ -55,7 +55,7 @@ void echo(int connection) {
 }
 
 void echo_datagrams(int socket, const std::stop_token& stop) {
-    std::array<char, 2048> buffer{};
+    std::array<char, 8192> buffer{};
     while (!stop.stop_requested()) {
         sockaddr_storage from{};
         socklen_t size = sizeof(from);

@@ -9,6 +9,8 @@
 // nor RST, which a stack sends for a connection alone, and not to an address that somebody made up; of others, if the
 // other end sends again after it was answered. From then on the flow is the container's like any other, and counts to
 // its share (flow_share.h). Of TCP, the short way out takes it up too (fast.h).
+//
+// A container of this host that is a client begins one like that, too (inside_client.h).
 #pragma once
 
 #include "lib/base.h"
@@ -45,7 +47,7 @@ static __noinline int nk_make_room_for_arrival(enum nk_family family, const stru
 }
 
 // What both halves have in common; NULL cannot be.
-static __always_inline struct nk_flow *nk_arriving_half(__u32 endpoint_id)
+static __always_inline struct nk_flow *nk_arriving_half(const struct nk_delivery *to, __u32 endpoint_id)
 {
 	struct nk_flow *half = nk_half_place();
 
@@ -54,14 +56,14 @@ static __always_inline struct nk_flow *nk_arriving_half(__u32 endpoint_id)
 	__builtin_memset(half, 0, sizeof(*half));
 	half->created_ns = half->last_seen_ns = bpf_ktime_get_coarse_ns();
 	half->endpoint_id = endpoint_id;
-	half->flags = NK_FLOW_INBOUND;
+	half->flags = NK_FLOW_INBOUND | (to->inside ? NK_FLOW_INSIDE : 0);
 	return half;
 }
 
 static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, const struct nk_delivery *to,
 						       __u32 endpoint_id)
 {
-	struct nk_flow *half = nk_arriving_half(endpoint_id);
+	struct nk_flow *half = nk_arriving_half(to, endpoint_id);
 
 	if (!half)
 		return -1;
@@ -72,7 +74,7 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	half->flags |= NK_FLOW_ARRIVING | nk_flow_flags(to->tcp_flags);
 	// Of a connection, nothing is found out by the client's next packet. Only here and where the frontend is asked:
 	// a port that is taken back must not go on as if it were not.
-	half->stamp = to->key.proto == IPPROTO_TCP ? nk_stamp() : 0;
+	half->stamp = to->key.proto == IPPROTO_TCP && !to->inside ? nk_stamp() : 0;
 	return nk_flow_insert(to->family, &to->key, half);
 }
 
@@ -81,7 +83,7 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 static __noinline int nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
 {
 	const struct nk_flow6_key key = nk_flow_key_beside(&to->key, &to->addr, to->port);
-	struct nk_flow *half = nk_arriving_half(endpoint_id), *known;
+	struct nk_flow *half = nk_arriving_half(to, endpoint_id), *known;
 	long error;
 
 	if (!half)
@@ -140,7 +142,7 @@ static __always_inline bool nk_may_come(struct __sk_buff *skb, enum nk_family fa
 }
 
 // Of a packet to a published port that no flow is known of: NK_OK with `to` answered, NK_NO_FLOW, or the reason to
-// drop.
+// drop. Whether a container may come there is known already.
 NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	const struct nk_endpoint *endpoint;
@@ -159,9 +161,9 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	endpoint = frontend ? nk_backend(family, frontend) : NULL;
 	if (!frontend || (!endpoint && !frontend->hold_s))
 		return NK_NO_FLOW;
-	if (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr))
+	if (!to->inside && (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr)))
 		return NK_DROP_UNSOLICITED;
-	if (!nk_may_come(skb, family, frontend, &to->key))
+	if (!to->inside && !nk_may_come(skb, family, frontend, &to->key))
 		return NK_DROP_NOT_ALLOWED;
 	if (frontend->hold_s && nk_begins_from_outside(to) && nk_is_held(skb, to, frontend))
 		return NK_DROP_HELD;

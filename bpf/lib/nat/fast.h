@@ -18,47 +18,10 @@
 #include "lib/nat/flow.h"
 #include "lib/nat/flow_reply.h"
 #include "lib/nat/flow_slots.h"
+#include "lib/nat/plain_flow.h"
 #include "lib/nat/ports.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
-
-static __always_inline struct nk_flow6_key nk_plain_key6(const struct nk_plain *p, enum nk_flow_direction direction)
-{
-	const struct ipv6hdr *ip6 = p->ip;
-	struct nk_flow6_key key = {.sport = p->sport, .dport = p->dport, .proto = p->proto, .direction = direction};
-
-	__builtin_memcpy(&key.saddr, &ip6->saddr, sizeof(key.saddr));
-	__builtin_memcpy(&key.daddr, &ip6->daddr, sizeof(key.daddr));
-	return key;
-}
-
-static __always_inline struct nk_flow4_key nk_plain_key4(const struct nk_plain *p, enum nk_flow_direction direction)
-{
-	const struct iphdr *ip4 = p->ip;
-
-	return (struct nk_flow4_key){
-	    .saddr = ip4->saddr,
-	    .daddr = ip4->daddr,
-	    .sport = p->sport,
-	    .dport = p->dport,
-	    .proto = p->proto,
-	    .direction = direction,
-	};
-}
-
-static __always_inline struct nk_flow *nk_find_plain(enum nk_family family, const struct nk_plain *p,
-						     enum nk_flow_direction direction)
-{
-	struct nk_flow4_key key4;
-	struct nk_flow6_key key6;
-
-	if (family == NK_IPV4) {
-		key4 = nk_plain_key4(p, direction);
-		return bpf_map_lookup_elem(&flows4, &key4);
-	}
-	key6 = nk_plain_key6(p, direction);
-	return bpf_map_lookup_elem(&flows6, &key6);
-}
 
 // Copies `flow`, which the packet's half was found to be: of a container, and current. What that has not taken up is
 // removed without a word to any CPU, for a flood does that for each of its packets: of datagrams, the forward half does

@@ -211,6 +211,12 @@ static __always_inline bool nk_flow_is_inbound(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_INBOUND;
 }
 
+// Whether that is a container of this host (inside_client.h).
+static __always_inline bool nk_flow_is_inside(const struct nk_flow *flow)
+{
+	return flow->flags & NK_FLOW_INSIDE;
+}
+
 // Whether the reverse half `flow`, which was found under `key`, is of a flow that leaves by this device.
 static __noinline bool nk_flow_leaves_by(enum nk_family family, const struct nk_flow6_key *key,
 					 const struct nk_flow *flow, __u32 ifindex)
@@ -232,7 +238,7 @@ static __always_inline bool nk_flow_comes_by(struct __sk_buff *skb, enum nk_fami
 }
 
 // What a flow is, whatever it has seen.
-#define NK_FLOW_KIND (NK_FLOW_INBOUND | NK_FLOW_ARRIVING)
+#define NK_FLOW_KIND (NK_FLOW_INBOUND | NK_FLOW_ARRIVING | NK_FLOW_INSIDE)
 
 // A SYN of the end that began a connection, when that has ended, begins a new one under the same ports, without a reply
 // yet.

@@ -12,13 +12,15 @@
 #include "lib/node.h"
 #include "lib/packet/skb.h"
 
-// A packet from outside, and where it goes. A copy: a map's entry may be reused for another flow once it is deleted.
+// A packet from outside, or from a container that is a client here (inside_client.h), and where it goes. A copy: a
+// map's entry may be reused for another flow once it is deleted.
 struct nk_delivery {
 	struct nk_flow6_key key; // reverse
 	struct nk_addr addr;	 // answer
 	__u32 ifindex;		 // answer
 	__be16 port;		 // answer
 	__u8 tcp_flags;
+	bool inside; // a container sent it
 	enum nk_family family;
 };
 
@@ -146,7 +148,7 @@ NK_GLOBAL int nk_flow_reply(struct __sk_buff *skb, struct nk_delivery *to, struc
 	}
 	if (nk_begins_from_outside(to) && !nk_flow_is_inbound(flow))
 		return NK_NO_FLOW;
-	if (!nk_flow_comes_by(skb, to->family, &to->key, flow))
+	if (nk_flow_is_inside(flow) != to->inside || !nk_flow_comes_by(skb, to->family, &to->key, flow))
 		return NK_DROP_UNSOLICITED;
 	flow->container_ifindex = skb->ifindex;
 	if (!nk_flow_is_inbound(flow) && nk_host_has_come(skb, to, flow))
@@ -159,7 +161,7 @@ NK_GLOBAL int nk_flow_reply(struct __sk_buff *skb, struct nk_delivery *to, struc
 	else if (!nk_flow_answered(flow) && !(to->tcp_flags & NK_TCP_RST))
 		nk_flow_answer(skb, to, flow);
 	nk_flow_seen(to->family, &to->key, flow, bpf_ktime_get_coarse_ns(), nk_flags_from_outside(to));
-	if (nk_flow_answered(flow))
+	if (nk_flow_answered(flow) && !nk_flow_is_inside(flow))
 		flow->stamp = nk_stamp();
 	return NK_OK;
 }

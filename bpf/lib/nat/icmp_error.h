@@ -187,7 +187,8 @@ NK_GLOBAL int nk_error_inbound(struct __sk_buff *skb, const struct nk_ip *ip, co
 		return TCX_NEXT;
 	if (ip->ttl <= 1)
 		return nk_drop(skb, NK_DROP_TTL);
-	if (nk_is_inside_source(ip->family, &outer->saddr) || !nk_flow_comes_by(skb, ip->family, &quote->key, flow))
+	if (nk_is_inside_source(ip->family, &outer->saddr) || nk_flow_is_inside(flow) ||
+	    !nk_flow_comes_by(skb, ip->family, &quote->key, flow))
 		return nk_drop(skb, NK_DROP_UNSOLICITED);
 	quote->addr = flow->addr;
 	quote->port = flow->port;
@@ -236,13 +237,15 @@ NK_GLOBAL int nk_find_quoted_flow(struct __sk_buff *skb, struct nk_masquerade *m
 	return NK_OK;
 }
 
-NK_GLOBAL int nk_translate_quote(struct __sk_buff *skb, int family, __u32 header_len, __u32 len)
+NK_GLOBAL int nk_translate_quote(struct __sk_buff *skb, int family, __u32 header_len, __u32 len, int side)
 {
 	const struct nk_ip ip = {.family = family == NK_IPV6 ? NK_IPV6 : NK_IPV4, .header_len = header_len, .len = len};
 	const struct nk_quote *quote = nk_quote_place();
 
 	nk_count(skb, NK_EVENT_ICMP_ERROR);
-	return quote && nk_rewrite_error(skb, &ip, quote, NK_SOURCE) ? NK_OK : NK_DROP_REWRITE_FAILED;
+	return quote && nk_rewrite_error(skb, &ip, quote, side == NK_SOURCE ? NK_SOURCE : NK_DESTINATION)
+		   ? NK_OK
+		   : NK_DROP_REWRITE_FAILED;
 }
 
 // Whether a container may say this, to anybody: NK_OK, or the reason to drop. An error is about a packet that it got
@@ -317,5 +320,5 @@ static __always_inline int nk_error_from_container(struct __sk_buff *skb, const 
 
 	if (result == NK_OK)
 		result = nk_find_quoted_flow(skb, m, route);
-	return result == NK_OK ? nk_translate_quote(skb, ip->family, ip->header_len, ip->len) : result;
+	return result == NK_OK ? nk_translate_quote(skb, ip->family, ip->header_len, ip->len, NK_SOURCE) : result;
 }

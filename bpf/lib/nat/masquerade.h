@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/base.h"
+#include "lib/packet/parse.h"
 #include "lib/route/route.h"
 
 // Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
@@ -34,6 +35,7 @@ struct nk_masquerade {
 	__u32 second; // try, after the first
 	__u32 tries;
 	bool is_refused; // `wish`, at this tick
+	struct nk_ip ip; // of a packet between two containers (inside_client.h)
 };
 
 // Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.

@@ -6,8 +6,10 @@
 // peer. A datagram's socket that is not connected is led so with each datagram, and told whom each answer is from,
 // while the programs for that are there (netd/datapath/socket_hooks.h).
 //
-// The host asks by any of its addresses, and by its loopback; a container by the host's addresses. In other network
-// namespaces an address like a container's or the host's may be somebody else's, so nothing is done there.
+// The host asks by any of its addresses, and by its loopback; a container by the host's addresses, and of TCP alone:
+// its datagrams are translated on their way (inside_client.h), so that a socket of it outlives the container that it
+// speaks to. In other network namespaces an address like a container's or the host's may be somebody else's, so nothing
+// is done there.
 //
 // Not led are sockets that are bound to a device or a loopback address: from there no route leads to a container.
 #pragma once
@@ -154,7 +156,7 @@ static __always_inline const struct nk_frontend *nk_frontend_for_container(struc
 	const struct nk_namespace *netns = bpf_map_lookup_elem(&namespaces, &cookie);
 	const struct nk_frontend *frontend;
 
-	if (!netns || nk_means_loopback(peer))
+	if (!netns || proto != IPPROTO_TCP || nk_means_loopback(peer))
 		return NULL;
 	frontend = nk_frontend_of_container(family, &peer->addr, peer->port, proto);
 	return frontend && nk_is_allowed(frontend, family == NK_IPV4 ? &netns->addr4 : &netns->addr6) ? frontend : NULL;

@@ -8,6 +8,7 @@
 #include "lib/base.h"
 #include "lib/endpoint.h"
 #include "lib/host_device.h"
+#include "lib/nat/plain_flow.h"
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 #include "lib/route/route.h"
@@ -52,6 +53,8 @@ static __always_inline int nk_fast_between(struct __sk_buff *skb, enum nk_family
 
 	if (nk_has_host_prefixes(family) || !source || source->ifindex != skb->ifindex ||
 	    !nk_network_holds(family, network, &saddr))
+		return NK_LONG_WAY;
+	if (source->flags & NK_ENDPOINT_ASKED_INSIDE && nk_find_plain(family, p, NK_FLOW_FORWARD))
 		return NK_LONG_WAY;
 	if (nk_is_gateway(family, network, &daddr)) {
 		skb->tc_index = 0;
