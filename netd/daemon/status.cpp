@@ -327,6 +327,12 @@ void describe_unreached_ports(const Node& node, json& result) {
         result.push_back(
             "this host has no address of `services.publish_address`: nobody reaches what is published without one");
     }
+    if (const std::size_t left_out = node.datapath().frontends().addresses_left_out(); left_out > 0) {
+        result.push_back(formatted(
+            "this host has {} addresses more than the {} at which ports can be published: name those that are to "
+            "have them in `services.publish_address`",
+            left_out, NK_MAX_OWN_ADDRESSES));
+    }
     if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
         result.push_back(
             formatted("published ports are reached from outside and by containers alone, not from this host: {}",

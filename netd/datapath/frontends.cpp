@@ -406,7 +406,7 @@ bool Frontends::has(std::uint8_t protocol) const {
     return first != uses_.end() && first->first.first == table_of(protocol);
 }
 
-void Frontends::forget_others(const std::vector<OwnAddress>& own) {
+void Frontends::forget_others(std::span<const OwnAddress> own) {
     std::map<IpAddr, bool> gone = own_;
     std::ranges::for_each(own, [&](const OwnAddress& address) { gone.erase(address.address); });
     for (const auto& [address, for_all] : gone) {
@@ -420,7 +420,9 @@ void Frontends::forget_others(const std::vector<OwnAddress>& own) {
 }
 
 // What is gone first: so there is room for others.
-Result<void> Frontends::set_addresses(const std::vector<OwnAddress>& own) {
+Result<void> Frontends::set_addresses(std::span<const OwnAddress> own) {
+    addresses_left_out_ = own.size() - std::min<std::size_t>(own.size(), NK_MAX_OWN_ADDRESSES);
+    own = own.first(own.size() - addresses_left_out_);
     forget_others(own);
     for (const auto& [address, for_all] : own) {
         const auto known = own_.find(address);

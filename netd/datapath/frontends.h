@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -84,8 +85,11 @@ public:
     [[nodiscard]] bool has(std::uint8_t protocol) const;
     // Whether one of UDP is at a loopback address.
     [[nodiscard]] bool has_loopback_datagrams() const { return loopback_datagrams_ > 0; }
-    // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8.
-    [[nodiscard]] Result<void> set_addresses(const std::vector<OwnAddress>& own);
+    // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8. The
+    // first NK_MAX_OWN_ADDRESSES of them count.
+    [[nodiscard]] Result<void> set_addresses(std::span<const OwnAddress> own);
+    // How many did not.
+    [[nodiscard]] std::size_t addresses_left_out() const { return addresses_left_out_; }
 
 private:
     using Key = std::tuple<std::optional<IpAddr>, std::uint16_t, std::uint8_t, IpFamily>;
@@ -119,7 +123,7 @@ private:
     [[nodiscard]] std::vector<IpAddr> places_of(const Frontend& frontend) const;
     void use_place(const IpAddr& address, const Frontend& frontend);
     void leave_place(const IpAddr& address, const Frontend& frontend);
-    void forget_others(const std::vector<OwnAddress>& own);
+    void forget_others(std::span<const OwnAddress> own);
     // What is published without an address comes to this one, or leaves it.
     void add_for_all(const IpAddr& address);
     void remove_for_all(const IpAddr& address);
@@ -128,6 +132,7 @@ private:
     Maps maps_;
     SourceLists sources_;
     std::map<Key, Placed> there_;
+    std::size_t addresses_left_out_ = 0;
     std::map<IpAddr, bool> own_;                                                  // whether it is for all
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's

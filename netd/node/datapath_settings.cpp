@@ -64,14 +64,16 @@ bool is_for_all(const IpAddr& address, const std::vector<IpAddr>& for_others, co
     return address.is_loopback() || std::ranges::binary_search(for_others, address);
 }
 
+// Those where a port is that is published without an address come first: there may be more than there is room for.
 std::vector<datapath::OwnAddress> own_addresses(const std::vector<IpAddr>& own, const std::vector<IpAddr>& for_others,
                                                 const Config& config) {
     std::vector<datapath::OwnAddress> result;
     for (const IpAddr& address : own) {
-        if (!is_gateway(config, address) && result.size() < NK_MAX_OWN_ADDRESSES) {
+        if (!is_gateway(config, address)) {
             result.push_back({.address = address, .for_all = is_for_all(address, for_others, config)});
         }
     }
+    std::ranges::stable_partition(result, &datapath::OwnAddress::for_all);
     return result;
 }
 

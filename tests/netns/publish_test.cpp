@@ -185,7 +185,6 @@ TEST_P(PublishTest, OnlyThoseReachItWhomItAllowsAndTheHost) {
     EXPECT_TRUE(connects(outside(), asked));
 }
 
-// What is published by loopback is for the host alone; a container's loopback is its own.
 // As the host's own services, behind rp_filter.
 TEST_F(PublishTest4, WhomItAllowsIsBelievedWhereHisWayBackIsTheSame) {
     auto forged = [&, port = std::uint16_t{5060}]() mutable {
@@ -206,6 +205,7 @@ TEST_F(PublishTest4, WhomItAllowsIsBelievedWhereHisWayBackIsTheSame) {
     EXPECT_EQ(seen_from_outside(), net.client);
 }
 
+// A container's loopback is its own.
 TEST_P(PublishTest, WhatIsPublishedByLoopbackIsForTheHostAlone) {
     ASSERT_TRUE(publish(web_, "web",
                         formatted("{}:9:7,{}:9:7/udp", net.in_brackets(net.loopback), net.in_brackets(net.loopback))));
@@ -245,6 +245,24 @@ TEST_P(PublishTest, AConfiguredAddressThatTheHostLacksIsNamed) {
     configure(R"({"services": {"publish_address": ["203.0.113.99"]}})");
     EXPECT_TRUE(
         eventually([&] { return testing::Matches(Contains(HasSubstr("`services.publish_address`")))(degraded()); }));
+}
+
+TEST_F(PublishTest4, OfMoreAddressesThanThereIsRoomForThoseThatTheConfigurationSaysComeFirst) {
+    const auto is_named = [&] {
+        return testing::Matches(Contains(HasSubstr("name those that are to have them in `services.publish_address`")))(
+            degraded());
+    };
+    ASSERT_TRUE(publish(web_, "web", "7:7"));
+    const EchoServer server(web_.netns(), net.container);
+    node().run(
+        "seq 0 4099 | awk '{ print \"address add 10.200.\" int($1 / 256) \".\" $1 % 256 \"/32 dev lo\" }' | ip -batch "
+        "-");
+    node().run("ip address add 192.0.2.200/32 dev lo");
+    EXPECT_TRUE(eventually(is_named));
+    configure(R"({"services": {"publish_address": ["192.0.2.200"]}})");
+    EXPECT_TRUE(eventually([&] { return connects(node(), echo_at("192.0.2.200")); }));
+    node().run("ip address flush dev lo to 10.200.0.0/16");
+    EXPECT_TRUE(eventually([&] { return !is_named(); }));
 }
 
 TEST_P(PublishTest, AtAnAddressThatTheHostHasNoMoreNothingIsPublished) {
