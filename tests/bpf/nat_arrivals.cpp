@@ -36,13 +36,21 @@ NatModel::Arrival NatModel::arrive(const Conversation& conversation, std::uint16
         return {.to = owner};
     }
     const PublishedPort* published = published_.at(conversation.protocol, conversation.is_ipv6(), port);
-    return published == nullptr ? Arrival{} : arrive_at(*published, conversation, sent);
+    if (published == nullptr) {
+        return {};
+    }
+    if (published->container == conversation.remote && published->admits(conversation.remote)) {
+        Conversation own = conversation;
+        own.remote = gateway(conversation);
+        return arrive(own, port, sent);
+    }
+    return arrive_at(*published, conversation, sent);
 }
 
 NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conversation& conversation,
                                       const Sent& sent) {
     if (!published.admits(conversation.remote)) {
-        return {.drop = "not-allowed"};
+        return conversation.is_inside() ? Arrival{} : Arrival{.drop = "not-allowed"};
     }
     if (sent.rst || answers_a_beginning(sent)) {
         return {.drop = "no-flow"};

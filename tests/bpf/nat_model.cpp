@@ -126,6 +126,9 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_handed_to_stack(sent, seen);
     }
+    if (conversation.is_inside()) {
+        return out_to_client(conversation, sent, seen);
+    }
     if (sent.is_fragment()) {
         translated_fragments_.erase(fragments(conversation, sent, true));  // another packet's with its identification
     }
@@ -167,6 +170,19 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     const Packet translated = Packet(sent.packet).from(node(conversation), port).ttl(one_less(sent.ttl));
     return sent.is_fragment() ? first_out(conversation, translated, sent, seen)
                               : compare_translated(translated, sent, seen);
+}
+
+std::string NatModel::out_to_client(const Conversation& conversation, const Sent& sent, const Seen& seen) {
+    if (seen.verdict != Verdict::redirect) {
+        return "it was not delivered to the client";
+    }
+    Packet expected = Packet(sent.packet).ttl(one_less(sent.ttl));
+    const State* known = sent.untranslatable.empty() ? find(conversation) : nullptr;
+    if (known != nullptr && !known->stale) {
+        note_container_sent(conversation, sent);
+        expected.from(node(conversation), known->port);
+    }
+    return compare_translated(expected, sent, seen);
 }
 
 NatModel::Fragments NatModel::fragments(const Conversation& conversation, const Sent& sent, bool out) const {
@@ -385,6 +401,9 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (!arrival.drop.empty()) {
         return expect_drop(seen, arrival.drop);
     }
+    if (conversation.is_inside() && (!arrival.to || sent.ttl <= 1)) {
+        return expect_handed_to_stack(sent, seen);
+    }
     if (auto judged = judge_undelivered(arrival.to, sent, seen)) {
         if (sent.is_fragment() && seen.verdict == Verdict::pass) {
             translated_fragments_.erase(fragments(conversation, sent, false));  // this one is the host's
@@ -397,7 +416,11 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
         translated_fragments_[fragments(conversation, sent, false)] = {.address = address_of(c), .id = sent.piece->id};
     }
     state.is_inbound ? note_client_sent(c, sent) : note_received(state, sent);
-    return compare_translated(Packet(sent.packet).to(address_of(c), c.port).ttl(one_less(sent.ttl)), sent, seen);
+    Packet expected = Packet(sent.packet).to(address_of(c), c.port).ttl(one_less(sent.ttl));
+    if (c.remote == gateway(c)) {
+        expected.from(c.remote, c.remote_port).ttl(one_less(one_less(sent.ttl)));  // in two steps
+    }
+    return compare_translated(expected, sent, seen);
 }
 
 std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Seen& seen) {

@@ -33,6 +33,8 @@ struct Conversation {
     std::uint16_t remote_port = 0;
     auto operator<=>(const Conversation&) const = default;
     [[nodiscard]] bool is_ipv6() const { return remote.contains(':'); }
+    // With another container of this host, which comes to a published port.
+    [[nodiscard]] bool is_inside() const { return remote.starts_with(is_ipv6() ? "2001:db8:77::" : "10.77.0."); }
 };
 [[nodiscard]] std::string to_string(const Conversation& conversation);
 
@@ -54,11 +56,14 @@ public:
         std::size_t common = 0;
         std::string node4 = "203.0.113.2";
         std::string node6 = "2001:db8:113::2";
+        // As whom a container sees itself, by a port of its own.
+        std::string gateway4 = "10.77.0.1";
+        std::string gateway6 = "2001:db8:77::1";
     };
     explicit NatModel(Options options) : options_(std::move(options)) {}
 
     // What is wrong with what became of a packet (or fragment) that the container sent, or of one from the remote to a
-    // port of the node. Empty: nothing is.
+    // port of the node. Empty: nothing is. Of what is inside, there are no fragments and no errors here.
     [[nodiscard]] std::string out(const Conversation& conversation, const Sent& sent, const Seen& seen);
     [[nodiscard]] std::string in(const Conversation& conversation, std::uint16_t port, const Sent& sent,
                                  const Seen& seen);
@@ -111,6 +116,9 @@ public:
     [[nodiscard]] const std::string& node(const Conversation& conversation) const {
         return conversation.is_ipv6() ? options_.node6 : options_.node4;
     }
+    [[nodiscard]] const std::string& gateway(const Conversation& conversation) const {
+        return conversation.is_ipv6() ? options_.gateway6 : options_.gateway4;
+    }
     [[nodiscard]] const std::map<Conversation, State>& conversations() const { return conversations_; }
     // Who has that port of the node towards that remote.
     [[nodiscard]] std::optional<Conversation> target(const Conversation& conversation, std::uint16_t port) const;
@@ -159,10 +167,13 @@ private:
         const int ports = options_.port_last - options_.port_first + 1;
         return in_pool(port) && port <= options_.port_last - NK_POOL_HOMES(ports) * NK_HOME_PORTS;
     }
-    // Whether a packet to that port of the node may be a container's at all.
+    // Whether a packet to that port of the node may be a container's at all: to one of the pool, an answer.
     [[nodiscard]] bool may_be_containers(const Conversation& conversation, std::uint16_t port) const {
-        return in_pool(port) || published_.at(conversation.protocol, conversation.is_ipv6(), port) != nullptr;
+        return (in_pool(port) && !conversation.is_inside()) ||
+               published_.at(conversation.protocol, conversation.is_ipv6(), port) != nullptr;
     }
+    // To a client that is a container of this host.
+    [[nodiscard]] std::string out_to_client(const Conversation& conversation, const Sent& sent, const Seen& seen);
     // Nothing if it was delivered, as it should be.
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,
                                                                const Seen& seen) const;

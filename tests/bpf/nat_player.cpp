@@ -39,6 +39,13 @@ bool is_of_an_error(Random& random, const Step& step) {
     return random.percent(5) && step.pieces > 1;
 }
 
+// What the model does not know of two containers of this host.
+bool is_about_outside(Step::Kind kind) {
+    using enum Step::Kind;
+    return kind == error_out || kind == error_in || kind == stray_error || kind == fragment_out ||
+           kind == fragment_in || kind == host;
+}
+
 // ICMP errors in fragments are not translated. `c`: becomes one with whoever the error is from, or goes to.
 Sent to_be_cut(SentError error, Conversation& c) {
     c.remote = error.other_end;
@@ -112,6 +119,9 @@ std::string WorldPlayer::take(const Conversation& c, const Step& step) {
     const std::uint16_t port = port_to_c.value_or(c.port);
     const auto port_of_pool =
         static_cast<std::uint16_t>(options_.port_first + step.seed % (options_.port_last - options_.port_first + 1U));
+    if (c.is_inside() && is_about_outside(step.kind)) {
+        return "";
+    }
     switch (step.kind) {
         case Step::Kind::out:
             return send(c, step.seed);
@@ -170,6 +180,9 @@ std::uint16_t WorldPlayer::any_port(std::uint64_t seed) const {
 
 std::string WorldPlayer::kind_of(const Conversation& c, const char* direction) const {
     const NatModel::State* known = model_.find(c);
+    if (c.is_inside()) {
+        return formatted("inside {}", direction);
+    }
     const bool is_published =
         known != nullptr ? known->is_inbound : model_.published().face_of(c.protocol, c.container, c.port) != nullptr;
     if (is_published) {
@@ -209,7 +222,12 @@ std::string WorldPlayer::receive_as(std::string kind, const Conversation& c, std
     Random random(seed);
     const Sent sent = packet_in(random, c, port);
     note(c, "is answered, or somebody else");
-    return run(way_in(std::move(kind)), sent, random, [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
+    Way way = way_in(std::move(kind));
+    if (c.is_inside()) {
+        way.program = Program::veth_ingress;
+        way.ifindex = places_.at(container_of(c.remote)).ifindex;
+    }
+    return run(way, sent, random, [&](const Seen& seen) { return model_.in(c, port, sent, seen); });
 }
 
 std::string WorldPlayer::receive_flood(std::uint64_t seed) {

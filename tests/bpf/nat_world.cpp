@@ -82,12 +82,15 @@ PublishedPort random_published_port(Random& random, const NatModel::Options& poo
     return published;
 }
 
-// Who is outside mostly begins it.
+// The client mostly begins it: who is outside, or another container of this host.
 Conversation random_client(Random& random, std::size_t remotes, const PublishedPort& to) {
+    const std::size_t other = container_of(to.container) + 1 + random.below(kContainers - 1);
+    const bool is_inside = random.percent(20);
     return {.protocol = to.protocol,
             .container = to.container,
             .port = to.container_port,
-            .remote = remote_address(random.below(remotes), to.is_ipv6()),
+            .remote = is_inside ? address_of(other % kContainers, to.is_ipv6())
+                                : remote_address(random.below(remotes), to.is_ipv6()),
             .remote_port = random.of(std::array<std::uint16_t, 3>{443, 50000, 50001})};
 }
 
