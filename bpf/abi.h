@@ -344,6 +344,8 @@ NK_STATIC_ASSERT(sizeof(struct nk_published) == 8 + NK_PUBLISHED_TABLES * 8192 +
 
 // How many flows of both families may be NK_FLOW_ARRIVING.
 #define NK_ARRIVALS 2048
+// The same of each client of this host that is a container, which has them with every sixteenth other one.
+#define NK_ARRIVALS_INSIDE 128
 
 // ---- How many flows an endpoint has: map `flow_counts`, nk_endpoint.id -> flows -------------------------------------
 //

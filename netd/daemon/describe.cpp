@@ -145,6 +145,7 @@ json describe_flow(const nat::Flow& flow, const std::string& container) {
             {"translated", flow.translated.to_string()},
             {"translated_port", flow.translated_port},
             {"inbound", flow.inbound},
+            {"inside", flow.inside},
             {"state", nat::to_string(flow.state)},
             {"age_ms", milliseconds(flow.age)},
             {"idle_ms", milliseconds(flow.idle)},

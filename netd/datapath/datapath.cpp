@@ -419,8 +419,13 @@ int Datapath::endpoint_map(IpFamily family) const {
 }
 
 Result<void> Datapath::put_endpoint(const EndpointEntry& endpoint) {
-    const nk_endpoint value = to_wire(endpoint);
+    nk_endpoint value = to_wire(endpoint);
     const nk_addr key = to_nk_addr(endpoint.address);
+    // What the programs say of it: its connections go on.
+    nk_endpoint known{};
+    if (bpf_map_lookup_elem(endpoint_map(endpoint.address.family()), &key, &known) == 0 && known.id == value.id) {
+        value.flags |= known.flags & NK_ENDPOINT_ASKED_INSIDE;
+    }
     if (bpf_map_update_elem(endpoint_map(endpoint.address.family()), &key, &value, BPF_ANY) != 0) {
         return fail_errno(errno, "add {} to the endpoint map", endpoint.address.to_string());
     }

@@ -71,6 +71,7 @@ Flow describe(const FlowEntry<Key>& reverse, const std::optional<nk_flow>& forwa
             .age = since(now, reverse.value.created_ns),
             .idle = forward ? std::min(idle, since(now, forward->last_seen_ns)) : idle,
             .inbound = (reverse.value.flags & NK_FLOW_INBOUND) != 0,
+            .inside = (reverse.value.flags & NK_FLOW_INSIDE) != 0,
             .endpoint_id = reverse.value.endpoint_id};
 }
 

@@ -35,6 +35,7 @@ struct Flow {
     std::chrono::nanoseconds age{};
     std::chrono::nanoseconds idle{};  // of the direction that was used last
     bool inbound = false;             // the other end began it, at a published port: it is `destination` all the same
+    bool inside = false;              // the same, and that is a container of this host
     std::uint32_t endpoint_id = 0;    // is_of_host(): of the host, or of another NAT on it
 };
 

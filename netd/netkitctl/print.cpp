@@ -70,6 +70,14 @@ std::string print_publish_address(const json& list) {
                              : formatted("\"any\" is what the host has of services.publish_address: {}\n", addresses);
 }
 
+// Who began it: the container, or at a published port of it another one, or somebody outside.
+const char* begun(const json& flow) {
+    if (is_true(flow, "inside")) {
+        return "inside";
+    }
+    return is_true(flow, "inbound") ? "outside" : "here";
+}
+
 }  // namespace
 
 std::string print_endpoints(const json& list) {
@@ -154,14 +162,13 @@ std::string print_ports(const json& list) {
     const std::string unled = text_at(list, "unreachable_from_host");
     return table.to_string() + print_publish_address(list) + print_held_ports(list) +
            "The host's firewall does not see what comes to these ports.\n" +
-           (unled == "-" ? "" : formatted("This host itself and containers do not reach them: {}\n", unled));
+           (unled == "-" ? "" : formatted("This host itself does not reach them: {}\n", unled));
 }
 
 std::string print_flows(const json& list) {
     Table table{"PROTO", "BEGUN", "SOURCE", "DESTINATION", "TRANSLATED TO", "STATE", ">AGE", ">IDLE", "CONTAINER"};
     for (const json& flow : array_at(list, "flows")) {
-        table.add({text_at(flow, "proto"), is_true(flow, "inbound") ? "outside" : "here",
-                   socket_address(flow, "source", "source_port"),
+        table.add({text_at(flow, "proto"), begun(flow), socket_address(flow, "source", "source_port"),
                    socket_address(flow, "destination", "destination_port"),
                    socket_address(flow, "translated", "translated_port"), text_at(flow, "state"),
                    duration(number_at(flow, "age_ms")), duration(number_at(flow, "idle_ms")),

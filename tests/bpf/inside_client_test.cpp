@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -159,6 +160,18 @@ TEST_P(InsideClientTest, ErrorsComeFromWhereTheClientAsked) {
               describe(delivered(error(net.db, net.web, Packet(answered).from(net.web, kContainerPort)))));
 }
 
+// It is kept with the host's address, where others are as well.
+TEST_P(InsideClientTest, NobodyTellsAClientOfASmallerPathToTheHost) {
+    const IcmpType too_big{.type = std::uint8_t(net.is_ipv6() ? 2 : 3), .code = std::uint8_t(net.is_ipv6() ? 0 : 4)};
+    out_of_db(question());
+    const Packet told = Packet()
+                            .ip(net.web, net.db)
+                            .icmp(too_big.type, too_big.code)
+                            .icmp_rest(600)
+                            .quoting(question().to(net.web, kContainerPort).ttl(63));
+    EXPECT_EQ(describe(out(told).packet), describe(delivered(told)));
+}
+
 // Then the host refuses it.
 TEST_P(InsideClientTest, WhereItMayNotComeItIsTheHosts) {
     const auto to_host = [&](const Packet& packet) { return out_of_db(packet).counted.contains("stack-host"); };
@@ -166,6 +179,11 @@ TEST_P(InsideClientTest, WhereItMayNotComeItIsTheHosts) {
     EXPECT_TRUE(to_host(Packet().ip(net.db, net.node).tcp(kClientPort, kPort).syn()));
     EXPECT_TRUE(to_host(Packet().ip(net.db, net.gateway).udp(kClientPort, kPort))) << "not published there";
     EXPECT_TRUE(to_host(question().ttl(1)));
+    datapath::Frontend waits = web(IPPROTO_TCP);
+    waits.hold = std::chrono::seconds(10);
+    publish(waits);
+    ASSERT_TRUE(node().end(waits));
+    EXPECT_TRUE(to_host(Packet().ip(net.db, net.node).tcp(kClientPort, kPort).syn())) << "its container is gone";
     datapath::Frontend some = web();
     some.allowed = {IpPrefix::single(IpAddr::parse(net.remote).value())};
     publish(some);
@@ -178,10 +196,33 @@ TEST_P(InsideClientTest, WhereItMayNotComeItIsTheHosts) {
 }
 
 TEST_P(InsideClientTest, AnIsolatedNetworkIsNotReachedByItsPublishedPorts) {
+    const auto ask = [&] { return run(Program::veth_ingress, "nkrouted", question(net.routed)); };
+    EXPECT_EQ(ask().verdict, Verdict::redirect);
     node().network(1, net.is_ipv6()).flags |= NK_NETWORK_ISOLATED;
-    const RunResult refused = run(Program::veth_ingress, "nkrouted", question(net.routed));
-    EXPECT_EQ(refused.verdict, Verdict::drop);
-    EXPECT_THAT(refused.counted, ElementsAre(std::pair("isolated", 1)));
+    for (int i = 0; i < 2; ++i) {
+        const RunResult refused = ask();
+        EXPECT_EQ(refused.verdict, Verdict::drop);
+        EXPECT_THAT(refused.counted, ElementsAre(std::pair("isolated", 1)));
+        node().lose_flows();
+    }
+}
+
+// Of those who are not answered yet the client's latest are known, and all others'.
+TEST_P(InsideClientTest, AFloodOfAClientDrivesOutItsOwnAlone) {
+    const Packet from_outside = to_node(net).udp(kClientPort, kPort);
+    const Packet of_routed = question(net.routed);
+    in(from_outside);
+    run(Program::veth_ingress, "nkrouted", of_routed);
+    out_of_db(question());
+    const std::size_t before = node().entries().size();
+    for (std::uint16_t port = 1; port <= 3 * NK_ARRIVALS_INSIDE; ++port) {
+        EXPECT_EQ(out_of_db(Packet().ip(net.db, net.node).udp(port, kPort)).verdict, Verdict::redirect);
+    }
+    EXPECT_EQ(node().entries().size(), before - 2 + std::size_t{2} * NK_ARRIVALS_INSIDE);
+    EXPECT_TRUE(left_as(out(Packet().ip(net.web, net.remote).udp(kContainerPort, kClientPort)).packet,
+                        forwarded(Packet().ip(net.node, net.remote).udp(kPort, kClientPort))));
+    EXPECT_EQ(describe(out(answer(net.routed)).packet), describe(delivered(answer(net.routed).from(net.node, kPort))));
+    EXPECT_EQ(describe(out(answer()).packet), describe(delivered(answer())));
 }
 
 // A container that starts again has another number.

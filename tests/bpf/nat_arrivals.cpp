@@ -58,7 +58,7 @@ NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conv
     Conversation c = conversation;
     c.container = published.container;
     c.port = published.container_port;
-    make_room_for_arrival(outside(c, published.port));
+    make_room_for_arrival(c, outside(c, published.port));
     if (target(c, published.port)) {
         return {.drop = "port-clash"};  // the container itself had begun one with the port, before it was published
     }
@@ -76,15 +76,17 @@ NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conv
     return {.to = c};
 }
 
-void NatModel::make_room_for_arrival(const Outside& latest) {
-    if (arrivals_.size() == NK_ARRIVALS) {
-        const auto oldest = owners_.find(arrivals_.front());
-        arrivals_.pop_front();
+void NatModel::make_room_for_arrival(const Conversation& conversation, const Outside& latest) {
+    const bool is_inside = conversation.is_inside();
+    std::deque<Outside>& arrivals = arrivals_[is_inside ? conversation.remote : ""];
+    if (arrivals.size() == (is_inside ? NK_ARRIVALS_INSIDE : NK_ARRIVALS)) {
+        const auto oldest = owners_.find(arrivals.front());
+        arrivals.pop_front();
         if (oldest != owners_.end() && conversations_.at(oldest->second).is_arriving) {
             forget(Conversation(oldest->second));
         }
     }
-    arrivals_.push_back(latest);
+    arrivals.push_back(latest);
 }
 
 void NatModel::begin_arrival(const Conversation& conversation, std::uint16_t port, const Sent& sent) {

@@ -199,7 +199,7 @@ private:
     // To the container behind a published port, where no conversation says otherwise.
     [[nodiscard]] Arrival arrive_at(const PublishedPort& published, const Conversation& conversation, const Sent& sent);
     void begin_arrival(const Conversation& conversation, std::uint16_t port, const Sent& sent);
-    void make_room_for_arrival(const Outside& latest);
+    void make_room_for_arrival(const Conversation& conversation, const Outside& latest);
     // Whether its port is its container's no more: it was begun from outside by what was published, or another one
     // publishes it by now.
     [[nodiscard]] bool has_lost_its_port(const Conversation& conversation) const;
@@ -238,7 +238,7 @@ private:
     };
     std::array<Answers, 2> answers_;  // of the host's: those that go on, and those that somebody has only begun
     PublishedPorts published_;
-    std::deque<Outside> arrivals_;  // the latest
+    std::map<std::string, std::deque<Outside>> arrivals_;  // the latest, by the client if it is a container
     std::map<Fragments, Translated> translated_fragments_;
     std::set<std::pair<std::string, std::uint32_t>> fragment_ids_;  // of IPv4, that the node gave, by destination
 };

@@ -46,6 +46,23 @@ TEST_P(PublishInsideTest, AnUnconnectedSocketIsAnsweredFromWhereItAsked) {
     EXPECT_EQ(seen_as(socket.get(), asked_), client_address_);
 }
 
+// Who is asked may take his time.
+TEST_P(PublishInsideTest, AnAnswerAfterARestartOfTheDaemonComesFromWhereItWasAsked) {
+    const UniqueFd server = socket_bound_to(web_.netns(), echo_at(web_address_), SOCK_DGRAM);
+    const UniqueFd socket = socket_in(client_.netns(), asked_, SOCK_DGRAM);
+    ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, asked_.get(), asked_.size), 1) << std::strerror(errno);
+    Address client{.size = sizeof(sockaddr_storage)};
+    std::array<char, 1> heard{};
+    ASSERT_EQ(::recvfrom(server.get(), heard.data(), heard.size(), 0, reinterpret_cast<sockaddr*>(&client.storage),
+                         &client.size),
+              1)
+        << std::strerror(errno);
+    stop(SIGTERM);
+    ASSERT_TRUE(start());
+    ASSERT_EQ(::sendto(server.get(), "y", 1, 0, client.get(), client.size), 1) << std::strerror(errno);
+    EXPECT_EQ(sender_of_next(socket.get()), text_of(asked_));
+}
+
 TEST_P(PublishInsideTest, AContainerAsksItself) {
     const EchoServer server(web_.netns(), web_address_);
     const UniqueFd socket = socket_in(web_.netns(), asked_, SOCK_DGRAM);

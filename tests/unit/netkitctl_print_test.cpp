@@ -12,6 +12,7 @@ namespace {
 
 using nlohmann::json;
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -202,6 +203,15 @@ TEST(PrintEndpoint, NamesEveryMemberInFull) {
                             HasSubstr("Container     by-hand, pid -\n"), HasSubstr("IPv6          -\n")));
 }
 
+TEST(PrintFlows, SayWhoBeganThem) {
+    const json list{{"flows",
+                     {{{"proto", "tcp"}},
+                      {{"proto", "udp"}, {"inbound", true}},
+                      {{"proto", "sctp"}, {"inbound", true}, {"inside", true}}}}};
+    EXPECT_THAT(print_flows(list),
+                AllOf(ContainsRegex("tcp +here "), ContainsRegex("udp +outside "), ContainsRegex("sctp +inside ")));
+}
+
 TEST(PrintFlows, ShowTheTranslationAndTheAges) {
     const json list{{"flows",
                      {{{"proto", "tcp"},
@@ -268,7 +278,7 @@ TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
               "The host's firewall does not see what comes to these ports.\n");
     list["unreachable_from_host"] = "no cgroup2 file system is mounted";
     EXPECT_THAT(print_ports(list),
-                HasSubstr("This host itself and containers do not reach them: no cgroup2 file system is mounted\n"));
+                HasSubstr("This host itself does not reach them: no cgroup2 file system is mounted\n"));
     const json held = {{{"address", nullptr}, {"port", 8080}, {"proto", "tcp"}, {"seconds_left", 12}},
                        {{"address", "192.0.2.1"}, {"port", 443}, {"proto", "tcp"}, {"seconds_left", 7}}};
     EXPECT_EQ(print_ports({{"ports", json::array()}, {"held", held}}),

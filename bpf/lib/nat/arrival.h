@@ -26,10 +26,11 @@
 #include "lib/uplink_set.h"
 
 // The oldest gives way.
-static __noinline int nk_make_room_for_arrival(enum nk_family family, const struct nk_flow6_key *key)
+static __noinline int nk_make_room_for_arrival(const struct nk_delivery *to)
 {
 	__u32 number;
-	struct nk_ring_place *place = nk_ring_next(NK_RING_ARRIVALS, &number);
+	struct nk_ring_place *place =
+	    to->inside ? nk_inside_ring_next(to->family, &to->key.saddr) : nk_ring_next(NK_RING_ARRIVALS, &number);
 	struct nk_flow6_key former_key; // a copy: another CPU may be given the same place
 	enum nk_family former;
 	struct nk_flow *flow;
@@ -41,8 +42,8 @@ static __noinline int nk_make_room_for_arrival(enum nk_family family, const stru
 	flow = nk_flow_find(former, &former_key);
 	if (flow && flow->flags & NK_FLOW_ARRIVING)
 		nk_flow_remove(former, &former_key, flow);
-	place->key = *key;
-	place->family = family;
+	place->key = to->key;
+	place->family = to->family;
 	return 0;
 }
 
@@ -159,7 +160,7 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 		return NK_NO_FLOW;
 	frontend = nk_frontend(family, &to->key.daddr, to->key.dport, to->key.proto);
 	endpoint = frontend ? nk_backend(family, frontend) : NULL;
-	if (!frontend || (!endpoint && !frontend->hold_s))
+	if (!frontend || (!endpoint && (!frontend->hold_s || to->inside)))
 		return NK_NO_FLOW;
 	if (!to->inside && (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr)))
 		return NK_DROP_UNSOLICITED;
@@ -174,7 +175,7 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 	to->addr = frontend->addr;
 	to->port = frontend->port;
 	to->ifindex = endpoint->ifindex;
-	nk_make_room_for_arrival(family, &to->key);
+	nk_make_room_for_arrival(to);
 	error = nk_insert_arriving_reverse(skb, to, frontend->endpoint_id);
 	if (error == -NK_EEXIST)
 		return nk_has_arrived(to, frontend->endpoint_id) ? NK_OK : NK_DROP_PORT_CLASH;

@@ -1,5 +1,6 @@
-// Rings of flows that somebody outside can begin at will: of each kind there are so many at most, and the oldest gives
-// way to the latest. So they cost nobody else anything, however many are begun.
+// Rings of flows that somebody can begin at will: of each kind there are so many at most, and the oldest gives way to
+// the latest. So they cost nobody else anything, however many are begun. Of clients that are containers, who it is is
+// known: they have rings of their own, smaller ones, by their address.
 #pragma once
 
 #include "lib/base.h"
@@ -14,6 +15,8 @@ enum nk_flow_ring {
 #define NK_RING_SIZE 2048
 _Static_assert(NK_HOST_ANSWERS == NK_RING_SIZE && NK_ARRIVALS == NK_RING_SIZE, "as the ABI says");
 
+#define NK_INSIDE_RINGS 16
+
 struct nk_ring_place {
 	struct nk_flow6_key key; // reverse
 	__u32 family;
@@ -21,14 +24,14 @@ struct nk_ring_place {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NK_RINGS *NK_RING_SIZE);
+	__uint(max_entries, NK_RINGS *NK_RING_SIZE + NK_INSIDE_RINGS * NK_ARRIVALS_INSIDE);
 	__type(key, __u32);
 	__type(value, struct nk_ring_place);
 } flow_rings SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NK_RINGS);
+	__uint(max_entries, NK_RINGS + NK_INSIDE_RINGS);
 	__type(key, __u32);
 	__type(value, __u32);
 } flow_ring_ends SEC(".maps");
@@ -44,5 +47,17 @@ static __always_inline struct nk_ring_place *nk_ring_next(enum nk_flow_ring ring
 		return NULL;
 	*number = ++*end;
 	place = *number % NK_RING_SIZE + ring * NK_RING_SIZE;
+	return bpf_map_lookup_elem(&flow_rings, &place);
+}
+
+static __always_inline struct nk_ring_place *nk_inside_ring_next(enum nk_family family, const struct nk_addr *client)
+{
+	__u32 ring = bpf_ntohl(family == NK_IPV4 ? client->word[0] : client->word[3]) % NK_INSIDE_RINGS;
+	__u32 which = NK_RINGS + ring, place;
+	__u32 *end = bpf_map_lookup_elem(&flow_ring_ends, &which);
+
+	if (!end)
+		return NULL;
+	place = NK_RINGS * NK_RING_SIZE + ring * NK_ARRIVALS_INSIDE + ++*end % NK_ARRIVALS_INSIDE;
 	return bpf_map_lookup_elem(&flow_rings, &place);
 }

@@ -5,8 +5,8 @@
 // client's own address; what it answers is translated back on its way to the client. So the flow is like one that comes
 // from outside (arrival.h), but for NK_FLOW_INSIDE: nothing of it comes by an uplink, where anybody could write the
 // client's address, and no short way knows it. A container that has such clients is marked (NK_ENDPOINT_ASKED_INSIDE),
-// so that of nobody else's packets it is asked whether they are answers. The mark may be lost, since the daemon writes
-// endpoints; the client's next packet sets it again.
+// so that of nobody else's packets it is asked whether they are answers. The daemon keeps the mark when it writes
+// endpoints; one that is lost all the same, the client's next packet sets again.
 //
 // A container that comes to a port of its own is for itself what it would be by a socket that is led (published by the
 // host to it, so its gateway): its own address it would not answer.
@@ -129,6 +129,14 @@ static __noinline bool nk_fragment_follow_inside(struct nk_masquerade *m, __u32 
 	return true;
 }
 
+// Whether a packet of a flow that is known may go to m->addr, still: NK_OK, or the reason to drop.
+static __always_inline int nk_check_isolation(const struct nk_masquerade *m, enum nk_family family)
+{
+	const volatile struct nk_network *network = nk_network_of(family, &m->addr);
+
+	return !network || nk_isolated(family, network, &m->key.saddr) ? NK_DROP_ISOLATED : NK_OK;
+}
+
 // The flow of a client's packet: NK_OK with `to` answered, NK_NO_FLOW, or the reason to drop.
 static __always_inline int nk_find_from_client(struct __sk_buff *skb, struct nk_delivery *to)
 {
@@ -163,6 +171,10 @@ static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum 
 	result = nk_find_from_client(skb, &to);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? NK_NO_FLOW : result;
+	m->addr = to.addr;
+	result = nk_check_isolation(m, family);
+	if (result != NK_OK)
+		return result;
 	if (!nk_addr_equal(family, &to.key.saddr, &m->key.saddr)) {
 		if (m->ip.fragment)
 			return NK_NO_FLOW;
@@ -177,6 +189,18 @@ static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum 
 	return nk_write_inside_of(skb, family, NK_DESTINATION);
 }
 
+// Whether an ICMP error says that a packet was too big. Translated, it would have the client believe in a smaller path
+// to the host's address, where others are as well; nothing between two containers has to say it.
+static __always_inline bool nk_is_about_size(struct __sk_buff *skb, enum nk_family family, const struct nk_ip *ip)
+{
+	struct nk_icmp_echo icmp;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + ip->header_len, &icmp, sizeof(icmp)))
+		return true;
+	return family == NK_IPV6 ? icmp.type == NK_ICMP6_TOO_BIG
+				 : icmp.type == NK_ICMP_UNREACHABLE && icmp.code == NK_ICMP_CODE_TOO_BIG;
+}
+
 // An error about a packet of such a flow, as its other half, of that direction, says: NK_OK with it rewritten,
 // NK_NO_FLOW, or the reason to drop. Whether it may be said at all was asked before (nk_check_icmp).
 static __always_inline int nk_translate_error_inside(struct __sk_buff *skb, enum nk_family family,
@@ -185,8 +209,10 @@ static __always_inline int nk_translate_error_inside(struct __sk_buff *skb, enum
 {
 	struct nk_quote *quote = nk_quote_place();
 	const struct nk_flow *flow;
+	int result;
 
-	if (!quote || m->ip.fragment || nk_read_quote(skb, family, m->ip.header_len, m->ip.len) != NK_OK)
+	if (!quote || m->ip.fragment || (direction == NK_FLOW_FORWARD && nk_is_about_size(skb, family, &m->ip)) ||
+	    nk_read_quote(skb, family, m->ip.header_len, m->ip.len) != NK_OK)
 		return NK_NO_FLOW;
 	quote->key.direction = direction;
 	flow = nk_flow_find(family, &quote->key);
@@ -198,17 +224,23 @@ static __always_inline int nk_translate_error_inside(struct __sk_buff *skb, enum
 		return NK_NO_FLOW;
 	quote->addr = m->addr = flow->addr;
 	quote->port = flow->port;
-	return nk_translate_quote(skb, family, m->ip.header_len, m->ip.len, side);
+	result = direction == NK_FLOW_REVERSE ? nk_check_isolation(m, family) : NK_OK;
+	return result != NK_OK ? result : nk_translate_quote(skb, family, m->ip.header_len, m->ip.len, side);
 }
 
 static __always_inline int nk_from_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m,
 					  int parsed)
 {
+	int result;
+
 	if (parsed == NK_L4_ICMP_ERROR)
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_REVERSE, NK_DESTINATION);
 	if (!(m->ip.fragment & NK_FRAGMENT_LATER))
 		return nk_translate_from_client(skb, family, m);
-	return nk_fragment_follow_inside(m, m->ip.id) ? nk_write_inside_of(skb, family, NK_DESTINATION) : NK_NO_FLOW;
+	if (!nk_fragment_follow_inside(m, m->ip.id))
+		return NK_NO_FLOW;
+	result = nk_check_isolation(m, family);
+	return result == NK_OK ? nk_write_inside_of(skb, family, NK_DESTINATION) : result;
 }
 
 // What a container sends to an address and port of the host's that may be published, or in answer to what came from

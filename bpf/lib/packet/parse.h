@@ -39,6 +39,9 @@ struct nk_icmp_echo {
 	__be16 sequence;
 };
 
+// Code of NK_ICMP_UNREACHABLE: fragmentation needed and DF set.
+#define NK_ICMP_CODE_TOO_BIG 4
+
 enum nk_icmp_type {
 	NK_ICMP_ECHOREPLY = 0,
 	NK_ICMP_UNREACHABLE = 3,
@@ -46,7 +49,8 @@ enum nk_icmp_type {
 	NK_ICMP_TIME_EXCEEDED = 11,
 	NK_ICMP_PARAMETER_PROBLEM = 12,
 	NK_ICMP6_UNREACHABLE = 1,
-	NK_ICMP6_PARAMETER_PROBLEM = 4, // between them: packet too big, time exceeded
+	NK_ICMP6_TOO_BIG = 2,
+	NK_ICMP6_PARAMETER_PROBLEM = 4, // between them: time exceeded
 	NK_ICMP6_ECHO = 128,
 	NK_ICMP6_ECHOREPLY = 129,
 };
