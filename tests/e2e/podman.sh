@@ -74,16 +74,16 @@ contains "the port list has it" 'any +8088 +tcp +8080 +[0-9a-f]{12}' "$(netkitct
 container again --annotation 'io.netkitd.publish=8090:8080;hold=30' -- httpd -f -p 8080 -h / >/dev/null
 # shellcheck disable=SC2317,SC2329 # called by name
 come() {
-    local end=$((SECONDS + $1))
-    while ((SECONDS < end)); do
+    until [[ -e $scratch/restarted ]]; do
         outside socat -T 20 /dev/null TCP:"$node4":8090 || true
     done 2>>"$scratch/come"
 }
 for _ in 1 2 3 4; do
-    come 8 &
+    come &
     comers+=($!)
 done
 podman restart --time 0 again >/dev/null
+touch "$scratch/restarted"
 wait "${comers[@]}"
 # A connection that the server had when it was killed is reset, as on any host. And a SYN may come just when the server
 # closes: after the program has found its socket, before the container's stack looks for it. Without hold there are
