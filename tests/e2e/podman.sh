@@ -66,6 +66,7 @@ equals "a page by a published port, from the container itself" 'hello from web' 
     "$(podman exec web wget -q -T 20 -O - "http://$node4:8088/")"
 # shellcheck disable=SC2016 # its own shell expands it
 background nsenter --net="/proc/$(pid_of web)/ns/net" socat UDP-RECVFROM:7,fork 'SYSTEM:read line; echo $SOCAT_PEERADDR'
+wait_for 10 in_container web bash -c 'ss -lun | grep -q :7'
 equals "a published port answers a container's socket that is not connected, which it sees" "$client" \
     "$(in_container client bash -c "echo hello | socat -T 20 - UDP4-SENDTO:$node4:8089,shut-none | head -n 1")"
 kill "${background_pids[-1]}" # it would keep the container's network
