@@ -85,6 +85,11 @@ Result<AttachReply> NodeTest::attach(const NetworkNamespace& container, const st
 }
 
 std::string NodeTest::snapshot(const NetworkNamespace& container) {
+    std::istringstream gateways(
+        node().run("ip -6 -o addr show dev netkitd0 | awk '{ sub(\"/.*\", \"\", $4); print $4 }'"));
+    for (std::string gateway; gateways >> gateway;) {
+        node().await_address(gateway);
+    }
     std::ostringstream text;
     // Interface indexes differ from one attempt to the next.
     // The uplink's own IPv6 state, and whether a pair has its carrier, settle by themselves meanwhile.
