@@ -417,7 +417,9 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, __u32 how
 		return NK_ASK_FRONTENDS;
 	out.network = nk_network_of(family, &key.saddr);
 	if (!nk_find_ports(&out))
-		return nk_drop_sent(skb, NK_DROP_FRAGMENT);
+		// To the host itself its first one went as it was.
+		return nk_is_own_address(family, &key.daddr) ? nk_to_stack(skb, NK_EVENT_STACK_HOST)
+							     : nk_drop_sent(skb, NK_DROP_FRAGMENT);
 	return nk_to_outside(skb, &out);
 }
 

@@ -95,15 +95,18 @@ TEST_P(PublishInsideTest, WhereNobodyListensItIsRefused) {
     EXPECT_EQ(errno, ECONNREFUSED);
 }
 
-// In fragments, there and back.
+// In fragments, there and back; to the host itself, too.
 TEST_P(PublishInsideTest, ADatagramMayBeLargerThanAPacket) {
-    const EchoServer server(web_.netns(), web_address_);
-    const UniqueFd socket = socket_in(client_.netns(), asked_, SOCK_DGRAM);
-    const std::string large(4000, 'x');
-    ASSERT_EQ(::sendto(socket.get(), large.data(), large.size(), 0, asked_.get(), asked_.size), std::ssize(large))
-        << std::strerror(errno);
-    std::string heard(large.size() + 1, '\0');
-    EXPECT_EQ(::recv(socket.get(), heard.data(), heard.size(), 0), std::ssize(large)) << std::strerror(errno);
+    const EchoServer of_web(web_.netns(), web_address_);
+    const EchoServer of_host(node(), net.host);
+    for (const Address& asked : {asked_, echo_at(net.host)}) {
+        const UniqueFd socket = socket_in(client_.netns(), asked, SOCK_DGRAM);
+        const std::string large(4000, 'x');
+        ASSERT_EQ(::sendto(socket.get(), large.data(), large.size(), 0, asked.get(), asked.size), std::ssize(large))
+            << std::strerror(errno);
+        std::string heard(large.size() + 1, '\0');
+        EXPECT_EQ(::recv(socket.get(), heard.data(), heard.size(), 0), std::ssize(large)) << std::strerror(errno);
+    }
 }
 
 TEST_P(PublishInsideTest, WhoeverItDoesNotAllowIsRefused) {
