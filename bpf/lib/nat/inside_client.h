@@ -8,8 +8,7 @@
 // so that of nobody else's packets it is asked whether they are answers. The daemon keeps the mark when it writes
 // endpoints; one that is lost all the same, the client's next packet sets again.
 //
-// A container that comes to a port of its own is for itself what it would be by a socket that is led (published by the
-// host to it, so its gateway): its own address it would not answer.
+// A container that comes to a port of its own sees its gateway as the client: from its own address it takes nothing.
 //
 // What cannot be translated goes on as if nothing were published: the host's stack refuses it.
 #pragma once
