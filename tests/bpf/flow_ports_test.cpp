@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <set>
 
 #include "bpf/flow_fixture.h"
 #include "bpf/packets.h"
@@ -179,6 +180,17 @@ TEST_P(HomeTest, WhereOthersHaveEveryOtherPortAContainerHasItsHome) {
     const std::uint16_t got = port_of(Packet().ip(net.db, net.remote).tcp(50000, 443).syn(), false);
     EXPECT_GE(got, home_of(kDbId));
     EXPECT_LT(got, home_of(kDbId) + NK_HOME_PORTS);
+}
+
+// Each search tries half of it.
+TEST_P(HomeTest, WhoGoesOnTryingGetsAllOfItsHome) {
+    take(49152, kFirstHome - 1, 99);
+    std::set<std::uint16_t> had;
+    for (std::uint16_t port = 50000; port < 50200; port++) {
+        had.insert(port_of(Packet().ip(net.web, net.remote).tcp(port, 443).syn()));
+    }
+    had.erase(0);
+    EXPECT_EQ(had.size(), NK_HOME_PORTS);
 }
 
 TEST_P(HomeTest, APortOfAnothersHomeIsNotKeptAndOneOfTheOwnIs) {

@@ -354,7 +354,8 @@ static __noinline int nk_flow_create(struct __sk_buff *skb, struct nk_masquerade
 		return NK_DROP_PORTS_EXHAUSTED;
 	if (nk_keeps_port(m->key.proto) && !nk_in_pool(m->key.sport))
 		return NK_DROP_SCTP_PORT;
-	m->start = m->now_ns;
+	// Not by the time alone: that comes in steps of which a home is a divisor.
+	m->start = bpf_ntohs(m->key.sport) + (m->now_ns >> 20);
 	m->uplink = route->fib.ifindex;
 	m->removals = nk_flow_removals();
 	m->has_witness = m->key.proto == IPPROTO_TCP && nk_has_findable_socket(skb, IPPROTO_TCP);
