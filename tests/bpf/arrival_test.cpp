@@ -37,16 +37,7 @@ protected:
         }
     }
     [[nodiscard]] datapath::Frontend web(std::uint8_t protocol = IPPROTO_TCP) const {
-        return {.address = std::nullopt,
-                .port = kPort,
-                .protocol = protocol,
-                .container = IpAddr::parse(net.web).value(),
-                .container_port = kContainerPort,
-                .endpoint_id = kWebId};
-    }
-    void publish(const datapath::Frontend& frontend) {
-        const auto published = node().publish(frontend);
-        ASSERT_TRUE(published) << published.error().message();
+        return frontend_of_web(net, protocol, kPort, kContainerPort);
     }
 
     // Of a client's connection, and as the container sees and sends it.

@@ -61,6 +61,11 @@ protected:
 
     [[nodiscard]] TestNode& node() { return *node_; }
 
+    void publish(const datapath::Frontend& frontend) {
+        const auto published = node().publish(frontend);
+        ASSERT_TRUE(published) << published.error().message();
+    }
+
     // NOLINTBEGIN(modernize-use-nodiscard): most packets are sent for what they do.
     RunResult run(Program program, std::string_view device, const Packet& packet, const RunOptions& how = {}) {
         auto result = node().run(program, device, packet, how);

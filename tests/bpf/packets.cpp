@@ -97,6 +97,15 @@ Packet reply_to_web(const Net& net) {
     return to_node(net).tcp(443, 50000).syn().ack();
 }
 
+datapath::Frontend frontend_of_web(const Net& net, std::uint8_t protocol, std::uint16_t port, std::uint16_t web_port) {
+    return {.address = std::nullopt,
+            .port = port,
+            .protocol = protocol,
+            .container = IpAddr::parse(net.web).value(),
+            .container_port = web_port,
+            .endpoint_id = 1};
+}
+
 Packet forwarded(Packet packet) {
     return packet.ttl(63);
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "datapath/frontends.h"
 #include "harness/packet.h"
 
 namespace netkitd::test {
@@ -52,6 +53,10 @@ struct IcmpType {
                                          const Packet& asked, std::size_t quoted);
 [[nodiscard]] Packet no_route_to(const Net& net, std::string_view from, std::string_view told, const Packet& asked,
                                  std::size_t quoted);
+
+// A port of web's, by that one of all the node's addresses.
+[[nodiscard]] datapath::Frontend frontend_of_web(const Net& net, std::uint8_t protocol, std::uint16_t port,
+                                                 std::uint16_t web_port);
 
 // From web, as it sends them.
 [[nodiscard]] Packet from_web(const Net& net);

@@ -370,12 +370,7 @@ std::vector<VerdictCase> from_host_prefix(const Net& net) {
 }
 
 datapath::Frontend frontend(const Net& net, std::uint16_t port, std::uint8_t protocol) {
-    return {.address = std::nullopt,
-            .port = port,
-            .protocol = protocol,
-            .container = IpAddr::parse(net.web).value(),
-            .container_port = 80,
-            .endpoint_id = 1};
+    return frontend_of_web(net, protocol, port, 80);
 }
 
 // web's port 80, by 8080 and 8081.
