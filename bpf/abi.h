@@ -213,6 +213,8 @@ enum nk_flow_flag {
 	// A container of this host began it, to a published port (written to both halves): it is NK_FLOW_INBOUND too,
 	// but nothing of it comes by an uplink (lib/nat/inside_client.h).
 	NK_FLOW_INSIDE = 1 << 7,
+	// forward, of datagrams from outside: its reverse half is not NK_FLOW_ARRIVING any more (lib/nat/flow_slots.h).
+	NK_FLOW_TAKEN_UP = 1 << 8,
 };
 
 struct nk_flow {

@@ -120,5 +120,70 @@ TEST_P(FlowSlotsTest, TheEndOfAConnectionIsNoted) {
     EXPECT_THAT(node().find(NK_FLOW_FORWARD, flow())->flags & NK_FLOW_RST, NK_FLOW_RST);
 }
 
+// Datagrams of a client outside, to a published port. Once a flow of theirs is lost, it begins anew with the next one,
+// which is told by what that counts.
+class DatagramSlotsTest : public BpfTest, public ::testing::WithParamInterface<const Net*> {
+protected:
+    static constexpr std::uint16_t kClientPort = 50000;
+    static constexpr std::uint16_t kPort = 8080;
+    static constexpr std::uint16_t kContainerPort = 80;
+
+    void SetUp() override {
+        BpfTest::SetUp();
+        pin_to_cpu(0);
+        publish(frontend_of_web(net, IPPROTO_UDP, kPort, kContainerPort));
+    }
+    RunResult ask() { return in(to_node(net).udp(kClientPort, kPort)); }
+    RunResult answer() { return out(Packet().ip(net.web, net.remote).udp(kContainerPort, kClientPort)); }
+    void talk() {
+        for (int i = 0; i < 8; i++) {
+            ask();
+            answer();
+        }
+    }
+    // The answer first, as what comes in would begin the flow for both.
+    [[nodiscard]] bool goes_on() {
+        const RunResult answered = answer();
+        return !answered.counted.contains("flow-created") && !ask().counted.contains("flow-arrived");
+    }
+
+    const Net& net = *GetParam();
+};
+INSTANTIATE_TEST_SUITE_P(Family, DatagramSlotsTest, ::testing::Values(&ipv4(), &ipv6()),
+                         [](const auto& family) { return family.param->name; });
+
+TEST_P(DatagramSlotsTest, WhoComesAgainAfterAnAnswerIsNotLookedForInTheTable) {
+    bool went_on = false;
+    for (int i = 0; i < 5 && !went_on; i++) {  // The clock may tick meanwhile.
+        talk();
+        node().lose_flows();
+        went_on = goes_on();
+    }
+    EXPECT_TRUE(went_on);
+}
+
+// A flood's flows are removed without a word to the slots.
+TEST_P(DatagramSlotsTest, WhatIsOnlyAnsweredIsLookedForInTheTable) {
+    ask();
+    for (int i = 0; i < 8; i++) {
+        answer();
+    }
+    node().lose_flows();
+    EXPECT_THAT(answer().counted, Contains(Key("flow-created")));
+}
+
+TEST_P(DatagramSlotsTest, WhatIsRemovedIsForgotten) {
+    talk();
+    const auto removed = node().forget({.protocol = IPPROTO_UDP,
+                                        .source = net.web,
+                                        .source_port = kContainerPort,
+                                        .destination = net.remote,
+                                        .destination_port = kClientPort,
+                                        .translated = net.node,
+                                        .translated_port = kPort});
+    ASSERT_TRUE(removed && *removed);
+    EXPECT_THAT(answer().counted, Contains(Key("flow-created")));
+}
+
 }  // namespace
 }  // namespace netkitd::test

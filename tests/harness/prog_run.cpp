@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <numeric>
 #include <ostream>
@@ -226,16 +227,20 @@ std::uint64_t sip_hash(std::uint64_t key0, std::uint64_t key1, std::uint64_t mes
 }
 
 // Zeros for a value; `copies`: one for each CPU if the map is such a one.
-std::vector<std::uint8_t> zeros_for(const bpf_map& map, int copies) {
+Bytes zeros_for(const bpf_map& map, int copies) {
     constexpr std::size_t kAlignment = 8;
     const std::size_t size = (bpf_map__value_size(&map) + kAlignment - 1) / kAlignment * kAlignment;
-    return std::vector<std::uint8_t>(size * static_cast<std::size_t>(copies));
+    return Bytes(size * static_cast<std::size_t>(copies));
 }
 
+// In one call: thousands of places for each of a thousand tests would take minutes in a VM.
 void clear_array(const bpf_map& map, int copies) {
-    const std::vector<std::uint8_t> zeros = zeros_for(map, copies);
-    for (std::uint32_t slot = 0; slot < bpf_map__max_entries(&map); slot++) {
-        bpf_map_update_elem(bpf_map__fd(&map), &slot, zeros.data(), BPF_ANY);
+    std::uint32_t count = bpf_map__max_entries(&map);
+    std::vector<std::uint32_t> slots(count);
+    std::ranges::iota(slots, 0U);
+    const Bytes zeros(zeros_for(map, copies).size() * count);
+    if (bpf_map_update_batch(bpf_map__fd(&map), slots.data(), zeros.data(), &count, nullptr) != 0) {
+        throw std::runtime_error(formatted("cannot clear map {}: {}", bpf_map__name(&map), std::strerror(errno)));
     }
 }
 
@@ -245,7 +250,7 @@ void forget_slot(const bpf_map& slots, const nk_flow6_key& key, bool ipv6) {
     const std::uint32_t part = bpf_map__max_entries(&slots) / 4;
     const std::uint32_t port = ntohs(key.sport ^ key.dport);
     const std::uint32_t slot = ((ipv6 ? 2U : 0U) + (forward ? 0U : 1U)) * part + port % part;
-    const std::vector<std::uint8_t> zeros = zeros_for(slots, libbpf_num_possible_cpus());
+    const Bytes zeros = zeros_for(slots, libbpf_num_possible_cpus());
     bpf_map_update_elem(bpf_map__fd(&slots), &slot, zeros.data(), BPF_ANY);
 }
 
@@ -280,12 +285,13 @@ std::string host_port(const nk_addr& address, __be16 port) {
 }
 
 std::string flag_names(std::uint32_t flags) {
-    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 6> kFlags{{{NK_FLOW_SYN, "SYN"},
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 7> kFlags{{{NK_FLOW_SYN, "SYN"},
                                                                                 {NK_FLOW_FIN, "FIN"},
                                                                                 {NK_FLOW_RST, "RST"},
                                                                                 {NK_FLOW_INBOUND, "INBOUND"},
                                                                                 {NK_FLOW_ARRIVING, "ARRIVING"},
-                                                                                {NK_FLOW_INSIDE, "INSIDE"}}};
+                                                                                {NK_FLOW_INSIDE, "INSIDE"},
+                                                                                {NK_FLOW_TAKEN_UP, "TAKEN_UP"}}};
     const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
     return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }

@@ -23,14 +23,23 @@
 #include "lib/node.h"
 #include "lib/packet/plain.h"
 
+// Whether the container has yet to take up what somebody outside began (arrival.h). Of a connection, the forward half
+// is current only when it has.
+static __always_inline bool nk_flow_is_arriving(const struct nk_flow *flow, enum nk_flow_direction direction,
+						__u8 proto)
+{
+	if (direction == NK_FLOW_REVERSE || proto == IPPROTO_TCP)
+		return flow->flags & NK_FLOW_ARRIVING;
+	return nk_flow_is_inbound(flow) && !(flow->flags & NK_FLOW_TAKEN_UP);
+}
+
 // Copies `flow`, which the packet's half was found to be: of a container, and current. What that has not taken up is
-// removed without a word to any CPU, for a flood does that for each of its packets: of datagrams, the forward half does
-// not know whether it was.
+// removed without a word to any CPU, for a flood does that for each of its packets.
 static __always_inline void nk_flow_remember(enum nk_family family, enum nk_flow_direction direction,
 					     struct nk_flow_slot *slot, const struct nk_plain *p,
 					     const struct nk_flow *flow, __u32 stamp)
 {
-	if (flow->flags & NK_FLOW_ARRIVING || (nk_flow_is_inbound(flow) && p->proto != IPPROTO_TCP))
+	if (nk_flow_is_arriving(flow, direction, p->proto))
 		return;
 	nk_flow_slot_write_key(family, slot, p);
 	slot->flow = *flow;

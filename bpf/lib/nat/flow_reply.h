@@ -114,11 +114,24 @@ static __always_inline bool nk_flow_take_up_by(struct __sk_buff *skb, enum nk_fa
 
 // Of a protocol without connections, who sends again after he was answered has an address of his own, as a rule: one
 // that he forged may seem so too. So all of those get half of what the container may have, and it can always begin
-// flows itself.
+// flows itself. A function of its own: it is for one packet of a flow.
+static __noinline int nk_flow_take_up_again(const struct nk_delivery *to, struct nk_flow *reverse)
+{
+	struct nk_flow6_key forward_key = nk_flow_other_key(&to->key, reverse);
+	struct nk_flow *forward;
+
+	if (!nk_flow_take_up(to->family, reverse, 2))
+		return 0;
+	forward = nk_flow_other_half(to->family, &to->key, &forward_key, reverse->endpoint_id);
+	if (forward)
+		__sync_fetch_and_or(&forward->flags, NK_FLOW_TAKEN_UP);
+	return 0;
+}
+
 static __always_inline void nk_flow_comes_again(const struct nk_delivery *to, struct nk_flow *reverse)
 {
 	if (reverse->flags & NK_FLOW_ARRIVING && nk_flow_answered(reverse) && to->key.proto != IPPROTO_TCP)
-		nk_flow_take_up(to->family, reverse, 2);
+		nk_flow_take_up_again(to, reverse);
 }
 
 // A container that starts again has another number: its clients' flows begin anew with it. And a container's own flow
