@@ -44,51 +44,8 @@ static __always_inline bool nk_is_hosts(enum nk_family family, const struct nk_a
 	return nk_has_host_prefixes(family) && nk_find_host_prefix(family, addr);
 }
 
-// The network whose prefix holds `addr`, or NULL. The address may be the host's nevertheless.
-static __always_inline const volatile struct nk_network *nk_network_around(enum nk_family family,
-									   const struct nk_addr *addr)
+static __always_inline const volatile struct nk_network *nk_network_by_index(enum nk_family family, __u32 index)
 {
-	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
-
-	// Most nodes have one: it does not pay for a loop.
-	if (!count)
-		return NULL;
-	if (nk_network_holds(family, nk_network_at(family, 0), addr))
-		return nk_network_at(family, 0);
-	for (__u32 i = 1; i < NK_MAX_NETWORKS && i < count; i++) {
-		if (nk_network_holds(family, nk_network_at(family, i), addr))
-			return nk_network_at(family, i);
-	}
-	return NULL;
-}
-
-// The network that `addr` is of, or NULL.
-static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
-{
-	const volatile struct nk_network *network = nk_network_around(family, addr);
-
-	return network && nk_is_hosts(family, addr) ? NULL : network;
-}
-
-// The same, for where much follows: a function that the verifier judges by itself, so that what comes after is not gone
-// through once for each network. -1: none.
-NK_GLOBAL int nk_network_index(int family, const struct nk_addr *addr)
-{
-	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
-
-	if (!addr)
-		return -1;
-	for (__u32 i = 0; i < NK_MAX_NETWORKS && i < count; i++) {
-		if (nk_network_holds(family, nk_network_at(family, i), addr))
-			return nk_is_hosts(family, addr) ? -1 : (int)i;
-	}
-	return -1;
-}
-
-static __always_inline const volatile struct nk_network *nk_network_of(enum nk_family family,
-								       const struct nk_addr *addr)
-{
-	__u32 index = nk_network_index(family, addr);
 	const volatile struct nk_network *network = NULL;
 
 	// The compiler would compare this again where the pointer is asked, or after it went into that; the verifier
@@ -99,6 +56,79 @@ static __always_inline const volatile struct nk_network *nk_network_of(enum nk_f
 	}
 	barrier_var(network);
 	return network;
+}
+
+// Which network's prefix holds `addr`, but for the first one's; -1: none.
+static __always_inline int nk_find_other_prefix(enum nk_family family, const struct nk_addr *addr)
+{
+	__u32 count = family == NK_IPV4 ? node.network4_count : node.network6_count;
+
+	for (__u32 i = 1; i < NK_MAX_NETWORKS && i < count; i++) {
+		if (nk_network_holds(family, nk_network_at(family, i), addr))
+			return i;
+	}
+	return -1;
+}
+
+// Functions that the verifier judges by themselves, so that neither they nor what comes after is gone through once for
+// each network and each way that leads here.
+NK_GLOBAL int nk_find_other_prefix4(__be32 addr)
+{
+	const struct nk_addr copy = nk_addr4(addr);
+
+	return nk_find_other_prefix(NK_IPV4, &copy);
+}
+
+NK_GLOBAL int nk_find_other_prefix6(const struct nk_addr *addr)
+{
+	return addr ? nk_find_other_prefix(NK_IPV6, addr) : -1;
+}
+
+static __always_inline bool nk_is_in_first(enum nk_family family, const struct nk_addr *addr)
+{
+	return (family == NK_IPV4 ? node.network4_count : node.network6_count) &&
+	       nk_network_holds(family, nk_network_at(family, 0), addr);
+}
+
+// Most nodes have one network: there it does not pay for a call.
+static __always_inline int nk_other_prefix_index(enum nk_family family, const struct nk_addr *addr)
+{
+	if ((family == NK_IPV4 ? node.network4_count : node.network6_count) <= 1)
+		return -1;
+	return family == NK_IPV4 ? nk_find_other_prefix4(addr->word[0]) : nk_find_other_prefix6(addr);
+}
+
+// The network whose prefix holds `addr`, or NULL. The address may be the host's nevertheless. It may be in a packet.
+static __always_inline const volatile struct nk_network *nk_network_around(enum nk_family family,
+									   const struct nk_addr *addr)
+{
+	return nk_is_in_first(family, addr) ? nk_network_at(family, 0)
+					    : nk_network_by_index(family, nk_other_prefix_index(family, addr));
+}
+
+// The network that `addr` is of, or NULL.
+static __always_inline const volatile struct nk_network *nk_network(enum nk_family family, const struct nk_addr *addr)
+{
+	const volatile struct nk_network *network = nk_network_around(family, addr);
+
+	return network && nk_is_hosts(family, addr) ? NULL : network;
+}
+
+// The same, for where much follows. -1: none.
+NK_GLOBAL int nk_network_index(int family, const struct nk_addr *addr)
+{
+	int index;
+
+	if (!addr)
+		return -1;
+	index = nk_is_in_first(family, addr) ? 0 : nk_other_prefix_index(family, addr);
+	return index >= 0 && nk_is_hosts(family, addr) ? -1 : index;
+}
+
+static __always_inline const volatile struct nk_network *nk_network_of(enum nk_family family,
+								       const struct nk_addr *addr)
+{
+	return nk_network_by_index(family, nk_network_index(family, addr));
 }
 
 static __always_inline struct nk_addr nk_network_addr(const volatile struct nk_addr *addr)

@@ -23,10 +23,10 @@ struct Limit {
 // The datapath's cost is watched: a jump here deserves a look at the generated code. So is that of its load, which each
 // start of the daemon pays, and most tests.
 TEST_F(ProgramSizeTest, ProgramsStaySmall) {
-    for (const Limit& limit : {Limit{Program::netkit_peer, 19500, 245'000},
-                               {Program::veth_ingress, 19500, 245'000},
-                               {Program::uplink_ingress, 9600, 65'000},
-                               {Program::uplink_egress, 4500, 45'000}}) {
+    for (const Limit& limit : {Limit{Program::netkit_peer, 17500, 125'000},
+                               {Program::veth_ingress, 17500, 125'000},
+                               {Program::uplink_ingress, 9700, 58'000},
+                               {Program::uplink_egress, 4500, 34'000}}) {
         const auto size = node().size_of(limit.program);
         ASSERT_TRUE(size) << size.error().message();
         RecordProperty(std::string(to_string(limit.program)), static_cast<int>(size->instructions));

@@ -248,24 +248,23 @@ NK_GLOBAL int nk_translate_quote(struct __sk_buff *skb, int family, __u32 header
 		   : NK_DROP_REWRITE_FAILED;
 }
 
-// Whether a container may say this, to anybody: NK_OK, or the reason to drop. An error is about a packet that it got
+// Whether a container may say this error, to anybody: NK_OK, or the reason to drop. It is about a packet that it got
 // from the one whom it tells; with others it would have the host, or another container, believe in a smaller path to
 // somebody else. What is in fragments cannot be judged.
-NK_GLOBAL int nk_error_check(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_flow6_key *outer)
+NK_GLOBAL int nk_error_check(struct __sk_buff *skb, const struct nk_masquerade *m)
 {
 	struct nk_quote *quote = nk_quote_place();
-	struct nk_l4 l4 = {};
+	int result;
 
-	if (!ip || !outer || !quote)
+	if (!m || !quote)
 		return NK_DROP_MALFORMED;
-	if (ip->fragment & NK_FRAGMENT_LATER || nk_parse_l4(skb, ip, &l4, outer) != NK_L4_ICMP_ERROR)
-		return NK_OK;
-	if (ip->fragment)
+	if (m->ip.fragment)
 		return NK_DROP_FRAGMENT;
-	if (nk_parse_quote(skb, ip, quote) == NK_QUOTE_MALFORMED)
-		return NK_DROP_MALFORMED;
-	return nk_addr_equal(ip->family, &quote->key.saddr, &outer->saddr) &&
-		       nk_addr_equal(ip->family, &quote->key.daddr, &outer->daddr)
+	result = nk_read_quote(skb, m->family, m->ip.header_len, m->ip.len);
+	if (result == NK_DROP_MALFORMED)
+		return result;
+	return nk_addr_equal(NK_IPV6, &quote->key.saddr, &m->key.saddr) &&
+		       nk_addr_equal(NK_IPV6, &quote->key.daddr, &m->key.daddr)
 		   ? NK_OK
 		   : NK_DROP_NO_FLOW;
 }
@@ -304,21 +303,12 @@ static __always_inline bool nk_error_is_about_non_masquerade(struct __sk_buff *s
 	return nk_is_about_non_masquerade(skb, &copy, &key);
 }
 
-static __always_inline int nk_check_icmp(struct __sk_buff *skb, const struct nk_ip *ip,
-					 const struct nk_flow6_key *outer)
+static __always_inline int nk_error_from_container(struct __sk_buff *skb, struct nk_masquerade *m,
+						   struct nk_route *route)
 {
-	struct nk_flow6_key key = *outer;
-	struct nk_ip copy = *ip;
-
-	return outer->proto == nk_icmp_proto(ip->family) ? nk_error_check(skb, &copy, &key) : NK_OK;
-}
-
-static __always_inline int nk_error_from_container(struct __sk_buff *skb, const struct nk_ip *ip,
-						   struct nk_masquerade *m, struct nk_route *route)
-{
-	int result = nk_read_quote(skb, ip->family, ip->header_len, ip->len);
+	int result = nk_read_quote(skb, m->family, m->ip.header_len, m->ip.len);
 
 	if (result == NK_OK)
 		result = nk_find_quoted_flow(skb, m, route);
-	return result == NK_OK ? nk_translate_quote(skb, ip->family, ip->header_len, ip->len, NK_SOURCE) : result;
+	return result == NK_OK ? nk_translate_quote(skb, m->family, m->ip.header_len, m->ip.len, NK_SOURCE) : result;
 }

@@ -30,89 +30,7 @@
 #include "lib/packet/parse.h"
 #include "lib/packet/plain.h"
 #include "lib/packet/rewrite.h"
-
-// A container's packet is read anew, into nk_masquerade_place(): its program has no room on the stack for what follows.
-// What reads and what writes are functions of their own, or the verifier would go through one for each outcome of the
-// other.
-static __always_inline int nk_read_inside(struct __sk_buff *skb, enum nk_family family)
-{
-	struct nk_masquerade *m = nk_masquerade_place();
-	int result = NK_L4_OK;
-	const struct nk_endpoint *source;
-	struct nk_l4 l4 = {};
-	struct nk_ip ip;
-
-	if (!m || !nk_parse_ip(skb, family, &ip, &m->key) || ip.ttl <= 1)
-		return NK_L4_UNSUPPORTED;
-	source = nk_endpoint(family, &m->key.saddr);
-	if (!source)
-		return NK_L4_UNSUPPORTED;
-	if (!(ip.fragment & NK_FRAGMENT_LATER))
-		result = nk_parse_l4(skb, &ip, &l4, &m->key);
-	m->ip = ip;
-	m->family = family;
-	m->now_ns = bpf_ktime_get_coarse_ns();
-	m->endpoint_id = source->id;
-	m->tcp_flags = l4.tcp_flags;
-	return result;
-}
-
-NK_GLOBAL int nk_read_inside4(struct __sk_buff *skb)
-{
-	return nk_read_inside(skb, NK_IPV4);
-}
-
-NK_GLOBAL int nk_read_inside6(struct __sk_buff *skb)
-{
-	return nk_read_inside(skb, NK_IPV6);
-}
-
-// Writes m->addr and m->port, and what fragments are known by: NK_OK, or the reason to drop.
-static __always_inline int nk_write_inside(struct __sk_buff *skb, enum nk_family family, enum nk_side side)
-{
-	struct nk_masquerade *m = nk_masquerade_place();
-	struct nk_ip ip;
-	bool written;
-	__be16 id;
-
-	if (!m)
-		return NK_DROP_REWRITE_FAILED;
-	ip = m->ip;
-	ip.family = family; // a constant
-	if (ip.fragment) {
-		id = ip.fragment == NK_FRAGMENT ? nk_fragment_remember_out(m, ip.id, 0) : m->port;
-		if (family == NK_IPV4 && !nk_write_id(skb, id))
-			return NK_DROP_REWRITE_FAILED;
-	}
-	if (ip.fragment & NK_FRAGMENT_LATER)
-		written = nk_rewrite_addr(skb, &ip, side, &m->addr);
-	else
-		written = nk_rewrite(skb, &ip, m->key.proto, side, &m->addr, m->port);
-	return written ? NK_OK : NK_DROP_REWRITE_FAILED;
-}
-
-NK_GLOBAL int nk_write_inside4(struct __sk_buff *skb, int side)
-{
-	return nk_write_inside(skb, NK_IPV4, side == NK_SOURCE ? NK_SOURCE : NK_DESTINATION);
-}
-
-NK_GLOBAL int nk_write_inside6(struct __sk_buff *skb, int side)
-{
-	return nk_write_inside(skb, NK_IPV6, side == NK_SOURCE ? NK_SOURCE : NK_DESTINATION);
-}
-
-static __always_inline int nk_write_inside_of(struct __sk_buff *skb, enum nk_family family, enum nk_side side)
-{
-	return family == NK_IPV4 ? nk_write_inside4(skb, side) : nk_write_inside6(skb, side);
-}
-
-// `peer`: bpf_redirect_peer() works here.
-static __always_inline int nk_send_inside(struct __sk_buff *skb, bool peer, const struct nk_endpoint *target)
-{
-	if (!nk_write_macs(skb, target->peer_mac, target->host_mac))
-		return nk_drop_sent(skb, NK_DROP_REWRITE_FAILED);
-	return peer ? bpf_redirect_peer(target->ifindex, 0) : bpf_redirect(target->ifindex, 0);
-}
+#include "lib/sent_packet.h"
 
 // A later fragment goes where its first one went: fills m->addr, and m->port with the identification. False if that was
 // not seen.
@@ -179,13 +97,13 @@ static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum 
 			return NK_NO_FLOW;
 		m->addr = to.key.saddr;
 		m->port = m->key.sport;
-		result = nk_write_inside_of(skb, family, NK_SOURCE);
+		result = nk_write_sent_of(skb, family, NK_SOURCE);
 		if (result != NK_OK)
 			return result;
 	}
 	m->addr = to.addr;
 	m->port = to.port;
-	return nk_write_inside_of(skb, family, NK_DESTINATION);
+	return nk_write_sent_of(skb, family, NK_DESTINATION);
 }
 
 // Whether an ICMP error says that a packet was too big. Translated, it would have the client believe in a smaller path
@@ -201,7 +119,7 @@ static __always_inline bool nk_is_about_size(struct __sk_buff *skb, enum nk_fami
 }
 
 // An error about a packet of such a flow, as its other half, of that direction, says: NK_OK with it rewritten,
-// NK_NO_FLOW, or the reason to drop. Whether it may be said at all was asked before (nk_check_icmp).
+// NK_NO_FLOW, or the reason to drop. Whether it may be said at all was asked before (nk_error_check).
 static __always_inline int nk_translate_error_inside(struct __sk_buff *skb, enum nk_family family,
 						     struct nk_masquerade *m, enum nk_flow_direction direction,
 						     enum nk_side side)
@@ -227,33 +145,37 @@ static __always_inline int nk_translate_error_inside(struct __sk_buff *skb, enum
 	return result != NK_OK ? result : nk_translate_quote(skb, family, m->ip.header_len, m->ip.len, side);
 }
 
-static __always_inline int nk_from_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m,
-					  int parsed)
+static __always_inline int nk_from_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m)
 {
 	int result;
 
-	if (parsed == NK_L4_ICMP_ERROR)
+	if (m->l4_result == NK_L4_ICMP_ERROR)
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_REVERSE, NK_DESTINATION);
-	if (!(m->ip.fragment & NK_FRAGMENT_LATER))
+	if (!nk_is_later_fragment(m))
 		return nk_translate_from_client(skb, family, m);
 	if (!nk_fragment_follow_inside(m, m->ip.id))
 		return NK_NO_FLOW;
 	result = nk_check_isolation(m, family);
-	return result == NK_OK ? nk_write_inside_of(skb, family, NK_DESTINATION) : result;
+	return result == NK_OK ? nk_write_sent_of(skb, family, NK_DESTINATION) : result;
+}
+
+static __always_inline bool nk_may_be_inside(const struct nk_masquerade *m)
+{
+	return m->ip.ttl > 1 &&
+	       (nk_is_later_fragment(m) || m->l4_result == NK_L4_OK || m->l4_result == NK_L4_ICMP_ERROR);
 }
 
 // What a container sends to an address and port of the host's that may be published, or in answer to what came from
 // there. NK_LONG_WAY: it is not for a container.
 static __always_inline int nk_to_frontend(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
-	int parsed = family == NK_IPV4 ? nk_read_inside4(skb) : nk_read_inside6(skb);
 	struct nk_masquerade *m = nk_masquerade_place();
 	struct nk_endpoint *target;
 	int result;
 
-	if (!m || (parsed != NK_L4_OK && parsed != NK_L4_ICMP_ERROR))
+	if (!m || !nk_may_be_inside(m))
 		return NK_LONG_WAY;
-	result = nk_from_client(skb, family, m, parsed);
+	result = nk_from_client(skb, family, m);
 	if (result >= 0)
 		return nk_drop_sent(skb, result);
 	if (result != NK_OK)
@@ -263,7 +185,7 @@ static __always_inline int nk_to_frontend(struct __sk_buff *skb, enum nk_family 
 		return nk_drop_sent(skb, NK_DROP_NO_CONTAINER);
 	if (!(target->flags & NK_ENDPOINT_ASKED_INSIDE))
 		__sync_fetch_and_or(&target->flags, NK_ENDPOINT_ASKED_INSIDE);
-	return nk_send_inside(skb, peer, target);
+	return nk_send_to(skb, peer, target);
 }
 
 // The flow that a packet answers: NK_OK with m->addr and m->port filled, or NK_NO_FLOW.
@@ -282,46 +204,46 @@ static __always_inline int nk_find_to_client(struct __sk_buff *skb, enum nk_fami
 
 // `itself`: the container is its own client, whom it knows as its gateway.
 static __always_inline int nk_answer_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m,
-					    int parsed, bool itself)
+					    bool itself)
 {
-	bool is_later = m->ip.fragment & NK_FRAGMENT_LATER;
+	bool is_error = m->l4_result == NK_L4_ICMP_ERROR;
 	int result;
 
-	if (itself && (m->ip.fragment || parsed == NK_L4_ICMP_ERROR))
+	if (itself && (m->ip.fragment || is_error))
 		return NK_NO_FLOW;
-	if (parsed == NK_L4_ICMP_ERROR)
+	if (is_error)
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_FORWARD, NK_SOURCE);
-	if (is_later ? !nk_fragment_follow_inside(m, m->ip.id) : nk_find_to_client(skb, family, m) != NK_OK)
+	if (nk_is_later_fragment(m) ? !nk_fragment_follow_inside(m, m->ip.id)
+				    : nk_find_to_client(skb, family, m) != NK_OK)
 		return NK_NO_FLOW;
-	result = nk_write_inside_of(skb, family, NK_SOURCE);
+	result = nk_write_sent_of(skb, family, NK_SOURCE);
 	if (result != NK_OK || !itself)
 		return result;
 	m->addr = m->key.saddr;
 	m->port = m->key.dport;
-	return nk_write_inside_of(skb, family, NK_DESTINATION);
+	return nk_write_sent_of(skb, family, NK_DESTINATION);
 }
 
 // What a container that has clients here sends into a network of the node's. NK_LONG_WAY: it answers none of them.
 static __always_inline int nk_to_client(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
-	int parsed = family == NK_IPV4 ? nk_read_inside4(skb) : nk_read_inside6(skb);
 	struct nk_masquerade *m = nk_masquerade_place();
 	const volatile struct nk_network *network;
 	const struct nk_endpoint *target;
 	bool itself;
 	int result;
 
-	if (!m || (parsed != NK_L4_OK && parsed != NK_L4_ICMP_ERROR))
+	if (!m || !nk_may_be_inside(m))
 		return NK_LONG_WAY;
 	network = nk_network_of(family, &m->key.daddr);
 	itself = network && nk_is_gateway(family, network, &m->key.daddr);
 	target = nk_endpoint(family, itself ? &m->key.saddr : &m->key.daddr);
 	if (!target)
 		return NK_LONG_WAY;
-	result = nk_answer_client(skb, family, m, parsed, itself);
+	result = nk_answer_client(skb, family, m, itself);
 	if (result >= 0)
 		return nk_drop_sent(skb, result);
-	return result == NK_OK ? nk_send_inside(skb, peer, target) : NK_LONG_WAY;
+	return result == NK_OK ? nk_send_to(skb, peer, target) : NK_LONG_WAY;
 }
 
 NK_GLOBAL int nk_to_frontend4(struct __sk_buff *skb, bool peer)

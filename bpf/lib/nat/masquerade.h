@@ -1,4 +1,4 @@
-// A packet that is to be masqueraded, and the address for it.
+// A packet that a container sends, as it was read (sent_packet.h); and the address for it, if it is to be masqueraded.
 #pragma once
 
 #include "lib/base.h"
@@ -7,6 +7,10 @@
 
 // Who asks for a translation, and the answer. It holds no pointers: global functions (base.h) take it.
 struct nk_masquerade {
+	struct nk_ip ip;
+	enum nk_l4_result l4_result;
+	bool echo_reply;
+	bool is_translated;	       // it is to be masqueraded (container.h)
 	struct nk_flow6_key route_key; // what it is routed by: `key`, or as the node (container.h)
 	struct nk_flow6_key key;       // forward
 	struct nk_addr addr;	       // answer: to write as the source
@@ -29,13 +33,12 @@ struct nk_masquerade {
 	__u32 flow_flags; // enum nk_flow_flag, of both halves if it is made
 	// Of the search for a port (flow_create.h); here because the stack has no room for it.
 	__u64 wish;
-	__u32 uplink;	// by which it leaves
+	__u32 uplink;	// by which it leaves; 0: by none
 	__u32 removals; // flow_removals, before it began
 	__u32 start;
 	__u32 second; // try, after the first
 	__u32 tries;
 	bool is_refused; // `wish`, at this tick
-	struct nk_ip ip; // of a packet between two containers (inside_client.h)
 };
 
 // Here because the stack has no room for it. A program runs to its end before another one begins on the same CPU.

@@ -181,17 +181,6 @@ static __noinline bool nk_fragment_follow_out(struct __sk_buff *skb, struct nk_m
 	return nk_goes_on(skb, m, route, uplink, &m->addr);
 }
 
-// From a container. NK_OK, or the reason to drop.
-static __always_inline int nk_later_fragment_outbound(struct __sk_buff *skb, const struct nk_ip *ip,
-						      struct nk_masquerade *m, struct nk_route *route)
-{
-	if (!nk_fragment_follow_out(skb, m, ip->id, route))
-		return NK_DROP_FRAGMENT;
-	if (ip->family == NK_IPV4 && !nk_write_id(skb, m->port))
-		return NK_DROP_REWRITE_FAILED;
-	return nk_rewrite_addr(skb, ip, NK_SOURCE, &m->addr) ? NK_OK : NK_DROP_REWRITE_FAILED;
-}
-
 // Whether a first fragment is of the packet that was handed over. Another one of the container's with the same
 // identification has other ports: it would leave from a port that is another's there, of another container perhaps.
 static __always_inline bool nk_is_first_of(struct nk_edit *edit, const struct nk_fragmented *known, __u8 proto,
