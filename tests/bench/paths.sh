@@ -167,27 +167,36 @@ published_ports() {
         for port in $control4 $control6 $data_port; do
             ports+=,$at$port:$port
         done
+        ports+=,$at$data_port:$data_port/udp
     done
     echo "io.netkitd.publish=${ports:1}"
 }
 
-# A server in a container, for who is outside, by the host's address. publish_server [PORTS]: which has others, too.
+# A server in a container, for who is outside, by the host's address. publish_server PORTS [ADDRESS:]…: at those, with
+# others beside its own.
 publish_server() {
+    local others=$1
+    shift
     data_port=20000
     two_machines
     wire_up
     daemon_up
-    attach container io.netkitd.device-mode=netkit "$(published_ports ''),$data_port:$data_port/udp${1:+,$1}"
+    attach container io.netkitd.device-mode=netkit "$(published_ports "$@")${others:+,$others}"
     serve ip netns exec container
     from_outside
 }
 
 path_published() {
-    publish_server
+    publish_server '' ''
+}
+
+# Not by loopback, so that nobody's datagrams run programs where they are sent and received.
+path_published_address() {
+    publish_server '' "$node4:" "[$node6]:"
 }
 
 path_published_thousand() {
-    publish_server 21000-21995:21000-21995
+    publish_server 21000-21995:21000-21995 ''
 }
 
 # The host's own server, on ports that a container publishes at another of its addresses.
