@@ -74,7 +74,7 @@ Result<std::optional<IpAddr>> take_address(std::string_view& text) {
         return fail(ErrorKind::invalid, "{} is no address", quote(address));
     }
     if (!may_have_ports(IpPrefix::single(*parsed))) {
-        return fail(ErrorKind::invalid, "nobody can reach {}: leave the address out for all that the host has",
+        return fail(ErrorKind::invalid, "no port is published at {}: leave the address out for all that the host has",
                     parsed->to_string());
     }
     return *parsed;
@@ -138,6 +138,24 @@ Result<Options> take_options(std::string_view& text) {
     return options;
 }
 
+// An `allow` that lets nobody come who does not come anyway.
+Result<void> check_allowed(const std::optional<IpAddr>& address, const std::vector<IpPrefix>& allowed) {
+    if (!address || allowed.empty()) {
+        return {};
+    }
+    if (address->is_loopback()) {
+        return fail(ErrorKind::invalid,
+                    "`allow`: nobody but this host comes to {}, and it always may: leave `allow` out",
+                    address->to_string());
+    }
+    const auto is_alike = [&](const IpPrefix& prefix) { return prefix.address().family() == address->family(); };
+    if (std::ranges::none_of(allowed, is_alike)) {
+        return fail(ErrorKind::invalid, "`allow` names no {} address, so nobody could come to {}",
+                    address->is_v4() ? "IPv4" : "IPv6", address->to_string());
+    }
+    return {};
+}
+
 std::string why_no_ports(std::string_view item) {
     if (item.empty()) {
         return "nothing stands there, or behind a comma";
@@ -150,6 +168,11 @@ std::string why_no_ports(std::string_view item) {
 }
 
 Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) {
+    const auto prefix = IpPrefix::parse_or_address(item);
+    if (prefix && (prefix->address().is_v4() || item.contains('/'))) {
+        return std::unexpected(
+            wrong(item, "it has no ports; if `allow` is to have it, '+' stands before it and no comma"));
+    }
     std::string_view rest = item;
     const Options options = NK_TRY_CONTEXT(quote(item), take_options(rest));
     std::uint8_t protocol = IPPROTO_TCP;
@@ -158,6 +181,7 @@ Result<void> add_item(std::string_view item, std::vector<PublishedPort>& ports) 
         rest = rest.substr(0, slash);
     }
     const auto address = NK_TRY_CONTEXT(quote(item), take_address(rest));
+    NK_TRY_CONTEXT(quote(item), check_allowed(address, options.allowed));
     const auto colon = rest.find(':');
     const auto host = parse_range(rest.substr(0, colon));
     const auto container = colon == std::string_view::npos ? std::nullopt : parse_range(rest.substr(colon + 1));

@@ -23,8 +23,8 @@ Result<void> check_containers(const std::vector<PublishedPort>& wanted, const En
             const auto clash =
                 std::ranges::find_if(wanted, [&](const PublishedPort& port) { return port.clashes_with(theirs); });
             if (clash != wanted.end()) {
-                return fail(ErrorKind::refused, "{}: container {} has that port ({})", clash->to_string(),
-                            first_container(other), theirs.to_string());
+                return fail(ErrorKind::refused, "{}: container {} has that port ({}): publish another one, or end it",
+                            clash->to_string(), first_container(other), theirs.to_string());
             }
         }
     }
@@ -33,7 +33,9 @@ Result<void> check_containers(const std::vector<PublishedPort>& wanted, const En
 
 Result<void> check_address(const PublishedPort& port, const std::vector<IpAddr>& own, const Config& config) {
     if (!std::ranges::contains(own, *port.address)) {
-        return fail(ErrorKind::refused, "{}: this host does not have {}", port.to_string(), port.address->to_string());
+        return fail(ErrorKind::refused,
+                    "{}: this host does not have {}: publish by an address that it has, or by none for all",
+                    port.to_string(), port.address->to_string());
     }
     if (is_gateway(config, *port.address)) {
         return fail(ErrorKind::refused,
@@ -79,8 +81,9 @@ Result<void> check_programs(const std::vector<PublishedPort>& wanted, const Conf
                 return port.protocol == protocol && takes(socket, port, config);
             });
             if (taken != wanted.end()) {
-                return fail(ErrorKind::refused, "{}: port {}/{} of this host is taken by {}", taken->to_string(),
-                            socket.port, protocol_name(protocol), link::holder_of(socket.inode));
+                return fail(ErrorKind::refused,
+                            "{}: port {}/{} of this host is taken by {}: publish another one, or end that",
+                            taken->to_string(), socket.port, protocol_name(protocol), link::holder_of(socket.inode));
             }
         }
     }

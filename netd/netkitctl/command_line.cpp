@@ -28,7 +28,8 @@ Commands:
                            attach a network namespace, as the hook does for a container
   detach --id ID           undo it
   port list                published ports: where they lead, and who may come
-  flow list [FILTER]...    masqueraded flows
+  flow list [FILTER]...    masqueraded flows, and those that others begin to published ports (BEGUN outside or
+                           inside; SOURCE is the container all the same)
   flow flush FILTER...     forget them: their connections may end; --all for every flow of containers
   doctor                   what this host lacks, and how to get it (asks no daemon)
 

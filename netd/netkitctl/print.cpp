@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/format.h"
+#include "base/ip_addr.h"
 #include "base/join.h"
 #include "netkitctl/reply.h"
 #include "netkitctl/table.h"
@@ -20,6 +21,17 @@ std::string short_id(const std::string& id) {
     const bool hexadecimal =
         std::ranges::all_of(id, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
     return id.size() == kFullId && hexadecimal ? id.substr(0, kShortId) : id;
+}
+
+// Whether there is a port of UDP, and none by loopback.
+bool has_unanswered_datagrams(const json& list) {
+    const auto is_udp = [](const json& port) { return text_at(port, "proto") == "udp"; };
+    const auto is_by_loopback = [&](const json& port) {
+        const auto address = IpAddr::parse(text_at(port, "address"));
+        return is_udp(port) && address && address->is_loopback();
+    };
+    const auto& ports = array_at(list, "ports");
+    return std::ranges::any_of(ports, is_udp) && std::ranges::none_of(ports, is_by_loopback);
 }
 
 std::string containers(const json& endpoint) {
@@ -160,8 +172,13 @@ std::string print_ports(const json& list) {
         return "No port is published.\n" + print_held_ports(list);
     }
     const std::string unled = text_at(list, "unreachable_from_host");
+    // Of programs of the host's that do not connect their sockets (netd/README.md, "Published ports").
+    const std::string unanswered = has_unanswered_datagrams(list)
+                                       ? "Programs of this host reach UDP's by connected sockets; by others too while "
+                                         "one is published by 127.0.0.1 or ::1.\n"
+                                       : "";
     return table.to_string() + print_publish_address(list) + print_held_ports(list) +
-           "The host's firewall does not see what comes to these ports.\n" +
+           "The host's firewall does not see what comes to these ports.\n" + unanswered +
            (unled == "-" ? "" : formatted("This host itself does not reach them: {}\n", unled));
 }
 

@@ -89,8 +89,8 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"2001:db8::7:80:80", kForm},
         {"[2001:db8::7:80:80", "in brackets"},
         {"0.0.0.0:80:80", "leave the address out"},
-        {"224.0.0.1:80:80", "nobody can reach"},
-        {"[fe80::1]:80:80", "nobody can reach"},
+        {"224.0.0.1:80:80", "no port is published at 224.0.0.1"},
+        {"[fe80::1]:80:80", "no port is published at"},
         {"80:80;hold=0", "`hold` is followed by seconds, 1 to 300, not by '0'"},
         {"80:80;hold=301", "1 to 300"},
         {"80:80;hold=", "1 to 300, not by ''"},
@@ -98,7 +98,7 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"80:80;hold=3;hold=3", "each once at most"},
         {"53:53/udp;hold=3", "`hold` is for tcp"},
         {"80:80;held=3", "not 'held=3'"},
-        {"[::ffff:192.0.2.7]:80:80", "nobody can reach"},
+        {"[::ffff:192.0.2.7]:80:80", "no port is published at"},
         {"80:80;allow=127.0.0.0/8", "nobody comes from 127.0.0.0/8"},
         {"80:80;allow=::ffff:192.0.2.7", "nobody comes from"},
         {"80:80;allow=", "`allow` is followed by"},
@@ -106,6 +106,12 @@ TEST(PublishedPort, WhatIsWrongIsNamed) {
         {"80:80;allow=10.0.0.1/8", "10.0.0.1/8"},
         {"80:80;allow=10.0.0.0/8+", "''"},
         {"80:80;allow=web", "web"},
+        {"80:80;allow=198.51.100.0/24,203.0.113.0/24", "'203.0.113.0/24': it has no ports; if `allow`"},
+        {"80:80;allow=2001:db8::7,198.51.100.7", "'198.51.100.7': it has no ports; if `allow`"},
+        {"127.0.0.1:80:80;allow=198.51.100.0/24", "nobody but this host comes to 127.0.0.1"},
+        {"[::1]:80:80;allow=2001:db8::/32", "nobody but this host comes to ::1"},
+        {"192.0.2.1:80:80;allow=2001:db8::/32", "`allow` names no IPv4 address"},
+        {"[2001:db8::1]:80:80;allow=192.0.2.0/24", "`allow` names no IPv6 address"},
         {"80:80;", "behind `;` stands allow="}};
     for (const auto& [text, reason] : refused) {
         EXPECT_THAT(parsed(text), HasSubstr(reason)) << text;
