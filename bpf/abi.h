@@ -215,6 +215,7 @@ enum nk_flow_flag {
 	NK_FLOW_INSIDE = 1 << 7,
 	// forward, of datagrams from outside: its reverse half is not NK_FLOW_ARRIVING any more (lib/nat/flow_slots.h).
 	NK_FLOW_TAKEN_UP = 1 << 8,
+	NK_FLOW_OVER = 1 << 9, // reverse: it is about to be removed while it is NK_FLOW_ARRIVING (lib/nat/flow_share.h)
 };
 
 struct nk_flow {
@@ -397,7 +398,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_IPV6_DISABLED,      "ipv6-disabled",       "the container sent IPv6, which no network of this node has") \
 	X(NK_DROP_LINK_SCOPE,         "link-scope",          "ARP and IPv6 that ends at the link: multicast, link-local, probes, announcements") \
 	X(NK_DROP_FRAGMENT,           "fragment",            "a fragment whose first one was not seen, or holds no ports") \
-	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP, UDP-Lite, SCTP, ICMP are)") \
+	X(NK_DROP_PROTOCOL,           "protocol",            "a protocol that is not masqueraded (TCP, UDP, UDP-Lite, SCTP, ICMP are), or more headers before it than are read") \
 	X(NK_DROP_NO_UPLINK,          "no-uplink",           "the route leads to a device that is not an uplink, or into a tunnel: answered as unreachable") \
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the address to masquerade with is not there: the uplink's, or the network's own") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \

@@ -344,6 +344,22 @@ static __always_inline bool nk_find_ports(enum nk_family family, struct nk_masqu
 	return true;
 }
 
+// Whether all headers before the transport's were read. What nobody has read may be anything: an ICMP error, too, that
+// this one may not say. (RFC 7112, 5: they are all in the first fragment, or whoever wants may drop it.)
+static __always_inline bool nk_is_readable(enum nk_family family, const struct nk_masquerade *m)
+{
+	return family == NK_IPV4 || nk_is_later_fragment(m) ||
+	       (!nk_is_extension(m->key.proto) && ETH_HLEN + m->ip.header_len <= NK_L4_OFFSET_MASK);
+}
+
+// NK_OK, or the reason to drop.
+static __always_inline int nk_check_said(struct __sk_buff *skb, enum nk_family family, const struct nk_masquerade *m)
+{
+	if (!nk_is_readable(family, m))
+		return NK_DROP_PROTOCOL;
+	return m->l4_result == NK_L4_ICMP_ERROR ? nk_error_check(skb, m) : NK_OK;
+}
+
 static __always_inline int nk_from_container_ip(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
 	struct nk_masquerade *m = nk_masquerade_place();
@@ -352,7 +368,7 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, enum nk_f
 
 	if (!m)
 		return nk_drop_sent(skb, NK_DROP_MALFORMED);
-	result = m->l4_result == NK_L4_ICMP_ERROR ? nk_error_check(skb, m) : NK_OK;
+	result = nk_check_said(skb, family, m);
 	if (result != NK_OK)
 		return nk_refuse(skb, m, result);
 	network = nk_network_of(family, &m->key.daddr);

@@ -342,6 +342,30 @@ std::vector<VerdictCase> untranslated(const Net& net) {
     };
 }
 
+// What nobody reads may be any error.
+std::vector<VerdictCase> unreadable() {
+    const Net& net = ipv6();
+    const auto dropped = [](const char* name, const Packet& packet) {
+        return row_of(name, "nkweb", Verdict::drop, {{"protocol", 1}}, packet);
+    };
+    const auto behind = [&](const std::string& to, int extensions, std::size_t size) {
+        Packet packet = Packet().ip(net.web, to).icmp(2, 0).quoting(Packet().ip(to, net.remote).udp(443, kPort));
+        for (int i = 0; i < extensions; i++) {
+            packet.extension(IPPROTO_DSTOPTS, size);
+        }
+        return packet;
+    };
+    const Packet cut =
+        Packet().ip(net.web, net.db).fragment(0, true).extension(IPPROTO_DSTOPTS, 8).protocol(IPPROTO_DSTOPTS);
+    return {
+        dropped("ToAnotherContainer", behind(net.db, 5, 8)),
+        dropped("ToTheGateway", behind(net.gateway, 5, 8)),
+        dropped("ToTheNode", behind(net.node, 5, 8)),
+        dropped("FarBehind", behind(net.db, 1, 240)),
+        dropped("BeyondAFirstFragment", cut),
+    };
+}
+
 }  // namespace
 
 std::vector<VerdictTable> icmp_error_tables() {
@@ -355,6 +379,9 @@ std::vector<VerdictTable> icmp_error_tables() {
             tables.push_back({program, "IcmpErrors", outbound(*net), net->name});
             tables.push_back({program, "RefusedIcmpErrors", refused_outbound(*net), net->name});
             tables.push_back({program, "UntranslatedIcmpErrors", untranslated(*net), net->name});
+            if (!is_v4(*net)) {
+                tables.push_back({program, "UnreadableIcmpErrors", unreadable(), net->name});
+            }
         }
     }
     return tables;
