@@ -15,9 +15,11 @@ namespace netkitd::test {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Key;
 using ::testing::Not;
 using ::testing::SizeIs;
 
@@ -113,6 +115,12 @@ TEST_P(InsideClientTest, AContainerIsItsGatewayForItself) {
     }
 }
 
+TEST_P(InsideClientTest, WhatHasNotTwoStepsLeftDoesNotReachTheContainerItself) {
+    EXPECT_THAT(out(question(net.web).ttl(2)).counted, Contains(Key("stack-host")));
+    out(question(net.web));
+    EXPECT_THAT(out(answer(net.gateway).ttl(2)).counted, Contains(Key("stack-host")));
+}
+
 TEST_P(InsideClientTest, FragmentsFollowTheFirstOfThem) {
     const auto part = [&](std::string_view from, std::string_view to, std::uint16_t offset) {
         return Packet().ip(from, to).identification(kId).fragment(offset, offset == 0).protocol(IPPROTO_UDP);
@@ -199,7 +207,7 @@ TEST_P(InsideClientTest, AnIsolatedNetworkIsNotReachedByItsPublishedPorts) {
     }
 }
 
-// Of those who are not answered yet the client's latest are known, and all others'.
+// Of those who are not answered yet the client's latest are known, and all others' but for those that share its ring.
 TEST_P(InsideClientTest, AFloodOfAClientDrivesOutItsOwnAlone) {
     const Packet from_outside = to_node(net).udp(kClientPort, kPort);
     const Packet of_routed = question(net.routed);

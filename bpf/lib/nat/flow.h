@@ -201,6 +201,13 @@ static __always_inline bool nk_flow_answered(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_ANSWERED;
 }
 
+// The container has answered whoever began the flow outside.
+static __always_inline void nk_flow_answers(struct nk_flow *flow, struct nk_flow *reverse)
+{
+	__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
+	__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
+}
+
 // In the stamp of a forward half, in place of its last bit (nk_stamp() is odd): it would be current, but the container
 // is to take the flow up (arrival.h) with the next packet.
 #define NK_STAMP_ARRIVING (~1U)

@@ -402,7 +402,7 @@ static __always_inline bool nk_flow_valid(struct __sk_buff *skb, const struct nk
 // A flow that this container does not go on with. That of one that had its address before may be alive for its other
 // end: so its port stays taken until the daemon says otherwise (netd/nat/flow_sweeper.cpp), or its successor could go
 // on with it.
-static __always_inline void nk_flow_leave(const struct nk_masquerade *m, const struct nk_flow *flow)
+static __always_inline void nk_flow_leave(const struct nk_masquerade *m, struct nk_flow *flow)
 {
 	if (flow->endpoint_id != m->endpoint_id)
 		nk_flow_delete(m->family, &m->key);
@@ -424,8 +424,7 @@ static __noinline int nk_flow_goes_back(struct __sk_buff *skb, const struct nk_m
 		flow->stamp = 0;
 		return 0;
 	}
-	__sync_fetch_and_or(&flow->flags, NK_FLOW_ANSWERED);
-	__sync_fetch_and_or(&reverse->flags, NK_FLOW_ANSWERED);
+	nk_flow_answers(flow, reverse);
 	if (m->key.proto != IPPROTO_TCP || !(reverse->flags & NK_FLOW_ARRIVING))
 		return 0;
 	if (!(m->tcp_flags & NK_TCP_SYN) && nk_flow_take_up_by(skb, m->family, reverse, flow))

@@ -93,11 +93,15 @@ static __noinline bool nk_host_has_come(struct __sk_buff *skb, const struct nk_d
 static __noinline bool nk_flow_take_up(enum nk_family family, struct nk_flow *reverse, __u32 places)
 {
 	struct nk_flow_counts *counts = nk_flow_counts_of(reverse->endpoint_id);
+	__u32 flags;
 
 	if (!nk_flow_may_begin(family, counts, places))
 		return false;
-	if (__sync_fetch_and_and(&reverse->flags, ~NK_FLOW_ARRIVING) & NK_FLOW_ARRIVING)
-		nk_flow_count_one(family, counts);
+	// Before it says so, for who removes what says so takes one off.
+	nk_flow_count_one(family, counts);
+	flags = __sync_fetch_and_and(&reverse->flags, ~NK_FLOW_ARRIVING);
+	if ((flags & (NK_FLOW_ARRIVING | NK_FLOW_OVER)) != NK_FLOW_ARRIVING)
+		nk_flow_uncount_one(family, counts);
 	return true;
 }
 

@@ -1,6 +1,6 @@
 // Rings of flows that somebody can begin at will: of each kind there are so many at most, and the oldest gives way to
 // the latest. So they cost nobody else anything, however many are begun. Of clients that are containers, who it is is
-// known: they have rings of their own, smaller ones, by their address.
+// known: they have rings of their own, smaller ones, by their address (every sixteenth address has the same one).
 #pragma once
 
 #include "lib/base.h"

@@ -66,6 +66,13 @@ static __always_inline void nk_flow_count_one(enum nk_family family, struct nk_f
 		__sync_fetch_and_add(nk_flow_count(family, counts), 1);
 }
 
+// What was not counted is not taken off: nothing here may come below zero.
+static __always_inline void nk_flow_uncount_one(enum nk_family family, struct nk_flow_counts *counts)
+{
+	if (counts && *nk_flow_count(family, counts))
+		__sync_fetch_and_sub(nk_flow_count(family, counts), 1);
+}
+
 // Removes one half; whether it was there. A reverse one is taken off the endpoint's, where its flow is counted (not
 // NK_FLOW_ARRIVING).
 static __noinline bool nk_flow_remove_half(enum nk_family family, const struct nk_flow6_key *key, __u32 endpoint_id,
@@ -77,9 +84,7 @@ static __noinline bool nk_flow_remove_half(enum nk_family family, const struct n
 		return false;
 	counts =
 	    is_counted && key->direction == NK_FLOW_REVERSE ? bpf_map_lookup_elem(&flow_counts, &endpoint_id) : NULL;
-	// What was not counted is not taken off: nothing here may come below zero.
-	if (counts && *nk_flow_count(family, counts))
-		__sync_fetch_and_sub(nk_flow_count(family, counts), 1);
+	nk_flow_uncount_one(family, counts);
 	return true;
 }
 
@@ -108,10 +113,17 @@ static __always_inline void nk_flow_end_half(enum nk_family family, const struct
 		nk_flow_forget(family, key);
 }
 
+// The flags of a half that is about to be removed. One whose container may be taking its flow up on another CPU is told
+// it: the first of both decides whether it is counted (nk_flow_take_up).
+static __always_inline __u32 nk_flow_end(struct nk_flow *half)
+{
+	return half->flags & NK_FLOW_ARRIVING ? __sync_fetch_and_or(&half->flags, NK_FLOW_OVER) : half->flags;
+}
+
 // Removes the flow whose half `flow` was found under `key`, with its other half if that is there. The reverse half goes
 // first: whoever is just making the forward one (flow_create.h) either learns that somebody removes the reverse one, or
 // has it removed here. A global function for the verifier's sake.
-NK_GLOBAL int nk_flow_remove(int family, const struct nk_flow6_key *key, const struct nk_flow *flow)
+NK_GLOBAL int nk_flow_remove(int family, const struct nk_flow6_key *key, struct nk_flow *flow)
 {
 	struct nk_flow6_key other_key;
 	struct nk_flow *other;
@@ -120,7 +132,7 @@ NK_GLOBAL int nk_flow_remove(int family, const struct nk_flow6_key *key, const s
 	if (!key || !flow)
 		return 0;
 	endpoint_id = flow->endpoint_id;
-	flags = flow->flags;
+	flags = nk_flow_end(flow);
 	other_key = nk_flow_other_key(key, flow);
 	// With its result, for it is to be a barrier (nk_full_barrier).
 	if (__sync_fetch_and_add(&flow_removals, 1) == ~0U)
@@ -129,7 +141,7 @@ NK_GLOBAL int nk_flow_remove(int family, const struct nk_flow6_key *key, const s
 		nk_flow_end_half(family, key, endpoint_id, flags);
 	other = nk_flow_other_half(family, key, &other_key, endpoint_id);
 	if (other)
-		nk_flow_end_half(family, &other_key, endpoint_id, flags | other->flags);
+		nk_flow_end_half(family, &other_key, endpoint_id, flags | nk_flow_end(other));
 	if (key->direction == NK_FLOW_FORWARD)
 		nk_flow_end_half(family, key, endpoint_id, flags);
 	return 0;

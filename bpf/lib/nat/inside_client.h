@@ -76,6 +76,12 @@ static __always_inline int nk_find_from_client(struct __sk_buff *skb, struct nk_
 	return result == NK_NO_FLOW ? nk_flow_arrive(skb, to) : result;
 }
 
+// Each time takes one off the TTL.
+static __always_inline bool nk_may_be_written_twice(const struct nk_masquerade *m)
+{
+	return !m->ip.fragment && m->ip.ttl > 2;
+}
+
 // A client's packet: NK_OK with it rewritten, NK_NO_FLOW, or the reason to drop. The client of a port of its own gets
 // its gateway's address first; a fragment of its cannot.
 static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum nk_family family,
@@ -93,7 +99,7 @@ static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum 
 	if (result != NK_OK)
 		return result;
 	if (!nk_addr_equal(family, &to.key.saddr, &m->key.saddr)) {
-		if (m->ip.fragment)
+		if (!nk_may_be_written_twice(m))
 			return NK_NO_FLOW;
 		m->addr = to.key.saddr;
 		m->port = m->key.sport;
@@ -209,7 +215,7 @@ static __always_inline int nk_answer_client(struct __sk_buff *skb, enum nk_famil
 	bool is_error = m->l4_result == NK_L4_ICMP_ERROR;
 	int result;
 
-	if (itself && (m->ip.fragment || is_error))
+	if (itself && (is_error || !nk_may_be_written_twice(m)))
 		return NK_NO_FLOW;
 	if (is_error)
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_FORWARD, NK_SOURCE);
