@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -56,6 +57,15 @@ protected:
         return net.is_ipv6() ? counts.flows6 : counts.flows4;
     }
     [[nodiscard]] std::size_t entries() { return node().entries().size(); }
+    // As if the way that the flow knows led there.
+    void change_next_hop(std::uint16_t client_port, const Mac& mac) {
+        for (auto [key, value] : node().entries()) {
+            if (key.direction == NK_FLOW_FORWARD && ntohs(key.dport) == client_port) {
+                std::ranges::copy(mac, value.next_hop_mac);
+                ASSERT_TRUE(node().update(key, value));
+            }
+        }
+    }
 
     const Net& net = *GetParam();
 };
@@ -83,6 +93,38 @@ TEST_P(ArrivalTest, AConnectionFromSynToItsFirstData) {
     EXPECT_THAT(out(server().ack()).counted, IsEmpty());
     EXPECT_THAT(in(client().ack()).counted, IsEmpty());
     EXPECT_EQ(counted_flows(), 1U) << "once";
+}
+
+// The way to a client is found once, by the first of its connections, until the clock ticks.
+TEST_P(ArrivalTest, AClientsNextConnectionIsAnsweredByTheWayThatIsKnown) {
+    pin_to_cpu(0);
+    bool went = false;
+    for (std::uint16_t port = 50000; port < 50010 && !went; port += 2) {
+        const std::uint16_t next = port + 1;
+        take_up(port);
+        in(client(next).syn());
+        change_next_hop(next, kWrongMac);
+        const Packet answer = forwarded(server(next).syn().ack().from(net.node, kPort));
+        const RunResult sent = out(server(next).syn().ack());
+        went = describe(sent.packet) == describe(Packet(answer).eth(kWrongMac, kUplinkMac).bytes());
+        EXPECT_TRUE(went || left_as(sent.packet, answer));
+        EXPECT_THAT(node().flows(Stage::fresh), IsEmpty()) << "answered";
+        const std::uint32_t before = counted_flows();
+        in(client(next).ack());
+        out(server(next).ack());
+        EXPECT_EQ(counted_flows(), before + 1);
+    }
+    EXPECT_TRUE(went);
+}
+
+// Of one whose beginning came to a former container, or before the flow was lost.
+TEST_P(ArrivalTest, WhatGoesOnInTheMiddleIsAnsweredByTheWayThatIsKnown) {
+    pin_to_cpu(0);
+    take_up(50000);
+    in(client(50001).ack());
+    out(server(50001).ack());
+    EXPECT_THAT(node().flows(Stage::fresh), IsEmpty());
+    EXPECT_EQ(counted_flows(), 2U);
 }
 
 TEST_P(ArrivalTest, OfAnotherPortOrProtocolIsTheHosts) {
@@ -291,6 +333,20 @@ TEST_P(ArrivalTest, WhoIsAnsweredAndSendsAgainCounts) {
     in(question);
     EXPECT_EQ(counted_flows(), 1U);
     EXPECT_TRUE(left_as(out(answer).packet, forwarded(Packet(answer).from(net.node, kPort))));
+}
+
+// On another CPU a flood drives the flow out just when its container takes it up.
+TEST_P(ArrivalTest, WhatIsAboutToBeRemovedIsNotCounted) {
+    publish(web(IPPROTO_UDP));
+    const Packet question = to_node(net).udp(50000, kPort);
+    in(question);
+    out(Packet().ip(net.web, net.remote).udp(kContainerPort, 50000));
+    for (auto [key, value] : node().entries()) {
+        value.flags |= key.direction == NK_FLOW_REVERSE ? std::uint32_t{NK_FLOW_OVER} : 0U;
+        ASSERT_TRUE(node().update(key, value));
+    }
+    in(question);
+    EXPECT_EQ(counted_flows(), 0U);
 }
 
 // Of a protocol without connections, what the container sends by itself comes from the port by which it is known.

@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace netkitd::test {
-namespace {
-
-constexpr Mac kWrongMac{0x02, 0, 0, 0, 0, 0xee};
-
-}  // namespace
 
 // Of all files that have tests of it.
 INSTANTIATE_TEST_SUITE_P(Family, BothFamiliesTest, ::testing::Values(&ipv4(), &ipv6()),

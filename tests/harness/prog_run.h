@@ -205,6 +205,8 @@ private:
 // Addresses on the wire of the test node's devices.
 inline constexpr Mac kUplinkMac{0x02, 0, 0, 0, 0, 0x10};
 inline constexpr Mac kRouterMac{0x02, 0, 0, 0, 0, 0x01};
+inline constexpr Mac kWrongMac{0x02, 0, 0,
+                               0,    0, 0xee};  // nobody's: written into what a program remembers, to tell that it did
 inline constexpr Mac kContainerMac{0x02, 0, 0, 0, 0x77, 0x01};  // every container's own end
 inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every container's host end
 

@@ -23,6 +23,7 @@
 #include "lib/nat/frontend.h"
 #include "lib/nat/hold.h"
 #include "lib/node.h"
+#include "lib/route/route.h"
 #include "lib/uplink_set.h"
 
 // The oldest gives way.
@@ -79,6 +80,28 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	return nk_flow_insert(to->family, &to->key, half);
 }
 
+// The way back to the client, if this CPU has just found it for the container: then its answer need not ask for it
+// anew (nk_fast_answer in fast.h). Only of a connection: of others, the answer has to be noted.
+static __always_inline void nk_remember_way_back(const struct nk_delivery *to, struct nk_flow *half)
+{
+	const struct nk_route_key key = {
+	    .daddr = to->key.saddr,
+	    .container_ifindex = to->ifindex,
+	    .family = to->family,
+	    .proto = to->key.proto,
+	};
+	const struct nk_route *route;
+
+	if (to->key.proto != IPPROTO_TCP || to->inside)
+		return;
+	route = nk_route_slot(to->family, &key.daddr);
+	if (!route || !route->to_uplink || !nk_route_is_known(to->family, route, &key, nk_stamp(), 0))
+		return;
+	nk_route_remember(half, route, to->ifindex);
+	half->ifindex = route->fib.ifindex;
+	half->stamp &= NK_STAMP_ARRIVING;
+}
+
 // NK_OK, or the reason to drop. NK_DROP_PORT_CLASH: another flow of the container's is in the way, which leads to the
 // same port of it by another frontend, or it began it itself.
 static __noinline int nk_insert_arriving_forward(const struct nk_delivery *to, __u32 endpoint_id)
@@ -91,6 +114,7 @@ static __noinline int nk_insert_arriving_forward(const struct nk_delivery *to, _
 		return NK_DROP_FLOW_TABLE_FULL;
 	half->addr = to->key.daddr;
 	half->port = to->key.dport;
+	nk_remember_way_back(to, half);
 	error = nk_flow_insert(to->family, &key, half);
 	known = error == -NK_EEXIST ? nk_flow_find(to->family, &key) : NULL;
 	if (known && known->endpoint_id != endpoint_id) {

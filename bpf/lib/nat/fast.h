@@ -8,7 +8,8 @@
 // after the long way was taken, or until the daemon says that something changed (nk_stamp). For that time nothing that
 // the long way found out is asked again: that the source address belongs to the device that the packet came from, that
 // it is to be masqueraded, the route, the next hop. The time stamp by which a flow ages is of the last long way too.
-// SYN and RST take the long way; a reply takes it only in its last part.
+// SYN and RST take the long way, but for a container's answer to a SYN from outside; a reply takes it only in its last
+// part.
 //
 // What is not translated has short ways of its own (fast_routed.h).
 #pragma once
@@ -77,6 +78,9 @@ static __noinline bool nk_fast_take_up(struct __sk_buff *skb, enum nk_family fam
 
 	if (!reverse || !nk_flow_take_up_by(skb, family, reverse, flow))
 		return false;
+	// What was not its SYN was not answered by one.
+	if (!nk_flow_answered(flow))
+		nk_flow_answers(flow, reverse);
 	flow->stamp |= ~NK_STAMP_ARRIVING;
 	return true;
 }
@@ -96,8 +100,43 @@ static __always_inline bool nk_is_current(struct __sk_buff *skb, enum nk_family 
 	return nk_fast_take_up(skb, family, &key, flow);
 }
 
-// From a container. The type that the frame itself says is compared, like all else: what is not as usual takes the long
-// way. `peer`: bpf_redirect_peer() works here.
+// Whether the packet is what the frame and its headers say. What is not takes the long way, like all else that is not
+// as usual.
+static __always_inline bool nk_is_plainly_sent(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+{
+	return !skb->vlan_present && nk_plain_type(p) == skb->protocol && nk_plain_len_is_right(skb, family, p);
+}
+
+static __always_inline int nk_send_translated(struct __sk_buff *skb, enum nk_family family, enum nk_summed summed,
+					      const struct nk_plain *p, const struct nk_flow *flow)
+{
+	nk_write_plain(skb, family, summed, NK_SOURCE, p, flow);
+	skb->tc_index = NK_TC_INDEX_TRANSLATED;
+	return nk_send_plain(p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
+}
+
+// A container's answer to a SYN from outside, if the flow knows the way back from the start (arrival.h).
+static __noinline int nk_fast_answer(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+{
+	enum nk_summed summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p->proto);
+	struct nk_flow *flow = nk_find_plain(family, p, NK_FLOW_FORWARD), *reverse;
+	struct nk_flow6_key key, reverse_key;
+
+	if (summed == NK_SUMMED_WRONG || !flow || flow->stamp != (nk_stamp() & NK_STAMP_ARRIVING) ||
+	    flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, p, flow->mtu))
+		return NK_LONG_WAY;
+	key = family == NK_IPV4 ? nk_flow_widen(nk_plain_key4(p, NK_FLOW_FORWARD)) : nk_plain_key6(p, NK_FLOW_FORWARD);
+	reverse_key = nk_flow_other_key(&key, flow);
+	reverse = nk_flow_other_half(family, &key, &reverse_key, flow->endpoint_id);
+	if (!reverse)
+		return NK_LONG_WAY;
+	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	__sync_fetch_and_or(&flow->flags, NK_FLOW_SYN);
+	nk_flow_answers(flow, reverse);
+	return nk_send_translated(skb, family, summed, p, flow);
+}
+
+// From a container. `peer`: bpf_redirect_peer() works here.
 static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
 	const volatile struct nk_network *network;
@@ -109,9 +148,10 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	struct nk_plain p;
 	__u32 stamp;
 
-	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || nk_begins_or_ends(&p) || skb->vlan_present ||
-	    nk_plain_type(&p) != skb->protocol || !nk_plain_len_is_right(skb, family, &p))
+	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || !nk_is_plainly_sent(skb, family, &p))
 		return NK_LONG_WAY;
+	if (nk_begins_or_ends(&p))
+		return nk_answers_beginning(&p) ? nk_fast_answer(skb, family, &p) : NK_LONG_WAY;
 	summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p.proto);
 	if (summed == NK_SUMMED_WRONG)
 		return NK_LONG_WAY;
@@ -138,9 +178,7 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 		if (remember)
 			nk_flow_remember(family, NK_FLOW_FORWARD, slot, &p, flow, stamp);
 	}
-	nk_write_plain(skb, family, summed, NK_SOURCE, &p, known);
-	skb->tc_index = NK_TC_INDEX_TRANSLATED;
-	return nk_send_plain(&p, known->next_hop_mac, known->uplink_mac, known->ifindex);
+	return nk_send_translated(skb, family, summed, &p, known);
 }
 
 // A reply that its flow is to hear of: the first one, or the first in a while. All the rest of the packet is as usual.

@@ -135,6 +135,11 @@ static __always_inline bool nk_begins_or_ends(const struct nk_plain *p)
 	return p->tcp_flags & (NK_TCP_SYN | NK_TCP_RST);
 }
 
+static __always_inline bool nk_answers_beginning(const struct nk_plain *p)
+{
+	return (p->tcp_flags & (NK_TCP_STATE | NK_TCP_ACK)) == (NK_TCP_SYN | NK_TCP_ACK);
+}
+
 // An address where it is in the packet: of IPv4, its first word alone may be read.
 static __always_inline const struct nk_addr *nk_plain_addr(const void *ip, enum nk_family family, enum nk_side side)
 {
