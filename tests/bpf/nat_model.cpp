@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kMacs = 12;  // who is next is not the NAT's business
 // Of a pool that small, the last free port is found (bpf/lib/flow_create.h).
 constexpr int kSmallPool = 32;
+// A packet to the container that sends it is written twice, and each time takes one off its TTL.
+constexpr int kStepsToItself = 2;
 
 // SCTP's checksum covers the ports, and is a CRC (RFC 9260, 6.8) that only its ends compute.
 bool keeps_its_port(std::uint8_t protocol) {
@@ -123,6 +125,9 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (sent.is_later_fragment()) {
         return later_out(conversation, sent, seen);
     }
+    if (sent.is_unreadable()) {
+        return expect_drop(seen, "protocol");
+    }
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_handed_to_stack(sent, seen);
     }
@@ -173,6 +178,9 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
 }
 
 std::string NatModel::out_to_client(const Conversation& conversation, const Sent& sent, const Seen& seen) {
+    if (conversation.remote == gateway(conversation) && sent.ttl <= kStepsToItself) {
+        return expect_handed_to_stack(sent, seen);
+    }
     if (seen.verdict != Verdict::redirect) {
         return "it was not delivered to the client";
     }
@@ -397,6 +405,9 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (sent.is_later_fragment()) {
         return later_in(conversation, sent, seen);
     }
+    if (conversation.is_inside() && sent.is_unreadable()) {
+        return expect_drop(seen, "protocol");
+    }
     const Arrival arrival = arrive(conversation, port, sent);
     if (!arrival.drop.empty()) {
         return expect_drop(seen, arrival.drop);
@@ -416,6 +427,9 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
         translated_fragments_[fragments(conversation, sent, false)] = {.address = address_of(c), .id = sent.piece->id};
     }
     state.is_inbound ? note_client_sent(c, sent) : note_received(state, sent);
+    if (c.remote == gateway(c) && sent.ttl <= kStepsToItself) {
+        return expect_handed_to_stack(sent, seen);
+    }
     Packet expected = Packet(sent.packet).to(address_of(c), c.port).ttl(one_less(sent.ttl));
     if (c.remote == gateway(c)) {
         expected.from(c.remote, c.remote_port).ttl(one_less(one_less(sent.ttl)));  // in two steps
@@ -463,6 +477,9 @@ std::string NatModel::error_in(const Conversation& conversation, std::uint16_t p
 
 std::string NatModel::error_out(const Conversation& c, const SentError& error, const Seen& seen) const {
     const Sent& sent = error.sent;
+    if (sent.is_unreadable()) {
+        return expect_drop(seen, "protocol");
+    }
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_handed_to_stack(sent, seen);
     }

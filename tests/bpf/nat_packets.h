@@ -10,10 +10,6 @@
 
 namespace netkitd::test {
 
-// IPv6: what is behind more of them, or too far behind, is of a protocol that is not known (bpf/lib/parse.h).
-constexpr std::size_t kMostExtensions = 4;
-constexpr std::size_t kReach = 255;  // in the frame
-
 using Translate = std::function<Packet(const Packet&)>;
 
 // From the container. `translate`: as far as it is known, what it becomes.

@@ -28,6 +28,10 @@ struct Piece {
     [[nodiscard]] Bytes of(const Bytes& whole) const;
 };
 
+// IPv6: what is behind more of them, or too far behind, is of a protocol that is not known (bpf/lib/packet/parse.h).
+constexpr std::size_t kMostExtensions = 4;
+constexpr std::size_t kReach = 255;  // in the frame
+
 struct Sent {
     Packet packet;  // the whole one
     std::uint8_t protocol = 0;
@@ -47,6 +51,8 @@ struct Sent {
     std::uint16_t damage = 0;
     std::optional<Piece> piece = std::nullopt;  // only that part of it is sent
 
+    // Nobody can tell what it says: a container's goes nowhere.
+    [[nodiscard]] bool is_unreadable() const { return transport_offset > kReach; }
     [[nodiscard]] bool is_fragment() const { return piece && piece->is_fragment(); }
     [[nodiscard]] bool is_later_fragment() const { return piece && piece->is_later(); }
     [[nodiscard]] Bytes frame() const;

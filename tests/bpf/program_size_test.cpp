@@ -25,8 +25,8 @@ struct Limit {
 TEST_F(ProgramSizeTest, ProgramsStaySmall) {
     for (const Limit& limit : {Limit{Program::netkit_peer, 17500, 125'000},
                                {Program::veth_ingress, 17500, 125'000},
-                               {Program::uplink_ingress, 9700, 58'000},
-                               {Program::uplink_egress, 4500, 34'000}}) {
+                               {Program::uplink_ingress, 9900, 58'000},
+                               {Program::uplink_egress, 4600, 34'000}}) {
         const auto size = node().size_of(limit.program);
         ASSERT_TRUE(size) << size.error().message();
         RecordProperty(std::string(to_string(limit.program)), static_cast<int>(size->instructions));

@@ -482,13 +482,26 @@ void TestNode::reset(const Options& options) const {
     clear_prefixes(*skeleton_->maps.host_prefixes6, IpFamily::v6);
     clear_array(*skeleton_->maps.routes, libbpf_num_possible_cpus());
     clear_array(*skeleton_->maps.fragment_ids, 1);
-    clear_array(*skeleton_->maps.flow_rings, 1);
+    clear_rings();
     for_each_fragment([](int map, const Bytes& key, Bytes&) { bpf_map_delete_elem(map, key.data()); });
     for (const bpf_map* map :
          {skeleton_->maps.flows4, skeleton_->maps.flows6, skeleton_->maps.flow_counts, skeleton_->maps.neighbour_shares,
           skeleton_->maps.frontends, skeleton_->maps.published_as, skeleton_->maps.own_addresses,
           skeleton_->maps.allowed_sources}) {
         clear_hash(*map);
+    }
+}
+
+// They are the largest part of a node, and few packets use them.
+void TestNode::clear_rings() const {
+    const bpf_map& ends = *skeleton_->maps.flow_ring_ends;
+    const auto is_used = [&](std::uint32_t ring) {
+        std::uint32_t end = 0;
+        return bpf_map_lookup_elem(bpf_map__fd(&ends), &ring, &end) == 0 && end != 0;
+    };
+    if (std::ranges::any_of(std::views::iota(0U, bpf_map__max_entries(&ends)), is_used)) {
+        clear_array(*skeleton_->maps.flow_rings, 1);
+        clear_array(ends, 1);
     }
 }
 

@@ -194,6 +194,7 @@ private:
     [[nodiscard]] bpf_program* program(Program program) const;
     [[nodiscard]] int program_fd(Program program) const;
     // Calls `use` with the map, and the key and value of each of its entries.
+    void clear_rings() const;
     void for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const;
 
     Options options_;
