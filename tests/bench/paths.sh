@@ -172,31 +172,23 @@ published_ports() {
     echo "io.netkitd.publish=${ports:1}"
 }
 
-# A server in a container, for who is outside, by the host's address. publish_server PORTS [ADDRESS:]…: at those, with
-# others beside its own.
+# A server in a container, for who is outside, by the host's address. publish_server [PORTS]: which has others, too.
 publish_server() {
-    local others=$1
-    shift
     data_port=20000
     two_machines
     wire_up
     daemon_up
-    attach container io.netkitd.device-mode=netkit "$(published_ports "$@")${others:+,$others}"
+    attach container io.netkitd.device-mode=netkit "$(published_ports '')${1:+,$1}"
     serve ip netns exec container
     from_outside
 }
 
 path_published() {
-    publish_server '' ''
-}
-
-# Not by loopback, so that nobody's datagrams run programs where they are sent and received.
-path_published_address() {
-    publish_server '' "$node4:" "[$node6]:"
+    publish_server
 }
 
 path_published_thousand() {
-    publish_server 21000-21995:21000-21995 ''
+    publish_server 21000-21995:21000-21995
 }
 
 # The host's own server, on ports that a container publishes at another of its addresses.

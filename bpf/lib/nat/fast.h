@@ -115,17 +115,24 @@ static __always_inline int nk_send_translated(struct __sk_buff *skb, enum nk_fam
 	return nk_send_plain(p, flow->next_hop_mac, flow->uplink_mac, flow->ifindex);
 }
 
-// A container's answer to a SYN from outside, if the flow knows the way back from the start (arrival.h).
-static __noinline int nk_fast_answer(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
+// A container's answer to a SYN from outside, if the flow knows the way back from the start (arrival.h). Parsed anew: a
+// pointer to what its caller has would keep that out of registers, for every packet.
+static __noinline int nk_fast_answer(struct __sk_buff *skb, enum nk_family family)
 {
-	enum nk_summed summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p->proto);
-	struct nk_flow *flow = nk_find_plain(family, p, NK_FLOW_FORWARD), *reverse;
 	struct nk_flow6_key key, reverse_key;
+	struct nk_flow *flow, *reverse;
+	enum nk_summed summed;
+	struct nk_plain p;
 
-	if (summed == NK_SUMMED_WRONG || !flow || flow->stamp != (nk_stamp() & NK_STAMP_ARRIVING) ||
-	    flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, p, flow->mtu))
+	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || !nk_is_plainly_sent(skb, family, &p))
 		return NK_LONG_WAY;
-	key = family == NK_IPV4 ? nk_flow_widen(nk_plain_key4(p, NK_FLOW_FORWARD)) : nk_plain_key6(p, NK_FLOW_FORWARD);
+	summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p.proto);
+	flow = nk_find_plain(family, &p, NK_FLOW_FORWARD);
+	if (summed == NK_SUMMED_WRONG || !flow || flow->stamp != (nk_stamp() & NK_STAMP_ARRIVING) ||
+	    flow->container_ifindex != skb->ifindex || !nk_plain_fits(skb, &p, flow->mtu))
+		return NK_LONG_WAY;
+	key =
+	    family == NK_IPV4 ? nk_flow_widen(nk_plain_key4(&p, NK_FLOW_FORWARD)) : nk_plain_key6(&p, NK_FLOW_FORWARD);
 	reverse_key = nk_flow_other_key(&key, flow);
 	reverse = nk_flow_other_half(family, &key, &reverse_key, flow->endpoint_id);
 	if (!reverse)
@@ -133,7 +140,7 @@ static __noinline int nk_fast_answer(struct __sk_buff *skb, enum nk_family famil
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	__sync_fetch_and_or(&flow->flags, NK_FLOW_SYN);
 	nk_flow_answers(flow, reverse);
-	return nk_send_translated(skb, family, summed, p, flow);
+	return nk_send_translated(skb, family, summed, &p, flow);
 }
 
 // From a container. `peer`: bpf_redirect_peer() works here.
@@ -148,10 +155,12 @@ static __always_inline int nk_fast_out(struct __sk_buff *skb, enum nk_family fam
 	struct nk_plain p;
 	__u32 stamp;
 
-	if (!nk_parse_plain(skb, family, NK_SOURCE, &p) || !nk_is_plainly_sent(skb, family, &p))
+	if (!nk_parse_plain(skb, family, NK_SOURCE, &p))
 		return NK_LONG_WAY;
 	if (nk_begins_or_ends(&p))
-		return nk_answers_beginning(&p) ? nk_fast_answer(skb, family, &p) : NK_LONG_WAY;
+		return published.count && nk_answers_beginning(&p) ? nk_fast_answer(skb, family) : NK_LONG_WAY;
+	if (!nk_is_plainly_sent(skb, family, &p))
+		return NK_LONG_WAY;
 	summed = nk_summed_by_container(skb, nk_plain_l4_offset(family), p.proto);
 	if (summed == NK_SUMMED_WRONG)
 		return NK_LONG_WAY;
