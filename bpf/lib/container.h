@@ -184,7 +184,7 @@ static __always_inline int nk_forward(struct __sk_buff *skb, enum nk_family fami
 		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	if (!nk_may_have_next_hop(family, m, route))
 		return nk_refuse(skb, m, NK_DROP_NEIGHBOUR_SHARE);
-	if (m->is_translated) {
+	if (m->is_masqueraded) {
 		result = nk_masquerade(skb, family, m, route);
 		nk_mark(skb, NK_TC_INDEX_TRANSLATED);
 	} else {
@@ -231,7 +231,7 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, enum nk_family fami
 		return nk_answer_no_uplink(skb, family, network, route);
 	if (!nk_may_have_next_hop(family, m, route))
 		return nk_refuse(skb, m, NK_DROP_NEIGHBOUR_SHARE);
-	return m->is_translated ? nk_let_fragment(skb, m, route) : nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
+	return m->is_masqueraded ? nk_let_fragment(skb, m, route) : nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 }
 
 static __always_inline int nk_by_route(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m,
@@ -332,14 +332,14 @@ static __noinline bool nk_may_be_for_frontend(enum nk_family family, const struc
 static __always_inline bool nk_find_ports(enum nk_family family, struct nk_masquerade *m,
 					  const volatile struct nk_network *network)
 {
-	m->is_translated = nk_must_masquerade(family, m, network);
+	m->is_masqueraded = nk_must_masquerade(family, m, network);
 	if (nk_is_later_fragment(m)) {
 		if (!nk_fragment_ports(&m->key, m->ip.id, m->endpoint_id))
-			return !m->is_translated;
-		m->is_translated = true;
+			return !m->is_masqueraded;
+		m->is_masqueraded = true;
 		return true;
 	}
-	if (m->ip.fragment && !m->is_translated)
+	if (m->ip.fragment && !m->is_masqueraded)
 		m->key.sport = m->key.dport = 0;
 	return true;
 }

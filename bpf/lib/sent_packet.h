@@ -1,5 +1,5 @@
-// A packet that a container sends and the short ways do not take: read once, into nk_masquerade_place(), where all that
-// decides about its way finds it. The verifier judges reading and each step of what follows by themselves, and not the
+// The slow path reads a container's packet once, into nk_masquerade_place(), and every later step finds it there. The
+// verifier judges reading and each step of what follows by themselves, and not the
 // steps once for every kind of packet.
 //
 // Judged here is what the packet alone says: is it whole, is its source the container's own. What is refused for its

@@ -193,8 +193,8 @@ private:
     [[nodiscard]] datapath::Frontends::Maps maps_of_frontends() const;
     [[nodiscard]] bpf_program* program(Program program) const;
     [[nodiscard]] int program_fd(Program program) const;
-    // Calls `use` with the map, and the key and value of each of its entries.
     void clear_rings() const;
+    // Calls `use` with the map, and the key and value of each of its entries.
     void for_each_fragment(const std::function<void(int, const Bytes&, Bytes&)>& use) const;
 
     Options options_;
@@ -206,8 +206,8 @@ private:
 // Addresses on the wire of the test node's devices.
 inline constexpr Mac kUplinkMac{0x02, 0, 0, 0, 0, 0x10};
 inline constexpr Mac kRouterMac{0x02, 0, 0, 0, 0, 0x01};
-inline constexpr Mac kWrongMac{0x02, 0, 0,
-                               0,    0, 0xee};  // nobody's: written into what a program remembers, to tell that it did
+// Nobody's: a test writes it into a flow, to see whether a program believes that.
+inline constexpr Mac kWrongMac{0x02, 0, 0, 0, 0, 0xee};
 inline constexpr Mac kContainerMac{0x02, 0, 0, 0, 0x77, 0x01};  // every container's own end
 inline constexpr Mac kHostEndMac{0x02, 0, 0, 0, 0x77, 0x02};    // every container's host end
 

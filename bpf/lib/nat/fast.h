@@ -8,8 +8,7 @@
 // after the long way was taken, or until the daemon says that something changed (nk_stamp). For that time nothing that
 // the long way found out is asked again: that the source address belongs to the device that the packet came from, that
 // it is to be masqueraded, the route, the next hop. The time stamp by which a flow ages is of the last long way too.
-// SYN and RST take the long way, but for a container's answer to a SYN from outside; a reply takes it only in its last
-// part.
+// SYN and RST take the slow path, except a container's SYN-ACK to a client outside; a reply takes only its last part.
 //
 // What is not translated has short ways of its own (fast_routed.h).
 #pragma once
@@ -100,8 +99,7 @@ static __always_inline bool nk_is_current(struct __sk_buff *skb, enum nk_family 
 	return nk_fast_take_up(skb, family, &key, flow);
 }
 
-// Whether the packet is what the frame and its headers say. What is not takes the long way, like all else that is not
-// as usual.
+// Whether frame and headers agree with the packet: the slow path judges one where they do not.
 static __always_inline bool nk_is_plainly_sent(struct __sk_buff *skb, enum nk_family family, const struct nk_plain *p)
 {
 	return !skb->vlan_present && nk_plain_type(p) == skb->protocol && nk_plain_len_is_right(skb, family, p);

@@ -1,4 +1,4 @@
-// A packet that a container sends, as it was read (sent_packet.h); and the address for it, if it is to be masqueraded.
+// A container's packet as sent_packet.h reads it, and the source address that masquerade gives it.
 #pragma once
 
 #include "lib/base.h"
@@ -10,7 +10,7 @@ struct nk_masquerade {
 	struct nk_ip ip;
 	enum nk_l4_result l4_result;
 	bool echo_reply;
-	bool is_translated;	       // it is to be masqueraded (container.h)
+	bool is_masqueraded;	       // as nk_find_ports() decides (container.h)
 	struct nk_flow6_key route_key; // what it is routed by: `key`, or as the node (container.h)
 	struct nk_flow6_key key;       // forward
 	struct nk_addr addr;	       // answer: to write as the source
