@@ -216,6 +216,8 @@ enum nk_flow_flag {
 	// forward, of datagrams from outside: its reverse half is not NK_FLOW_ARRIVING any more (lib/nat/flow_slots.h).
 	NK_FLOW_TAKEN_UP = 1 << 8,
 	NK_FLOW_OVER = 1 << 9, // reverse: it is about to be removed while it is NK_FLOW_ARRIVING (lib/nat/flow_share.h)
+	// A program of the host's began it (written to both halves): it is NK_FLOW_INSIDE too (lib/nat/host_client.h).
+	NK_FLOW_OF_HOST = 1 << 10,
 };
 
 struct nk_flow {
@@ -577,7 +579,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_insertion) == 48 + NK_FLOW_SIZE, "nk_flow
 	X(fragments, 2) \
 	X(non_masquerade4, 1) \
 	X(non_masquerade6, 1) \
-	X(origins, 1) \
+	X(origins, 2) \
 	X(port_tries, 1) \
 	X(sent_by_rule, 2) \
 	NK_NEXT_VERSION(X(next_version, 1))

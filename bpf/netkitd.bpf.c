@@ -2,6 +2,7 @@
 // libbpf 1.5's linker fails on a kernel function that two objects use.
 #include "flow_changes.bpf.c"
 #include "host.bpf.c"
+#include "loopback.bpf.c"
 #include "map_counts.bpf.c"
 #include "netkit_peer.bpf.c"
 #include "owner_sockets.bpf.c"

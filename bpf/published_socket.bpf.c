@@ -56,31 +56,3 @@ int socket_bind6(struct bpf_sock_addr *ctx)
 {
 	return nk_bind(ctx, NK_IPV6);
 }
-
-SEC("cgroup/sendmsg4")
-int datagram_send4(struct bpf_sock_addr *ctx)
-{
-	nk_lead_socket(ctx, NK_IPV4);
-	return NK_GO_ON;
-}
-
-SEC("cgroup/sendmsg6")
-int datagram_send6(struct bpf_sock_addr *ctx)
-{
-	nk_lead_socket(ctx, NK_IPV6);
-	return NK_GO_ON;
-}
-
-SEC("cgroup/recvmsg4")
-int datagram_recv4(struct bpf_sock_addr *ctx)
-{
-	nk_show_origin(ctx, NK_IPV4);
-	return NK_GO_ON;
-}
-
-SEC("cgroup/recvmsg6")
-int datagram_recv6(struct bpf_sock_addr *ctx)
-{
-	nk_show_origin(ctx, NK_IPV6);
-	return NK_GO_ON;
-}

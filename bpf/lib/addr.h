@@ -1,6 +1,8 @@
 // Addresses of either family in one type (abi.h: IPv4 uses the first word).
 #pragma once
 
+#include <linux/in.h>
+
 #include "lib/base.h"
 
 static __always_inline struct nk_addr nk_addr4(__be32 addr)
@@ -47,6 +49,12 @@ static __always_inline bool nk_loopback(enum nk_family family, const struct nk_a
 	if (addr->word[2] == bpf_htonl(0xffff))
 		return bpf_ntohl(addr->word[3]) >> 24 == 127;
 	return !addr->word[2] && addr->word[3] == bpf_htonl(1);
+}
+
+static __always_inline struct nk_addr nk_loopback_addr(enum nk_family family)
+{
+	return family == NK_IPV4 ? nk_addr4(bpf_htonl(INADDR_LOOPBACK))
+				 : (struct nk_addr){.word = {0, 0, 0, bpf_htonl(1)}};
 }
 
 // RFC 4291 2.5.6, 2.7: what an IPv6 stack sends by itself (MLD, router and neighbour solicitations) is between such

@@ -14,6 +14,7 @@
 #include "lib/host_device.h"
 #include "lib/nat/fast.h"
 #include "lib/nat/flow_create.h"
+#include "lib/nat/host_client.h"
 #include "lib/nat/icmp_error.h"
 #include "lib/nat/inside_client.h"
 #include "lib/nat/masquerade.h"
@@ -78,6 +79,20 @@ static __always_inline int nk_answer_no_uplink(struct __sk_buff *skb, enum nk_fa
 	return nk_answer(skb, family, NK_DROP_NO_UPLINK, network);
 }
 
+// What answers a client of a published port, on this host. `network`: that the destination is in; NULL: it is the
+// host's. NK_LONG_WAY: it answers none.
+static __always_inline int nk_to_client_here(struct __sk_buff *skb, enum nk_family family, bool peer,
+					     const struct nk_masquerade *m, const volatile struct nk_network *network)
+{
+	int verdict = NK_LONG_WAY;
+
+	if (!network || nk_is_gateway(family, network, &m->key.daddr))
+		verdict = family == NK_IPV4 ? nk_to_program4(skb, network) : nk_to_program6(skb, network);
+	if (verdict != NK_LONG_WAY || !network)
+		return verdict;
+	return family == NK_IPV4 ? nk_to_client4(skb, peer) : nk_to_client6(skb, peer);
+}
+
 // To an address inside the node's own prefixes. Nothing in there is ever masqueraded.
 static __always_inline int nk_to_prefix(struct __sk_buff *skb, enum nk_family family, bool peer,
 					const struct nk_masquerade *m, const volatile struct nk_network *network)
@@ -88,7 +103,7 @@ static __always_inline int nk_to_prefix(struct __sk_buff *skb, enum nk_family fa
 	if (nk_isolated(family, network, &m->key.saddr))
 		return nk_drop_sent(skb, NK_DROP_ISOLATED);
 	if (m->endpoint_flags & NK_ENDPOINT_ASKED_INSIDE) {
-		verdict = family == NK_IPV4 ? nk_to_client4(skb, peer) : nk_to_client6(skb, peer);
+		verdict = nk_to_client_here(skb, family, peer, m, network);
 		if (verdict != NK_LONG_WAY)
 			return verdict;
 	}
@@ -376,6 +391,11 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, enum nk_f
 		return nk_to_prefix(skb, family, peer, m, network);
 	if (nk_never_forwarded(family, &m->key.daddr))
 		return nk_to_stack(skb, NK_EVENT_STACK_HOST);
+	if (m->endpoint_flags & NK_ENDPOINT_ASKED_INSIDE && nk_is_own_address(family, &m->key.daddr)) {
+		result = nk_to_client_here(skb, family, peer, m, NULL);
+		if (result != NK_LONG_WAY)
+			return result;
+	}
 	if (published.count && nk_may_be_for_frontend(family, m)) {
 		result = family == NK_IPV4 ? nk_to_frontend4(skb, peer) : nk_to_frontend6(skb, peer);
 		if (result != NK_LONG_WAY)

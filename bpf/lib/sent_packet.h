@@ -32,12 +32,27 @@ static __always_inline void nk_note_sender(struct nk_masquerade *m, const struct
 	m->home = source->home;
 }
 
+// Of a packet whose IP header is read: the rest of what it says.
+static __always_inline void nk_read_transport(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_masquerade *m)
+{
+	struct nk_l4 l4 = {};
+
+	m->l4_result = ip->fragment & NK_FRAGMENT_LATER ? NK_L4_UNSUPPORTED : nk_parse_l4(skb, ip, &l4, &m->key);
+	m->ip = *ip;
+	m->tcp_flags = l4.tcp_flags;
+	m->echo_reply = l4.echo_reply;
+	m->wire_len = nk_wire_len(skb, ip, &l4);
+	m->class = nk_class(ip);
+	m->family = ip->family;
+	m->now_ns = bpf_ktime_get_coarse_ns();
+	m->uplink = 0;
+}
+
 // NK_OK, or the reason to drop.
 static __always_inline int nk_read_sent(struct __sk_buff *skb, enum nk_family family)
 {
 	struct nk_masquerade *m = nk_masquerade_place();
 	const struct nk_endpoint *source;
-	struct nk_l4 l4 = {};
 	struct nk_ip ip;
 
 	if (!m || !nk_parse_ip(skb, family, &ip, &m->key))
@@ -53,15 +68,7 @@ static __always_inline int nk_read_sent(struct __sk_buff *skb, enum nk_family fa
 	if (nk_sum_is_misplaced(skb, ETH_HLEN + ip.header_len, m->key.proto))
 		return NK_DROP_MALFORMED;
 	nk_note_sender(m, source);
-	m->l4_result = ip.fragment & NK_FRAGMENT_LATER ? NK_L4_UNSUPPORTED : nk_parse_l4(skb, &ip, &l4, &m->key);
-	m->ip = ip;
-	m->tcp_flags = l4.tcp_flags;
-	m->echo_reply = l4.echo_reply;
-	m->wire_len = nk_wire_len(skb, &ip, &l4);
-	m->class = nk_class(&ip);
-	m->family = family;
-	m->now_ns = bpf_ktime_get_coarse_ns();
-	m->uplink = 0;
+	nk_read_transport(skb, &ip, m);
 	return NK_OK;
 }
 

@@ -15,6 +15,7 @@
 #include "link/uplink.h"
 #include "netlink/netns.h"
 #include "node/host_checks.h"
+#include "node/loopback_answers.h"
 #include "node/port_reservation.h"
 
 namespace netkitd {
@@ -56,7 +57,9 @@ Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceM
       device_mode_(std::move(device_mode)),
       network_(host_, datapath_, store_),
       plumbing_(host_, datapath_,
-                [this](std::set<std::uint16_t> ports) { return network_.reserve_published(std::move(ports)); }),
+                {.reserve_ports =
+                     [this](std::set<std::uint16_t> ports) { return network_.reserve_published(std::move(ports)); },
+                 .let_answers_in = [this] { return take_answers_of_loopback(store_); }}),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
                            .count = [this] { return manager_->endpoints().size(); },
                            .ended = [this] { return manager_->ended(); },
@@ -93,7 +96,7 @@ Result<std::unique_ptr<Node>> Node::start(const Options& options, Config config,
                               .sizes = node->network_.big_tcp().pair_sizes()};
     node->manager_ = std::make_unique<EndpointManager>(std::move(settings), node->store_, node->plumbing_, watch);
     NK_TRY(node->restore_endpoints());
-    node->datapath_.lead_sockets();
+    node->datapath_.let_host_reach_containers();
     // Containers that run keep their addresses.
     node->manager_->set_host_prefixes(node->network_.host_prefixes());
     node->resync_endpoints();
@@ -214,8 +217,9 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
 void Node::resync() {
     keep_database();
     errors_.record("keep the maps pinned", datapath_.put_back_pins());
-    datapath_.lead_sockets();
-    errors_.record("let this host's sockets reach published ports", datapath_.sockets_are_led());
+    datapath_.let_host_reach_containers();
+    errors_.record("let this host reach published ports", datapath_.reached_from_host());
+    errors_.record("let in what containers answer this host", plumbing_.let_answers_in());
     follow_network();
     resync_endpoints();
     finish_upgrade();

@@ -233,11 +233,11 @@ Result<json> list_ports(const Node& node) {
             list.push_back(describe_port(port, endpoint.record, connections.at(port, id)));
         }
     }
-    const Result<void>& led = node.datapath().sockets_are_led();
+    const Result<void>& reached = node.datapath().reached_from_host();
     return json{{"ports", std::move(list)},
                 {"held", describe_held(node.datapath().frontends())},
                 {"publish_address", describe_prefixes(node.endpoints().config().publish_addresses)},
-                {"unreachable_from_host", led ? json(nullptr) : json(led.error().message())}};
+                {"unreachable_from_host", reached ? json(nullptr) : json(reached.error().message())}};
 }
 
 Result<nat::FlowFilter> filter_of(const Node& node, const ipc::FlowSelection& selection) {

@@ -314,12 +314,11 @@ json describe_published(const Node& node) {
         ports += endpoint.record.published.size();
         open += std::ranges::count_if(endpoint.record.published, is_open);
     }
-    const auto [sockets, senders, datagrams] = node.datapath().socket_programs();
+    const auto& frontends = node.datapath().frontends();
     return {{"ports", ports},
             {"open", open},
-            {"socket_programs", sockets},
-            {"datagram_sender_programs", senders},
-            {"datagram_programs", datagrams}};
+            {"socket_programs", !frontends.empty()},
+            {"loopback_program", frontends.any_without_connection()}};
 }
 
 void describe_unreached_ports(const Node& node, json& result) {
@@ -333,10 +332,10 @@ void describe_unreached_ports(const Node& node, json& result) {
             "have them in `services.publish_address`",
             left_out, NK_MAX_OWN_ADDRESSES));
     }
-    if (const Result<void>& led = node.datapath().sockets_are_led(); !led) {
+    if (const Result<void>& reached = node.datapath().reached_from_host(); !reached) {
         result.push_back(
-            formatted("published ports are reached from outside and by containers alone, not from this host: {}",
-                      led.error().message()));
+            formatted("published ports are reached from outside and by containers, but not all from this host: {}",
+                      reached.error().message()));
     }
 }
 

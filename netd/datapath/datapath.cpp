@@ -272,7 +272,8 @@ Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_pt
                   .allowed_sources = bpf_map__fd(programs_->maps().allowed_sources),
                   .published = &programs_->base().data_published->published}),
       namespaces_(bpf_map__fd(programs_->maps().namespaces)),
-      socket_hooks_(*programs_, pins_) {}
+      socket_hooks_(*programs_, pins_),
+      loopback_program_(*programs_, pins_) {}
 Datapath::Datapath(Datapath&&) noexcept = default;
 Datapath& Datapath::operator=(Datapath&&) noexcept = default;
 Datapath::~Datapath() = default;
@@ -409,7 +410,8 @@ Result<void> Datapath::detach_endpoint(const std::string& host_name) {
 Result<std::vector<std::string>> Datapath::attached_endpoints() const {
     std::vector<std::string> names = NK_TRY(pins_.link_names());
     std::erase_if(names, [](const std::string& name) {
-        return name.starts_with(kUplinkPrefix) || name.starts_with(kSocketPrefix) || name == kHostDevicePin;
+        return name.starts_with(kUplinkPrefix) || name.starts_with(kSocketPrefix) || name == kHostDevicePin ||
+               name == kLoopbackPin;
     });
     return names;
 }
@@ -438,28 +440,26 @@ Result<void> Datapath::put_frontends(std::span<const Frontend> frontends) {
     return put;
 }
 
-SocketHooks::Wanted Datapath::socket_programs() const {
-    return {.sockets = !frontends_.empty(),
-            .senders = frontends_.has(IPPROTO_UDP),
-            .datagrams = frontends_.has_loopback_datagrams()};
-}
-
-void Datapath::note_sockets_led(Result<void> led) {
-    if (sockets_are_led_ && !led) {
-        log(LogLevel::warning, "published ports are not reached from this host itself: {}", led.error().message());
+void Datapath::note_reached_from_host(Result<void> reached) {
+    if (reached_from_host_ && !reached) {
+        log(LogLevel::warning, "published ports are not reached from this host itself: {}", reached.error().message());
     }
-    sockets_are_led_ = std::move(led);
+    reached_from_host_ = std::move(reached);
 }
 
 void Datapath::follow_frontends() {
-    if (leads_sockets_) {
-        note_sockets_led(socket_hooks_.follow(socket_programs()));
+    if (follows_frontends_) {
+        Result<void> followed = socket_hooks_.follow(!frontends_.empty());
+        keep_first(followed, loopback_program_.follow(frontends_.any_without_connection()));
+        note_reached_from_host(std::move(followed));
     }
 }
 
-void Datapath::lead_sockets() {
-    leads_sockets_ = true;
-    note_sockets_led(socket_hooks_.put(socket_programs()));
+void Datapath::let_host_reach_containers() {
+    follows_frontends_ = true;
+    Result<void> put = socket_hooks_.put(!frontends_.empty());
+    keep_first(put, loopback_program_.put(frontends_.any_without_connection()));
+    note_reached_from_host(std::move(put));
 }
 
 Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {

@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "datapath/flow_capacity.h"
 #include "datapath/frontends.h"
+#include "datapath/loopback_program.h"
 #include "datapath/namespaces.h"
 #include "datapath/pins.h"
 #include "datapath/socket_hooks.h"
@@ -147,14 +148,12 @@ public:
     [[nodiscard]] Result<void> end_frontends(std::span<const Frontend> frontends);
     [[nodiscard]] Result<void> end_holds();
     [[nodiscard]] const Frontends& frontends() const { return frontends_; }
-    // Whether sockets of this host and its containers reach published ports (socket_hooks.h), or why they do not: the
-    // ports are published all the same.
-    [[nodiscard]] const Result<void>& sockets_are_led() const { return sockets_are_led_; }
-    // Which programs sockets run for that.
-    [[nodiscard]] SocketHooks::Wanted socket_programs() const;
-    // From now on their programs follow what is published, once it is known whose addresses and namespaces are whose: a
-    // daemon's before lead them until then. Where somebody removed some, they are put back.
-    void lead_sockets();
+    // Whether this host itself reaches published ports, by what its sockets (socket_hooks.h) and its loopback device
+    // (loopback_program.h) run, or why it does not: the ports are published all the same.
+    [[nodiscard]] const Result<void>& reached_from_host() const { return reached_from_host_; }
+    // From now on these programs follow what is published, once it is known whose addresses and namespaces are whose: a
+    // daemon's before are there until then. Where somebody removed some, they are put back.
+    void let_host_reach_containers();
 
     // Drops of what the container behind this device sends are counted from then on; what is counted already stays.
     [[nodiscard]] Result<void> count_drops(std::uint32_t host_ifindex);
@@ -212,7 +211,7 @@ private:
     [[nodiscard]] int endpoint_map(IpFamily family) const;
     void follow_frontends();
     void end_their_flows();
-    void note_sockets_led(Result<void> led);
+    void note_reached_from_host(Result<void> reached);
     [[nodiscard]] Result<std::optional<std::string>> link_of_former_program() const;
     Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
              std::vector<std::string> former_maps);
@@ -224,8 +223,9 @@ private:
     Frontends frontends_;
     Namespaces namespaces_;
     SocketHooks socket_hooks_;
-    bool leads_sockets_ = false;
-    Result<void> sockets_are_led_;
+    LoopbackProgram loopback_program_;
+    bool follows_frontends_ = false;
+    Result<void> reached_from_host_;
 };
 
 }  // namespace netkitd::datapath

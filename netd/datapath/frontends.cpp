@@ -85,10 +85,6 @@ bool is_loopback(const Frontend& frontend) {
     return frontend.address && frontend.address->is_loopback();
 }
 
-bool is_loopback_datagrams(const Frontend& frontend) {
-    return frontend.protocol == IPPROTO_UDP && is_loopback(frontend);
-}
-
 // As in bpf/lib/nat/ports.h.
 std::uint32_t place_of(const IpAddr& address, const Frontend& frontend) {
     const nk_addr addr = to_nk_addr(address);
@@ -167,7 +163,6 @@ void Frontends::use_port(const Frontend& frontend) {
     if (uses_[{table, frontend.port}]++ == 0) {
         set_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
     }
-    loopback_datagrams_ += is_loopback_datagrams(frontend) ? 1U : 0U;
     store(maps_.published->count, maps_.published->count + 1);
 }
 
@@ -178,7 +173,6 @@ void Frontends::leave_port(const Frontend& frontend) {
         clear_bit(port_word(*maps_.published, table, frontend.port), frontend.port);
         uses_.erase(use);
     }
-    loopback_datagrams_ -= is_loopback_datagrams(frontend) ? 1U : 0U;
     store(maps_.published->count, maps_.published->count - 1);
     leave_places(frontend);
 }
@@ -401,9 +395,8 @@ bool Frontends::has_address_for_all() const {
     return std::ranges::any_of(own_ | std::views::values, std::identity{});
 }
 
-bool Frontends::has(std::uint8_t protocol) const {
-    const auto first = uses_.lower_bound({table_of(protocol), 0});
-    return first != uses_.end() && first->first.first == table_of(protocol);
+bool Frontends::any_without_connection() const {
+    return std::ranges::any_of(uses_ | std::views::keys, [](const auto& use) { return use.first != NK_PUBLISHED_TCP; });
 }
 
 void Frontends::forget_others(std::span<const OwnAddress> own) {

@@ -81,10 +81,8 @@ public:
     [[nodiscard]] std::vector<Held> held() const;
     // Whether the host has an address where a port is that is published without one.
     [[nodiscard]] bool has_address_for_all() const;
-    // Whether one of this protocol is there.
-    [[nodiscard]] bool has(std::uint8_t protocol) const;
-    // Whether one of UDP is at a loopback address.
-    [[nodiscard]] bool has_loopback_datagrams() const { return loopback_datagrams_ > 0; }
+    // Whether one is there of another protocol than TCP.
+    [[nodiscard]] bool any_without_connection() const;
     // At others nothing is published, although a frontend may have one. 127.0.0.1 stands for all of 127.0.0.0/8. The
     // first NK_MAX_OWN_ADDRESSES of them count.
     [[nodiscard]] Result<void> set_addresses(std::span<const OwnAddress> own);
@@ -137,7 +135,6 @@ private:
     std::map<std::pair<nk_published_table, std::uint16_t>, std::uint32_t> uses_;  // of a port's bit
     std::unordered_map<std::uint32_t, std::uint32_t> place_uses_;                 // of a place's
     std::uint32_t waiting_ = 0;                                                   // for a container
-    std::uint32_t loopback_datagrams_ = 0;  // how many of UDP are at a loopback address
     // By which frontends a container's port is known, the first one in `published_as`.
     std::map<Backend, std::vector<Face>> backends_;
 };

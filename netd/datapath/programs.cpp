@@ -83,9 +83,9 @@ std::vector<bpf_program*> programs_of(const netkitd_bpf& skeleton, Part part) {
             return {programs.uplink_l3_ingress, programs.uplink_l3_egress};
         case Part::sockets:
             return {programs.socket_connect4, programs.socket_connect6, programs.socket_peer4,
-                    programs.socket_peer6,    programs.socket_bind4,    programs.socket_bind6,
-                    programs.datagram_send4,  programs.datagram_send6,  programs.datagram_recv4,
-                    programs.datagram_recv6};
+                    programs.socket_peer6,    programs.socket_bind4,    programs.socket_bind6};
+        case Part::loopback:
+            return {programs.loopback_egress};
     }
     return {};
 }

@@ -22,9 +22,9 @@
 
 namespace netkitd::datapath {
 
-// What is loaded together: a container's program, the two directions of an uplink, what sockets run for published
-// ports.
-enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3, sockets };
+// What is loaded together: a container's program, the two directions of an uplink, what sockets and the loopback device
+// run for published ports.
+enum class Part : std::uint8_t { netkit, veth, uplink, uplink_l3, sockets, loopback };
 
 class Programs {
 public:
@@ -48,7 +48,7 @@ private:
         void operator()(netkitd_bpf* skeleton) const { netkitd_bpf__destroy(skeleton); }
     };
     using Skeleton = std::unique_ptr<netkitd_bpf, Closer>;
-    static constexpr std::size_t kParts = 5;
+    static constexpr std::size_t kParts = 6;
 
     Programs(Skeleton base, std::vector<Part> in_base) : base_(std::move(base)), in_base_(std::move(in_base)) {}
     [[nodiscard]] static Result<Skeleton> open(const BpfLog& log);

@@ -7,7 +7,6 @@
 #include <sys/vfs.h>
 
 #include <array>
-#include <vector>
 
 #include "base/format.h"
 #include "base/unique_fd.h"
@@ -30,19 +29,10 @@ Result<std::string> cgroup_root() {
     return fail(ErrorKind::unavailable, "no cgroup2 file system is mounted on {}", kCgroupRoots.front());
 }
 
-struct Hook {
-    bpf_program* program;
-    bool SocketHooks::Wanted::* wanted;
-};
-
-std::vector<Hook> hooks_of(const netkitd_bpf& skeleton) {
-    using Wanted = SocketHooks::Wanted;
+std::array<bpf_program*, 6> hooks_of(const netkitd_bpf& skeleton) {
     const auto& programs = skeleton.progs;
-    return {{programs.socket_connect4, &Wanted::sockets},  {programs.socket_connect6, &Wanted::sockets},
-            {programs.socket_peer4, &Wanted::sockets},     {programs.socket_peer6, &Wanted::sockets},
-            {programs.socket_bind4, &Wanted::sockets},     {programs.socket_bind6, &Wanted::sockets},
-            {programs.datagram_recv4, &Wanted::senders},   {programs.datagram_recv6, &Wanted::senders},
-            {programs.datagram_send4, &Wanted::datagrams}, {programs.datagram_send6, &Wanted::datagrams}};
+    return {programs.socket_connect4, programs.socket_connect6, programs.socket_peer4,
+            programs.socket_peer6,    programs.socket_bind4,    programs.socket_bind6};
 }
 
 std::string pin_of(const bpf_program& program) {
@@ -62,32 +52,38 @@ Result<void> SocketHooks::attach(bpf_program& program, const std::string& root) 
     return {};
 }
 
-Result<void> SocketHooks::change_to(Wanted wanted) const {
-    // Their names do not depend on whether they are loaded.
-    const netkitd_bpf* skeleton = wanted.sockets ? NK_TRY(programs_->need(Part::sockets)) : &programs_->base();
-    const std::string root = wanted.sockets ? NK_TRY(cgroup_root()) : "";
-    for (const auto& [program, is_wanted] : hooks_of(*skeleton)) {
-        if (wanted.*is_wanted) {
-            NK_TRY(attach(*program, root));
-        } else {
-            NK_TRY(pins_.unpin_link(pin_of(*program)));
+Result<std::set<std::string>> SocketHooks::attach_all() const {
+    const netkitd_bpf* skeleton = NK_TRY(programs_->need(Part::sockets));
+    const std::string root = NK_TRY(cgroup_root());
+    std::set<std::string> pins;
+    for (bpf_program* program : hooks_of(*skeleton)) {
+        NK_TRY(attach(*program, root));
+        pins.insert(pin_of(*program));
+    }
+    return pins;
+}
+
+Result<void> SocketHooks::detach_others(const std::set<std::string>& attached) const {
+    for (const std::string& name : NK_TRY(pins_.link_names())) {
+        if (name.starts_with(kSocketPrefix) && !attached.contains(name)) {
+            NK_TRY(pins_.unpin_link(name));
         }
     }
     return {};
 }
 
-Result<void> SocketHooks::follow(Wanted wanted) {
+Result<void> SocketHooks::follow(bool wanted) {
     return there_ == wanted ? Result<void>() : put(wanted);
 }
 
-Result<void> SocketHooks::put(Wanted wanted) {
-    Result<void> changed = change_to(wanted);
-    if (!changed) {
-        there_.reset();
-        keep_first(changed, change_to({}));
-        return changed;
+Result<void> SocketHooks::put(bool wanted) {
+    there_.reset();
+    const auto attached = wanted ? attach_all() : Result<std::set<std::string>>();
+    Result<void> changed = attached ? Result<void>() : std::unexpected(attached.error());
+    keep_first(changed, detach_others(attached.value_or(std::set<std::string>())));
+    if (changed) {
+        there_ = wanted;
     }
-    there_ = wanted;
     return changed;
 }
 

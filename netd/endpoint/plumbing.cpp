@@ -136,7 +136,7 @@ Result<std::vector<datapath::EndpointEntry>> KernelPlumbing::entries() {
 Result<void> KernelPlumbing::reserve_ports(const std::vector<PublishedPort>& wanted) {
     std::set<std::uint16_t> ports = datapath_.frontends().ports();
     std::ranges::transform(wanted, std::inserter(ports, ports.end()), &PublishedPort::port);
-    return reserve_ports_(std::move(ports));
+    return node_.reserve_ports(std::move(ports));
 }
 
 Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>& frontends) {
@@ -146,7 +146,12 @@ Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>
             frontend.netns_id = NK_TRY(link::peer_netns_id(host_, frontend.host_ifindex));
         }
     }
-    return datapath_.put_frontends(found);
+    NK_TRY(datapath_.put_frontends(found));
+    return let_answers_in();
+}
+
+Result<void> KernelPlumbing::let_answers_in() {
+    return datapath_.frontends().any_without_connection() ? node_.let_answers_in() : Result<void>();
 }
 
 Result<void> KernelPlumbing::free_ports_after(Result<void> removal) {

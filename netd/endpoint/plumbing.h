@@ -115,10 +115,14 @@ public:
 // The kernel itself. Borrows what the daemon owns.
 class KernelPlumbing final : public Plumbing {
 public:
-    // PortReservation::reserve_published()
-    using ReservePorts = std::function<Result<void>(std::set<std::uint16_t>)>;
-    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath, ReservePorts reserve_ports)
-        : host_(host), datapath_(datapath), reserve_ports_(std::move(reserve_ports)) {}
+    struct OfNode {
+        // PortReservation::reserve_published()
+        std::function<Result<void>(std::set<std::uint16_t>)> reserve_ports;
+        // take_answers_of_loopback()
+        std::function<Result<void>()> let_answers_in;
+    };
+    KernelPlumbing(link::Netlink& host, datapath::Datapath& datapath, OfNode node)
+        : host_(host), datapath_(datapath), node_(std::move(node)) {}
 
     Result<ContainerNetns> enter(int netns_fd) override;
     Result<std::optional<link::Device>> find_container_device(ContainerNetns& netns, const std::string& name) override;
@@ -145,6 +149,8 @@ public:
     Result<void> end_frontends(const std::vector<datapath::Frontend>& frontends) override;
     // Of those that have waited for too long.
     [[nodiscard]] Result<void> end_holds();
+    // While something is published that needs it.
+    [[nodiscard]] Result<void> let_answers_in();
     Result<std::vector<IpAddr>> own_addresses() override;
     Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) override;
     Result<void> count_drops(std::uint32_t host_ifindex) override;
@@ -172,7 +178,7 @@ private:
 
     link::Netlink& host_;
     datapath::Datapath& datapath_;
-    ReservePorts reserve_ports_;
+    OfNode node_;
 };
 
 }  // namespace netkitd

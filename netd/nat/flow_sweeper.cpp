@@ -126,7 +126,8 @@ nanoseconds FlowSweeper::earliest_end(const FlowLifetimes& lifetimes, const Flow
     return lives_from(entry.value.endpoint_id, entry.value.last_seen_ns) + least;
 }
 
-// A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6).
+// A flow lives by what its container sends: anybody outside can send what looks like an answer (RFC 4787, REQ-6). One
+// that a program of the host's began lives by what that sends (bpf/lib/nat/host_client.h).
 template <typename Key>
 nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<Key>& entry,
                                 const nk_flow& other) const {
@@ -135,7 +136,8 @@ nanoseconds FlowSweeper::end_of(const FlowLifetimes& lifetimes, const FlowEntry<
     const nk_flow& reverse = is_forward ? other : entry.value;
     const bool is_arriving = (reverse.flags & NK_FLOW_ARRIVING) != 0;
     const FlowState state = is_arriving ? FlowState::fresh : flow_state(entry.key.proto, forward.flags, reverse.flags);
-    return lives_from(entry.value.endpoint_id, forward.last_seen_ns) + life(lifetimes, state, entry);
+    const nk_flow& owner = (forward.flags & NK_FLOW_OF_HOST) != 0 ? reverse : forward;
+    return lives_from(entry.value.endpoint_id, owner.last_seen_ns) + life(lifetimes, state, entry);
 }
 
 Result<milliseconds> FlowSweeper::step(const FlowLifetimes& lifetimes, nanoseconds now) {

@@ -23,17 +23,6 @@ std::string short_id(const std::string& id) {
     return id.size() == kFullId && hexadecimal ? id.substr(0, kShortId) : id;
 }
 
-// Whether there is a port of UDP, and none by loopback.
-bool has_unanswered_datagrams(const json& list) {
-    const auto is_udp = [](const json& port) { return text_at(port, "proto") == "udp"; };
-    const auto is_by_loopback = [&](const json& port) {
-        const auto address = IpAddr::parse(text_at(port, "address"));
-        return is_udp(port) && address && address->is_loopback();
-    };
-    const auto& ports = array_at(list, "ports");
-    return std::ranges::any_of(ports, is_udp) && std::ranges::none_of(ports, is_by_loopback);
-}
-
 std::string containers(const json& endpoint) {
     const auto to_text = [](const json& id) { return id.is_string() ? short_id(id.get<std::string>()) : id.dump(); };
     const std::string result = join(array_at(endpoint, "containers"), to_text);
@@ -172,13 +161,8 @@ std::string print_ports(const json& list) {
         return "No port is published.\n" + print_held_ports(list);
     }
     const std::string unled = text_at(list, "unreachable_from_host");
-    // Of programs of the host's that do not connect their sockets (netd/README.md, "Published ports").
-    const std::string unanswered = has_unanswered_datagrams(list)
-                                       ? "Programs of this host reach UDP's by connected sockets; by others too while "
-                                         "one is published by 127.0.0.1 or ::1.\n"
-                                       : "";
     return table.to_string() + print_publish_address(list) + print_held_ports(list) +
-           "The host's firewall does not see what comes to these ports.\n" + unanswered +
+           "The host's firewall does not see what comes to these ports.\n" +
            (unled == "-" ? "" : formatted("This host itself does not reach them: {}\n", unled));
 }
 

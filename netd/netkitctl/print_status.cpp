@@ -57,13 +57,9 @@ std::string published(const json& status) {
     if (ports == 0) {
         return "no port";
     }
-    std::string who = "connections";
-    if (is_true(published, "datagram_programs")) {
-        who = "connections and unconnected datagrams";
-    } else if (is_true(published, "datagram_sender_programs")) {
-        who = "connections and datagrams that come";
-    }
-    return formatted("{} port{}; {} of this host run programs for that", ports, ports == 1 ? "" : "s", who);
+    const bool with_loopback = is_true(published, "loopback_program");
+    return formatted("{} port{}; connections of this host run programs for that{}", ports, ports == 1 ? "" : "s",
+                     with_loopback ? ", and what it sends to itself" : "");
 }
 
 std::string overview(const json& status) {

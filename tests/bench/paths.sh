@@ -84,6 +84,12 @@ serve_on_host() {
     netserver -6 -L "$node6" -p $control6 >/dev/null
 }
 
+serve_on_loopback() {
+    bound=yes server4=127.0.0.1 server6=::1 client=()
+    netserver -4 -L "$server4" -p $control4 >/dev/null
+    netserver -6 -L "$server6" -p $control6 >/dev/null
+}
+
 # The host as a server, for who is outside: what `published` is compared with.
 path_host_serving() {
     data_port=20000
@@ -211,11 +217,18 @@ path_host_with_published() {
     attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80
 }
 
-# And one of UDP by loopback: unconnected sockets' datagrams run programs, too.
-path_host_with_published_udp() {
+# The host with itself: what the next one is compared with.
+path_host_loopback() {
+    wire_up
+    serve_on_loopback
+}
+
+# While a port of UDP is published, all of that runs a program.
+path_host_loopback_with_published() {
     wire_up
     daemon_up
-    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80,127.0.0.1:8080:80/udp
+    attach container io.netkitd.device-mode=netkit io.netkitd.publish=8080:80/udp
+    serve_on_loopback
 }
 
 # serve_in CONTAINER: where the traffic ends.

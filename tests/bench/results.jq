@@ -1,7 +1,10 @@
 # Lines "kernel path test value" become objects; a value that is no number ("-": this path does not have it) becomes null.
 
 # The host that a path is compared with: where others begin, the host as a server.
-def host: if .path | test("^(published|host-serving)") then "host-serving" else "host" end;
+def host:
+  if .path | test("^(published|host-serving)") then "host-serving"
+  elif .path | test("^host-loopback") then "host-loopback"
+  else "host" end;
 def in_table($path): "\($path) \(.kernel) \(.test)";
 
 [inputs | split("\t") | {kernel: .[0], path: .[1], test: .[2], value: (.[3] | tonumber? // null)}]

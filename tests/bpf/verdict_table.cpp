@@ -23,7 +23,7 @@ VerdictCase with_flow(const Net& net, VerdictCase row, Stage stage, std::uint8_t
 std::vector<VerdictTable> all_tables() {
     std::vector<VerdictTable> tables = container_tables();
     for (std::vector<VerdictTable> more :
-         {neighbour_tables(), to_container_tables(), uplink_tables(), icmp_error_tables()}) {
+         {neighbour_tables(), to_container_tables(), loopback_tables(), uplink_tables(), icmp_error_tables()}) {
         std::ranges::move(more, std::back_inserter(tables));
     }
     return tables;

@@ -53,6 +53,7 @@ struct VerdictTable {
 [[nodiscard]] std::vector<VerdictTable> to_container_tables();
 [[nodiscard]] std::vector<VerdictTable> uplink_tables();
 [[nodiscard]] std::vector<VerdictTable> icmp_error_tables();
+[[nodiscard]] std::vector<VerdictTable> loopback_tables();
 [[nodiscard]] std::vector<VerdictTable> all_tables();
 
 }  // namespace netkitd::test

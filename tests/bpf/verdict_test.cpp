@@ -39,6 +39,7 @@ void expect_row_on_its_own_node(Program program, const VerdictCase& row) {
     home.inside([&] {
         TestNode::Options options = row.node;
         options.netkit_peer = program == Program::netkit_peer;
+        options.loopback_egress = program == Program::loopback_egress;
         auto node = TestNode::create(home, options);
         ASSERT_TRUE(node) << node.error().message();
         expect_row(*node, program, row, false);
@@ -60,7 +61,7 @@ public:
         }
         home_->inside([&] {
             if (!node_) {
-                auto made = TestNode::create(*home_, {.netkit_peer = true});
+                auto made = TestNode::create(*home_, {.netkit_peer = true, .loopback_egress = true});
                 ASSERT_TRUE(made) << made.error().message();
                 node_.emplace(std::move(*made));
             }
@@ -167,6 +168,7 @@ TEST(Coverage, EveryProgramHasARowForEveryVerdict) {
     EXPECT_EQ(seen[Program::netkit_peer], (std::set{Verdict::drop, Verdict::redirect}));
     EXPECT_EQ(seen[Program::veth_ingress], (std::set{Verdict::drop, Verdict::redirect}));
     EXPECT_EQ(seen[Program::host_egress], (std::set{Verdict::drop, Verdict::redirect}));
+    EXPECT_EQ(seen[Program::loopback_egress], (std::set{Verdict::pass, Verdict::drop, Verdict::redirect}));
     EXPECT_EQ(seen[Program::uplink_ingress], (std::set{Verdict::pass, Verdict::drop, Verdict::redirect}));
     EXPECT_EQ(seen[Program::uplink_egress], (std::set{Verdict::pass, Verdict::drop}));
 }

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "netlink/netns.h"
+#include "node/loopback_answers.h"
 
 namespace netkitd::test {
 namespace {
@@ -55,10 +56,12 @@ Result<void> NodeTest::try_start() {
     node.datapath = unwrap(datapath::Datapath::open(bpffs(), config_.device_mode));
     node.network = std::make_unique<NodeNetwork>(*node.host, *node.datapath, *node.store);
     NK_TRY(node.network->sync(config_));
-    node.kernel = std::make_unique<KernelPlumbing>(*node.host, *node.datapath,
-                                                   [&network = *node.network](std::set<std::uint16_t> ports) {
-                                                       return network.reserve_published(std::move(ports));
-                                                   });
+    node.kernel = std::make_unique<KernelPlumbing>(
+        *node.host, *node.datapath,
+        KernelPlumbing::OfNode{
+            .reserve_ports = [&network = *node.network](
+                                 std::set<std::uint16_t> ports) { return network.reserve_published(std::move(ports)); },
+            .let_answers_in = [&store = *node.store] { return take_answers_of_loopback(store); }});
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointSettings settings{
         .config = config_,

@@ -285,13 +285,14 @@ std::string host_port(const nk_addr& address, __be16 port) {
 }
 
 std::string flag_names(std::uint32_t flags) {
-    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 7> kFlags{{{NK_FLOW_SYN, "SYN"},
+    constexpr std::array<std::pair<std::uint32_t, std::string_view>, 8> kFlags{{{NK_FLOW_SYN, "SYN"},
                                                                                 {NK_FLOW_FIN, "FIN"},
                                                                                 {NK_FLOW_RST, "RST"},
                                                                                 {NK_FLOW_INBOUND, "INBOUND"},
                                                                                 {NK_FLOW_ARRIVING, "ARRIVING"},
                                                                                 {NK_FLOW_INSIDE, "INSIDE"},
-                                                                                {NK_FLOW_TAKEN_UP, "TAKEN_UP"}}};
+                                                                                {NK_FLOW_TAKEN_UP, "TAKEN_UP"},
+                                                                                {NK_FLOW_OF_HOST, "OF_HOST"}}};
     const auto is_set = [flags](const auto& flag) { return (flags & flag.first) != 0; };
     return join(kFlags | std::views::filter(is_set) | std::views::values, {}, " ");
 }
@@ -349,6 +350,8 @@ std::string_view to_string(Program program) {
             return "uplink_egress";
         case Program::host_egress:
             return "host_egress";
+        case Program::loopback_egress:
+            return "loopback_egress";
     }
     return "?";
 }
@@ -399,7 +402,9 @@ std::vector<TestNode::Loaded>& TestNode::idle() {
 
 TestNode::Skeleton TestNode::take_idle(const Options& options) {
     const auto found = std::ranges::find_if(idle(), [&](const Loaded& loaded) {
-        return loaded.options.flow_entries == options.flow_entries && loaded.options.netkit_peer == options.netkit_peer;
+        const Options& had = loaded.options;
+        return had.flow_entries == options.flow_entries && had.netkit_peer == options.netkit_peer &&
+               had.loopback_egress == options.loopback_egress;
     });
     if (found == idle().end()) {
         return nullptr;
@@ -424,6 +429,7 @@ Result<TestNode::Skeleton> TestNode::load(const Options& options) {
     bpf_map__set_max_entries(skeleton->maps.flows4, options.flow_entries);
     bpf_map__set_max_entries(skeleton->maps.flows6, options.flow_entries);
     bpf_program__set_autoload(skeleton->progs.netkit_peer, options.netkit_peer);
+    bpf_program__set_autoload(skeleton->progs.loopback_egress, options.loopback_egress);
     // Of devices without Ethernet, which no frame of a PROG_RUN comes from.
     bpf_program__set_autoload(skeleton->progs.uplink_l3_ingress, false);
     bpf_program__set_autoload(skeleton->progs.uplink_l3_egress, false);
@@ -623,6 +629,8 @@ bpf_program* TestNode::program(Program program) const {
             return skeleton_->progs.uplink_egress;
         case Program::host_egress:
             return skeleton_->progs.host_egress;
+        case Program::loopback_egress:
+            return skeleton_->progs.loopback_egress;
     }
     return nullptr;
 }
@@ -670,7 +678,8 @@ Result<void> TestNode::publish(const datapath::Frontend& frontend) const {
     endpoint.flags |= NK_ENDPOINT_PUBLISHED;
     bpf_map_update_elem(map, &key, &endpoint, BPF_ANY);
     std::vector<datapath::OwnAddress> own;
-    for (const char* const address : {"203.0.113.2", "2001:db8:113::2", "203.0.113.9", "2001:db8:113::9"}) {
+    for (const char* const address :
+         {"127.0.0.1", "::1", "203.0.113.2", "2001:db8:113::2", "203.0.113.9", "2001:db8:113::9"}) {
         own.push_back(
             {.address = IpAddr::parse(address).value(), .for_all = !std::string_view(address).ends_with('9')});
     }

@@ -35,7 +35,7 @@ struct bpf_program;
 
 namespace netkitd::test {
 
-enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress, host_egress };
+enum class Program { netkit_peer, veth_ingress, uplink_ingress, uplink_egress, host_egress, loopback_egress };
 [[nodiscard]] std::string_view to_string(Program program);
 
 // `pass` is TCX_NEXT, and NETKIT_PASS in netkit_peer: the packet goes on to the host's stack (or out, on egress).
@@ -87,6 +87,7 @@ public:
         std::uint16_t port_last = 65535;
         // Whether that program is loaded too: the verifier takes as long for it as for all the others.
         bool netkit_peer = false;
+        bool loopback_egress = false;  // likewise
     };
     // Makes the devices above in `home`, which is empty and the calling thread's own. The verifier's log is in the
     // error. Programs that a former node of this process loaded with such maps are used again, their maps empty: to

@@ -252,7 +252,7 @@ TEST_F(DaemonLifeTest, WhatOutlivesItIsPinnedAndNothingElse) {
     }
     EXPECT_THAT(pins, UnorderedElementsAre("counters-2", "endpoint_drops", "endpoints4", "endpoints6", "flow_counts-2",
                                            "flows4-2", "flows6-2", "fragment_ids-2", "fragments-2", "non_masquerade4",
-                                           "non_masquerade6", "origins", "port_tries", "sent_by_rule-2"));
+                                           "non_masquerade6", "origins-2", "port_tries", "sent_by_rule-2"));
 }
 
 // Version 0.1.0 began with fewer counters, in a map of just that size, and numbered otherwise: they begin anew.

@@ -99,9 +99,7 @@ TEST_P(PublishTest, ThePortListHasWhereTheyLeadAndWhoIsConnected) {
             R"("connections":0,"container":"web","container_port":7,"endpoint":1,"hold_seconds":0,"port":9,"proto":"tcp"}}],)"
             R"("publish_address":[],"unreachable_from_host":null}})",
             net.client, single));
-    EXPECT_EQ(
-        status()["published"].dump(),
-        R"({"datagram_programs":false,"datagram_sender_programs":true,"open":1,"ports":2,"socket_programs":true})");
+    EXPECT_EQ(status()["published"].dump(), R"({"loopback_program":true,"open":1,"ports":2,"socket_programs":true})");
 }
 
 TEST_P(PublishTest, EndsWithTheContainer) {

@@ -96,14 +96,19 @@ protected:
         node().run(formatted("sysctl -qw net.ipv6.conf.{}.keep_addr_on_down=1", name));
         set_addresses(name, "eth0");
     }
+    // Of port0. It asks no neighbour either before its link-local address has passed duplicate address detection
+    // (harness/netns.cpp).
+    void bridge_port(const std::string& name) const {
+        node().run(
+            formatted("ip link add {0} type bridge && echo 0 > /proc/sys/net/ipv6/conf/{0}/dad_transmits && "
+                      "ip link set {0} up && ip link set port0 master {0}",
+                      name));
+    }
     // As another runtime makes it, or libvirt: `other_` is a container of its, which has all its ways by the bridge.
     void add_bridge(const std::string& name) const {
-        node().run(
-            formatted("ip link add {0} type bridge && ip link set {0} up && "
-                      "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
-                      name));
+        node().run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         connect(node(), "port0", other_, "eth0");
-        node().run(formatted("ip link set port0 master {}", name));
+        bridge_port(name);
         set_addresses(name, "eth0");
         other_.run(formatted("ip {} route add default via {}", net.option, net.node));
     }
@@ -297,7 +302,7 @@ TEST_P(ReachTest, NoContainerOnAnothersBridgeAnswersForSomebodyElse) {
     const NetworkNamespace forger;
     connect(node(), "port0", forger, "eth0");
     const bool v4 = net.option == "-4";
-    node().run("ip link add theirs0 type bridge && ip link set theirs0 up && ip link set port0 master theirs0");
+    bridge_port("theirs0");
     ip(formatted("addr add {} dev theirs0", v4 ? "203.0.113.1/24" : "2001:db8:9::1/64 nodad"));
     ASSERT_TRUE(comes_to_be_an_uplink("theirs0"));
     forger.run(

@@ -49,7 +49,7 @@ json sample_status() {
         "masquerading": {"enabled": true, "devices": ["eth0", "eth1"], "networks": ["10.77.0.0/16"], "ports": "49152-65535",
                          "non_masquerade_cidrs": []},
         "name_servers": {"servers": ["192.0.2.53", "2001:db8::53"], "file": "/etc/resolv.conf", "unreachable": []},
-        "published": {"ports": 3, "socket_programs": true, "datagram_programs": true}, "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
+        "published": {"ports": 3, "socket_programs": true, "loopback_program": true}, "services": "not available", "big_tcp": {"enabled": false, "reason": "the uplink eth0 is small"}, "endpoints": 2,
         "uplinks": [{"name": "eth0", "ifindex": 2, "mtu": 1500, "addresses": ["192.0.2.1", "2001:db8::1"],
                      "way_out": true, "state": "attached", "reason": ""},
                     {"name": "tun0", "ifindex": 9, "mtu": 1420, "addresses": [], "state": "unusable",
@@ -86,7 +86,7 @@ TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
                   "Host device   netkitd0 (mtu 1500)\n"
                   "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
                   "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
-                  "Published     3 ports; connections and unconnected datagrams of this host run programs for that\n"
+                  "Published     3 ports; connections of this host run programs for that, and what it sends to itself\n"
                   "BIG TCP       off: the uplink eth0 is small\n"
                   "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));

@@ -10,7 +10,7 @@
 // other end sends again after it was answered. From then on the flow is the container's like any other, and counts to
 // its share (flow_share.h). Of TCP, the short way out takes it up too (fast.h).
 //
-// A container of this host that is a client begins one like that, too (inside_client.h).
+// A client on this host begins one like that, too (inside_client.h, host_client.h).
 #pragma once
 
 #include "lib/base.h"
@@ -26,12 +26,19 @@
 #include "lib/route/route.h"
 #include "lib/uplink_set.h"
 
+static __always_inline struct nk_ring_place *nk_arrivals_ring_next(const struct nk_delivery *to)
+{
+	__u32 number;
+
+	if (to->origin == NK_FLOW_INSIDE)
+		return nk_inside_ring_next(to->family, &to->key.saddr);
+	return nk_ring_next(to->origin ? NK_RING_HOST_CLIENTS : NK_RING_ARRIVALS, &number);
+}
+
 // The oldest gives way.
 static __noinline int nk_make_room_for_arrival(const struct nk_delivery *to)
 {
-	__u32 number;
-	struct nk_ring_place *place =
-	    to->inside ? nk_inside_ring_next(to->family, &to->key.saddr) : nk_ring_next(NK_RING_ARRIVALS, &number);
+	struct nk_ring_place *place = nk_arrivals_ring_next(to);
 	struct nk_flow6_key former_key; // a copy: another CPU may be given the same place
 	enum nk_family former;
 	struct nk_flow *flow;
@@ -58,7 +65,7 @@ static __always_inline struct nk_flow *nk_arriving_half(const struct nk_delivery
 	__builtin_memset(half, 0, sizeof(*half));
 	half->created_ns = half->last_seen_ns = bpf_ktime_get_coarse_ns();
 	half->endpoint_id = endpoint_id;
-	half->flags = NK_FLOW_INBOUND | (to->inside ? NK_FLOW_INSIDE : 0);
+	half->flags = NK_FLOW_INBOUND | to->origin;
 	return half;
 }
 
@@ -76,7 +83,7 @@ static __always_inline long nk_insert_arriving_reverse(struct __sk_buff *skb, co
 	half->flags |= NK_FLOW_ARRIVING | nk_flow_flags(to->tcp_flags);
 	// Of a connection, nothing is found out by the client's next packet. Only here and where the frontend is asked:
 	// a port that is taken back must not go on as if it were not.
-	half->stamp = to->key.proto == IPPROTO_TCP && !to->inside ? nk_stamp() : 0;
+	half->stamp = to->key.proto == IPPROTO_TCP && !to->origin ? nk_stamp() : 0;
 	return nk_flow_insert(to->family, &to->key, half);
 }
 
@@ -92,7 +99,7 @@ static __always_inline void nk_remember_way_back(const struct nk_delivery *to, s
 	};
 	const struct nk_route *route;
 
-	if (to->key.proto != IPPROTO_TCP || to->inside)
+	if (to->key.proto != IPPROTO_TCP || to->origin)
 		return;
 	route = nk_route_slot(to->family, &key.daddr);
 	if (!route || !route->to_uplink || !nk_route_is_known(to->family, route, &key, nk_stamp(), 0))
@@ -167,7 +174,7 @@ static __always_inline bool nk_may_come(struct __sk_buff *skb, enum nk_family fa
 }
 
 // Of a packet to a published port that no flow is known of: NK_OK with `to` answered, NK_NO_FLOW, or the reason to
-// drop. Whether a container may come there is known already.
+// drop. Whether a client on this host may come there is known already.
 NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 {
 	const struct nk_endpoint *endpoint;
@@ -180,15 +187,15 @@ NK_GLOBAL int nk_flow_arrive(struct __sk_buff *skb, struct nk_delivery *to)
 		return NK_NO_FLOW;
 	family = to->family == NK_IPV6 ? NK_IPV6 : NK_IPV4;
 	// For this host alone, if at all (CVE-2020-8558).
-	if (nk_never_forwarded(family, &to->key.daddr))
+	if (!(to->origin & NK_FLOW_OF_HOST) && nk_never_forwarded(family, &to->key.daddr))
 		return NK_NO_FLOW;
 	frontend = nk_frontend(family, &to->key.daddr, to->key.dport, to->key.proto);
 	endpoint = frontend ? nk_backend(family, frontend) : NULL;
-	if (!frontend || (!endpoint && (!frontend->hold_s || to->inside)))
+	if (!frontend || (!endpoint && (!frontend->hold_s || to->origin)))
 		return NK_NO_FLOW;
-	if (!to->inside && (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr)))
+	if (!to->origin && (nk_is_inside_source(family, &to->key.saddr) || nk_is_own_address(family, &to->key.saddr)))
 		return NK_DROP_UNSOLICITED;
-	if (!to->inside && !nk_may_come(skb, family, frontend, &to->key))
+	if (!to->origin && !nk_may_come(skb, family, frontend, &to->key))
 		return NK_DROP_NOT_ALLOWED;
 	if (frontend->hold_s && nk_begins_from_outside(to) && nk_is_held(skb, to, frontend))
 		return NK_DROP_HELD;

@@ -218,7 +218,10 @@ static __always_inline bool nk_flow_is_inbound(const struct nk_flow *flow)
 	return flow->flags & NK_FLOW_INBOUND;
 }
 
-// Whether that is a container of this host (inside_client.h).
+// Where somebody began it: nothing of these, outside.
+#define NK_FLOW_ORIGIN (NK_FLOW_INSIDE | NK_FLOW_OF_HOST)
+
+// Whether that is on this host (inside_client.h, host_client.h).
 static __always_inline bool nk_flow_is_inside(const struct nk_flow *flow)
 {
 	return flow->flags & NK_FLOW_INSIDE;
@@ -245,7 +248,7 @@ static __always_inline bool nk_flow_comes_by(struct __sk_buff *skb, enum nk_fami
 }
 
 // What a flow is, whatever it has seen.
-#define NK_FLOW_KIND (NK_FLOW_INBOUND | NK_FLOW_ARRIVING | NK_FLOW_INSIDE)
+#define NK_FLOW_KIND (NK_FLOW_INBOUND | NK_FLOW_ARRIVING | NK_FLOW_ORIGIN)
 
 // A SYN of the end that began a connection, when that has ended, begins a new one under the same ports, without a reply
 // yet.

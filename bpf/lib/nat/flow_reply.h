@@ -12,7 +12,7 @@
 #include "lib/node.h"
 #include "lib/packet/skb.h"
 
-// A packet from outside, or from a container that is a client here (inside_client.h), and where it goes. A copy: a
+// A packet from outside, or from a client on this host (inside_client.h, host_client.h), and where it goes. A copy: a
 // map's entry may be reused for another flow once it is deleted.
 struct nk_delivery {
 	struct nk_flow6_key key; // reverse
@@ -20,7 +20,7 @@ struct nk_delivery {
 	__u32 ifindex;		 // answer
 	__be16 port;		 // answer
 	__u8 tcp_flags;
-	bool inside; // a container sent it
+	__u32 origin; // NK_FLOW_ORIGIN
 	enum nk_family family;
 };
 
@@ -165,7 +165,7 @@ NK_GLOBAL int nk_flow_reply(struct __sk_buff *skb, struct nk_delivery *to, struc
 	}
 	if (nk_begins_from_outside(to) && !nk_flow_is_inbound(flow))
 		return NK_NO_FLOW;
-	if (nk_flow_is_inside(flow) != to->inside || !nk_flow_comes_by(skb, to->family, &to->key, flow))
+	if ((flow->flags & NK_FLOW_ORIGIN) != to->origin || !nk_flow_comes_by(skb, to->family, &to->key, flow))
 		return NK_DROP_UNSOLICITED;
 	flow->container_ifindex = skb->ifindex;
 	if (!nk_flow_is_inbound(flow) && nk_host_has_come(skb, to, flow))

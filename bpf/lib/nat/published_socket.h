@@ -1,15 +1,15 @@
-// Published ports, for who is on this host: the host itself and its containers. (Who is outside: arrival.h.)
+// Published ports, for connections of who is on this host: the host itself and its containers. (Who is outside:
+// arrival.h.)
 //
 // What they send to a frontend never comes by an uplink, so its socket is led to the container when it connects, and
 // nothing of it is translated after that: packets go straight from there to the container, as all between the host and
 // containers do, and its program judges them. What the socket asked for is kept with it, for what it is told of its
-// peer. A datagram's socket that is not connected is led so with each datagram, and told whom each answer is from,
-// while the programs for that are there (netd/datapath/socket_hooks.h).
+// peer.
 //
-// The host asks by any of its addresses, and by its loopback; a container by the host's addresses, and of TCP alone:
-// its datagrams are translated on their way (inside_client.h), so that a socket of it outlives the container that it
-// speaks to. In other network namespaces an address like a container's or the host's may be somebody else's, so nothing
-// is done there.
+// The host asks by any of its addresses, and by its loopback; a container by the host's addresses. Of TCP alone:
+// datagrams are translated on their way (inside_client.h, host_client.h), so that a socket outlives the container that
+// it speaks to. In other network namespaces an address like a container's or the host's may be somebody else's, so
+// nothing is done there.
 //
 // Not led are sockets that are bound to a device or a loopback address: from there no route leads to a container.
 #pragma once
@@ -39,18 +39,11 @@ struct nk_origin {
 	struct nk_socket_peer led_to;
 };
 
-// The latest few: an unconnected socket may speak to several.
-#define NK_ORIGINS 4
-struct nk_origins {
-	struct nk_origin places[NK_ORIGINS];
-	__u32 next;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct nk_origins);
+	__type(value, struct nk_origin);
 } origins SEC(".maps");
 
 // Whether an IPv6 socket's address says that it speaks IPv4 (RFC 4291, 2.5.5.2).
@@ -99,12 +92,6 @@ static __always_inline bool nk_is_hosts_socket(struct bpf_sock_addr *ctx)
 	return bpf_get_netns_cookie(ctx) == node.host_netns_cookie;
 }
 
-static __always_inline struct nk_addr nk_loopback_addr(enum nk_family family)
-{
-	return family == NK_IPV4 ? nk_addr4(bpf_htonl(INADDR_LOOPBACK))
-				 : (struct nk_addr){.word = {0, 0, 0, bpf_htonl(1)}};
-}
-
 static __always_inline bool nk_means_loopback(const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
@@ -128,27 +115,27 @@ static __always_inline bool nk_may_be_led(struct bpf_sock *socket, enum nk_famil
 }
 
 // What is held for a container (hold.h) leads nowhere yet.
-static __always_inline const struct nk_frontend *
-nk_frontend_of_container(enum nk_family family, const struct nk_addr *addr, __be16 port, __u8 proto)
+static __always_inline const struct nk_frontend *nk_frontend_of_container(enum nk_family family,
+									  const struct nk_addr *addr, __be16 port)
 {
-	const struct nk_frontend *frontend = nk_frontend(family, addr, port, proto);
+	const struct nk_frontend *frontend = nk_frontend(family, addr, port, IPPROTO_TCP);
 
 	return frontend && frontend->endpoint_id != NK_NO_CONTAINER ? frontend : NULL;
 }
 
 // To no address at all, the host itself is meant (as by connect(2)).
-static __always_inline const struct nk_frontend *nk_frontend_for_host(__u8 proto, const struct nk_socket_peer *peer)
+static __always_inline const struct nk_frontend *nk_frontend_for_host(const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
 	struct nk_addr addr = peer->addr;
 
 	if (nk_addr_is_unset(family, &addr))
 		addr = nk_loopback_addr(family);
-	return nk_frontend_of_container(family, &addr, peer->port, proto);
+	return nk_frontend_of_container(family, &addr, peer->port);
 }
 
 // Its loopback is its own.
-static __always_inline const struct nk_frontend *nk_frontend_for_container(struct bpf_sock_addr *ctx, __u8 proto,
+static __always_inline const struct nk_frontend *nk_frontend_for_container(struct bpf_sock_addr *ctx,
 									   const struct nk_socket_peer *peer)
 {
 	enum nk_family family = peer->family == NK_IPV4 ? NK_IPV4 : NK_IPV6;
@@ -156,9 +143,9 @@ static __always_inline const struct nk_frontend *nk_frontend_for_container(struc
 	const struct nk_namespace *netns = bpf_map_lookup_elem(&namespaces, &cookie);
 	const struct nk_frontend *frontend;
 
-	if (!netns || proto != IPPROTO_TCP || nk_means_loopback(peer))
+	if (!netns || nk_means_loopback(peer))
 		return NULL;
-	frontend = nk_frontend_of_container(family, &peer->addr, peer->port, proto);
+	frontend = nk_frontend_of_container(family, &peer->addr, peer->port);
 	return frontend && nk_is_allowed(frontend, family == NK_IPV4 ? &netns->addr4 : &netns->addr6) ? frontend : NULL;
 }
 
@@ -168,47 +155,27 @@ static __always_inline bool nk_is_peer(const struct nk_socket_peer *one, const s
 	       nk_addr_equal(NK_IPV6, &one->addr, &other->addr);
 }
 
-// NULL: it was not led there.
-static __always_inline struct nk_origin *nk_origin_of(struct nk_origins *known, const struct nk_socket_peer *led_to)
-{
-	for (__u32 i = 0; i < NK_ORIGINS; i++)
-		if (nk_is_peer(&known->places[i].led_to, led_to))
-			return &known->places[i];
-	return NULL;
-}
-
-// Of two that lead to one port of a container's, the latest counts.
 static __always_inline void nk_note_origin(struct bpf_sock *socket, const struct nk_socket_peer *asked,
 					   const struct nk_socket_peer *led_to)
 {
-	struct nk_origins *known = bpf_sk_storage_get(&origins, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	struct nk_origin *there = known ? nk_origin_of(known, led_to) : NULL;
-	__u32 place;
+	struct nk_origin *origin = bpf_sk_storage_get(&origins, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (there)
-		there->asked = *asked;
-	if (!known || there)
+	if (!origin)
 		return;
-	place = known->next++ % NK_ORIGINS;
-	// Linux 6.12's verifier does not know that this is small, and the compiler does.
-	barrier_var(place);
-	place &= NK_ORIGINS - 1;
-	known->places[place].asked = *asked;
-	known->places[place].led_to = *led_to;
+	origin->asked = *asked;
+	origin->led_to = *led_to;
 }
 
-// A socket connects, or sends to somebody.
+// A socket connects.
 static __always_inline void nk_lead_socket(struct bpf_sock_addr *ctx, enum nk_family family)
 {
 	const struct nk_socket_peer peer = nk_socket_peer(ctx, family);
 	const struct nk_frontend *frontend;
 	struct nk_socket_peer led_to;
-	__u8 proto = ctx->protocol;
 
-	if (!nk_is_published(proto, peer.port) || !nk_may_be_led(ctx->sk, family))
+	if (ctx->protocol != IPPROTO_TCP || !nk_is_published(IPPROTO_TCP, peer.port) || !nk_may_be_led(ctx->sk, family))
 		return;
-	frontend =
-	    nk_is_hosts_socket(ctx) ? nk_frontend_for_host(proto, &peer) : nk_frontend_for_container(ctx, proto, &peer);
+	frontend = nk_is_hosts_socket(ctx) ? nk_frontend_for_host(&peer) : nk_frontend_for_container(ctx, &peer);
 	if (!frontend)
 		return;
 	led_to = (struct nk_socket_peer){.addr = frontend->addr, .port = frontend->port, .family = peer.family};
@@ -219,11 +186,10 @@ static __always_inline void nk_lead_socket(struct bpf_sock_addr *ctx, enum nk_fa
 // Who a socket is told its peer is: the one that it asked for.
 static __always_inline void nk_show_origin(struct bpf_sock_addr *ctx, enum nk_family family)
 {
-	struct nk_origins *known = ctx->sk ? bpf_sk_storage_get(&origins, ctx->sk, NULL, 0) : NULL;
-	struct nk_socket_peer peer = nk_socket_peer(ctx, family);
-	const struct nk_origin *origin = known ? nk_origin_of(known, &peer) : NULL;
+	const struct nk_origin *origin = ctx->sk ? bpf_sk_storage_get(&origins, ctx->sk, NULL, 0) : NULL;
+	const struct nk_socket_peer peer = nk_socket_peer(ctx, family);
 
-	if (origin)
+	if (origin && nk_is_peer(&origin->led_to, &peer))
 		nk_write_socket_peer(ctx, family, &origin->asked);
 }
 
