@@ -95,6 +95,15 @@ path_host_serving() {
     data_port=20000
     two_machines
     wire_up
+    serve
+    from_outside
+}
+
+# At its first address alone: the kernel need not choose one for each datagram then.
+path_host_serving_bound() {
+    data_port=20000
+    two_machines
+    wire_up
     serve_on_host
     from_outside
 }
@@ -197,7 +206,7 @@ path_published_thousand() {
     publish_server 21000-21995:21000-21995
 }
 
-# The host's own server, on ports that a container publishes at another of its addresses.
+# The same on ports that a container publishes at another of its addresses.
 path_host_serving_with_published() {
     data_port=20000
     two_machines

@@ -2,7 +2,8 @@
 
 # The host that a path is compared with: where others begin, the host as a server.
 def host:
-  if .path | test("^(published|host-serving)") then "host-serving"
+  if .path | test("^host-serving-") then "host-serving-bound"
+  elif .path | test("^(published|host-serving)") then "host-serving"
   elif .path | test("^host-loopback") then "host-loopback"
   else "host" end;
 def in_table($path): "\($path) \(.kernel) \(.test)";

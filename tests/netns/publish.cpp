@@ -54,12 +54,17 @@ std::string peer_of(int socket) {
     return name_by(::getpeername, socket);
 }
 
-std::string sender_of_next(int socket) {
+std::optional<Address> next_sender(int socket) {
     std::array<char, 16> data{};
     Address sender{.size = sizeof(sockaddr_storage)};
     const bool came = ::recvfrom(socket, data.data(), data.size(), 0, reinterpret_cast<sockaddr*>(&sender.storage),
                                  &sender.size) >= 0;
-    return came ? text_of(sender) : std::strerror(errno);
+    return came ? std::optional(sender) : std::nullopt;
+}
+
+std::string sender_of_next(int socket) {
+    const std::optional<Address> sender = next_sender(socket);
+    return sender ? text_of(*sender) : std::strerror(errno);
 }
 
 void PublishTestBase::SetUp() {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -53,6 +54,8 @@ inline const PublishFamily kV6{.name = "V6",
 [[nodiscard]] std::string own_of(int socket);
 [[nodiscard]] std::string peer_of(int socket);
 [[nodiscard]] std::string sender_of_next(int socket);
+// The same, to answer it; std::nullopt: nothing came.
+[[nodiscard]] std::optional<Address> next_sender(int socket);
 
 // The echo service's port is both the host's and the container's.
 class PublishTestBase : public DaemonTest {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -51,15 +52,11 @@ TEST_P(PublishInsideTest, AnAnswerAfterARestartOfTheDaemonComesFromWhereItWasAsk
     const UniqueFd server = socket_bound_to(web_.netns(), echo_at(web_address_), SOCK_DGRAM);
     const UniqueFd socket = socket_in(client_.netns(), asked_, SOCK_DGRAM);
     ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, asked_.get(), asked_.size), 1) << std::strerror(errno);
-    Address client{.size = sizeof(sockaddr_storage)};
-    std::array<char, 1> heard{};
-    ASSERT_EQ(::recvfrom(server.get(), heard.data(), heard.size(), 0, reinterpret_cast<sockaddr*>(&client.storage),
-                         &client.size),
-              1)
-        << std::strerror(errno);
+    const std::optional<Address> client = next_sender(server.get());
+    ASSERT_TRUE(client) << std::strerror(errno);
     stop(SIGTERM);
     ASSERT_TRUE(start());
-    ASSERT_EQ(::sendto(server.get(), "y", 1, 0, client.get(), client.size), 1) << std::strerror(errno);
+    ASSERT_EQ(::sendto(server.get(), "y", 1, 0, client->get(), client->size), 1) << std::strerror(errno);
     EXPECT_EQ(sender_of_next(socket.get()), text_of(asked_));
 }
 

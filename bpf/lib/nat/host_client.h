@@ -62,16 +62,7 @@ static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk
 	result = nk_find_from_host(skb, &to);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? NK_NO_FLOW : result;
-	if (!nk_addr_equal(family, &to.key.saddr, &m->key.saddr)) {
-		m->addr = to.key.saddr;
-		m->port = m->key.sport;
-		result = nk_write_sent_of(skb, family, NK_SOURCE);
-		if (result != NK_OK)
-			return result;
-	}
-	m->addr = to.addr;
-	m->port = to.port;
-	return nk_write_sent_of(skb, family, NK_DESTINATION);
+	return nk_write_from_client(skb, family, m, &to);
 }
 
 // A device of veth's drops what is larger than its MTU, and nobody would be told.

@@ -66,18 +66,9 @@ static __always_inline int nk_translate_from_client(struct __sk_buff *skb, enum 
 	result = nk_check_isolation(m, family);
 	if (result != NK_OK)
 		return result;
-	if (!nk_addr_equal(family, &to.key.saddr, &m->key.saddr)) {
-		if (!nk_may_be_written_twice(m))
-			return NK_NO_FLOW;
-		m->addr = to.key.saddr;
-		m->port = m->key.sport;
-		result = nk_write_sent_of(skb, family, NK_SOURCE);
-		if (result != NK_OK)
-			return result;
-	}
-	m->addr = to.addr;
-	m->port = to.port;
-	return nk_write_sent_of(skb, family, NK_DESTINATION);
+	if (!nk_addr_equal(family, &to.key.saddr, &m->key.saddr) && !nk_may_be_written_twice(m))
+		return NK_NO_FLOW;
+	return nk_write_from_client(skb, family, m, &to);
 }
 
 static __always_inline int nk_from_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m)

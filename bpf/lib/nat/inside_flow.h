@@ -36,6 +36,25 @@ static __always_inline bool nk_may_be_written_twice(const struct nk_masquerade *
 	return !m->ip.fragment && m->ip.ttl > 2;
 }
 
+// A client's packet, to where `to` says; with another source than it has, too, if the container is to know its client
+// by that. NK_OK, or the reason to drop.
+static __always_inline int nk_write_from_client(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m,
+						const struct nk_delivery *to)
+{
+	int result;
+
+	if (!nk_addr_equal(family, &to->key.saddr, &m->key.saddr)) {
+		m->addr = to->key.saddr;
+		m->port = m->key.sport;
+		result = nk_write_sent_of(skb, family, NK_SOURCE);
+		if (result != NK_OK)
+			return result;
+	}
+	m->addr = to->addr;
+	m->port = to->port;
+	return nk_write_sent_of(skb, family, NK_DESTINATION);
+}
+
 static __always_inline void nk_mark_asked_inside(struct nk_endpoint *endpoint)
 {
 	if (!(endpoint->flags & NK_ENDPOINT_ASKED_INSIDE))
