@@ -49,7 +49,7 @@ NatModel::Arrival NatModel::arrive(const Conversation& conversation, std::uint16
 
 NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conversation& conversation,
                                       const Sent& sent) {
-    if (!published.admits(conversation.remote)) {
+    if (!conversation.is_of_program() && !published.admits(conversation.remote)) {
         return conversation.is_inside() ? Arrival{} : Arrival{.drop = "not-allowed"};
     }
     if (sent.rst || answers_a_beginning(sent)) {
@@ -77,9 +77,9 @@ NatModel::Arrival NatModel::arrive_at(const PublishedPort& published, const Conv
 }
 
 void NatModel::make_room_for_arrival(const Conversation& conversation, const Outside& latest) {
-    const bool is_inside = conversation.is_inside();
-    std::deque<Outside>& arrivals = arrivals_[is_inside ? conversation.remote : ""];
-    if (arrivals.size() == (is_inside ? NK_ARRIVALS_INSIDE : NK_ARRIVALS)) {
+    std::deque<Outside>& arrivals = arrivals_[conversation.is_inside() ? conversation.remote : ""];
+    const bool is_of_container = conversation.is_inside() && !conversation.is_of_program();
+    if (arrivals.size() == (is_of_container ? NK_ARRIVALS_INSIDE : NK_ARRIVALS)) {
         const auto oldest = owners_.find(arrivals.front());
         arrivals.pop_front();
         if (oldest != owners_.end() && conversations_.at(oldest->second).is_arriving) {

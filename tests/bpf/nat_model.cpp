@@ -131,6 +131,9 @@ std::string NatModel::out(const Conversation& conversation, const Sent& sent, co
     if (sent.ttl <= 1 && !sent.may_not_be_said) {
         return expect_handed_to_stack(sent, seen);
     }
+    if (conversation.is_of_program()) {
+        return out_to_program(conversation, sent, seen);
+    }
     if (conversation.is_inside()) {
         return out_to_client(conversation, sent, seen);
     }
@@ -405,6 +408,9 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
     if (sent.is_later_fragment()) {
         return later_in(conversation, sent, seen);
     }
+    if (conversation.is_of_program()) {
+        return in_of_program(conversation, port, sent, seen);
+    }
     if (conversation.is_inside() && sent.is_unreadable()) {
         return expect_drop(seen, "protocol");
     }
@@ -435,6 +441,39 @@ std::string NatModel::in(const Conversation& conversation, std::uint16_t port, c
         expected.from(c.remote, c.remote_port).ttl(one_less(one_less(sent.ttl)));  // in two steps
     }
     return compare_translated(expected, sent, seen);
+}
+
+// Connections are led at the socket, and what has more than a plain IP header nobody sends there.
+std::string NatModel::in_of_program(const Conversation& conversation, std::uint16_t port, const Sent& sent,
+                                    const Seen& seen) {
+    const bool is_looked_at =
+        sent.protocol != IPPROTO_TCP && sent.is_plain(conversation.is_ipv6()) && sent.ttl > kStepsToItself;
+    const Arrival arrival = is_looked_at ? arrive(conversation, port, sent) : Arrival{};
+    if (!arrival.drop.empty()) {
+        return expect_drop(seen, arrival.drop);
+    }
+    if (!arrival.to) {
+        return expect_unchanged(sent, seen);
+    }
+    if (seen.verdict != Verdict::redirect) {
+        return formatted("it was not delivered to {}", to_string(*arrival.to));
+    }
+    note_client_sent(*arrival.to, sent);
+    return compare_translated(Packet(sent.packet).to(address_of(*arrival.to), arrival.to->port).ttl(one_less(sent.ttl)),
+                              sent, seen);
+}
+
+std::string NatModel::out_to_program(const Conversation& conversation, const Sent& sent, const Seen& seen) {
+    const State* known = sent.untranslatable.empty() && sent.ttl > kStepsToItself ? find(conversation) : nullptr;
+    if (known == nullptr || known->stale) {
+        return expect_handed_to_stack(sent, seen);
+    }
+    if (seen.verdict != Verdict::redirect) {
+        return "it was not delivered to the program";
+    }
+    note_container_sent(conversation, sent);
+    return compare_translated(Packet(sent.packet).from(node(conversation), known->port).ttl(one_less(sent.ttl)), sent,
+                              seen);
 }
 
 std::string NatModel::host_out(const Conversation& c, const Sent& sent, const Seen& seen) {

@@ -33,8 +33,12 @@ struct Conversation {
     std::uint16_t remote_port = 0;
     auto operator<=>(const Conversation&) const = default;
     [[nodiscard]] bool is_ipv6() const { return remote.contains(':'); }
-    // With another container of this host, which comes to a published port.
-    [[nodiscard]] bool is_inside() const { return remote.starts_with(is_ipv6() ? "2001:db8:77::" : "10.77.0."); }
+    // With a program of the host's own, which comes to a published port by the node's address, that it has itself.
+    [[nodiscard]] bool is_of_program() const { return remote == (is_ipv6() ? "2001:db8:113::2" : "203.0.113.2"); }
+    // With that, or another container of this host.
+    [[nodiscard]] bool is_inside() const {
+        return is_of_program() || remote.starts_with(is_ipv6() ? "2001:db8:77::" : "10.77.0.");
+    }
 };
 [[nodiscard]] std::string to_string(const Conversation& conversation);
 
@@ -173,6 +177,9 @@ private:
                published_.at(conversation.protocol, conversation.is_ipv6(), port) != nullptr;
     }
     // To a client that is a container of this host.
+    [[nodiscard]] std::string in_of_program(const Conversation& conversation, std::uint16_t port, const Sent& sent,
+                                            const Seen& seen);
+    [[nodiscard]] std::string out_to_program(const Conversation& conversation, const Sent& sent, const Seen& seen);
     [[nodiscard]] std::string out_to_client(const Conversation& conversation, const Sent& sent, const Seen& seen);
     // Nothing if it was delivered, as it should be.
     [[nodiscard]] std::optional<std::string> judge_undelivered(const std::optional<Conversation>& to, const Sent& sent,

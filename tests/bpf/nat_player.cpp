@@ -17,6 +17,7 @@
 #include "bpf/nat_table.h"
 #include "bpf/packets.h"
 #include "datapath/flow_capacity.h"
+#include "link/device.h"
 #include "link/sysctl.h"
 
 namespace netkitd::test {
@@ -181,7 +182,7 @@ std::uint16_t WorldPlayer::any_port(std::uint64_t seed) const {
 std::string WorldPlayer::kind_of(const Conversation& c, const char* direction) const {
     const NatModel::State* known = model_.find(c);
     if (c.is_inside()) {
-        return formatted("inside {}", direction);
+        return formatted("{} {}", c.is_of_program() ? "program" : "inside", direction);
     }
     const bool is_published =
         known != nullptr ? known->is_inbound : model_.published().face_of(c.protocol, c.container, c.port) != nullptr;
@@ -223,7 +224,10 @@ std::string WorldPlayer::receive_as(std::string kind, const Conversation& c, std
     const Sent sent = packet_in(random, c, port);
     note(c, "is answered, or somebody else");
     Way way = way_in(std::move(kind));
-    if (c.is_inside()) {
+    if (c.is_of_program()) {
+        way.program = Program::loopback_egress;
+        way.ifindex = link::kLoopbackIfindex;
+    } else if (c.is_inside()) {
         way.program = Program::veth_ingress;
         way.ifindex = places_.at(container_of(c.remote)).ifindex;
     }

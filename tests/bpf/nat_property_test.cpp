@@ -21,7 +21,10 @@ namespace {
 
 class NatPropertyTest : public BpfTest {
 protected:
-    NatPropertyTest() { options.flow_entries = 65536; }
+    NatPropertyTest() {
+        options.flow_entries = 65536;
+        options.loopback_egress = true;
+    }
 
     void SetUp() override {
         BpfTest::SetUp();
@@ -118,6 +121,8 @@ TEST_F(NatPropertyTest, AMillionPackets) {
                    {"published in", 1.5},
                    {"inside out", 1},
                    {"inside in", 1},
+                   {"program out", 0.5},
+                   {"program in", 0.03},
                    {"icmp error in", 2},
                    {"icmp error out", 2},
                    {"first fragment out", 2},

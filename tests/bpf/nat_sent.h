@@ -2,6 +2,8 @@
 // ICMP error about one.
 #pragma once
 
+#include <linux/if_ether.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -53,6 +55,8 @@ struct Sent {
 
     // Nobody can tell what it says: a container's goes nowhere.
     [[nodiscard]] bool is_unreadable() const { return transport_offset > kReach; }
+    // Without options or extension headers.
+    [[nodiscard]] bool is_plain(bool ipv6) const { return transport_offset == ETH_HLEN + (ipv6 ? 40 : 20); }
     [[nodiscard]] bool is_fragment() const { return piece && piece->is_fragment(); }
     [[nodiscard]] bool is_later_fragment() const { return piece && piece->is_later(); }
     [[nodiscard]] Bytes frame() const;

@@ -82,10 +82,18 @@ PublishedPort random_published_port(Random& random, const NatModel::Options& poo
     return published;
 }
 
-// The client mostly begins it: who is outside, or another container of this host.
+// The client mostly begins it: who is outside, another container of this host, or a program of the host's own.
 Conversation random_client(Random& random, std::size_t remotes, const PublishedPort& to) {
     const std::size_t other = container_of(to.container) + 1 + random.below(kContainers - 1);
     const bool is_inside = random.percent(20);
+    if (!is_inside && random.percent(6)) {
+        // From no port that may be published: a container could be the client then.
+        return {.protocol = to.protocol,
+                .container = to.container,
+                .port = to.container_port,
+                .remote = to.is_ipv6() ? "2001:db8:113::2" : "203.0.113.2",
+                .remote_port = random.of(std::array<std::uint16_t, 3>{443, 4443, 4444})};
+    }
     return {.protocol = to.protocol,
             .container = to.container,
             .port = to.container_port,

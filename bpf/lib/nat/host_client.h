@@ -58,6 +58,9 @@ static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk
 	struct nk_delivery to = {.key = m->key, .tcp_flags = m->tcp_flags, .origin = NK_HOST_CLIENT, .family = family};
 	int result;
 
+	// 127.0.0.1 stands for all of 127.0.0.0/8 (frontend.h).
+	if (!nk_loopback(family, &m->key.daddr) && !nk_may_be_published_at(&m->key.daddr, m->key.proto, m->key.dport))
+		return NK_NO_FLOW;
 	to.key.direction = NK_FLOW_REVERSE;
 	result = nk_find_from_host(skb, &to);
 	if (result != NK_OK)
