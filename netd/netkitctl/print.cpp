@@ -163,7 +163,7 @@ std::string print_ports(const json& list) {
     const std::string unled = text_at(list, "unreachable_from_host");
     return table.to_string() + print_publish_address(list) + print_held_ports(list) +
            "The host's firewall does not see what comes to these ports.\n" +
-           (unled == "-" ? "" : formatted("This host itself does not reach them: {}\n", unled));
+           (unled == "-" ? "" : formatted("This host itself does not reach all of them: {}\n", unled));
 }
 
 std::string print_flows(const json& list) {

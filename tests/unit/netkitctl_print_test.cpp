@@ -276,11 +276,9 @@ TEST(PrintPorts, SaysWhereTheyLeadAndWhoMayCome) {
               "any        8080  tcp         80  web                 12  10 s  everybody\n"
               "127.0.0.1    53  udp       5353  names                0     -  192.0.2.0/24 2001:db8::/32\n"
               "The host's firewall does not see what comes to these ports.\n");
-    list["ports"][1]["address"] = nullptr;
-    EXPECT_THAT(print_ports(list), HasSubstr("Programs of this host reach UDP's by connected sockets"));
     list["unreachable_from_host"] = "no cgroup2 file system is mounted";
     EXPECT_THAT(print_ports(list),
-                HasSubstr("This host itself does not reach them: no cgroup2 file system is mounted\n"));
+                HasSubstr("This host itself does not reach all of them: no cgroup2 file system is mounted\n"));
     const json held = {{{"address", nullptr}, {"port", 8080}, {"proto", "tcp"}, {"seconds_left", 12}},
                        {{"address", "192.0.2.1"}, {"port", 443}, {"proto", "tcp"}, {"seconds_left", 7}}};
     EXPECT_EQ(print_ports({{"ports", json::array()}, {"held", held}}),
