@@ -405,7 +405,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_DROP_NO_SOURCE,          "no-source-address",   "the address to masquerade with is not there: the uplink's, or the network's own") \
 	X(NK_DROP_ROUTE,              "route",               "the route is a blackhole") \
 	X(NK_DROP_FORWARDING_OFF,     "forwarding-disabled", "net.ipv4 or ipv6.conf.netkitd0.forwarding was turned off") \
-	X(NK_DROP_TOO_BIG,            "too-big",             "segments larger than the path's MTU that may be fragmented: masquerade cannot") \
+	X(NK_DROP_TOO_BIG,            "too-big",             "larger than the path's MTU, and may not be fragmented here: segments that are masqueraded, and this host's datagrams to a veth") \
 	X(NK_DROP_TTL,                "ttl-expired",         "a reply reached the node with its TTL used up") \
 	X(NK_DROP_PORTS_EXHAUSTED,    "ports-exhausted",     "no free masquerade port towards that destination") \
 	X(NK_DROP_FLOW_TABLE_FULL,    "flow-table-full",     "the flow table has no room") \
@@ -445,7 +445,7 @@ NK_STATIC_ASSERT(sizeof(struct nk_flow_counts) == 8, "nk_flow_counts");
 	X(NK_EVENT_HOST_FLOW,         "host-flow",           "flows of the host, or of another NAT on it, from a port of the pool") \
 	X(NK_EVENT_HOST_TOOK_PORT,    "host-took-port",      "such flows that ended a container's with the same port to the same remote") \
 	X(NK_EVENT_HOST_FLOW_REFUSED, "host-flow-refused",   "such flows beyond the host's share of the flow table: containers may take their ports") \
-	X(NK_EVENT_FLOW_ARRIVED,      "flow-arrived",        "flows that somebody outside began, to published ports")
+	X(NK_EVENT_FLOW_ARRIVED,      "flow-arrived",        "flows that clients began, to published ports")
 // clang-format on
 
 #define NK_COUNTER_SYMBOL(symbol, name, text) symbol,

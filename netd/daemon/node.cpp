@@ -59,7 +59,7 @@ Node::Node(link::Netlink host, Store store, datapath::Datapath datapath, DeviceM
       plumbing_(host_, datapath_,
                 {.reserve_ports =
                      [this](std::set<std::uint16_t> ports) { return network_.reserve_published(std::move(ports)); },
-                 .let_answers_in = [this] { return take_answers_of_loopback(store_); }}),
+                 .let_answers_in = [this](bool wanted) { return take_answers_of_loopback(store_, wanted); }}),
       sweeper_(datapath_, {.has = [this](std::uint32_t id) { return manager_->endpoints().contains(id); },
                            .count = [this] { return manager_->endpoints().size(); },
                            .ended = [this] { return manager_->ended(); },
@@ -202,6 +202,9 @@ Result<void> Node::replace_own_addresses(std::vector<IpAddr> own) {
     // What went before the first look is not known by its name.
     if (!own_addresses_ || !gone.empty()) {
         const auto is_gone = [&](const IpAddr& address) {
+            if (address.is_loopback()) {
+                return false;  // 127.0.0.1 stands for all of 127.0.0.0/8
+            }
             return own_addresses_ ? std::ranges::binary_search(gone, address)
                                   : !std::ranges::binary_search(own, address);
         };

@@ -314,11 +314,10 @@ json describe_published(const Node& node) {
         ports += endpoint.record.published.size();
         open += std::ranges::count_if(endpoint.record.published, is_open);
     }
-    const auto& frontends = node.datapath().frontends();
     return {{"ports", ports},
             {"open", open},
-            {"socket_programs", !frontends.empty()},
-            {"loopback_program", frontends.any_without_connection()}};
+            {"socket_programs", node.datapath().socket_hooks().are_there()},
+            {"loopback_program", node.datapath().loopback_program().is_there()}};
 }
 
 void describe_unreached_ports(const Node& node, json& result) {

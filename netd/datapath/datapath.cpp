@@ -258,6 +258,15 @@ Result<std::uint32_t> parse_uplink_pin(std::string_view name) {
     return *ifindex;
 }
 
+// With what either says that failed.
+Result<void> both(Result<void> one, const Result<void>& other) {
+    if (!one && !other) {
+        return fail(one.error().kind(), "{}; {}", one.error().message(), other.error().message());
+    }
+    keep_first(one, other);
+    return one;
+}
+
 }  // namespace
 
 Datapath::Datapath(std::unique_ptr<Programs> programs, Pins pins, std::unique_ptr<Upgrade> upgrade,
@@ -449,17 +458,15 @@ void Datapath::note_reached_from_host(Result<void> reached) {
 
 void Datapath::follow_frontends() {
     if (follows_frontends_) {
-        Result<void> followed = socket_hooks_.follow(!frontends_.empty());
-        keep_first(followed, loopback_program_.follow(frontends_.any_without_connection()));
-        note_reached_from_host(std::move(followed));
+        note_reached_from_host(both(socket_hooks_.follow(!frontends_.empty()),
+                                    loopback_program_.follow(frontends_.any_without_connection())));
     }
 }
 
 void Datapath::let_host_reach_containers() {
     follows_frontends_ = true;
-    Result<void> put = socket_hooks_.put(!frontends_.empty());
-    keep_first(put, loopback_program_.put(frontends_.any_without_connection()));
-    note_reached_from_host(std::move(put));
+    note_reached_from_host(
+        both(socket_hooks_.put(!frontends_.empty()), loopback_program_.put(frontends_.any_without_connection())));
 }
 
 Result<void> Datapath::remove_frontends(std::span<const Frontend> frontends) {

@@ -151,6 +151,8 @@ public:
     // Whether this host itself reaches published ports, by what its sockets (socket_hooks.h) and its loopback device
     // (loopback_program.h) run, or why it does not: the ports are published all the same.
     [[nodiscard]] const Result<void>& reached_from_host() const { return reached_from_host_; }
+    [[nodiscard]] const SocketHooks& socket_hooks() const { return socket_hooks_; }
+    [[nodiscard]] const LoopbackProgram& loopback_program() const { return loopback_program_; }
     // From now on these programs follow what is published, once it is known whose addresses and namespaces are whose: a
     // daemon's before are there until then. Where somebody removed some, they are put back.
     void let_host_reach_containers();

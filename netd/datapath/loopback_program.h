@@ -23,6 +23,7 @@ public:
     // As SocketHooks' (socket_hooks.h).
     [[nodiscard]] Result<void> follow(bool wanted);
     [[nodiscard]] Result<void> put(bool wanted);
+    [[nodiscard]] bool is_there() const { return there_.value_or(false); }
 
 private:
     [[nodiscard]] Result<void> attach() const;

@@ -26,6 +26,7 @@ public:
     [[nodiscard]] Result<void> follow(bool wanted);
     // The same where all seems to be as wanted: somebody may have removed a pin, and with it the link.
     [[nodiscard]] Result<void> put(bool wanted);
+    [[nodiscard]] bool are_there() const { return there_.value_or(false); }
 
 private:
     [[nodiscard]] Result<void> attach(bpf_program& program, const std::string& root) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/log.h"
 #include "link/netns_processes.h"
 #include "link/readiness.h"
 #include "link/uplink.h"
@@ -147,28 +148,37 @@ Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>
         }
     }
     NK_TRY(datapath_.put_frontends(found));
-    return let_answers_in();
+    if (const Result<void> let = let_answers_in(); !let) {
+        log(LogLevel::warning, "{}", let.error().message());  // they are published all the same
+    }
+    return {};
 }
 
 Result<void> KernelPlumbing::let_answers_in() {
-    return datapath_.frontends().any_without_connection() ? node_.let_answers_in() : Result<void>();
+    return datapath_.frontends().any_without_connection() ? node_.let_answers_in(true) : Result<void>();
 }
 
-Result<void> KernelPlumbing::free_ports_after(Result<void> removal) {
+Result<void> KernelPlumbing::after_removal(bool answers_came, Result<void> removal) {
     keep_first(removal, reserve_ports({}));
+    if (answers_came && !datapath_.frontends().any_without_connection()) {
+        keep_first(removal, node_.let_answers_in(false));
+    }
     return removal;
 }
 
 Result<void> KernelPlumbing::remove_frontends(const std::vector<datapath::Frontend>& frontends) {
-    return free_ports_after(datapath_.remove_frontends(frontends));
+    const bool answers_came = datapath_.frontends().any_without_connection();
+    return after_removal(answers_came, datapath_.remove_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_frontends(const std::vector<datapath::Frontend>& frontends) {
-    return free_ports_after(datapath_.end_frontends(frontends));
+    const bool answers_came = datapath_.frontends().any_without_connection();
+    return after_removal(answers_came, datapath_.end_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_holds() {
-    return datapath_.frontends().any_waits() ? free_ports_after(datapath_.end_holds()) : Result<void>();
+    // Those are of TCP alone.
+    return datapath_.frontends().any_waits() ? after_removal(false, datapath_.end_holds()) : Result<void>();
 }
 
 Result<std::vector<IpAddr>> KernelPlumbing::own_addresses() {

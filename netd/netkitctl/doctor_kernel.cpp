@@ -109,7 +109,7 @@ Finding check_cgroup2(const Host& host) {
     }
     return {.check = "cgroup2",
             .verdict = Verdict::warn,
-            .text = "no cgroup v2 at /sys/fs/cgroup: a later version's services will need it",
+            .text = "no cgroup v2 at /sys/fs/cgroup: this host's own connections do not reach published ports",
             .fix = "boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"};
 }
 

@@ -57,9 +57,12 @@ std::string published(const json& status) {
     if (ports == 0) {
         return "no port";
     }
+    const bool with_sockets = is_true(published, "socket_programs");
     const bool with_loopback = is_true(published, "loopback_program");
-    return formatted("{} port{}; connections of this host run programs for that{}", ports, ports == 1 ? "" : "s",
-                     with_loopback ? ", and what it sends to itself" : "");
+    const std::string programs = formatted("{}{}{}", with_sockets ? "the root of the cgroups" : "",
+                                           with_sockets && with_loopback ? " and at " : "", with_loopback ? "lo" : "");
+    return formatted("{} port{}{}", ports, ports == 1 ? "" : "s",
+                     programs.empty() ? "" : formatted("; programs at {}", programs));
 }
 
 std::string overview(const json& status) {

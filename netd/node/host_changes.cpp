@@ -40,13 +40,17 @@ bool is_same_value(const std::string& one, const std::string& other) {
 }
 
 // What somebody else wrote since stays. (A setting that another one changes with it has been recorded as not changed.)
-Result<void> undo_sysctl(link::Netlink& /*host*/, const HostChange& change) {
+Result<void> undo_sysctl_change(const HostChange& change) {
     const std::string sysctl = change.what.substr(kSysctlPrefix.size());
     const auto now = NK_TRY(link::read_sysctl_if_there(sysctl));
     if (!now || (change.before != change.after && !is_same_value(*now, change.after))) {
         return {};
     }
     return restore_sysctl(sysctl, change.before);
+}
+
+Result<void> undo_sysctl(link::Netlink& /*host*/, const HostChange& change) {
+    return undo_sysctl_change(change);
 }
 
 Result<void> undo_sizes(link::Netlink& host, const HostChange& change) {
@@ -75,6 +79,16 @@ Result<void> change_sysctl(Store& store, const std::string& sysctl, const std::s
                            const std::string& after) {
     NK_TRY(record_sysctl(store, sysctl, before, after));
     return link::write_sysctl(sysctl, after);
+}
+
+Result<void> give_back_sysctl(Store& store, const std::string& sysctl) {
+    for (const HostChange& change : NK_TRY(store.host_changes())) {
+        if (recorded_sysctl(change) == sysctl) {
+            NK_TRY_CONTEXT(formatted("restore {}", change.what), undo_sysctl_change(change));
+            return forget_sysctl(store, sysctl);
+        }
+    }
+    return {};
 }
 
 bool is_recorded(const std::vector<HostChange>& changes, const std::string& sysctl) {

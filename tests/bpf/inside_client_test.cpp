@@ -143,6 +143,28 @@ TEST_P(InsideClientTest, FragmentsFollowTheFirstOfThem) {
         << "nobody outside continues it";
 }
 
+// That has clients itself, one of them the host: what it sends there is no answer to them.
+TEST_P(InsideClientTest, FragmentsOfAContainerThatHasClientsGoWhereItsFirstOneWent) {
+    constexpr std::uint16_t kOfDb = 8054;
+    datapath::Frontend of_db = frontend_of_web(net, IPPROTO_UDP, kOfDb, kContainerPort);
+    of_db.container = IpAddr::parse(net.db).value();
+    of_db.endpoint_id = kDbId;
+    publish(of_db);
+    out_of_db(question());
+    const auto part = [&](std::string_view to, std::uint16_t offset) {
+        return Packet().ip(net.web, to).identification(kId).fragment(offset, offset == 0).protocol(IPPROTO_UDP);
+    };
+    const auto became = [&](Packet packet) {
+        return describe(delivered(net.is_ipv6() ? packet : packet.identification(first_fragment_id(net.node))));
+    };
+    EXPECT_EQ(describe(out(part(net.node, 0).udp(kClientPort, kOfDb).payload(1000)).packet),
+              became(part(net.db, 0).udp(kClientPort, kContainerPort).payload(1000)));
+    EXPECT_EQ(describe(out(part(net.node, 126).payload(500)).packet), became(part(net.db, 126).payload(500)));
+    // Of another packet with the same identification, whose first one is the host's own.
+    EXPECT_THAT(out(part(net.node, 0).udp(kClientPort, kOfDb + 1).payload(1000)).counted, Contains(Key("stack-host")));
+    EXPECT_THAT(out(part(net.node, 126).payload(500)).counted, Contains(Key("stack-host")));
+}
+
 TEST_P(InsideClientTest, ErrorsComeFromWhereTheClientAsked) {
     const IcmpType closed{.type = std::uint8_t(net.is_ipv6() ? 1 : 3), .code = std::uint8_t(net.is_ipv6() ? 4 : 3)};
     const auto error = [&](const std::string& from, const std::string& to, const Packet& about) {

@@ -51,12 +51,28 @@ VerdictCase on_a_small_device(VerdictCase row) {
     return row;
 }
 
+VerdictCase goes_to_veth_by_sctp(const Net& net, const Packet& packet) {
+    VerdictCase result = left_alone(net, "SctpToADeviceOfVeths", packet);
+    result.counted = {{"flow-arrived", 1}};
+    return result;
+}
+
+VerdictCase to_netkit(const Net& net, VerdictCase row) {
+    row.prepare = [&net](TestNode& node) {
+        ASSERT_TRUE(node.add_endpoint(net.web, "nkweb", 1, NK_DEVICE_NETKIT));
+        publish(net, node);
+    };
+    row.becomes->eth({}, {});
+    return row;
+}
+
 std::vector<VerdictCase> of_host(const Net& net) {
     const std::string loopback = net.is_ipv6() ? "::1" : "127.0.0.1";
     const auto asks = [&](const std::string& from, const std::string& to) {
         return Packet().ip(from, to).udp(40000, kPort);
     };
     const Packet by_node = asks(net.node, net.node);
+    const Packet sctp = Packet().ip(net.node, net.node).sctp(40000, kSctpPort, 1);
     return {
         goes(net, "ByItsAddress", by_node, Packet(by_node).to(net.web, kContainerPort)),
         goes(net, "ByLoopback", asks(loopback, loopback), asks(net.gateway, net.web).to(net.web, kContainerPort), 2),
@@ -64,15 +80,17 @@ std::vector<VerdictCase> of_host(const Net& net) {
              asks(net.gateway, net.web).to(net.web, kContainerPort), 2),
         goes(net, "ToLoopbackFromItsAddress", asks(net.node, loopback),
              asks(net.node, net.web).to(net.web, kContainerPort)),
-        goes(net, "Sctp", Packet().ip(net.node, net.node).sctp(40000, kSctpPort, 1),
-             Packet().ip(net.node, net.web).sctp(40000, kSctpPort, 1)),
+        to_netkit(net, goes(net, "Sctp", sctp, Packet(sctp).to(net.web, kSctpPort))),
+        // Which would go on to send what does not fit.
+        goes_to_veth_by_sctp(net, sctp),
         left_alone(net, "AConnection", Packet().ip(net.node, net.node).tcp(40000, kPort).syn()),
         left_alone(net, "AnotherPort", Packet().ip(net.node, net.node).udp(40000, kPort + 1)),
         left_alone(net, "AnotherAddress", asks(net.node, net.is_ipv6() ? "2001:db8:113::77" : "203.0.113.77")),
         left_alone(net, "WithOneStepLeft", Packet(by_node).ttl(1)),
         left_alone(net, "InFragments",
                    Packet().ip(net.node, net.node).identification(7).fragment(0, true).udp(40000, kPort).payload(8)),
-        left_alone(net, "FromAContainersAddress", asks(net.gateway, net.node)),
+        left_alone(net, "FromAGateway", asks(net.gateway, net.node)),
+        left_alone(net, "FromAnAddressThatIsNotTheHosts", asks(net.remote, net.node)),
         left_alone(net, "AnError",
                    Packet()
                        .ip(net.node, net.node)

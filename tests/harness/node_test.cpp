@@ -61,7 +61,7 @@ Result<void> NodeTest::try_start() {
         KernelPlumbing::OfNode{
             .reserve_ports = [&network = *node.network](
                                  std::set<std::uint16_t> ports) { return network.reserve_published(std::move(ports)); },
-            .let_answers_in = [&store = *node.store] { return take_answers_of_loopback(store); }});
+            .let_answers_in = [&store = *node.store](bool wanted) { return take_answers_of_loopback(store, wanted); }});
     node.failing = std::make_unique<FailingPlumbing>(*node.kernel);
     EndpointSettings settings{
         .config = config_,

@@ -96,17 +96,17 @@ void flood_ports(const std::stop_token& stop, const UniqueFd& socket, const Addr
     }
 }
 
-UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type) {
+UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type, int protocol) {
     UniqueFd socket;
-    netns.inside([&] { socket = UniqueFd(::socket(address.storage.ss_family, type | SOCK_CLOEXEC, 0)); });
+    netns.inside([&] { socket = UniqueFd(::socket(address.storage.ss_family, type | SOCK_CLOEXEC, protocol)); });
     set_patience(socket.get(), 5s);
     const int large = 8 << 20;
     ::setsockopt(socket.get(), SOL_SOCKET, type == SOCK_DGRAM ? SO_RCVBUFFORCE : SO_KEEPALIVE, &large, sizeof(large));
     return socket;
 }
 
-UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type) {
-    UniqueFd socket = socket_in(netns, local, type);
+UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type, int protocol) {
+    UniqueFd socket = socket_in(netns, local, type, protocol);
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     // An IPv6 address that was just added is its own a moment later (NetworkNamespace::await_address).

@@ -26,9 +26,9 @@ struct Address {
 [[nodiscard]] Address echo_at(const std::string& text);
 [[nodiscard]] Address with_port(const Address& address, int port);
 // A socket of that netns, for any thread. Reads end after five seconds.
-[[nodiscard]] UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type);
+[[nodiscard]] UniqueFd socket_in(const NetworkNamespace& netns, const Address& address, int type, int protocol = 0);
 // The same with that address and port.
-[[nodiscard]] UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type);
+[[nodiscard]] UniqueFd socket_bound_to(const NetworkNamespace& netns, const Address& local, int type, int protocol = 0);
 
 // Sends back each datagram that the socket gets, until it is destroyed.
 class DatagramEcho {

@@ -208,5 +208,10 @@ TEST_P(PublishHostTest, WhatItNeedsOfTheLoopbackDeviceIsPutBack) {
     EXPECT_FALSE(has_program());
 }
 
+TEST_P(PublishHostTest, WhatItNeedsIsGivenBackWithTheLastPort) {
+    ASSERT_TRUE(detach("web"));
+    EXPECT_EQ(sysctls_of_loopback(), "0\n0\n");
+}
+
 }  // namespace
 }  // namespace netkitd::test

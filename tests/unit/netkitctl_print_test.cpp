@@ -76,19 +76,17 @@ json sample_status() {
 
 TEST(PrintStatus, ShowsWhatANodeDoesAndWhatIsWrongWithIt) {
     const std::string text = print_status(sample_status());
-    EXPECT_THAT(
-        text,
-        HasSubstr("netkitd       0.1.0, running since 2025-06-01T10:00:00Z\n"
-                  "Kernel        6.12.57\n"
-                  "Device mode   veth (configured: auto)\n"
-                  "Attach mode   tcx\n"
-                  "Host routing  bpf\n"
-                  "Host device   netkitd0 (mtu 1500)\n"
-                  "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
-                  "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
-                  "Published     3 ports; connections of this host run programs for that, and what it sends to itself\n"
-                  "BIG TCP       off: the uplink eth0 is small\n"
-                  "Endpoints     2\n"));
+    EXPECT_THAT(text, HasSubstr("netkitd       0.1.0, running since 2025-06-01T10:00:00Z\n"
+                                "Kernel        6.12.57\n"
+                                "Device mode   veth (configured: auto)\n"
+                                "Attach mode   tcx\n"
+                                "Host routing  bpf\n"
+                                "Host device   netkitd0 (mtu 1500)\n"
+                                "Masquerading  10.77.0.0/16 through eth0, eth1, ports 49152-65535\n"
+                                "Name servers  192.0.2.53, 2001:db8::53 (from /etc/resolv.conf)\n"
+                                "Published     3 ports; programs at the root of the cgroups and at lo\n"
+                                "BIG TCP       off: the uplink eth0 is small\n"
+                                "Endpoints     2\n"));
     EXPECT_THAT(text, HasSubstr("\nDegraded\n  fell back to veth\n"));
     EXPECT_THAT(text, HasSubstr("  eth0      2  1500  192.0.2.1, 2001:db8::1  attached, way out\n"));
     EXPECT_THAT(text, HasSubstr("unusable: tun0 has packets of a kind\n"));

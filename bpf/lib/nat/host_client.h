@@ -46,16 +46,31 @@ static __always_inline int nk_find_from_host(struct __sk_buff *skb, struct nk_de
 		if (!network || !nk_addr_equal(to->family, &to->key.saddr, &loopback))
 			return NK_NO_FLOW;
 		to->key.saddr = nk_network_addr(&network->gateway);
-	} else if (nk_network_of(to->family, &to->key.saddr)) {
-		return NK_NO_FLOW; // what it has of a container's network leads there by itself
+	} else if (!nk_is_own_address(to->family, &to->key.saddr)) {
+		return NK_NO_FLOW; // somebody's whom it speaks for (IP_TRANSPARENT), or a gateway's
 	}
 	result = nk_flow_inbound(skb, to);
 	return result == NK_NO_FLOW ? nk_flow_arrive(skb, to) : result;
 }
 
+// A device of veth's drops what is larger than its MTU, and nobody would be told.
+static __always_inline bool nk_fits(struct __sk_buff *skb, const struct nk_endpoint *target)
+{
+	__u32 mtu = 0;
+
+	return target->device_mode != NK_DEVICE_VETH || !bpf_check_mtu(skb, target->ifindex, &mtu, 0, 0);
+}
+
+// Who sends by SCTP believes in the loopback device's MTU, and would send what does not fit for ever: it is refused.
+static __always_inline bool nk_may_go_to(const struct nk_endpoint *target, __u8 proto)
+{
+	return target->device_mode != NK_DEVICE_VETH || proto != IPPROTO_SCTP;
+}
+
 static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m)
 {
 	struct nk_delivery to = {.key = m->key, .tcp_flags = m->tcp_flags, .origin = NK_HOST_CLIENT, .family = family};
+	const struct nk_endpoint *target;
 	int result;
 
 	// 127.0.0.1 stands for all of 127.0.0.0/8 (frontend.h).
@@ -65,15 +80,10 @@ static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk
 	result = nk_find_from_host(skb, &to);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? NK_NO_FLOW : result;
+	target = nk_endpoint(family, &to.addr);
+	if (target && !nk_may_go_to(target, m->key.proto))
+		return NK_NO_FLOW;
 	return nk_write_from_client(skb, family, m, &to);
-}
-
-// A device of veth's drops what is larger than its MTU, and nobody would be told.
-static __always_inline bool nk_fits(struct __sk_buff *skb, const struct nk_endpoint *target)
-{
-	__u32 mtu = 0;
-
-	return target->device_mode != NK_DEVICE_VETH || !bpf_check_mtu(skb, target->ifindex, &mtu, 0, 0);
 }
 
 static __always_inline int nk_from_host_ip(struct __sk_buff *skb, enum nk_family family)
@@ -186,9 +196,10 @@ static __always_inline int nk_answer_host(struct __sk_buff *skb, enum nk_family 
 
 	if (m->l4_result == NK_L4_ICMP_ERROR)
 		return nk_answer_host_error(skb, family, m, by_loopback);
-	if (nk_is_later_fragment(m) ? !nk_fragment_follow_inside(m, m->ip.id)
+	if (nk_is_later_fragment(m) ? !nk_fragment_follow_inside(m, m->ip.id, NK_FRAGMENT_TO_PROGRAM)
 				    : nk_find_to_client(skb, family, m, NK_HOST_CLIENT) != NK_OK)
 		return NK_NO_FLOW;
+	m->uplink = NK_FRAGMENT_TO_PROGRAM;
 	result = nk_write_sent_of(skb, family, NK_SOURCE);
 	return result == NK_OK && by_loopback ? nk_write_loopback(skb, family, m) : result;
 }

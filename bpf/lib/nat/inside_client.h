@@ -79,7 +79,7 @@ static __always_inline int nk_from_client(struct __sk_buff *skb, enum nk_family 
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_REVERSE, NK_FLOW_INSIDE);
 	if (!nk_is_later_fragment(m))
 		return nk_translate_from_client(skb, family, m);
-	if (!nk_fragment_follow_inside(m, m->ip.id))
+	if (!nk_fragment_follow_inside(m, m->ip.id, NK_FRAGMENT_TO_BACKEND))
 		return NK_NO_FLOW;
 	result = nk_check_isolation(m, family);
 	return result == NK_OK ? nk_write_sent_of(skb, family, NK_DESTINATION) : result;
@@ -118,9 +118,10 @@ static __always_inline int nk_answer_client(struct __sk_buff *skb, enum nk_famil
 		return NK_NO_FLOW;
 	if (is_error)
 		return nk_translate_error_inside(skb, family, m, NK_FLOW_FORWARD, NK_FLOW_INSIDE);
-	if (nk_is_later_fragment(m) ? !nk_fragment_follow_inside(m, m->ip.id)
+	if (nk_is_later_fragment(m) ? !nk_fragment_follow_inside(m, m->ip.id, NK_FRAGMENT_TO_CONTAINER)
 				    : nk_find_to_client(skb, family, m, NK_FLOW_INSIDE) != NK_OK)
 		return NK_NO_FLOW;
+	m->uplink = NK_FRAGMENT_TO_CONTAINER;
 	result = nk_write_sent_of(skb, family, NK_SOURCE);
 	if (result != NK_OK || !itself)
 		return result;

@@ -52,6 +52,7 @@ static __always_inline int nk_write_from_client(struct __sk_buff *skb, enum nk_f
 	}
 	m->addr = to->addr;
 	m->port = to->port;
+	m->uplink = NK_FRAGMENT_TO_BACKEND;
 	return nk_write_sent_of(skb, family, NK_DESTINATION);
 }
 
@@ -62,13 +63,13 @@ static __always_inline void nk_mark_asked_inside(struct nk_endpoint *endpoint)
 }
 
 // A later fragment goes where its first one went: fills m->addr, and m->port with the identification. False if that was
-// not seen.
-static __noinline bool nk_fragment_follow_inside(struct nk_masquerade *m, __u32 id)
+// not seen, or went another way.
+static __noinline bool nk_fragment_follow_inside(struct nk_masquerade *m, __u32 id, __u32 way)
 {
 	const struct nk_fragment_key key = nk_fragment_key(&m->key, id);
 	const struct nk_fragmented *known = nk_fragment_find(&key);
 
-	if (!known || known->endpoint_id != m->endpoint_id)
+	if (!known || known->endpoint_id != m->endpoint_id || known->ifindex != way)
 		return false;
 	m->addr = known->addr;
 	m->port = known->id;

@@ -36,12 +36,21 @@ struct nk_fragment_key {
 struct nk_fragmented {
 	__u64 seen_ns;	     // the first fragment
 	struct nk_addr addr; // to write
-	__u32 ifindex;	     // reverse: the container's host end; forward: the uplink that the address is of
+	__u32 ifindex;	     // reverse: the container's host end; forward: the uplink that the address is of, or
+			     // NK_FRAGMENT_TO_…
 	__be16 port;	     // to write into the first fragment, if the stack makes it
 	__be16 sport;	     // as the first fragment had them
 	__be16 dport;
 	__be16 id;	   // to write; IPv4, forward
 	__u32 endpoint_id; // forward: whose packet it is
+};
+
+// Where the fragments of a container's packet go that leaves by no uplink (inside_flow.h), in place of the uplink: no
+// device has such a number.
+enum nk_fragment_way {
+	NK_FRAGMENT_TO_BACKEND = 1U << 31, // the destination is written
+	NK_FRAGMENT_TO_CONTAINER,	   // a client: the source is
+	NK_FRAGMENT_TO_PROGRAM,		   // likewise, of the host's
 };
 
 // Fragments of one packet travel together: an entry is of use for milliseconds, and is believed for 15 seconds (what

@@ -362,17 +362,20 @@ static __always_inline __u8 nk_sctp_flags(__u8 chunk_type)
 	return chunk_type == NK_SCTP_ABORT || chunk_type == NK_SCTP_SHUTDOWN_COMPLETE ? NK_TCP_RST : 0;
 }
 
+// Nothing may be pulled: behind the common header of a large one are whole packets, each in a buffer of its own
+// (SKB_GSO_SCTP: net/sctp/offload.c), and the first would lose its beginning.
 static __always_inline enum nk_l4_result nk_parse_sctp(struct __sk_buff *skb, const struct nk_ip *ip, struct nk_l4 *l4,
 						       struct nk_flow6_key *key)
 {
-	struct nk_sctp *header = nk_l4_header(skb, ip, sizeof(*header));
+	struct nk_sctp header;
 
-	if (!header)
+	if (ip->len - ip->header_len < sizeof(header) ||
+	    bpf_skb_load_bytes(skb, nk_l4_offset(ip), &header, sizeof(header)))
 		return NK_L4_MALFORMED;
-	key->sport = header->source;
-	key->dport = header->dest;
+	key->sport = header.source;
+	key->dport = header.dest;
 	l4->header_len = offsetof(struct nk_sctp, chunk_type);
-	l4->tcp_flags = nk_sctp_flags(header->chunk_type);
+	l4->tcp_flags = nk_sctp_flags(header.chunk_type);
 	return NK_L4_OK;
 }
 
