@@ -198,14 +198,14 @@ static __always_inline int nk_forward(struct __sk_buff *skb, enum nk_family fami
 	if (m->ip.ttl <= 1)
 		return nk_to_stack(skb, NK_EVENT_STACK_TTL);
 	if (!nk_may_have_next_hop(family, m, route))
-		return nk_drop_sent(skb, NK_DROP_NEIGHBOUR_SHARE);
+		return nk_refuse(skb, m, NK_DROP_NEIGHBOUR_SHARE);
 	if (m->is_masqueraded) {
 		result = nk_masquerade(skb, family, m, route);
 		nk_mark(skb, NK_TC_INDEX_TRANSLATED);
 	} else {
 		result = nk_forward_as_it_is(skb, family, m, route);
 	}
-	return result == NK_OK ? nk_send(skb, route) : nk_drop_sent(skb, result);
+	return result == NK_OK ? nk_send(skb, route) : nk_refuse(skb, m, result);
 }
 
 // Hands a packet that may be fragmented, and has to be, to the stack as it is, when it is known what its fragments
@@ -228,7 +228,7 @@ static __always_inline int nk_let_fragment(struct __sk_buff *skb, struct nk_masq
 	if (result == NK_OK)
 		result = nk_flow_outbound(skb, m, route);
 	if (result != NK_OK)
-		return nk_drop_sent(skb, result);
+		return nk_refuse(skb, m, result);
 	nk_fragment_remember_out(m, m->ip.id, route->fib.ifindex);
 	return nk_to_stack(skb, NK_EVENT_STACK_FRAGMENTS);
 }
@@ -245,7 +245,7 @@ static __always_inline int nk_too_big(struct __sk_buff *skb, enum nk_family fami
 	if (nk_has_next_hop(route) && !route->to_uplink)
 		return nk_answer_no_uplink(skb, family, network, route);
 	if (!nk_may_have_next_hop(family, m, route))
-		return nk_drop_sent(skb, NK_DROP_NEIGHBOUR_SHARE);
+		return nk_refuse(skb, m, NK_DROP_NEIGHBOUR_SHARE);
 	return m->is_masqueraded ? nk_let_fragment(skb, m, route) : nk_to_stack(skb, NK_EVENT_STACK_TOO_BIG);
 }
 
@@ -375,6 +375,15 @@ static __always_inline int nk_check_said(struct __sk_buff *skb, enum nk_family f
 	return m->l4_result == NK_L4_ICMP_ERROR ? nk_error_check(skb, m) : NK_OK;
 }
 
+// Of a first fragment to somebody on this host, which may be translated (inside_flow.h) or go as it is: what follows it
+// must not follow one of the past with its identification.
+static __always_inline void nk_begin_fragments(enum nk_family family, const struct nk_masquerade *m,
+					       const volatile struct nk_network *network)
+{
+	if (m->ip.fragment == NK_FRAGMENT && (network || nk_is_own_address(family, &m->key.daddr)))
+		nk_fragment_forget(&m->key, m->ip.id);
+}
+
 static __always_inline int nk_from_container_ip(struct __sk_buff *skb, enum nk_family family, bool peer)
 {
 	struct nk_masquerade *m = nk_masquerade_place();
@@ -383,13 +392,11 @@ static __always_inline int nk_from_container_ip(struct __sk_buff *skb, enum nk_f
 
 	if (!m)
 		return nk_drop_sent(skb, NK_DROP_MALFORMED);
-	// What follows this one must not follow one of the past with its identification, wherever it goes.
-	if (m->ip.fragment == NK_FRAGMENT)
-		nk_fragment_forget(&m->key, m->ip.id);
 	result = nk_check_said(skb, family, m);
 	if (result != NK_OK)
-		return nk_drop_sent(skb, result);
+		return nk_refuse(skb, m, result);
 	network = nk_network_of(family, &m->key.daddr);
+	nk_begin_fragments(family, m, network);
 	if (network)
 		return nk_to_prefix(skb, family, peer, m, network);
 	if (nk_never_forwarded(family, &m->key.daddr))

@@ -87,6 +87,14 @@ static __always_inline bool nk_is_later_fragment(const struct nk_masquerade *m)
 	return m->ip.fragment & NK_FRAGMENT_LATER;
 }
 
+// What follows a first fragment that is not translated must not follow one of the past with its identification.
+static __always_inline int nk_refuse(struct __sk_buff *skb, const struct nk_masquerade *m, enum nk_counter reason)
+{
+	if (m->ip.fragment == NK_FRAGMENT)
+		nk_fragment_forget(&m->key, m->ip.id);
+	return nk_drop_sent(skb, reason);
+}
+
 // Writes m->addr and m->port, and what fragments are known by; takes one off the TTL. A first fragment's later ones
 // will follow it, where m->uplink leads. NK_OK, or the reason to drop.
 static __always_inline int nk_write_sent(struct __sk_buff *skb, enum nk_family family, enum nk_side side)

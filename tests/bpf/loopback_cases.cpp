@@ -57,13 +57,21 @@ VerdictCase goes_to_veth_by_sctp(const Net& net, const Packet& packet) {
     return result;
 }
 
-VerdictCase to_netkit(const Net& net, VerdictCase row) {
-    row.prepare = [&net](TestNode& node) {
-        ASSERT_TRUE(node.add_endpoint(net.web, "nkweb", 1, NK_DEVICE_NETKIT));
-        publish(net, node);
+// To another container, which has netkit.
+VerdictCase sctp_to_netkit(const Net& net) {
+    constexpr std::uint16_t kPortOfNetkit = 3869;
+    const std::string in_netkit = net.is_ipv6() ? "2001:db8:77::50" : "10.77.0.50";
+    const Packet sent = Packet().ip(net.node, net.node).sctp(40000, kPortOfNetkit, 1);
+    VerdictCase result = goes(net, "Sctp", sent, Packet(sent).to(in_netkit, kPortOfNetkit));
+    result.becomes->eth({}, {});
+    result.prepare = [&net, in_netkit](TestNode& node) {
+        ASSERT_TRUE(node.add_endpoint(in_netkit, "nkweb", 9, NK_DEVICE_NETKIT));
+        datapath::Frontend frontend = frontend_of_web(net, IPPROTO_SCTP, kPortOfNetkit, kPortOfNetkit);
+        frontend.container = IpAddr::parse(in_netkit).value();
+        frontend.endpoint_id = 9;
+        ASSERT_TRUE(node.publish(frontend));
     };
-    row.becomes->eth({}, {});
-    return row;
+    return result;
 }
 
 std::vector<VerdictCase> of_host(const Net& net) {
@@ -80,7 +88,7 @@ std::vector<VerdictCase> of_host(const Net& net) {
              asks(net.gateway, net.web).to(net.web, kContainerPort), 2),
         goes(net, "ToLoopbackFromItsAddress", asks(net.node, loopback),
              asks(net.node, net.web).to(net.web, kContainerPort)),
-        to_netkit(net, goes(net, "Sctp", sctp, Packet(sctp).to(net.web, kSctpPort))),
+        sctp_to_netkit(net),
         // Which would go on to send what does not fit.
         goes_to_veth_by_sctp(net, sctp),
         left_alone(net, "AConnection", Packet().ip(net.node, net.node).tcp(40000, kPort).syn()),

@@ -86,7 +86,7 @@ PublishedPort random_published_port(Random& random, const NatModel::Options& poo
 Conversation random_client(Random& random, std::size_t remotes, const PublishedPort& to) {
     const std::size_t other = container_of(to.container) + 1 + random.below(kContainers - 1);
     const bool is_inside = random.percent(20);
-    if (!is_inside && to.protocol != IPPROTO_SCTP && random.percent(6)) {
+    if (is_inside && to.protocol != IPPROTO_SCTP && random.percent(20)) {
         // From no port that may be published: a container could be the client then. (SCTP is refused to a veth.)
         return {.protocol = to.protocol,
                 .container = to.container,
