@@ -7,9 +7,8 @@
 // again.
 //
 // The container sees the address of the host's that the program has; where that is a loopback address, which is
-// nobody's in the container, its gateway's. In both directions a packet is written twice then. What its container says
-// of such a flow counts as long as the program goes on: for some port of the host's loopback it would keep a way there
-// else, which another program may have by then.
+// nobody's in the container, its gateway's. In both directions a packet is written twice then. The container may
+// answer for two minutes after somebody asked from that port last: it keeps no way to one that is silent.
 //
 // While nothing of that kind is published, the program is not there (netd/datapath/loopback_program.h).
 #pragma once
