@@ -71,6 +71,15 @@ Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_pro
     return took;
 }
 
+Result<void> detach_pinned(const std::string& path) {
+    const Link link(bpf_link__open(path.c_str()));
+    if (!link) {
+        return errno == ENOENT ? Result<void>() : fail_errno(errno, "open the pinned link {}", path);
+    }
+    const int error = bpf_link__detach(link.get());
+    return error == 0 || error == -ENOLINK ? Result<void>() : fail_errno(-error, "detach the program of {}", path);
+}
+
 Result<std::uint32_t> program_of_link(const std::string& path) {
     const UniqueFd link(bpf_obj_get(path.c_str()));
     bpf_link_info info{};

@@ -21,6 +21,10 @@ using Attach = std::function<bpf_link*()>;
 [[nodiscard]] Result<std::chrono::microseconds> pin_or_update(const std::string& path, bpf_program& program,
                                                               const Attach& attach);
 
+// Takes the program of a pinned link off at once, where one whose pin is only removed has it for a moment more; the pin
+// stays. That there is none is no error.
+[[nodiscard]] Result<void> detach_pinned(const std::string& path);
+
 // The id of the program that a pinned link has.
 [[nodiscard]] Result<std::uint32_t> program_of_link(const std::string& path);
 

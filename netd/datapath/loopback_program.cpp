@@ -19,8 +19,12 @@ Result<void> LoopbackProgram::attach() const {
     return {};
 }
 
+// At once: the next port may be there in a moment.
 Result<void> LoopbackProgram::detach() const {
-    return pins_.unpin_link(std::string(kLoopbackPin));
+    const std::string name(kLoopbackPin);
+    Result<void> detached = detach_pinned(pins_.link(name));
+    keep_first(detached, pins_.unpin_link(name));
+    return detached;
 }
 
 Result<void> LoopbackProgram::follow(bool wanted) {
