@@ -1,6 +1,5 @@
 // The slow path reads a container's packet once, into nk_masquerade_place(), and every later step finds it there. The
-// verifier judges reading and each step of what follows by themselves, and not the
-// steps once for every kind of packet.
+// verifier judges reading and each step of what follows by themselves, and not the steps once for every kind of packet.
 //
 // Judged here is what the packet alone says: is it whole, is its source the container's own. What is refused for its
 // source changes nothing, not even what is known of fragments.

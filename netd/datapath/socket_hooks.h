@@ -32,7 +32,7 @@ private:
     [[nodiscard]] Result<void> attach(bpf_program& program, const std::string& root) const;
     // The names of their pins.
     [[nodiscard]] Result<std::set<std::string>> attach_all() const;
-    // What is not among them: a former version's, too.
+    // What is not among them: that of the version before, too.
     [[nodiscard]] Result<void> detach_others(const std::set<std::string>& attached) const;
 
     Programs* programs_;

@@ -155,30 +155,25 @@ Result<void> KernelPlumbing::put_frontends(const std::vector<datapath::Frontend>
 }
 
 Result<void> KernelPlumbing::let_answers_in() {
-    return datapath_.frontends().any_without_connection() ? node_.let_answers_in(true) : Result<void>();
+    return node_.let_answers_in(datapath_.frontends().any_without_connection());
 }
 
-Result<void> KernelPlumbing::after_removal(bool answers_came, Result<void> removal) {
+Result<void> KernelPlumbing::release_after(Result<void> removal) {
     keep_first(removal, reserve_ports({}));
-    if (answers_came && !datapath_.frontends().any_without_connection()) {
-        keep_first(removal, node_.let_answers_in(false));
-    }
+    keep_first(removal, let_answers_in());
     return removal;
 }
 
 Result<void> KernelPlumbing::remove_frontends(const std::vector<datapath::Frontend>& frontends) {
-    const bool answers_came = datapath_.frontends().any_without_connection();
-    return after_removal(answers_came, datapath_.remove_frontends(frontends));
+    return release_after(datapath_.remove_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_frontends(const std::vector<datapath::Frontend>& frontends) {
-    const bool answers_came = datapath_.frontends().any_without_connection();
-    return after_removal(answers_came, datapath_.end_frontends(frontends));
+    return release_after(datapath_.end_frontends(frontends));
 }
 
 Result<void> KernelPlumbing::end_holds() {
-    // Those are of TCP alone.
-    return datapath_.frontends().any_waits() ? after_removal(false, datapath_.end_holds()) : Result<void>();
+    return datapath_.frontends().any_waits() ? release_after(datapath_.end_holds()) : Result<void>();
 }
 
 Result<std::vector<IpAddr>> KernelPlumbing::own_addresses() {

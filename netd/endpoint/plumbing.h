@@ -149,7 +149,7 @@ public:
     Result<void> end_frontends(const std::vector<datapath::Frontend>& frontends) override;
     // Of those that have waited for too long.
     [[nodiscard]] Result<void> end_holds();
-    // If something is published that needs it.
+    // As far as something is published that needs it.
     [[nodiscard]] Result<void> let_answers_in();
     Result<std::vector<IpAddr>> own_addresses() override;
     Result<std::vector<link::HostSocket>> host_sockets(std::uint8_t protocol) override;
@@ -173,7 +173,7 @@ public:
 private:
     [[nodiscard]] static Result<ContainerNetns> enter_any(int netns_fd);
     // What is published no more is the host's again.
-    [[nodiscard]] Result<void> after_removal(bool answers_came, Result<void> removal);
+    [[nodiscard]] Result<void> release_after(Result<void> removal);
     [[nodiscard]] Result<std::optional<PeerIdentity>> identify_peer(std::uint32_t host_ifindex, std::uint32_t process);
 
     link::Netlink& host_;

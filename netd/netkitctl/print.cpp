@@ -160,10 +160,10 @@ std::string print_ports(const json& list) {
     if (table.empty()) {
         return "No port is published.\n" + print_held_ports(list);
     }
-    const std::string unled = text_at(list, "unreachable_from_host");
+    const std::string unreached = text_at(list, "unreachable_from_host");
     return table.to_string() + print_publish_address(list) + print_held_ports(list) +
            "The host's firewall does not see what comes to these ports.\n" +
-           (unled == "-" ? "" : formatted("This host itself does not reach all of them: {}\n", unled));
+           (unreached == "-" ? "" : formatted("This host itself does not reach all of them: {}\n", unreached));
 }
 
 std::string print_flows(const json& list) {

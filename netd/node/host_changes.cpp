@@ -81,7 +81,7 @@ Result<void> change_sysctl(Store& store, const std::string& sysctl, const std::s
     return link::write_sysctl(sysctl, after);
 }
 
-Result<void> give_back_sysctl(Store& store, const std::string& sysctl) {
+Result<void> restore_recorded_sysctl(Store& store, const std::string& sysctl) {
     for (const HostChange& change : NK_TRY(store.host_changes())) {
         if (recorded_sysctl(change) == sysctl) {
             NK_TRY_CONTEXT(formatted("restore {}", change.what), undo_sysctl_change(change));

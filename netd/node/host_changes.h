@@ -20,7 +20,7 @@ namespace netkitd {
 [[nodiscard]] Result<void> change_sysctl(Store& store, const std::string& sysctl, const std::string& before,
                                          const std::string& after);
 // Undoes what is recorded of it, if something is, and forgets that.
-[[nodiscard]] Result<void> give_back_sysctl(Store& store, const std::string& sysctl);
+[[nodiscard]] Result<void> restore_recorded_sysctl(Store& store, const std::string& sysctl);
 [[nodiscard]] bool is_recorded(const std::vector<HostChange>& changes, const std::string& sysctl);
 [[nodiscard]] Result<void> forget_sysctl(Store& store, const std::string& sysctl);
 // The sysctl that was changed; empty when it was something else.

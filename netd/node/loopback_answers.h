@@ -8,7 +8,7 @@
 
 namespace netkitd {
 
-// Turns both on, recorded (host_changes.h), or gives them back.
+// Turns both on, recorded (host_changes.h), or restores them.
 [[nodiscard]] Result<void> take_answers_of_loopback(Store& store, bool wanted);
 
 }  // namespace netkitd

@@ -61,15 +61,16 @@ static __always_inline bool nk_fits(struct __sk_buff *skb, const struct nk_endpo
 }
 
 // Who sends by SCTP believes in the loopback device's MTU, and would send what does not fit for ever: it is refused.
-static __always_inline bool nk_may_go_to(const struct nk_endpoint *target, __u8 proto)
+static __always_inline bool nk_takes_sctp(enum nk_family family, const struct nk_addr *container)
 {
-	return target->device_mode != NK_DEVICE_VETH || proto != IPPROTO_SCTP;
+	const struct nk_endpoint *target = nk_endpoint(family, container);
+
+	return !target || target->device_mode != NK_DEVICE_VETH;
 }
 
 static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk_family family, struct nk_masquerade *m)
 {
 	struct nk_delivery to = {.key = m->key, .tcp_flags = m->tcp_flags, .origin = NK_HOST_CLIENT, .family = family};
-	const struct nk_endpoint *target;
 	int result;
 
 	// 127.0.0.1 stands for all of 127.0.0.0/8 (frontend.h).
@@ -79,8 +80,7 @@ static __always_inline int nk_translate_from_host(struct __sk_buff *skb, enum nk
 	result = nk_find_from_host(skb, &to);
 	if (result != NK_OK)
 		return result == NK_HOST_FLOW ? NK_NO_FLOW : result;
-	target = nk_endpoint(family, &to.addr);
-	if (target && !nk_may_go_to(target, m->key.proto))
+	if (m->key.proto == IPPROTO_SCTP && !nk_takes_sctp(family, &to.addr))
 		return NK_NO_FLOW;
 	return nk_write_from_client(skb, family, m, &to);
 }
